@@ -1,0 +1,250 @@
+//! The host message: what a host says of itself and its interfaces, every twenty seconds and on change.
+//!
+//! Source: seed 003, the message of host `mud`. Its fields come first, as printed there and in that order; ours
+//! follow ([`Vitals`]), and a message without them is still read, since host messages are always
+//! accepted. Whether one is believed is decided by its signature ([`crate::keys`]), not here.
+
+use std::net::Ipv4Addr;
+
+use crate::ids::{BootId, HostName, MachineId};
+use crate::line::{FieldError, Line};
+use crate::net::{HexIp, IfName, Interface};
+use crate::version::Version;
+
+/// A datagram with a host message is at most this long, so that it crosses any Ethernet in one piece.
+pub const DATAGRAM_MAX: usize = 1400;
+
+/// Interfaces in one datagram: more go into several messages of the same `seq`.
+pub const INTERFACES_PER_MESSAGE: usize = 8;
+
+/// Interfaces a host may have in all; further ones are not announced.
+pub const INTERFACES_MAX: usize = 64;
+
+/// What a host says of itself. One message holds at most [`INTERFACES_PER_MESSAGE`] of `numifs` interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostMessage {
+    /// The host's name.
+    pub host: HostName,
+    /// Its primary address.
+    pub addr: Ipv4Addr,
+    /// Its wall clock, in seconds since 1970.
+    pub time: u64,
+    /// How many interfaces it has in all.
+    pub numifs: u16,
+    /// The seed's `flags`, of unknown meaning: kept as it came.
+    pub flags: u32,
+    /// Processors.
+    pub cpus: u16,
+    /// Their clock, in MHz.
+    pub clock: u32,
+    /// The interfaces this message tells of.
+    pub interfaces: Vec<Interface>,
+    /// What we add; absent in a message as the seed prints it.
+    pub vitals: Option<Vitals>,
+}
+
+/// The fields that this system adds to a host message (DESIGN 4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vitals {
+    /// Protocol version.
+    pub ver: Version,
+    /// Which run of the host speaks.
+    pub boot: BootId,
+    /// Counts the announcements sent on interface `iface`.
+    pub seq: u64,
+    /// The interface it was sent on.
+    pub iface: IfName,
+    /// The port the host serves.
+    pub port: u16,
+    /// What a placement needs to know.
+    pub load: Load,
+    /// Hosts with the same value share a machine.
+    pub machine: MachineId,
+    /// Where it stands, for operators and later for keepers; free text without spaces, or `-`.
+    pub rack: Place,
+    /// In which site or room, likewise.
+    pub site: Place,
+    /// Whether it takes no new sessions.
+    pub drain: bool,
+    /// Whether its sessions outlive its daemon.
+    pub keep: bool,
+    /// Which data store it uses.
+    pub store: StoreName,
+}
+
+/// How busy a host is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Run queue per processor, times 100.
+    pub run_queue: u32,
+    /// Memory available, in MiB.
+    pub mem_mib: u32,
+    /// Sessions it runs.
+    pub sessions: u32,
+}
+
+/// A short free text in a message: a rack, a site or a data store's name, with `-` for none. At most 40
+/// printable characters without spaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label(Box<str>);
+
+/// A rack or a site.
+pub type Place = Label;
+/// Names a data store: `ip:port` of a served one, or `own-<boot>` of an embedded one.
+pub type StoreName = Label;
+
+impl Label {
+    /// The label as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Label {
+    fn default() -> Self {
+        Self("-".into())
+    }
+}
+
+impl core::str::FromStr for Label {
+    type Err = crate::ids::BadName;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let fits = !s.is_empty()
+            && s.len() <= 40
+            && s.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'=' | b'\\'));
+        if fits {
+            return Ok(Self(s.into()));
+        }
+        Err(crate::ids::BadName {
+            what: "label",
+            text: s.chars().take(64).collect(),
+            rule: "1 to 40 printable characters without space, '=' or '\\'",
+        })
+    }
+}
+
+impl core::fmt::Display for Label {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl HostMessage {
+    /// Reads a host message.
+    ///
+    /// # Errors
+    /// A field of the seed's that is missing or unusable, an interface without its address, or our fields
+    /// begun (`ver`) and not complete. Unknown keys are ignored.
+    pub fn from_line(line: &Line) -> Result<Self, FieldError> {
+        line.expect("").map_err(|_| FieldError::NotThis("host"))?;
+        let interfaces = interfaces(line)?;
+        Ok(Self {
+            host: line.need("host")?,
+            addr: line.need::<HexIp>("addr")?.0,
+            time: line.need("time")?,
+            numifs: line.need("numifs")?,
+            flags: line.need("flags")?,
+            cpus: line.need("cpus")?,
+            clock: line.need("clock")?,
+            interfaces,
+            vitals: line.get("ver").map(|_| Vitals::from_line(line)).transpose()?,
+        })
+    }
+
+    /// The message as a line, not yet signed.
+    #[must_use]
+    pub fn to_line(&self) -> Line {
+        let mut line = Line::bare()
+            .with("host", &self.host)
+            .with("addr", HexIp(self.addr))
+            .with("time", self.time)
+            .with("numifs", self.numifs)
+            .with("flags", self.flags)
+            .with("cpus", self.cpus)
+            .with("clock", self.clock);
+        for interface in &self.interfaces {
+            line.push("interface", &interface.name);
+            line.push("ip", HexIp(interface.ip));
+            line.push("mask", HexIp(interface.mask));
+            line.push("bcast", HexIp(interface.bcast));
+        }
+        match &self.vitals {
+            Some(vitals) => vitals.append_to(line),
+            None => line,
+        }
+    }
+}
+
+/// Each `interface` opens a row which the `ip`, `mask` and `bcast` that follow it fill ("the preceding
+/// interface", seed 003).
+fn interfaces(line: &Line) -> Result<Vec<Interface>, FieldError> {
+    let ip = |value: &str, key| value.parse::<HexIp>().map(|ip| ip.0).map_err(|()| FieldError::Bad(key));
+    let mut rows: Vec<(IfName, [Option<Ipv4Addr>; 3])> = Vec::new();
+    for (key, value) in line.pairs() {
+        let column = match key.as_str() {
+            "interface" => {
+                let name = value.parse().map_err(|_| FieldError::Bad("interface"))?;
+                rows.push((name, [None; 3]));
+                continue;
+            }
+            "ip" => 0,
+            "mask" => 1,
+            "bcast" => 2,
+            _ => continue,
+        };
+        let (_, row) = rows.last_mut().ok_or(FieldError::Missing("interface"))?;
+        row[column] = Some(ip(value, ["ip", "mask", "bcast"][column])?);
+    }
+    if rows.len() > INTERFACES_MAX {
+        return Err(FieldError::Bad("numifs"));
+    }
+    rows.into_iter()
+        .map(|(name, row)| match row {
+            [Some(ip), Some(mask), Some(bcast)] => Ok(Interface { name, ip, mask, bcast }),
+            [None, ..] => Err(FieldError::Missing("ip")),
+            [_, None, _] => Err(FieldError::Missing("mask")),
+            [.., None] => Err(FieldError::Missing("bcast")),
+        })
+        .collect()
+}
+
+impl Vitals {
+    fn from_line(line: &Line) -> Result<Self, FieldError> {
+        Ok(Self {
+            ver: line.need("ver")?,
+            boot: line.need("boot")?,
+            seq: line.need("seq")?,
+            iface: line.need("if")?,
+            port: line.need("port")?,
+            load: Load {
+                run_queue: line.need("load")?,
+                mem_mib: line.need("mem")?,
+                sessions: line.need("sessions")?,
+            },
+            machine: line.need("machine")?,
+            rack: line.want("rack")?.unwrap_or_default(),
+            site: line.want("site")?.unwrap_or_default(),
+            drain: line.flag("drain"),
+            keep: line.flag("keep"),
+            store: line.want("store")?.unwrap_or_default(),
+        })
+    }
+
+    fn append_to(&self, line: Line) -> Line {
+        line.with("ver", self.ver)
+            .with("boot", self.boot)
+            .with("seq", self.seq)
+            .with("if", &self.iface)
+            .with("port", self.port)
+            .with("load", self.load.run_queue)
+            .with("mem", self.load.mem_mib)
+            .with("sessions", self.load.sessions)
+            .with("machine", self.machine)
+            .with("rack", &self.rack)
+            .with("site", &self.site)
+            .with("drain", u8::from(self.drain))
+            .with("keep", u8::from(self.keep))
+            .with("store", &self.store)
+    }
+}

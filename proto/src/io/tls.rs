@@ -1,0 +1,285 @@
+//! TLS configurations: of hosts under the group's CA, of DTUs that check them, and of the display channel,
+//! whose certificate is pinned by its fingerprint.
+//!
+//! TLS 1.3 only: both ends are ours. Certificates are valid for a century: what ends a host's trust is a new
+//! CA, and a desk whose clock is wrong must still get its session.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
+use sha2::{Digest, Sha256};
+
+/// The name every host's certificate carries, so that a DTU need not know which host answers.
+pub const TLS_NAME: &str = "group.hotdesk.internal";
+
+const CA_NAME: &str = "Hotdesk group CA";
+
+/// SHA-256 of a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of `cert`.
+    #[must_use]
+    pub fn of(cert: &CertificateDer<'_>) -> Self {
+        Self(Sha256::digest(cert).into())
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::hex::encode(&self.0))
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = crate::ids::BadName;
+    /// Takes 64 hex digits, with or without colons.
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let digits: Vec<u8> = s.bytes().filter(|b| *b != b':').collect();
+        crate::hex::decode(&digits).map(Self).ok_or_else(|| crate::ids::BadName {
+            what: "fingerprint",
+            text: s.chars().take(64).collect(),
+            rule: "64 hex digits, the SHA-256 of a certificate",
+        })
+    }
+}
+
+/// A certificate made on the spot, with the key that belongs to it.
+pub type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+pub(super) struct CaFiles {
+    pub(super) cert_pem: String,
+    pub(super) key_pem: zeroize::Zeroizing<String>,
+}
+
+impl CaFiles {
+    pub(super) fn generate() -> Result<Self, String> {
+        let key = KeyPair::generate().map_err(|e| e.to_string())?;
+        let cert = ca_params()?.self_signed(&key).map_err(|e| e.to_string())?;
+        Ok(Self { cert_pem: cert.pem(), key_pem: zeroize::Zeroizing::new(key.serialize_pem()) })
+    }
+}
+
+fn params(name: &str, alt_names: Vec<String>) -> Result<CertificateParams, String> {
+    let mut params = CertificateParams::new(alt_names).map_err(|e| e.to_string())?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2120, 1, 1);
+    Ok(params)
+}
+
+fn ca_params() -> Result<CertificateParams, String> {
+    let mut params = params(CA_NAME, Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    Ok(params)
+}
+
+pub(super) fn issue(ca_key_pem: &str, host: &str) -> Result<Identity, String> {
+    let ca_key = KeyPair::from_pem(ca_key_pem).map_err(|e| e.to_string())?;
+    let ca = ca_params()?;
+    let issuer = Issuer::from_params(&ca, &ca_key);
+    let mut params = params(host, vec![TLS_NAME.into()])?;
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().map_err(|e| e.to_string())?;
+    let cert = params.signed_by(&key, &issuer).map_err(|e| e.to_string())?;
+    Ok((cert.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+}
+
+/// A self-signed identity that lives as long as its process: the display channel's.
+///
+/// # Errors
+/// When no key can be made.
+pub fn ephemeral() -> Result<(Identity, Fingerprint), String> {
+    let key = KeyPair::generate().map_err(|e| e.to_string())?;
+    let cert =
+        params("Hotdesk session", vec![TLS_NAME.into()])?.self_signed(&key).map_err(|e| e.to_string())?;
+    let fingerprint = Fingerprint::of(cert.der());
+    Ok(((cert.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into()), fingerprint))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// A server that shows `chain`.
+///
+/// # Errors
+/// When the key is not the certificate's.
+pub fn server(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, String> {
+    ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| e.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map(Arc::new)
+        .map_err(|e| e.to_string())
+}
+
+/// A client that believes certificates made by `ca` for [`TLS_NAME`].
+///
+/// # Errors
+/// When `ca` is no usable certificate.
+pub fn client_of_ca(ca: &CertificateDer<'static>) -> Result<Arc<ClientConfig>, String> {
+    client(verifier_of_ca(ca).map_err(|e| e.to_string())?)
+}
+
+/// A client that believes a chain which holds the certificate with this fingerprint, either as the server's
+/// own or as the CA that made it.
+///
+/// # Errors
+/// When rustls cannot be set up.
+pub fn client_of_fingerprint(fingerprint: Fingerprint) -> Result<Arc<ClientConfig>, String> {
+    let algorithms = provider().signature_verification_algorithms;
+    client(Arc::new(Pinned { fingerprint, algorithms }))
+}
+
+fn client(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, String> {
+    Ok(Arc::new(
+        ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth(),
+    ))
+}
+
+fn verifier_of_ca(ca: &CertificateDer<'_>) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone().into_owned())?;
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|e| rustls::Error::General(e.to_string()))
+}
+
+/// The name to ask for, as rustls wants it.
+#[must_use]
+pub fn server_name() -> ServerName<'static> {
+    match ServerName::try_from(TLS_NAME) {
+        Ok(name) => name,
+        Err(_) => unreachable!("a constant DNS name"),
+    }
+}
+
+/// Believes exactly what carries the pinned certificate. The handshake's signature is still checked: a
+/// certificate alone is public.
+#[derive(Debug)]
+struct Pinned {
+    fingerprint: Fingerprint,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if Fingerprint::of(end_entity) == self.fingerprint {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let ca = intermediates
+            .iter()
+            .find(|cert| Fingerprint::of(cert) == self.fingerprint)
+            .ok_or(CertificateError::UnknownIssuer)?;
+        verifier_of_ca(ca)?.verify_server_cert(end_entity, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a handshake in memory and says whether the client believed the server.
+    fn believes(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> bool {
+        let mut c = rustls::ClientConnection::new(Arc::clone(client), server_name()).unwrap();
+        let mut s = rustls::ServerConnection::new(Arc::clone(server)).unwrap();
+        for _ in 0..8 {
+            let mut wire = Vec::new();
+            while c.wants_write() {
+                c.write_tls(&mut wire).unwrap();
+            }
+            s.read_tls(&mut wire.as_slice()).unwrap();
+            if s.process_new_packets().is_err() {
+                return false;
+            }
+            let mut wire = Vec::new();
+            while s.wants_write() {
+                s.write_tls(&mut wire).unwrap();
+            }
+            let mut rest = wire.as_slice();
+            while !rest.is_empty() {
+                c.read_tls(&mut rest).unwrap();
+                if c.process_new_packets().is_err() {
+                    return false;
+                }
+            }
+        }
+        !c.is_handshaking() && !s.is_handshaking()
+    }
+
+    #[test]
+    fn a_dtu_believes_hosts_of_its_own_group_only() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [ours, theirs] =
+            dirs.each_ref().map(|d| super::super::KeyDir::generate(&d.path().join("k")).unwrap());
+        let (server, stranger) = (ours.server_tls("a").unwrap(), theirs.server_tls("a").unwrap());
+        for client in [ours.client_tls().unwrap(), client_of_fingerprint(ours.fingerprint()).unwrap()] {
+            assert!(believes(&client, &server));
+            assert!(!believes(&client, &stranger));
+        }
+    }
+
+    #[test]
+    fn a_display_is_believed_by_its_fingerprint_only() {
+        let ((cert, key), fingerprint) = ephemeral().unwrap();
+        let (_, other) = ephemeral().unwrap();
+        let server = server(vec![cert], key).unwrap();
+        assert!(believes(&client_of_fingerprint(fingerprint).unwrap(), &server));
+        assert!(!believes(&client_of_fingerprint(other).unwrap(), &server));
+        assert_eq!(fingerprint.to_string().parse::<Fingerprint>().unwrap(), fingerprint);
+    }
+}

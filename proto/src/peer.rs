@@ -1,0 +1,188 @@
+//! What trusted hosts say to each other by UDP, each signed for [`Purpose::Peer`](crate::keys::Purpose).
+//!
+//! ```text
+//!  A ── hostQ nonce ──────────▶ B     is this run of you alive, or a recording?
+//!  A ◀────────── hostR nonce ── B
+//!  A ── tokenQ nonce token ───▶ B     do you have sessions for this token?
+//!  A ◀── tokenR n session… ──── B     these; and a grant, should you send the DTU to me
+//!  A ── shown token last ─────▶ all   I show this token now: detach it
+//!  A ── goodbye ──────────────▶ all   I stop on purpose
+//! ```
+//!
+//! Source: seed 003, Figures 9b and 9c; DESIGN 4.2 and 4.3.
+
+use crate::ids::{BootId, Epoch, GrantId, HostName, KeyId, Last, Nonce, SessionId, TokenTag};
+use crate::line::{FieldError, Line};
+
+/// Sessions in one tokenR: what a token may have on one host, so that the answer fits a datagram.
+pub const SESSIONS_PER_TOKEN_MAX: usize = 8;
+
+/// Tokens in one `shown`, so that the message fits a datagram.
+pub const SHOWN_PER_MESSAGE_MAX: usize = 12;
+
+/// A message between trusted hosts, with who says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerMessage {
+    /// Who speaks.
+    pub host: HostName,
+    /// Which run of it.
+    pub boot: BootId,
+    /// What it says.
+    pub body: PeerBody,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerBody {
+    /// Asks a host that was first heard, or heard with a new boot, to prove that it is alive.
+    HostQ {
+        /// The run that is meant; another one does not answer.
+        to: BootId,
+        /// Must come back.
+        nonce: Nonce,
+    },
+    /// The proof.
+    HostR {
+        /// The run that asked.
+        to: BootId,
+        /// What was sent.
+        nonce: Nonce,
+    },
+    /// Asks for the sessions of a token.
+    TokenQ {
+        /// Which of its questions this is; the same on every resending.
+        seq: u64,
+        /// Must come back.
+        nonce: Nonce,
+        /// The key `token` was made with.
+        tagged: KeyId,
+        /// Whose sessions.
+        token: TokenTag,
+    },
+    /// The answer to a tokenQ.
+    TokenR {
+        /// The question's number.
+        seq: u64,
+        /// The question's nonce.
+        nonce: Nonce,
+        /// Permission to present the token here once, with cause=redirect.
+        grant: GrantId,
+        /// The sessions of the token here.
+        sessions: Vec<SessionNote>,
+    },
+    /// Some tokens are shown here since the times given: whoever shows one with a lower time detaches it.
+    Shown {
+        /// The key the tags were made with.
+        tagged: KeyId,
+        /// Which tokens, and since when.
+        tokens: Vec<(TokenTag, Last)>,
+    },
+    /// This run ends on purpose.
+    Goodbye,
+}
+
+/// A session as a tokenR tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionNote {
+    /// Which session.
+    pub session: SessionId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When a DTU was last connected to it.
+    pub last: Last,
+}
+
+/// The commands, by which a datagram is sorted before it is opened.
+pub const COMMANDS: [&str; 6] = ["hostQ", "hostR", "tokenQ", "tokenR", "shown", "goodbye"];
+
+impl PeerMessage {
+    /// Reads a message whose signature was checked.
+    ///
+    /// # Errors
+    /// A missing or unusable field, or a count beyond its bound.
+    pub fn from_line(line: &Line) -> Result<Self, FieldError> {
+        let body = match line.command() {
+            "hostQ" => PeerBody::HostQ { to: line.need("to")?, nonce: line.need("nonce")? },
+            "hostR" => PeerBody::HostR { to: line.need("to")?, nonce: line.need("nonce")? },
+            "tokenQ" => PeerBody::TokenQ {
+                seq: line.need("seq")?,
+                nonce: line.need("nonce")?,
+                tagged: line.need("tagged")?,
+                token: line.need("token")?,
+            },
+            "tokenR" => PeerBody::TokenR {
+                seq: line.need("seq")?,
+                nonce: line.need("nonce")?,
+                grant: line.need("grant")?,
+                sessions: session_notes(line)?,
+            },
+            "shown" => PeerBody::Shown { tagged: line.need("tagged")?, tokens: shown_tokens(line)? },
+            "goodbye" => PeerBody::Goodbye,
+            _ => return Err(FieldError::NotThis("peer")),
+        };
+        Ok(Self { host: line.need("host")?, boot: line.need("boot")?, body })
+    }
+
+    /// The message as a line, not yet signed.
+    #[must_use]
+    pub fn to_line(&self) -> Line {
+        let line = |command| Line::new(command).with("host", &self.host).with("boot", self.boot);
+        match &self.body {
+            PeerBody::HostQ { to, nonce } => line("hostQ").with("to", to).with("nonce", nonce),
+            PeerBody::HostR { to, nonce } => line("hostR").with("to", to).with("nonce", nonce),
+            PeerBody::TokenQ { seq, nonce, tagged, token } => line("tokenQ")
+                .with("seq", seq)
+                .with("nonce", nonce)
+                .with("tagged", tagged)
+                .with("token", token),
+            PeerBody::TokenR { seq, nonce, grant, sessions } => {
+                let mut line = line("tokenR")
+                    .with("seq", seq)
+                    .with("nonce", nonce)
+                    .with("grant", grant)
+                    .with("n", sessions.len());
+                for note in sessions {
+                    line.push("session", note.session);
+                    line.push("epoch", note.epoch);
+                    line.push("last", note.last);
+                }
+                line
+            }
+            PeerBody::Shown { tagged, tokens } => {
+                let mut line = line("shown").with("tagged", tagged).with("n", tokens.len());
+                for (token, last) in tokens {
+                    line.push("token", token);
+                    line.push("last", last);
+                }
+                line
+            }
+            PeerBody::Goodbye => line("goodbye"),
+        }
+    }
+}
+
+fn session_notes(line: &Line) -> Result<Vec<SessionNote>, FieldError> {
+    let n: usize = line.need("n")?;
+    let sessions = column(line, "session")?;
+    let epochs = column(line, "epoch")?;
+    let lasts = column(line, "last")?;
+    if n > SESSIONS_PER_TOKEN_MAX || [sessions.len(), epochs.len(), lasts.len()] != [n; 3] {
+        return Err(FieldError::Bad("n"));
+    }
+    let rows = sessions.into_iter().zip(epochs).zip(lasts);
+    Ok(rows.map(|((session, epoch), last)| SessionNote { session, epoch, last }).collect())
+}
+
+fn shown_tokens(line: &Line) -> Result<Vec<(TokenTag, Last)>, FieldError> {
+    let n: usize = line.need("n")?;
+    let tokens = column(line, "token")?;
+    let lasts = column(line, "last")?;
+    if n > SHOWN_PER_MESSAGE_MAX || [tokens.len(), lasts.len()] != [n; 2] {
+        return Err(FieldError::Bad("n"));
+    }
+    Ok(tokens.into_iter().zip(lasts).collect())
+}
+
+fn column<T: core::str::FromStr>(line: &Line, key: &'static str) -> Result<Vec<T>, FieldError> {
+    line.all(key).map(|value| value.parse().map_err(|_| FieldError::Bad(key))).collect()
+}
