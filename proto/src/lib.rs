@@ -8,6 +8,7 @@
 
 pub mod alp;
 pub mod beacon;
+pub mod card;
 pub mod chain;
 pub mod discovery;
 pub mod frame;
