@@ -6,8 +6,14 @@
 
 use crate::ids::{BadName, Nonce, Serial, ServiceName};
 
-/// Largest payload. A repaint of a large screen with all its attributes stays well below.
-pub const PAYLOAD_MAX: usize = 256 * 1024;
+/// Largest payload: a repaint of 200 by 60 cells fits even when every cell has colours of its own. What a DTU
+/// sends is far smaller, and the session holds it to that.
+pub const PAYLOAD_MAX: usize = 1024 * 1024;
+
+/// Input bytes a DTU may have on the way beyond what was acknowledged. It holds the rest back until an
+/// [`Frame::Ack`] makes room; a session drops the connection that sends more, since a service may have stopped
+/// reading and a ping behind its input must still be answered.
+pub const INPUT_WINDOW: usize = 64 * 1024;
 
 /// Bytes before a payload.
 pub const HEADER_LEN: usize = 5;
