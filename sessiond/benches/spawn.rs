@@ -1,0 +1,3 @@
+//! Sessions a second.
+
+fn main() {}

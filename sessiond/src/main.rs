@@ -1,0 +1,3 @@
+//! The spawner and the session process as a program of their own.
+
+fn main() {}
