@@ -1,0 +1,231 @@
+//! Finding the processes of a host, and stopping, continuing and killing all of them.
+//!
+//! A session's process and a shell's jobs leave every process group and session they were started in, so
+//! neither says where they belong. What they cannot leave is the network namespace; where there is none, the
+//! environment they have inherited from the host's daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The environment variable that marks a host's processes; its value names the lab and the host.
+pub const MARKER: &str = "HOTDESK_LAB_HOST";
+
+/// How long the kernel may take to stop or end a process before we say that it does not.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks at processes that were told to stop.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// What the processes of a host have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Belonging {
+    /// The network namespace with this inode.
+    Network(u64),
+    /// The value of [`MARKER`] in their environment.
+    Marked(String),
+}
+
+/// A process, as `/proc/PID/stat` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// Its parent's.
+    pub parent: Pid,
+    /// Its state: `R` running, `S` sleeping, `T` stopped, `Z` ended but not reaped, ...
+    pub state: char,
+}
+
+impl Process {
+    /// Reads the line that `/proc/PID/stat` holds. The name in it may contain anything, brackets too.
+    fn parse(stat: &str) -> Option<Self> {
+        let (before, after) = stat.rsplit_once(") ")?;
+        let (pid, _) = before.split_once(" (")?;
+        let mut fields = after.split(' ');
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        Some(Self { pid: Pid::from_raw(pid.parse().ok()?), parent: Pid::from_raw(parent), state })
+    }
+
+    fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// Every process that `/proc` shows.
+pub(super) fn all() -> impl Iterator<Item = Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        entry.file_name().to_str()?.parse::<i32>().ok()?;
+        Process::parse(&fs::read_to_string(entry.path().join("stat")).ok()?)
+    })
+}
+
+impl Belonging {
+    fn includes(&self, pid: Pid) -> bool {
+        match self {
+            Self::Network(inode) => fs::read_link(format!("/proc/{pid}/ns/net"))
+                .is_ok_and(|link| link.as_os_str() == format!("net:[{inode}]").as_str()),
+            Self::Marked(value) => fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                let wanted = format!("{MARKER}={value}");
+                environ.split(|&b| b == 0).any(|entry| entry == wanted.as_bytes())
+            }),
+        }
+    }
+
+    /// The processes that run now, parents before their children.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        let me = nix::unistd::getpid();
+        let mut found: Vec<Process> =
+            all().filter(|p| p.pid != me && !p.has_ended() && self.includes(p.pid)).collect();
+        let parents: BTreeMap<Pid, Pid> = found.iter().map(|p| (p.pid, p.parent)).collect();
+        let depth =
+            |pid: Pid| core::iter::successors(Some(pid), |pid| parents.get(pid).copied()).take(1_000).count();
+        found.sort_by_key(|p| depth(p.pid));
+        found
+    }
+
+    /// Stops every process (SIGSTOP), also those that appear meanwhile. Returns once all have stopped.
+    ///
+    /// Parents are stopped first: a shell must not see its job stop and take the terminal back.
+    ///
+    /// # Errors
+    /// When a process has not stopped in time, or may not be signalled.
+    pub fn freeze(&self) -> io::Result<()> {
+        let give_up_at = Instant::now() + PATIENCE;
+        let mut told = BTreeSet::new();
+        loop {
+            let running: Vec<Process> = self.processes().into_iter().filter(|p| !p.is_stopped()).collect();
+            if running.is_empty() {
+                return Ok(());
+            }
+            for process in &running {
+                if told.insert(process.pid) {
+                    signal(process.pid, Signal::SIGSTOP)?;
+                }
+            }
+            if Instant::now() > give_up_at {
+                return Err(late("stop", &running));
+            }
+            // Nothing reports that another's child has stopped; it takes the time of one system call.
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Lets every stopped process go on (SIGCONT), children before their parents, so that no shell finds a
+    /// job of its own stopped.
+    ///
+    /// # Errors
+    /// When a process may not be signalled.
+    pub fn thaw(&self) -> io::Result<()> {
+        for process in self.processes().iter().rev() {
+            signal(process.pid, Signal::SIGCONT)?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process (SIGKILL), also those that appear meanwhile, and waits until they have ended.
+    /// They are stopped first, so that none sees another's end and has time for a last word, as none has when a
+    /// machine loses its power. Returns the moment just before the first was killed.
+    ///
+    /// # Errors
+    /// When a process has not ended in time, or may not be signalled.
+    pub fn kill(&self) -> io::Result<Instant> {
+        self.freeze()?;
+        let killed_at = Instant::now();
+        let give_up_at = killed_at + PATIENCE;
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                return Ok(killed_at);
+            }
+            let ends: Vec<OwnedFd> = left.iter().filter_map(|p| watch(p.pid)).collect();
+            for process in &left {
+                signal(process.pid, Signal::SIGKILL)?;
+            }
+            for end in &ends {
+                let left_over = give_up_at.saturating_duration_since(Instant::now());
+                let timeout = PollTimeout::try_from(left_over).unwrap_or(PollTimeout::ZERO);
+                match poll(&mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)], timeout) {
+                    Ok(0) => return Err(late("end", &left)),
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+        }
+    }
+}
+
+/// Sends a signal; a process that has ended meanwhile is no error.
+fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
+    match kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A descriptor that becomes readable when the process ends.
+fn watch(pid: Pid) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open takes a process id and flags and returns a new descriptor, which only the OwnedFd owns.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0)).ok()?;
+        Some(OwnedFd::from_raw_fd(i32::try_from(fd).ok()?))
+    }
+}
+
+fn late(what: &str, processes: &[Process]) -> io::Error {
+    let pids: Vec<String> = processes.iter().map(|p| p.pid.to_string()).collect();
+    let text = format!("process {} did not {what} within {PATIENCE:?}", pids.join(", "));
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        let stat = "4711 (a) b (c) S 1 4711 4711 0 -1";
+        let expected = Process { pid: Pid::from_raw(4711), parent: Pid::from_raw(1), state: 'S' };
+        assert_eq!(Process::parse(stat), Some(expected));
+        for bad in ["", "12", "12 (x", "x (y) S 1", "12 (y) S"] {
+            assert_eq!(Process::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_marked_process_is_found_with_its_children_and_killed_with_them() {
+        let mark = format!("unit-{}", std::process::id());
+        let host = Belonging::Marked(mark.clone());
+        // The shell starts a child that leaves its session, as a session's process does.
+        let mut shell = std::process::Command::new("setsid")
+            .args(["sh", "-c", "setsid sleep 1000 & echo ready; wait"])
+            .env(MARKER, &mark)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut ready).unwrap();
+
+        host.freeze().unwrap();
+        let frozen = host.processes();
+        assert!(frozen.len() >= 2 && frozen.iter().all(Process::is_stopped), "{frozen:?}");
+        host.thaw().unwrap();
+        host.kill().unwrap();
+        assert!(host.processes().is_empty());
+        shell.wait().unwrap();
+    }
+}
