@@ -19,6 +19,35 @@ words! {
     }
 }
 
+words! {
+    /// Why a session is taken off a DTU: what [`FromHost::DiscInf`] says in its cause. A DTU that reads another word
+    /// treats it as [`DisconnectCause::Ended`].
+    DisconnectCause {
+        /// The token was presented at another DTU, or the session is shown by another host.
+        ShownElsewhere = "shownElsewhere",
+        /// An operator took it off this DTU; it runs on.
+        Detached = "detached",
+        /// An operator ended it.
+        EndedByOperator = "endedByOperator",
+        /// Its services ended by themselves.
+        Ended = "ended",
+        /// It was lost: its process died.
+        Lost = "lost",
+        /// The host is being drained: present the token to another host.
+        HostDraining = "hostDraining",
+        /// The host is stopping: present the token to another host.
+        HostStopping = "hostStopping",
+    }
+}
+
+impl DisconnectCause {
+    /// Whether it is the host that goes, so that the DTU had better go to another one.
+    #[must_use]
+    pub const fn sends_away(self) -> bool {
+        matches!(self, Self::HostDraining | Self::HostStopping)
+    }
+}
+
 /// Hosts a DTU is told to fail over to, at most: more than it would ever try in the time it has.
 pub const STANDBYS_MAX: usize = 16;
 
@@ -144,7 +173,7 @@ pub enum FromHost {
     DiscInf {
         /// Which presentation it belonged to.
         token_seq: Option<u32>,
-        /// Why, free text in one word.
+        /// Why, free text in one word; ours are those of [`DisconnectCause`].
         cause: Option<String>,
     },
     /// The answer to keepAliveReq.
