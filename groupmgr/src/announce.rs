@@ -1,0 +1,381 @@
+//! What this host says of itself without being asked: host messages every twenty seconds, at start and on
+//! change, and a beacon on every interface every 100 ms (seed 003, "The Group Manager Process"; DESIGN 4.2).
+//!
+//! Owns the sequence numbers, the beacon's hash chain and both schedules. Refuses to know who listens.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use proto::alp::AnchorNote;
+use proto::beacon::{self, Beacon};
+use proto::chain::Chain;
+use proto::host_message::{HostMessage, INTERFACES_MAX, INTERFACES_PER_MESSAGE, Label, Load, Vitals};
+use proto::keys::{KeyRing, Purpose};
+use proto::net::{IfName, Interface};
+use proto::time::{Duration, earliest};
+use proto::version::Version;
+use proto::{BootId, HostName, Instant, MachineId, WallTime};
+
+use crate::entropy::Entropy;
+
+/// How often a host message is due when nothing changes.
+pub const MESSAGE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Changes that come quicker than this share one host message.
+const CHANGE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Links of one hash chain: half a day of beacons at the full rate. A new chain costs its length in hashes
+/// (about 50 ms), once.
+pub const CHAIN_LEN: usize = 432_000;
+
+/// What of a host does not change while it runs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub host: HostName,
+    /// This run of it.
+    pub boot: BootId,
+    /// Its machine.
+    pub machine: MachineId,
+    /// Its rack.
+    pub rack: Label,
+    /// Its site.
+    pub site: Label,
+    /// The data store it uses.
+    pub store: Label,
+    /// Whether sessions outlive the daemon.
+    pub keep: bool,
+    /// Its port.
+    pub port: u16,
+    /// Processors.
+    pub cpus: u16,
+    /// Their clock, MHz.
+    pub clock: u32,
+    /// Links in the beacon's hash chain; [`CHAIN_LEN`] unless a simulation of many hosts wants fewer.
+    pub chain_len: usize,
+}
+
+/// One datagram to broadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// On which interface.
+    pub iface: IfName,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
+/// The announcing half of a group manager.
+#[derive(Debug)]
+pub struct Announcer {
+    id: Identity,
+    interfaces: Vec<Interface>,
+    /// Per interface: announcements and beacons sent. Never forgotten while the host runs, or an interface
+    /// that comes back would speak with numbers its hearers have passed.
+    sent: BTreeMap<IfName, Sent>,
+    load: Load,
+    drain: bool,
+    every: Duration,
+    chain: Chain,
+    tick: u64,
+    message_due: Instant,
+    message_sent: Option<Instant>,
+    beacon_due: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
+    messages: u64,
+    beacons: u64,
+}
+
+impl Announcer {
+    /// An announcer that speaks as soon as it is asked to.
+    #[must_use]
+    pub fn new(now: Instant, id: Identity, entropy: &mut Entropy) -> Self {
+        let chain = Chain::new(entropy.bytes(), id.chain_len);
+        Self {
+            id,
+            interfaces: Vec::new(),
+            sent: BTreeMap::new(),
+            load: Load::default(),
+            drain: false,
+            every: beacon::INTERVAL,
+            chain,
+            tick: 0,
+            message_due: now,
+            message_sent: None,
+            beacon_due: now,
+        }
+    }
+
+    /// What does not change.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.id
+    }
+
+    /// The interfaces last announced.
+    #[must_use]
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// The primary address: that of the first interface.
+    #[must_use]
+    pub fn primary(&self) -> Ipv4Addr {
+        self.interfaces.first().map_or(Ipv4Addr::UNSPECIFIED, |interface| interface.ip)
+    }
+
+    /// The load last announced.
+    #[must_use]
+    pub const fn load(&self) -> Load {
+        self.load
+    }
+
+    /// Whether this host takes no new sessions.
+    #[must_use]
+    pub const fn drain(&self) -> bool {
+        self.drain
+    }
+
+    /// The present interval of the beacons.
+    #[must_use]
+    pub const fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// By what a DTU checks the beacons from now on.
+    #[must_use]
+    pub fn anchor(&mut self) -> AnchorNote {
+        let link = self.chain.reveal(self.tick).unwrap_or_else(|| self.chain.anchor());
+        AnchorNote { boot: self.id.boot, tick: self.tick, link, every: self.every }
+    }
+
+    /// Takes in the interfaces of the present moment. A change is announced at once.
+    pub fn set_interfaces(&mut self, now: Instant, mut interfaces: Vec<Interface>) {
+        interfaces.truncate(INTERFACES_MAX);
+        if interfaces != self.interfaces {
+            self.interfaces = interfaces;
+            self.announce_soon(now);
+        }
+    }
+
+    /// Takes in a sample of the load; it is told with the next beacon or message.
+    pub const fn set_load(&mut self, load: Load) {
+        self.load = load;
+    }
+
+    /// Starts or ends draining, which is announced at once.
+    pub fn set_drain(&mut self, now: Instant, drain: bool) {
+        if drain != self.drain {
+            self.drain = drain;
+            self.announce_soon(now);
+        }
+    }
+
+    /// Takes in the size of the group, which decides the beacon's interval.
+    pub fn set_group_size(&mut self, hosts: usize) {
+        self.every = beacon::interval_for(hosts);
+    }
+
+    /// Makes a host message due now, or a moment after the last one.
+    pub fn announce_soon(&mut self, now: Instant) {
+        let earliest_at = self.message_sent.map_or(now, |at| at + CHANGE_PAUSE);
+        self.message_due = self.message_due.min(now.max(earliest_at));
+    }
+
+    /// When [`Announcer::speak`] wants to be called.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        earliest(Some(self.message_due), Some(self.beacon_due))
+    }
+
+    /// Says what is due. Returns whether a new hash chain began, which every DTU must be told of.
+    pub fn speak(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        ring: &KeyRing,
+        entropy: &mut Entropy,
+        out: &mut Vec<Announcement>,
+    ) -> bool {
+        if now >= self.message_due {
+            self.message_due = now + MESSAGE_INTERVAL;
+            self.message_sent = Some(now);
+            self.say_messages(wall, ring, out);
+        }
+        if now < self.beacon_due {
+            return false;
+        }
+        // Rounds that were missed are not made up for: a burst of beacons says no more than one.
+        let next = self.beacon_due + self.every;
+        self.beacon_due = if next > now { next } else { now + self.every };
+        self.say_beacons(ring, entropy, out)
+    }
+
+    fn say_messages(&mut self, wall: WallTime, ring: &KeyRing, out: &mut Vec<Announcement>) {
+        let names: Vec<IfName> = self.interfaces.iter().map(|i| i.name.clone()).collect();
+        for iface in names {
+            let sent = self.sent.entry(iface.clone()).or_default();
+            sent.messages += 1;
+            let seq = sent.messages;
+            for part in self.interfaces.chunks(INTERFACES_PER_MESSAGE) {
+                let message = self.message(wall, &iface, seq, part.to_vec());
+                let bytes = ring.seal(Purpose::HostMessage, &message.to_line());
+                out.push(Announcement { iface: iface.clone(), bytes });
+            }
+        }
+    }
+
+    fn message(&self, wall: WallTime, iface: &IfName, seq: u64, part: Vec<Interface>) -> HostMessage {
+        HostMessage {
+            host: self.id.host.clone(),
+            addr: self.primary(),
+            time: wall.as_secs(),
+            numifs: u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX),
+            flags: 0,
+            cpus: self.id.cpus,
+            clock: self.id.clock,
+            interfaces: part,
+            vitals: Some(Vitals {
+                ver: Version::CURRENT,
+                boot: self.id.boot,
+                seq,
+                iface: iface.clone(),
+                port: self.id.port,
+                load: self.load,
+                machine: self.id.machine,
+                rack: self.id.rack.clone(),
+                site: self.id.site.clone(),
+                drain: self.drain,
+                keep: self.id.keep,
+                store: self.id.store.clone(),
+            }),
+        }
+    }
+
+    fn say_beacons(&mut self, ring: &KeyRing, entropy: &mut Entropy, out: &mut Vec<Announcement>) -> bool {
+        let mut renewed = false;
+        self.tick += 1;
+        let link = self.chain.reveal(self.tick).unwrap_or_else(|| {
+            self.chain = Chain::new(entropy.bytes(), self.id.chain_len);
+            self.tick = 1;
+            renewed = true;
+            self.chain.reveal(1).unwrap_or_else(|| self.chain.anchor())
+        });
+        for interface in &self.interfaces {
+            let sent = self.sent.entry(interface.name.clone()).or_default();
+            sent.beacons += 1;
+            let beacon = Beacon {
+                host: self.id.host.clone(),
+                ver: Version::CURRENT,
+                boot: self.id.boot,
+                seq: sent.beacons,
+                iface: interface.name.clone(),
+                every: self.every,
+                load: self.load.run_queue,
+                sessions: self.load.sessions,
+                drain: self.drain,
+                tick: self.tick,
+                link,
+            };
+            let bytes = ring.seal(Purpose::Beacon, &beacon.to_line());
+            out.push(Announcement { iface: interface.name.clone(), bytes });
+        }
+        renewed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::keys::GroupKey;
+
+    fn interface(name: &str, ip: [u8; 4]) -> Interface {
+        let [a, b, c, _] = ip;
+        Interface {
+            name: name.parse().unwrap(),
+            ip: ip.into(),
+            mask: [255, 255, 255, 0].into(),
+            bcast: [a, b, c, 255].into(),
+        }
+    }
+
+    fn announcer(interfaces: usize) -> (Announcer, KeyRing, Entropy) {
+        let mut entropy = Entropy::new([1; 32]);
+        let id = Identity {
+            host: "a".parse().unwrap(),
+            boot: BootId(1),
+            machine: MachineId(1),
+            rack: Label::default(),
+            site: Label::default(),
+            store: Label::default(),
+            keep: false,
+            port: proto::PORT,
+            cpus: 2,
+            clock: 2_000,
+            chain_len: 512,
+        };
+        let mut announcer = Announcer::new(Instant::ZERO, id, &mut entropy);
+        let all = (0..interfaces).map(|n| interface(&format!("eth{n}"), [10, 0, u8::try_from(n).unwrap(), 1]));
+        announcer.set_interfaces(Instant::ZERO, all.collect());
+        (announcer, KeyRing::new(GroupKey::new(&[1; 32]).unwrap(), Vec::new()), entropy)
+    }
+
+    fn run(a: &mut Announcer, ring: &KeyRing, e: &mut Entropy, until: Instant) -> Vec<(Instant, Announcement)> {
+        let mut all = Vec::new();
+        while let Some(at) = a.poll_at().filter(|at| *at < until) {
+            let mut out = Vec::new();
+            a.speak(at, WallTime::from_secs(1), ring, e, &mut out);
+            all.extend(out.into_iter().map(|x| (at, x)));
+        }
+        all
+    }
+
+    #[test]
+    fn a_host_message_goes_out_at_start_and_every_twenty_seconds_and_a_beacon_every_hundred_milliseconds() {
+        let (mut a, ring, mut e) = announcer(1);
+        let said = run(&mut a, &ring, &mut e, Instant::ZERO + Duration::from_secs(60));
+        let messages = said.iter().filter(|(_, x)| x.bytes.starts_with(b"host=")).count();
+        let beacons = said.iter().filter(|(_, x)| x.bytes.starts_with(b"beacon ")).count();
+        assert_eq!((messages, beacons), (3, 600));
+    }
+
+    #[test]
+    fn a_changed_interface_is_announced_at_once() {
+        let (mut a, ring, mut e) = announcer(1);
+        run(&mut a, &ring, &mut e, Instant::ZERO + Duration::from_secs(5));
+        let now = Instant::ZERO + Duration::from_secs(5);
+        a.set_interfaces(now, vec![interface("eth9", [10, 9, 0, 1])]);
+        let said = run(&mut a, &ring, &mut e, now + Duration::from_millis(1));
+        assert!(said.iter().any(|(_, x)| x.bytes.starts_with(b"host=") && x.iface.as_str() == "eth9"));
+    }
+
+    #[test]
+    fn many_interfaces_go_into_several_datagrams_of_one_sequence_number() {
+        let (mut a, ring, mut e) = announcer(20);
+        let said = run(&mut a, &ring, &mut e, Instant::from_micros(1));
+        let first: Vec<_> = said
+            .iter()
+            .filter(|(_, x)| x.iface.as_str() == "eth0" && x.bytes.starts_with(b"host="))
+            .map(|(_, x)| {
+                assert!(x.bytes.len() <= proto::host_message::DATAGRAM_MAX, "{} bytes", x.bytes.len());
+                let line = ring.open(Purpose::HostMessage, &x.bytes).unwrap().into_inner();
+                HostMessage::from_line(&line).unwrap()
+            })
+            .collect();
+        assert_eq!(first.iter().map(|m| m.interfaces.len()).collect::<Vec<_>>(), [8, 8, 4]);
+        assert!(first.iter().all(|m| m.numifs == 20 && m.vitals.as_ref().unwrap().seq == 1));
+    }
+
+    #[test]
+    fn when_the_hash_chain_ends_a_new_one_begins_and_the_dtus_must_hear_of_it() {
+        let (mut a, ring, mut e) = announcer(1);
+        let mut renewed = 0;
+        for _ in 0..600 {
+            let at = a.poll_at().unwrap();
+            renewed += u32::from(a.speak(at, WallTime::default(), &ring, &mut e, &mut Vec::new()));
+        }
+        assert_eq!(renewed, 1);
+    }
+}

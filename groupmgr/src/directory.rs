@@ -1,0 +1,348 @@
+//! The directory: who has sessions for a token, asked of every live host the DTU can reach (seed 003, Figure 9b;
+//! DESIGN 4.3).
+//!
+//! Owns the lookups under way, the mute hosts, and the grants this host has given in its own answers
+//! ([`grants`]). A lookup ends when everybody has answered or was refused, at the latest 150 ms after it began.
+//! Who let it run out is mute: not waited for again until it answers, and asked again in the background.
+
+pub mod grants;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+
+use proto::keys::{KeyRing, Purpose};
+use proto::peer::{PeerBody, PeerMessage, SessionNote};
+use proto::time::{Duration, earliest};
+use proto::{BootId, GrantId, HostName, Instant, Nonce, Token};
+
+use crate::entropy::Entropy;
+use crate::reach::Reachable;
+
+/// When an unanswered tokenQ is sent again, counted from the first sending.
+const RESEND_AFTER: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(80)];
+/// When it is given up.
+pub const GIVE_UP_AFTER: Duration = Duration::from_millis(150);
+/// How often a mute host is asked in the background.
+const ASK_MUTE_EVERY: Duration = Duration::from_secs(1);
+/// Lookups under way at most: each is a DTU that waits.
+pub const LOOKUPS_MAX: usize = 20_000;
+
+/// Names a lookup to whoever began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LookupId(pub u64);
+
+/// A host to ask.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As the DTU reaches it.
+    pub reach: Reachable,
+    /// As we do.
+    pub ask_at: SocketAddrV4,
+}
+
+/// What one host answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Who, and where the DTU finds it.
+    pub reach: Reachable,
+    /// Its permission to send the DTU there.
+    pub grant: GrantId,
+    /// The sessions it has for the token.
+    pub sessions: Vec<SessionNote>,
+}
+
+/// What a lookup found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Which lookup.
+    pub id: LookupId,
+    /// Who answered.
+    pub answers: Vec<Answer>,
+    /// Who refused: its daemon is gone.
+    pub gone: BTreeSet<HostName>,
+    /// Who did not answer.
+    pub mute: BTreeSet<HostName>,
+}
+
+/// A datagram to one host, from a socket of its own so that a refusal can be told from silence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// To whom.
+    pub to: SocketAddrV4,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Lookup {
+    bytes: Vec<u8>,
+    nonce: Nonce,
+    began: Instant,
+    resent: usize,
+    /// Hosts that have not answered. When there are none left it is over.
+    waiting: BTreeMap<HostName, Target>,
+    /// Nobody waits for it: it finds out whether a mute host speaks again.
+    background: bool,
+    found: Found,
+}
+
+impl Lookup {
+    fn due(&self) -> Instant {
+        let wait = RESEND_AFTER.get(self.resent).copied().unwrap_or(GIVE_UP_AFTER);
+        self.began + wait
+    }
+}
+
+#[derive(Debug)]
+struct Mute {
+    boot: BootId,
+    ask_at: SocketAddrV4,
+    since: Instant,
+    next: Instant,
+}
+
+/// The directory of one host.
+#[derive(Debug)]
+pub struct Directory {
+    own: (HostName, BootId),
+    lookups: BTreeMap<LookupId, Lookup>,
+    /// Which lookup a nonce belongs to.
+    nonces: BTreeMap<Nonce, LookupId>,
+    mute: BTreeMap<HostName, Mute>,
+    next_id: u64,
+}
+
+impl Directory {
+    /// The directory of the host `own` in its present run.
+    #[must_use]
+    pub const fn new(own: HostName, boot: BootId) -> Self {
+        Self {
+            own: (own, boot),
+            lookups: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            mute: BTreeMap::new(),
+            next_id: 0,
+        }
+    }
+
+    /// Hosts that were asked and did not answer, and since when.
+    pub fn mute(&self) -> impl Iterator<Item = (&HostName, Instant)> {
+        self.mute.iter().map(|(host, mute)| (host, mute.since))
+    }
+
+    /// Begins to ask `targets` for the sessions of `token`. What is found is pushed to `found`, at once when
+    /// there is nobody to ask. `None` when too many lookups are under way.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        ring: &KeyRing,
+        entropy: &mut Entropy,
+        token: &Token,
+        targets: Vec<Target>,
+        out: &mut Outbox<'_>,
+    ) -> Option<LookupId> {
+        if self.lookups.len() >= LOOKUPS_MAX {
+            return None;
+        }
+        let (mute, waiting): (Vec<Target>, Vec<Target>) =
+            targets.into_iter().partition(|t| self.is_mute(&t.reach));
+        let lookup = self.begin(now, ring, entropy, token, waiting);
+        let id = lookup.found.id;
+        for target in lookup.waiting.values() {
+            out.asks.push(Ask { to: target.ask_at, bytes: lookup.bytes.clone() });
+        }
+        // A mute host is asked along with the rest, at its slow pace, and not waited for.
+        for target in mute {
+            self.ask_mute(now, &target, &lookup.bytes, out);
+        }
+        self.settle(lookup, out);
+        Some(id)
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        ring: &KeyRing,
+        entropy: &mut Entropy,
+        token: &Token,
+        waiting: Vec<Target>,
+    ) -> Lookup {
+        self.next_id += 1;
+        let id = LookupId(self.next_id);
+        let nonce = Nonce(entropy.u128());
+        let tagged = ring.signing();
+        let tag = ring.tag(tagged, token).unwrap_or(proto::TokenTag(0));
+        let body = PeerBody::TokenQ { seq: self.next_id, nonce, tagged, token: tag };
+        let message = PeerMessage { host: self.own.0.clone(), boot: self.own.1, body };
+        self.nonces.insert(nonce, id);
+        Lookup {
+            bytes: ring.seal(Purpose::Peer, &message.to_line()),
+            nonce,
+            began: now,
+            resent: 0,
+            waiting: waiting.into_iter().map(|t| (t.reach.host.clone(), t)).collect(),
+            background: false,
+            found: Found { id, answers: Vec::new(), gone: BTreeSet::new(), mute: BTreeSet::new() },
+        }
+    }
+
+    fn is_mute(&self, reach: &Reachable) -> bool {
+        self.mute.get(&reach.host).is_some_and(|mute| mute.boot == reach.boot)
+    }
+
+    fn ask_mute(&mut self, now: Instant, target: &Target, bytes: &[u8], out: &mut Outbox<'_>) {
+        if let Some(mute) = self.mute.get_mut(&target.reach.host)
+            && now >= mute.next
+        {
+            mute.next = now + ASK_MUTE_EVERY;
+            out.asks.push(Ask { to: target.ask_at, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// Keeps a lookup that still waits for somebody, or says what it found.
+    fn settle(&mut self, mut lookup: Lookup, out: &mut Outbox<'_>) {
+        if lookup.waiting.is_empty() {
+            self.nonces.remove(&lookup.nonce);
+            if !lookup.background {
+                lookup.found.mute.extend(self.mute.keys().cloned());
+                out.found.push(lookup.found);
+            }
+        } else {
+            self.lookups.insert(lookup.found.id, lookup);
+        }
+    }
+
+    /// Takes in a tokenR whose signature was checked. Returns whether anybody waited for it. Whoever answers
+    /// is not mute, even when the answer is late.
+    pub fn on_answer(
+        &mut self,
+        host: &HostName,
+        boot: BootId,
+        nonce: Nonce,
+        grant: GrantId,
+        sessions: Vec<SessionNote>,
+        out: &mut Outbox<'_>,
+    ) -> bool {
+        if self.mute.get(host).is_some_and(|mute| mute.boot == boot) {
+            self.mute.remove(host);
+        }
+        let Some(id) = self.nonces.get(&nonce) else { return false };
+        let Some(mut lookup) = self.lookups.remove(id) else { return false };
+        let waited = lookup.waiting.get(host).is_some_and(|target| target.reach.boot == boot);
+        if waited && let Some(target) = lookup.waiting.remove(host) {
+            lookup.found.answers.push(Answer { reach: target.reach, grant, sessions });
+        }
+        self.settle(lookup, out);
+        waited
+    }
+
+    /// A datagram to `addr` was refused: the daemon there is gone. Returns which hosts that is, as far as
+    /// they were being asked.
+    pub fn on_refused(&mut self, addr: SocketAddrV4, out: &mut Outbox<'_>) -> BTreeSet<HostName> {
+        let asked = |lookup: &Lookup| lookup.waiting.values().any(|t| t.ask_at == addr);
+        let ids: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| asked(l)).map(|(id, _)| *id).collect();
+        let mut gone: BTreeSet<HostName> =
+            self.mute.iter().filter(|(_, m)| m.ask_at == addr).map(|(host, _)| host.clone()).collect();
+        for id in ids {
+            let Some(mut lookup) = self.lookups.remove(&id) else { continue };
+            let refused: Vec<HostName> =
+                lookup.waiting.iter().filter(|(_, t)| t.ask_at == addr).map(|(host, _)| host.clone()).collect();
+            for host in refused {
+                lookup.waiting.remove(&host);
+                gone.insert(host.clone());
+                lookup.found.gone.insert(host);
+            }
+            self.settle(lookup, out);
+        }
+        for host in &gone {
+            self.mute.remove(host);
+        }
+        gone
+    }
+
+    /// A run of a host ended or went out of sight: what it was asked will not be answered.
+    pub fn on_lost(&mut self, host: &HostName, out: &mut Outbox<'_>) {
+        self.mute.remove(host);
+        let asked = |lookup: &Lookup| lookup.waiting.contains_key(host);
+        let ids: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| asked(l)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(mut lookup) = self.lookups.remove(&id) else { continue };
+            lookup.waiting.remove(host);
+            self.settle(lookup, out);
+        }
+    }
+
+    /// Sends again, gives up, and asks mute hosts. `probe` is a token nobody has, for the latter.
+    pub fn on_timeout(
+        &mut self,
+        now: Instant,
+        ring: &KeyRing,
+        entropy: &mut Entropy,
+        out: &mut Outbox<'_>,
+    ) {
+        let due: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| l.due() <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            let Some(mut lookup) = self.lookups.remove(&id) else { continue };
+            if now >= lookup.began + GIVE_UP_AFTER {
+                self.give_up(now, &mut lookup);
+            } else {
+                // After a pause of our own two resendings may be due; one datagram says as much.
+                while lookup.due() <= now && lookup.resent < RESEND_AFTER.len() {
+                    lookup.resent += 1;
+                }
+                for target in lookup.waiting.values() {
+                    out.asks.push(Ask { to: target.ask_at, bytes: lookup.bytes.clone() });
+                }
+            }
+            self.settle(lookup, out);
+        }
+        self.probe_mute(now, ring, entropy, out);
+    }
+
+    fn give_up(&mut self, now: Instant, lookup: &mut Lookup) {
+        for (host, target) in core::mem::take(&mut lookup.waiting) {
+            let mute = Mute {
+                boot: target.reach.boot,
+                ask_at: target.ask_at,
+                since: now,
+                next: now + ASK_MUTE_EVERY,
+            };
+            self.mute.insert(host, mute);
+        }
+    }
+
+    /// The question of a probe is one nobody waits for: any answer ends the muteness.
+    fn probe_mute(&mut self, now: Instant, ring: &KeyRing, entropy: &mut Entropy, out: &mut Outbox<'_>) {
+        let mut probes = Vec::new();
+        for mute in self.mute.values_mut().filter(|mute| mute.next <= now) {
+            mute.next = now + ASK_MUTE_EVERY;
+            probes.push(mute.ask_at);
+        }
+        for to in probes {
+            let nonce = Nonce(entropy.u128());
+            let tag = proto::TokenTag(entropy.u128());
+            let body = PeerBody::TokenQ { seq: 0, nonce, tagged: ring.signing(), token: tag };
+            let message = PeerMessage { host: self.own.0.clone(), boot: self.own.1, body };
+            out.asks.push(Ask { to, bytes: ring.seal(Purpose::Peer, &message.to_line()) });
+        }
+    }
+
+    /// When [`Directory::on_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        let lookups = self.lookups.values().map(Lookup::due).min();
+        earliest(lookups, self.mute.values().map(|mute| mute.next).min())
+    }
+}
+
+/// Where a directory puts what it wants sent and what it found.
+#[derive(Debug)]
+pub struct Outbox<'a> {
+    /// To be sent.
+    pub asks: &'a mut Vec<Ask>,
+    /// Lookups that are over.
+    pub found: &'a mut Vec<Found>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! The topology table as a person or a program reads it: in the form of the seed's Table A, normalised, and
+//! with everything we know besides.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use proto::net::{HexIp, Interface};
+use proto::{BootId, HostName, Instant, MachineId};
+use serde::{Deserialize, Serialize};
+
+use super::row::Row;
+use super::strangers::Stranger;
+use super::{Standing, Topology};
+use crate::announce::Announcer;
+
+/// One host of the table, as it is printed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RowView {
+    /// Its name.
+    pub host: HostName,
+    /// Whether it signs with our group key.
+    pub trusted: bool,
+    /// Whether it is this host.
+    pub own: bool,
+    /// What is thought of it; none for a stranger, of whom nothing is.
+    pub standing: Option<Standing>,
+    /// Its run.
+    pub boot: Option<BootId>,
+    /// Primary address.
+    pub addr: Ipv4Addr,
+    /// Age of the last host message in seconds, -1 when there never was one.
+    pub lastseen: i64,
+    /// Age of the last beacon in milliseconds, -1 when there never was one.
+    pub beacon_age_ms: i64,
+    /// Its wall clock minus ours, in seconds.
+    pub timeoff: i64,
+    /// Interfaces it says it has.
+    pub numifs: u16,
+    /// Run queue per processor, times 100.
+    pub load: u32,
+    /// MiB of memory available.
+    pub mem_mib: u32,
+    /// Sessions it runs.
+    pub sessions: u32,
+    /// Processors.
+    pub cpus: u16,
+    /// Their clock, MHz.
+    pub clock: u32,
+    /// Hosts with the same value share a machine.
+    pub machine: Option<MachineId>,
+    /// Rack.
+    pub rack: String,
+    /// Site.
+    pub site: String,
+    /// Whether it takes no new sessions.
+    pub drain: bool,
+    /// Whether its sessions outlive its daemon.
+    pub keep: bool,
+    /// Its data store.
+    pub store: String,
+    /// Its interfaces.
+    pub interfaces: Vec<InterfaceView>,
+}
+
+/// One interface of a host, as it is printed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceView {
+    /// The interface.
+    #[serde(flatten)]
+    pub interface: Interface,
+    /// Seconds since it was last heard, -1 when never.
+    pub lastpkt: i64,
+}
+
+fn age_secs(now: Instant, at: Option<Instant>) -> i64 {
+    at.map_or(-1, |at| i64::try_from(now.since(at).as_secs()).unwrap_or(i64::MAX))
+}
+
+impl RowView {
+    fn of_row(now: Instant, row: &Row) -> Self {
+        let facts = row.facts();
+        let view = |i: &Interface| InterfaceView {
+            interface: i.clone(),
+            lastpkt: age_secs(now, row.lastpkt(&i.name)),
+        };
+        Self {
+            host: row.host().clone(),
+            trusted: true,
+            own: false,
+            standing: Some(row.standing()),
+            boot: Some(row.boot()),
+            addr: row.addr(),
+            lastseen: age_secs(now, row.message_at()),
+            beacon_age_ms: row
+                .beacon_at()
+                .map_or(-1, |at| i64::try_from(now.since(at).as_millis()).unwrap_or(i64::MAX)),
+            timeoff: facts.time_off,
+            numifs: facts.numifs,
+            load: facts.load.run_queue,
+            mem_mib: facts.load.mem_mib,
+            sessions: facts.load.sessions,
+            cpus: facts.cpus,
+            clock: facts.clock,
+            machine: facts.machine,
+            rack: facts.rack.to_string(),
+            site: facts.site.to_string(),
+            drain: facts.drain,
+            keep: facts.keep,
+            store: facts.store.to_string(),
+            interfaces: row.interfaces().iter().map(view).collect(),
+        }
+    }
+
+    fn of_stranger(now: Instant, stranger: &Stranger) -> Self {
+        let message = &stranger.message;
+        // A stranger may be shown what it claims; nothing else here is believed.
+        let iface = message.vitals.as_ref().map(|v| &v.iface);
+        let view = |i: &Interface| InterfaceView {
+            interface: i.clone(),
+            lastpkt: if iface == Some(&i.name) { age_secs(now, Some(stranger.heard_at)) } else { -1 },
+        };
+        let vitals = message.vitals.as_ref();
+        let load = vitals.map(|v| v.load).unwrap_or_default();
+        Self {
+            host: message.host.clone(),
+            trusted: false,
+            own: false,
+            standing: None,
+            boot: vitals.map(|v| v.boot),
+            addr: message.addr,
+            lastseen: age_secs(now, Some(stranger.heard_at)),
+            beacon_age_ms: -1,
+            timeoff: stranger.time_off,
+            numifs: message.numifs,
+            load: load.run_queue,
+            mem_mib: load.mem_mib,
+            sessions: load.sessions,
+            cpus: message.cpus,
+            clock: message.clock,
+            machine: vitals.map(|v| v.machine),
+            rack: vitals.map(|v| v.rack.to_string()).unwrap_or_default(),
+            site: vitals.map(|v| v.site.to_string()).unwrap_or_default(),
+            drain: vitals.is_some_and(|v| v.drain),
+            keep: vitals.is_some_and(|v| v.keep),
+            store: vitals.map(|v| v.store.to_string()).unwrap_or_default(),
+            interfaces: message.interfaces.iter().map(view).collect(),
+        }
+    }
+
+    fn of_self(announcer: &Announcer) -> Self {
+        let id = announcer.identity();
+        let load = announcer.load();
+        Self {
+            host: id.host.clone(),
+            trusted: true,
+            own: true,
+            standing: Some(Standing::Up),
+            boot: Some(id.boot),
+            addr: announcer.primary(),
+            lastseen: 0,
+            beacon_age_ms: 0,
+            timeoff: 0,
+            numifs: u16::try_from(announcer.interfaces().len()).unwrap_or(u16::MAX),
+            load: load.run_queue,
+            mem_mib: load.mem_mib,
+            sessions: load.sessions,
+            cpus: id.cpus,
+            clock: id.clock,
+            machine: Some(id.machine),
+            rack: id.rack.to_string(),
+            site: id.site.to_string(),
+            drain: announcer.drain(),
+            keep: id.keep,
+            store: id.store.to_string(),
+            interfaces: announcer
+                .interfaces()
+                .iter()
+                .map(|i| InterfaceView { interface: i.clone(), lastpkt: 0 })
+                .collect(),
+        }
+    }
+
+    /// The row as the seed prints it, with its typing errors mended (a mask has eight digits).
+    #[must_use]
+    pub fn seed_form(&self) -> String {
+        let mut text = format!(
+            "Host {} lastseen {} timeoff {} addr {} numifs {}{}\n",
+            self.host,
+            self.lastseen,
+            self.timeoff,
+            HexIp(self.addr),
+            self.numifs,
+            if self.trusted { " TRUSTED" } else { "" },
+        );
+        for InterfaceView { interface: i, lastpkt } in &self.interfaces {
+            let _ = writeln!(
+                text,
+                "interface {} ip {} mask {} bcast {} lastpkt {lastpkt}",
+                i.name,
+                HexIp(i.ip),
+                HexIp(i.mask),
+                HexIp(i.bcast),
+            );
+        }
+        text
+    }
+}
+
+impl Topology {
+    /// The whole table: this host first (as in the seed's), then the trusted ones, then strangers.
+    #[must_use]
+    pub fn view(&self, now: Instant, own: &Announcer) -> Vec<RowView> {
+        let mut rows = vec![RowView::of_self(own)];
+        rows.extend(self.rows().map(|row| RowView::of_row(now, row)));
+        rows.extend(self.strangers.iter().map(|stranger| RowView::of_stranger(now, stranger)));
+        rows
+    }
+}

@@ -1,0 +1,398 @@
+//! One trusted host in the topology table.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use proto::beacon::{self, Beacon};
+use proto::host_message::{HostMessage, INTERFACES_MAX, Label, Load, Vitals};
+use proto::net::{IfName, Interface};
+use proto::time::Duration;
+use proto::{BootId, HostName, Instant, MachineId, WallTime};
+
+use super::{Arrival, Change, Ignored};
+
+/// Not heard for this long, a host or an interface is out of the table's service (seed 003).
+pub const DOWN_AFTER: Duration = Duration::from_secs(60);
+
+/// Old runs remembered, so that a recording of one is not even asked for proof.
+const OLD_BOOTS_MAX: usize = 8;
+
+/// Own interfaces on which one of a host's interfaces was heard, remembered per interface of the host.
+const HEARD_ON_MAX: usize = 16;
+
+/// What is thought of a host. The order is that of its service, best first.
+///
+/// ```text
+///            proof
+///   (none) ────────▶ Up ◀──── heard ────┐
+///                    │ 3 beacons missed │
+///                    ├────────────────▶ Silent ── 60 s ──▶ Down
+///                    │ goodbye          │ goodbye           │
+///                    └─────▶ Left ◀─────┴───────────────────┘   Left ── another run proves itself ──▶ Up
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Heard, and proven.
+    Up,
+    /// Three beacons missed: judged for failover.
+    Silent,
+    /// Not heard for [`DOWN_AFTER`].
+    Down,
+    /// It said goodbye.
+    Left,
+}
+
+impl Standing {
+    const fn may_become(self, next: Self) -> bool {
+        use Standing::{Down, Left, Silent, Up};
+        matches!((self, next), (Up, Silent | Left) | (Silent, Up | Down | Left) | (Down, Up | Left) | (Left, Up))
+    }
+}
+
+/// A trusted host, whose present run has proved that it is alive.
+#[derive(Debug)]
+pub struct Row {
+    host: HostName,
+    boot: BootId,
+    old_boots: Vec<BootId>,
+    standing: Standing,
+    /// Last heard at all, by which it is judged.
+    heard_at: Instant,
+    message_at: Option<Instant>,
+    beacon_at: Option<Instant>,
+    every: Duration,
+    /// Sequence numbers passed, per interface of the host.
+    passed: BTreeMap<IfName, Passed>,
+    /// When each interface of the host was last heard, and on which of ours.
+    heard_on: BTreeMap<IfName, BTreeMap<IfName, Instant>>,
+    addr: Ipv4Addr,
+    interfaces: Vec<Interface>,
+    facts: Facts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    messages: u64,
+    beacons: u64,
+}
+
+/// What a host announces of itself beyond its interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Interfaces it says it has.
+    pub numifs: u16,
+    /// Its wall clock minus ours, in seconds, when its last message came.
+    pub time_off: i64,
+    /// Processors.
+    pub cpus: u16,
+    /// Their clock, MHz.
+    pub clock: u32,
+    /// Its port.
+    pub port: u16,
+    /// How busy it is.
+    pub load: Load,
+    /// Its machine.
+    pub machine: Option<MachineId>,
+    /// Its rack.
+    pub rack: Label,
+    /// Its site.
+    pub site: Label,
+    /// Whether it takes no new sessions.
+    pub drain: bool,
+    /// Whether its sessions outlive its daemon.
+    pub keep: bool,
+    /// Its data store.
+    pub store: Label,
+}
+
+impl Facts {
+    fn of(message: &HostMessage, vitals: &Vitals, wall: WallTime) -> Self {
+        Self {
+            numifs: message.numifs,
+            time_off: time_off(message.time, wall),
+            cpus: message.cpus,
+            clock: message.clock,
+            port: vitals.port,
+            load: vitals.load,
+            machine: Some(vitals.machine),
+            rack: vitals.rack.clone(),
+            site: vitals.site.clone(),
+            drain: vitals.drain,
+            keep: vitals.keep,
+            store: vitals.store.clone(),
+        }
+    }
+
+    /// Whether an observer has to act on the difference; load and clock change all the time.
+    fn differs(&self, other: &Self) -> bool {
+        (self.drain, self.keep, self.port, &self.store) != (other.drain, other.keep, other.port, &other.store)
+    }
+}
+
+pub(super) fn time_off(theirs_secs: u64, ours: WallTime) -> i64 {
+    let signed = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX);
+    signed(theirs_secs).saturating_sub(signed(ours.as_secs()))
+}
+
+impl Row {
+    pub(super) fn new(host: HostName, boot: BootId) -> Self {
+        Self {
+            host,
+            boot,
+            old_boots: Vec::new(),
+            standing: Standing::Left,
+            heard_at: Instant::ZERO,
+            message_at: None,
+            beacon_at: None,
+            every: beacon::INTERVAL,
+            passed: BTreeMap::new(),
+            heard_on: BTreeMap::new(),
+            addr: Ipv4Addr::UNSPECIFIED,
+            interfaces: Vec::new(),
+            facts: Facts { port: proto::PORT, ..Facts::default() },
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn host(&self) -> &HostName {
+        &self.host
+    }
+
+    /// Its present run.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.boot
+    }
+
+    /// What is thought of it.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whether it is up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.standing == Standing::Up
+    }
+
+    /// Whether it counts as a member: up, or silent for less than [`DOWN_AFTER`].
+    #[must_use]
+    pub fn in_service(&self) -> bool {
+        self.standing <= Standing::Silent
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.standing == Standing::Left
+    }
+
+    pub(super) fn replaced(&self, boot: BootId) -> bool {
+        self.old_boots.contains(&boot)
+    }
+
+    /// Its primary address.
+    #[must_use]
+    pub const fn addr(&self) -> Ipv4Addr {
+        self.addr
+    }
+
+    /// Its interfaces, as it announced them.
+    #[must_use]
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// What else it announced.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// When it was last heard at all.
+    #[must_use]
+    pub const fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    /// When its last host message came.
+    #[must_use]
+    pub const fn message_at(&self) -> Option<Instant> {
+        self.message_at
+    }
+
+    /// When its last beacon came.
+    #[must_use]
+    pub const fn beacon_at(&self) -> Option<Instant> {
+        self.beacon_at
+    }
+
+    /// When its interface `theirs` was last heard on any interface of ours: the seed's `lastpkt`.
+    #[must_use]
+    pub fn lastpkt(&self, theirs: &IfName) -> Option<Instant> {
+        self.heard_on.get(theirs)?.values().max().copied()
+    }
+
+    /// Whether its interface `theirs` was heard on our interface `ours` lately enough to say that both are on
+    /// one wire now.
+    #[must_use]
+    pub fn heard_lately(&self, now: Instant, theirs: &IfName, ours: &IfName) -> bool {
+        let at = self.heard_on.get(theirs).and_then(|on| on.get(ours));
+        at.is_some_and(|at| now.since(*at) <= self.patience())
+    }
+
+    /// Where to send it datagrams: the address of an interface that is heard now, else its primary one.
+    #[must_use]
+    pub fn ask_at(&self, now: Instant) -> SocketAddrV4 {
+        let heard = self.interfaces.iter().filter(|i| {
+            self.lastpkt(&i.name).is_some_and(|at| now.since(at) <= self.patience())
+        });
+        let ip = heard.map(|i| i.ip).next().unwrap_or(self.addr);
+        SocketAddrV4::new(ip, self.facts.port)
+    }
+
+    /// How long it may be quiet before it is silent: three beacon intervals, no less than at the full rate.
+    fn patience(&self) -> Duration {
+        self.every.max(beacon::INTERVAL) * beacon::MISSED_MAX
+    }
+
+    fn hear(&mut self, at: Arrival<'_>, theirs: &IfName) {
+        self.heard_at = at.now;
+        if self.heard_on.len() >= INTERFACES_MAX && !self.heard_on.contains_key(theirs) {
+            return;
+        }
+        let on = self.heard_on.entry(theirs.clone()).or_default();
+        if on.len() < HEARD_ON_MAX || on.contains_key(at.iface) {
+            on.insert(at.iface.clone(), at.now);
+        }
+    }
+
+    /// A number that was passed already changes nothing, with one exception: the further datagrams of a
+    /// message that does not fit one share its number.
+    pub(super) fn hear_message(
+        &mut self,
+        at: Arrival<'_>,
+        message: &HostMessage,
+        vitals: &Vitals,
+    ) -> Result<bool, Ignored> {
+        if self.passed.len() >= INTERFACES_MAX && !self.passed.contains_key(&vitals.iface) {
+            return Err(Ignored::Full);
+        }
+        let passed = self.passed.entry(vitals.iface.clone()).or_default();
+        let continues = vitals.seq == passed.messages && self.interfaces.len() < usize::from(message.numifs);
+        if vitals.seq < passed.messages || (vitals.seq == passed.messages && !continues) {
+            return Err(Ignored::Stale);
+        }
+        passed.messages = vitals.seq;
+        let before = self.interfaces.clone();
+        if !continues {
+            self.interfaces.clear();
+        }
+        for interface in &message.interfaces {
+            let known = self.interfaces.iter().any(|i| i.name == interface.name);
+            if !known && self.interfaces.len() < INTERFACES_MAX {
+                self.interfaces.push(interface.clone());
+            }
+        }
+        let facts = Facts::of(message, vitals, at.wall);
+        let changed = before != self.interfaces || facts.differs(&self.facts);
+        self.facts = facts;
+        self.addr = message.addr;
+        self.message_at = Some(at.now);
+        self.hear(at, &vitals.iface);
+        Ok(changed)
+    }
+
+    pub(super) fn hear_beacon(&mut self, at: Arrival<'_>, beacon: &Beacon) -> Result<(), Ignored> {
+        if self.passed.len() >= INTERFACES_MAX && !self.passed.contains_key(&beacon.iface) {
+            return Err(Ignored::Full);
+        }
+        let passed = self.passed.entry(beacon.iface.clone()).or_default();
+        if beacon.seq <= passed.beacons {
+            return Err(Ignored::Stale);
+        }
+        passed.beacons = beacon.seq;
+        self.every = beacon.every;
+        self.facts.load.run_queue = beacon.load;
+        self.facts.load.sessions = beacon.sessions;
+        self.facts.drain = beacon.drain;
+        self.beacon_at = Some(at.now);
+        self.hear(at, &beacon.iface);
+        Ok(())
+    }
+
+    /// Another run begins: nothing that was passed or heard counts for it.
+    pub(super) fn restart(&mut self, boot: BootId) {
+        self.old_boots.push(self.boot);
+        if self.old_boots.len() > OLD_BOOTS_MAX {
+            self.old_boots.remove(0);
+        }
+        self.boot = boot;
+        self.passed.clear();
+        self.heard_on.clear();
+        self.become_standing(Standing::Left);
+    }
+
+    pub(super) fn prove(&mut self, at: Arrival<'_>) {
+        self.heard_at = at.now;
+        if self.addr.is_unspecified() {
+            self.addr = *at.from.ip();
+        }
+        self.become_standing(Standing::Up);
+    }
+
+    /// Makes a host up that was silent or down and is heard again. Returns whether it was.
+    pub(super) fn revive(&mut self) -> bool {
+        let was = matches!(self.standing, Standing::Silent | Standing::Down);
+        if was {
+            self.become_standing(Standing::Up);
+        }
+        was
+    }
+
+    pub(super) fn leave(&mut self) -> bool {
+        let was = self.standing != Standing::Left;
+        self.become_standing(Standing::Left);
+        was
+    }
+
+    pub(super) fn excuse(&mut self, away: Duration) {
+        self.heard_at += away;
+        for on in self.heard_on.values_mut() {
+            for at in on.values_mut() {
+                *at += away;
+            }
+        }
+    }
+
+    pub(super) fn judge(&mut self, now: Instant) -> Option<Change> {
+        let quiet = now.since(self.heard_at);
+        match self.standing {
+            Standing::Up if quiet > self.patience() => {
+                self.become_standing(Standing::Silent);
+                Some(Change::Silent(self.host.clone()))
+            }
+            Standing::Silent if quiet > DOWN_AFTER => {
+                self.become_standing(Standing::Down);
+                Some(Change::Down(self.host.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Just after the judged moment, since what was heard exactly then still counts.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        let wait = match self.standing {
+            Standing::Up => self.patience(),
+            Standing::Silent => DOWN_AFTER,
+            Standing::Down | Standing::Left => return None,
+        };
+        Some(self.heard_at + wait + Duration::from_micros(1))
+    }
+
+    fn become_standing(&mut self, next: Standing) {
+        debug_assert!(next == self.standing || self.standing.may_become(next), "{:?} → {next:?}", self.standing);
+        self.standing = next;
+    }
+}

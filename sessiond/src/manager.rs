@@ -1,0 +1,628 @@
+//! The session manager: the sessions of this host as a pure machine (seed 003, "Session Handling"; DESIGN 6).
+//!
+//! Owns which sessions there are, whose they are, where each is shown, and what their processes were told.
+//! Refuses to decide whether a session may be made or who may see it: whoever calls has authenticated the token
+//! and holds the claim. The processes themselves are in `io`.
+
+use std::collections::BTreeMap;
+
+use proto::frame::Size;
+use proto::line::{FieldError, Line};
+use proto::time::Duration;
+use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionId, Token};
+
+use crate::control::{
+    Bytes, Description, EndReason, Fingerprint, FromSession, ServiceState, SessionSpec, ToSession, Tools,
+};
+use crate::template::Template;
+
+/// A session process that has not said `Ready` after this long is given up.
+const START_WITHIN: Duration = Duration::from_secs(5);
+/// One that was asked to end and has not is killed.
+const END_WITHIN: Duration = Duration::from_secs(5);
+/// Sessions of one token on one host at most; a tokenR tells of as many.
+pub const SESSIONS_PER_TOKEN_MAX: usize = proto::peer::SESSIONS_PER_TOKEN_MAX;
+
+/// How a session stands with the data store (DESIGN 4.3 and 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The data store says that it is the token's session.
+    Held,
+    /// The data store could not be asked when it was made.
+    Unclaimed,
+    /// The data store names another one: it was made on another side of a partition, or beside a session
+    /// that its DTU could not reach.
+    Superseded,
+}
+
+impl Claim {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Unclaimed => "unclaimed",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Held, Self::Unclaimed, Self::Superseded].into_iter().find(|claim| claim.word() == word)
+    }
+}
+
+/// Where a session is in its life.
+///
+/// ```text
+///   Starting ── Ready ──▶ Running ── end ──▶ Ending ── exited ──▶ (gone)
+///   TakenUp ─ Described ──▲  │ exited, Ended ──────────────────────▲
+///      │ 5 s                 └──────────────────────────────────────┘
+///      └────▶ Ending
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its process was asked for.
+    Starting {
+        /// When it is given up.
+        give_up_at: Instant,
+    },
+    /// It was made for an earlier daemon and was asked what it is.
+    TakenUp {
+        /// When it is given up.
+        give_up_at: Instant,
+    },
+    /// It can be attached.
+    Running,
+    /// It was told to end.
+    Ending {
+        /// When it is killed.
+        kill_at: Instant,
+    },
+}
+
+impl Phase {
+    const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Starting { give_up_at } | Self::TakenUp { give_up_at } => Some(give_up_at),
+            Self::Ending { kill_at } => Some(kill_at),
+            Self::Running => None,
+        }
+    }
+
+    /// The word an operator reads.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting { .. } => "starting",
+            Self::TakenUp { .. } => "taken up",
+            Self::Running => "running",
+            Self::Ending { .. } => "ending",
+        }
+    }
+}
+
+/// One session of this host.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub token: Token,
+    /// Under whose name its permanent data lies.
+    pub owner: String,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When it was last connected.
+    pub last: Last,
+    /// How it stands with the data store.
+    pub claim: Claim,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The DTU it is shown at.
+    pub shown: Option<Serial>,
+    /// When this daemon first knew of it.
+    pub since: Instant,
+    fingerprint: Option<Fingerprint>,
+    services: BTreeMap<ServiceName, ServiceState>,
+}
+
+impl Session {
+    /// Whether a DTU can be shown it, now or as soon as it has started.
+    #[must_use]
+    pub const fn is_usable(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Starting { .. })
+    }
+
+    /// The fingerprint of its certificate, once it runs.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.fingerprint.map(|f| f.0)
+    }
+
+    /// Its services and how they stand, in the order of their names.
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceState)> {
+        self.services.iter()
+    }
+
+    /// What the next daemon must know of it beyond its spec.
+    fn meta(&self) -> Bytes {
+        let line = Line::new("session")
+            .with("owner", &self.owner)
+            .with("epoch", self.epoch)
+            .with("last", self.last)
+            .with("claim", self.claim.word());
+        Bytes(line.to_string().into_bytes())
+    }
+
+    fn read_meta(&mut self, meta: &[u8]) -> Result<(), FieldError> {
+        let line = Line::parse(meta).map_err(|_| FieldError::NotThis("session"))?;
+        line.expect("session")?;
+        self.owner = line.need("owner")?;
+        self.epoch = line.need("epoch")?;
+        self.last = line.need("last")?;
+        self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
+        Ok(())
+    }
+}
+
+/// What a new session is made from.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id, drawn at random.
+    pub id: SessionId,
+    /// Whose it is.
+    pub token: Token,
+    /// Under whose name its permanent data lies.
+    pub owner: String,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// How it stands with the data store.
+    pub claim: Claim,
+    /// The account it runs as; without one the template's, without that the spawner's.
+    pub account: Option<String>,
+    /// What it consists of.
+    pub template: Template,
+    /// The DTU's screen.
+    pub size: Size,
+}
+
+/// Something to do for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEffect {
+    /// Make its process.
+    Spawn(Box<SessionSpec>),
+    /// Tell its process something.
+    Tell(SessionId, Box<ToSession>),
+    /// End its process, which does not end by itself.
+    Kill(SessionId),
+    /// Something the caller has to know.
+    Event(SessionEvent),
+}
+
+/// What happened to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// It can be attached.
+    Ready(SessionId),
+    /// A session of an earlier daemon is known now and can be attached.
+    TakenUp(SessionId),
+    /// Its DTU has it on its screen.
+    OnScreen(SessionId, Serial),
+    /// It is over; it is no longer in the table.
+    Ended {
+        /// Which.
+        session: SessionId,
+        /// Whose.
+        token: Token,
+        /// Its epoch, for giving the claim back.
+        epoch: Epoch,
+        /// How it stood with the data store.
+        claim: Claim,
+        /// Where it was shown.
+        shown: Option<Serial>,
+        /// How long it was known.
+        lived: Duration,
+        /// Why, for a person.
+        why: String,
+    },
+    /// One of its programs asks the data store for something.
+    Data {
+        /// Which session.
+        session: SessionId,
+        /// Which of its programs.
+        client: u32,
+        /// The request.
+        request: Bytes,
+    },
+}
+
+/// The sessions of one host.
+#[derive(Debug)]
+pub struct Sessions {
+    host: HostName,
+    tools: Option<Tools>,
+    table: BTreeMap<SessionId, Session>,
+    by_token: BTreeMap<Token, Vec<SessionId>>,
+}
+
+impl Sessions {
+    /// No sessions yet on the host `host`; `tools` are put into their `PATH`.
+    #[must_use]
+    pub const fn new(host: HostName, tools: Option<Tools>) -> Self {
+        Self { host, tools, table: BTreeMap::new(), by_token: BTreeMap::new() }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.table.get(&id)
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.table.values()
+    }
+
+    /// Those of a token that a DTU can be shown, the one last connected first.
+    #[must_use]
+    pub fn of_token(&self, token: &Token) -> Vec<&Session> {
+        let ids = self.by_token.get(token).map(Vec::as_slice).unwrap_or_default();
+        let mut sessions: Vec<&Session> =
+            ids.iter().filter_map(|id| self.table.get(id)).filter(|s| s.is_usable()).collect();
+        sessions.sort_by_key(|s| (core::cmp::Reverse(s.last), s.id));
+        sessions
+    }
+
+    /// Makes a session. `false` when the token has [`SESSIONS_PER_TOKEN_MAX`] here already.
+    pub fn make(&mut self, now: Instant, new: NewSession, out: &mut Vec<SessionEffect>) -> bool {
+        let ids = self.by_token.entry(new.token.clone()).or_default();
+        if ids.len() >= SESSIONS_PER_TOKEN_MAX {
+            return false;
+        }
+        ids.push(new.id);
+        let session = Session {
+            id: new.id,
+            token: new.token,
+            owner: new.owner,
+            epoch: new.epoch,
+            last: Last::default(),
+            claim: new.claim,
+            phase: Phase::Starting { give_up_at: now + START_WITHIN },
+            shown: None,
+            since: now,
+            fingerprint: None,
+            services: BTreeMap::new(),
+        };
+        let services = new.template.services_at(&self.host, &self.host).cloned().collect();
+        let spec = SessionSpec {
+            session: session.id,
+            token: session.token.clone(),
+            host: self.host.clone(),
+            account: new.account.or_else(|| new.template.account.clone()),
+            services,
+            size: new.size,
+            continuity: new.template.continuity,
+            tools: self.tools.clone(),
+            meta: session.meta(),
+        };
+        self.table.insert(session.id, session);
+        out.push(SessionEffect::Spawn(Box::new(spec)));
+        true
+    }
+
+    /// Shows a running session at a DTU. The session forgets any DTU it was shown at before.
+    pub fn attach(
+        &mut self,
+        id: SessionId,
+        last: Last,
+        ticket: Nonce,
+        serial: &Serial,
+        size: Size,
+        out: &mut Vec<SessionEffect>,
+    ) -> bool {
+        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == Phase::Running) else {
+            return false;
+        };
+        session.shown = Some(serial.clone());
+        session.last = last;
+        let attach = ToSession::Attach { ticket, serial: serial.clone(), size };
+        out.push(SessionEffect::Tell(id, Box::new(attach)));
+        out.push(SessionEffect::Tell(id, Box::new(ToSession::SetMeta(session.meta()))));
+        true
+    }
+
+    /// Takes a session off its DTU; its services run on.
+    pub fn detach(&mut self, id: SessionId, out: &mut Vec<SessionEffect>) {
+        let Some(session) = self.table.get_mut(&id) else { return };
+        if session.shown.take().is_some() {
+            out.push(SessionEffect::Tell(id, Box::new(ToSession::Detach)));
+        }
+    }
+
+    /// The DTU's control connection is gone, which says nothing about its display: the session is not told,
+    /// so that a DTU that comes back at once has lost nothing.
+    pub fn lose_sight(&mut self, id: SessionId) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.shown = None;
+        }
+    }
+
+    /// Ends a session and all it has started.
+    pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
+        let Some(session) = self.table.get_mut(&id) else { return false };
+        if !matches!(session.phase, Phase::Ending { .. }) {
+            session.phase = Phase::Ending { kill_at: now + END_WITHIN };
+            out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
+        }
+        true
+    }
+
+    /// Notes how a session stands with the data store.
+    pub fn set_claim(&mut self, id: SessionId, claim: Claim, epoch: Epoch, out: &mut Vec<SessionEffect>) {
+        let Some(session) = self.table.get_mut(&id) else { return };
+        if (session.claim, session.epoch) != (claim, epoch) {
+            session.claim = claim;
+            session.epoch = epoch;
+            // Before it runs its process could not be told; it gets the whole when it is attached.
+            if session.phase == Phase::Running {
+                out.push(SessionEffect::Tell(id, Box::new(ToSession::SetMeta(session.meta()))));
+            }
+        }
+    }
+
+    /// A session process was made. One of an earlier daemon is asked what it is.
+    pub fn on_spawned(&mut self, now: Instant, id: SessionId, kept: bool, out: &mut Vec<SessionEffect>) {
+        if !kept {
+            // One that was told to end before its process was there must hear it now.
+            if let Some(session) = self.table.get(&id)
+                && matches!(session.phase, Phase::Ending { .. })
+            {
+                out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
+            }
+            return;
+        }
+        let Ok(unknown) = Token::new("pseudo", "unknown") else { return };
+        self.table.entry(id).or_insert(Session {
+            id,
+            token: unknown,
+            owner: String::new(),
+            epoch: Epoch::default(),
+            last: Last::default(),
+            claim: Claim::Unclaimed,
+            phase: Phase::TakenUp { give_up_at: now + START_WITHIN },
+            shown: None,
+            since: now,
+            fingerprint: None,
+            services: BTreeMap::new(),
+        });
+        out.push(SessionEffect::Tell(id, Box::new(ToSession::Describe)));
+    }
+
+    /// A session process could not be made.
+    pub fn on_spawn_failed(&mut self, now: Instant, id: SessionId, reason: String, out: &mut Vec<SessionEffect>) {
+        self.remove(now, id, reason, out);
+    }
+
+    /// A session process is gone.
+    pub fn on_exited(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
+        self.remove(now, id, "its process ended".into(), out);
+    }
+
+    /// A session process says something.
+    pub fn on_said(&mut self, now: Instant, id: SessionId, said: FromSession, out: &mut Vec<SessionEffect>) {
+        match said {
+            FromSession::Ready(what) | FromSession::Described(what) => self.on_description(now, id, *what, out),
+            FromSession::ServiceStarted { service, pid } => {
+                self.note_service(id, service, ServiceState::Running { pid });
+            }
+            FromSession::ServiceFailed { service, reason } => {
+                self.note_service(id, service, ServiceState::Failed(reason));
+            }
+            FromSession::ServiceExited { service, exit } => {
+                self.note_service(id, service, ServiceState::Exited(exit));
+            }
+            FromSession::DisplayConnected { serial, .. } => {
+                out.push(SessionEffect::Event(SessionEvent::OnScreen(id, serial)));
+            }
+            FromSession::DisplayGone { .. } | FromSession::DisplayRefused(_) => {}
+            FromSession::Data { client, request } => {
+                out.push(SessionEffect::Event(SessionEvent::Data { session: id, client, request }));
+            }
+            FromSession::Ended(reason) => {
+                let why = match reason {
+                    EndReason::CouldNotStart(why) => why,
+                    EndReason::Finished(exit) => format!("its services {exit}"),
+                    EndReason::Asked => "it was ended".into(),
+                    EndReason::Alone => "its daemon was gone".into(),
+                };
+                self.remove(now, id, why, out);
+            }
+        }
+    }
+
+    fn on_description(&mut self, now: Instant, id: SessionId, what: Description, out: &mut Vec<SessionEffect>) {
+        let Some(session) = self.table.get_mut(&id) else { return };
+        session.fingerprint = Some(what.fingerprint);
+        session.services = what.services.into_iter().collect();
+        match session.phase {
+            Phase::Starting { .. } => {
+                session.phase = Phase::Running;
+                out.push(SessionEffect::Event(SessionEvent::Ready(id)));
+            }
+            Phase::TakenUp { .. } => {
+                session.token = what.spec.token.clone();
+                if session.read_meta(&what.spec.meta.0).is_err() {
+                    // What an incompatible daemon left cannot be given to anybody.
+                    self.end(now, id, out);
+                    return;
+                }
+                session.phase = Phase::Running;
+                self.by_token.entry(what.spec.token).or_default().push(id);
+                out.push(SessionEffect::Event(SessionEvent::TakenUp(id)));
+            }
+            Phase::Running | Phase::Ending { .. } => {}
+        }
+    }
+
+    fn note_service(&mut self, id: SessionId, service: ServiceName, state: ServiceState) {
+        if let Some(session) = self.table.get_mut(&id)
+            && (session.services.len() < crate::template::SERVICES_MAX || session.services.contains_key(&service))
+        {
+            session.services.insert(service, state);
+        }
+    }
+
+    fn remove(&mut self, now: Instant, id: SessionId, why: String, out: &mut Vec<SessionEffect>) {
+        let Some(session) = self.table.remove(&id) else { return };
+        if let Some(ids) = self.by_token.get_mut(&session.token) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_token.remove(&session.token);
+            }
+        }
+        out.push(SessionEffect::Event(SessionEvent::Ended {
+            session: id,
+            token: session.token,
+            epoch: session.epoch,
+            claim: session.claim,
+            shown: session.shown,
+            lived: now.since(session.since),
+            why,
+        }));
+    }
+
+    /// Gives up what does not start and kills what does not end.
+    pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<SessionEffect>) {
+        let due: Vec<(SessionId, Phase)> = self
+            .table
+            .values()
+            .filter(|s| s.phase.deadline().is_some_and(|at| at <= now))
+            .map(|s| (s.id, s.phase))
+            .collect();
+        for (id, phase) in due {
+            out.push(SessionEffect::Kill(id));
+            if !matches!(phase, Phase::Ending { .. }) {
+                self.remove(now, id, "its process did not answer".into(), out);
+            } else if let Some(session) = self.table.get_mut(&id) {
+                session.phase = Phase::Ending { kill_at: now + END_WITHIN };
+            }
+        }
+    }
+
+    /// When [`Sessions::on_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.table.values().filter_map(|s| s.phase.deadline()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_micros(1_000_000);
+
+    fn sessions() -> Sessions {
+        Sessions::new("a".parse().unwrap(), None)
+    }
+
+    fn new(id: u128) -> NewSession {
+        NewSession {
+            id: SessionId(id),
+            token: "card.1".parse().unwrap(),
+            owner: "ann".into(),
+            epoch: Epoch { generation: 1, counter: 1 },
+            claim: Claim::Held,
+            account: None,
+            template: Template::default(),
+            size: Size::default(),
+        }
+    }
+
+    fn spec_of(out: &[SessionEffect]) -> SessionSpec {
+        let SessionEffect::Spawn(spec) = &out[0] else { panic!("{out:?}") };
+        (**spec).clone()
+    }
+
+    fn description(spec: SessionSpec) -> Box<Description> {
+        Box::new(Description { spec, pid: 1, fingerprint: Fingerprint([5; 32]), services: vec![], attached: None })
+    }
+
+    #[test]
+    fn a_session_is_shown_only_once_it_runs_and_forgets_the_desk_it_was_shown_at() {
+        let (mut s, mut out) = (sessions(), Vec::new());
+        let (desk1, desk2): (Serial, Serial) = ("d1".parse().unwrap(), "d2".parse().unwrap());
+        assert!(s.make(NOW, new(1), &mut out));
+        let spec = spec_of(&out);
+        assert!(!s.attach(SessionId(1), Last(5), Nonce(1), &desk1, Size::default(), &mut out));
+        s.on_said(NOW, SessionId(1), FromSession::Ready(description(spec)), &mut out);
+        assert!(out.contains(&SessionEffect::Event(SessionEvent::Ready(SessionId(1)))));
+        for desk in [&desk1, &desk2] {
+            assert!(s.attach(SessionId(1), Last(6), Nonce(2), desk, Size::default(), &mut out));
+        }
+        assert_eq!(s.get(SessionId(1)).unwrap().shown, Some(desk2));
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_knew_of_a_session_the_next_one_knows_too() {
+        let (mut first, mut out) = (sessions(), Vec::new());
+        first.make(NOW, new(1), &mut out);
+        let mut spec = spec_of(&out);
+        first.on_said(NOW, SessionId(1), FromSession::Ready(description(spec.clone())), &mut out);
+        out.clear();
+        first.attach(SessionId(1), Last(77), Nonce(1), &"d".parse().unwrap(), Size::default(), &mut out);
+        let meta = out.iter().find_map(|e| match e {
+            SessionEffect::Tell(_, m) => match &**m {
+                ToSession::SetMeta(meta) => Some(meta.clone()),
+                _ => None,
+            },
+            _ => None,
+        });
+        spec.meta = meta.unwrap();
+        let mut second = sessions();
+        out.clear();
+        second.on_spawned(NOW, SessionId(1), true, &mut out);
+        assert_eq!(out, [SessionEffect::Tell(SessionId(1), Box::new(ToSession::Describe))]);
+        second.on_said(NOW, SessionId(1), FromSession::Described(description(spec)), &mut out);
+        let taken = second.of_token(&"card.1".parse().unwrap())[0];
+        assert_eq!((taken.last, taken.claim, taken.owner.as_str()), (Last(77), Claim::Held, "ann"));
+    }
+
+    #[test]
+    fn a_process_that_neither_starts_nor_ends_is_killed() {
+        let (mut s, mut out) = (sessions(), Vec::new());
+        s.make(NOW, new(1), &mut out);
+        out.clear();
+        let at = s.poll_at().unwrap();
+        s.on_timeout(at, &mut out);
+        assert_eq!(out[0], SessionEffect::Kill(SessionId(1)));
+        assert!(s.is_empty());
+
+        s.make(NOW, new(2), &mut out);
+        assert!(s.end(NOW, SessionId(2), &mut out));
+        out.clear();
+        s.on_timeout(s.poll_at().unwrap(), &mut out);
+        assert_eq!(out, [SessionEffect::Kill(SessionId(2))]);
+        s.on_exited(NOW, SessionId(2), &mut out);
+        assert!(s.is_empty());
+    }
+
+    #[test]
+    fn a_token_has_a_bounded_number_of_sessions_here() {
+        let (mut s, mut out) = (sessions(), Vec::new());
+        for id in 0..SESSIONS_PER_TOKEN_MAX as u128 {
+            assert!(s.make(NOW, new(id), &mut out));
+        }
+        assert!(!s.make(NOW, new(99), &mut out));
+    }
+}
