@@ -1,0 +1,113 @@
+//! Why a request was not done, said so that the caller knows whose fault it is and whether anything changed.
+//!
+//! One vocabulary for all implementations and for the wire, so that nothing is lost when a session's request
+//! is relayed through its host.
+
+use serde::{Deserialize, Serialize};
+
+use crate::value::ValueTooLarge;
+
+/// Why a request was not done. The order of variants is the wire form: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum StoreError {
+    /// There is no connection, or a read's answer did not come. Nothing was changed; the network or the data
+    /// store's machine is at fault. May be tried again.
+    #[error("the data store at {at} cannot be reached: {why}; nothing was changed")]
+    Unreachable {
+        /// Which data store.
+        at: String,
+        /// What was seen.
+        why: String,
+    },
+    /// A write was sent and its answer did not come: it may have been done, may be done yet, or never. Only
+    /// a read tells. Never retried by this crate.
+    #[error(
+        "a write was sent to the data store at {at}, and then {why}: it may or may not have been done; read the key before writing again"
+    )]
+    OutcomeUnknown {
+        /// Which data store.
+        at: String,
+        /// What was seen.
+        why: String,
+    },
+    /// The data store answered no. Nothing was changed.
+    #[error("the data store refused: {0}; nothing was changed")]
+    Refused(Refusal),
+    /// More bytes than fit. Nothing was changed; the caller is at fault.
+    #[error("a {what} of {bytes} bytes is too large: at most {max}; nothing was changed")]
+    TooLarge {
+        /// `value` or `key`.
+        what: String,
+        /// How many bytes there are.
+        bytes: u32,
+        /// How many may be.
+        max: u32,
+    },
+    /// One side could not prove that it belongs to the group. Nothing was changed; a key directory is old,
+    /// of another group, or missing.
+    #[error(
+        "no trust between this host and the data store at {at}: {why}; nothing was changed. Give both the same key directory"
+    )]
+    NotTrusted {
+        /// Which data store.
+        at: String,
+        /// Who failed to prove what.
+        why: String,
+    },
+    /// The other side said something that is no message of ours. Whether a write was done is unknown.
+    #[error("the data store at {at} does not speak this program's protocol: {why}")]
+    Malformed {
+        /// Which data store.
+        at: String,
+        /// What was wrong.
+        why: String,
+    },
+}
+
+/// Why a data store says no to a well-formed request. The order of variants is the wire form: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// As much is under way as may be. Try again.
+    #[error("too many requests are under way; try again")]
+    Busy,
+    /// This connection watches as many prefixes as it may.
+    #[error("this connection watches as many prefixes as it may")]
+    TooManyWatches,
+    /// Not a request for this place, as `status` inside a session.
+    #[error("this is not to be asked here")]
+    NotHere,
+    /// The disk failed. Reads are served from what was safe; writes need a restart of the data store.
+    #[error("its disk failed ({why}) and it takes no writes until it is restarted on a good one")]
+    Failed {
+        /// What the system said.
+        why: String,
+    },
+    /// It is being stopped.
+    #[error("it is being stopped")]
+    Stopping,
+}
+
+impl From<Refusal> for StoreError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<ValueTooLarge> for StoreError {
+    fn from(error: ValueTooLarge) -> Self {
+        Self::too_large("value", error.bytes, crate::Value::LEN_MAX)
+    }
+}
+
+impl StoreError {
+    pub(crate) fn too_large(what: &str, bytes: usize, max: usize) -> Self {
+        let cap = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        Self::TooLarge { what: what.into(), bytes: cap(bytes), max: cap(max) }
+    }
+
+    /// Whether the request, if it was a write, may have been done all the same.
+    #[must_use]
+    pub const fn may_have_happened(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. } | Self::Malformed { .. })
+    }
+}
