@@ -1,0 +1,608 @@
+//! What the daemon, the spawner and the session processes say to each other.
+//!
+//! Every message is one packet of a Unix SOCK_SEQPACKET socket, so a process that dies half-way never leaves
+//! half a message. A packet is one byte of version and the message in postcard; file descriptors travel beside
+//! it. Owns the messages and their bounds; the sockets are in `io`.
+//!
+//! A session may be older than the daemon that takes it up (`--keep-sessions`), so within a version variants and
+//! fields are only ever appended as new variants; anything else raises [`VERSION`].
+
+use core::fmt;
+
+use proto::frame::Size;
+use proto::{HostName, Nonce, Serial, ServiceName, SessionId, Token};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::template::{self, Continuity, Service};
+
+/// Version of the messages below: 1 is the first.
+pub const VERSION: u8 = 1;
+/// Largest packet: below what a Unix socket takes with the kernel's default buffers.
+pub const PACKET_MAX: usize = 192 * 1024;
+/// Largest request to the data store, and largest reply.
+pub const DATA_MAX: usize = 128 * 1024;
+/// Most bytes the daemon may leave with a session.
+pub const META_MAX: usize = 32 * 1024;
+/// Most bytes of a display connection that were read before it was handed over.
+pub const ALREADY_MAX: usize = 16 * 1024;
+/// Most links to our own program in a session's `PATH`.
+pub const TOOLS_MAX: usize = 16;
+/// Longest text of a reason or a notice, in bytes.
+pub const TEXT_MAX: usize = 1024;
+
+const _: () = assert!(DATA_MAX + META_MAX < PACKET_MAX);
+
+/// Bytes that are moved, not understood: serialised as one piece, not byte by byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        d.deserialize_bytes(Visitor)
+    }
+}
+
+/// All a session process needs to know to be a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSpec {
+    /// Its id.
+    pub session: SessionId,
+    /// Whose it is.
+    pub token: Token,
+    /// The host it runs on.
+    pub host: HostName,
+    /// The account it runs as; without one, the spawner's own.
+    pub account: Option<String>,
+    /// Its services on this host.
+    pub services: Vec<Service>,
+    /// The size of its screens until a DTU says what it has.
+    pub size: Size,
+    /// How far its state outlives the host.
+    pub continuity: Continuity,
+    /// Our own program as commands of the session.
+    pub tools: Option<Tools>,
+    /// Left by the daemon for itself or the next one ([`ToSession::SetMeta`]); at most [`META_MAX`] bytes.
+    pub meta: Bytes,
+}
+
+/// Our own program under other names, first in the session's `PATH`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tools {
+    /// Absolute path of the program.
+    pub exe: String,
+    /// The names it is to be found under, such as `datastore`.
+    pub names: Vec<String>,
+}
+
+impl SessionSpec {
+    /// Whether it is within the bounds.
+    ///
+    /// # Errors
+    /// Which bound it breaks; whoever made it is at fault.
+    pub fn check(&self) -> Result<(), ControlError> {
+        let fits = self.services.len() <= template::SERVICES_MAX
+            && self.services.iter().all(|service| service.check().is_ok())
+            && self.account.as_deref().is_none_or(|a| template::check_account(a).is_ok())
+            && self.tools.as_ref().is_none_or(Tools::fits)
+            && self.meta.0.len() <= META_MAX;
+        if fits { Ok(()) } else { Err(ControlError::Bounds) }
+    }
+}
+
+impl Tools {
+    fn fits(&self) -> bool {
+        let is_file_name = |name: &String| {
+            !name.is_empty()
+                && name.len() <= 64
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        };
+        self.exe.starts_with('/')
+            && !self.exe.contains('\0')
+            && self.exe.len() <= template::WORDS_LEN_MAX
+            && self.names.len() <= TOOLS_MAX
+            && self.names.iter().all(is_file_name)
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// As one number: the status, or 128 and the signal, as shells count.
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Status(status) => status,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exited with status {status}"),
+            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+        }
+    }
+}
+
+/// SHA-256 of a session's certificate in DER: what `fp=` says in connInf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&proto::hex::encode(&self.0))
+    }
+}
+
+/// Daemon → spawner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSpawner {
+    /// Make a session process; answered by `Spawned` or `SpawnFailed`.
+    Spawn(Box<SessionSpec>),
+    /// End a session process that does not end itself, and all it has started; answered by `Exited`.
+    Kill(SessionId),
+    /// Whether sessions outlive this daemon from now on.
+    Keep(bool),
+    /// End all sessions, then the spawner.
+    EndAll,
+}
+
+/// Spawner → daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromSpawner {
+    /// First: how many sessions there are already; as many `Kept` follow.
+    Hello {
+        /// Whether sessions outlive the daemon, until it says otherwise.
+        keep: bool,
+        /// How many sessions there are.
+        sessions: u32,
+    },
+    /// A session made for an earlier daemon, with its control socket.
+    Kept(SessionId),
+    /// A new session process, with its control socket. It says `Ready` there.
+    Spawned(SessionId),
+    /// There is no such session process.
+    SpawnFailed {
+        /// The session asked for.
+        session: SessionId,
+        /// Why not, and what to do about it.
+        reason: String,
+    },
+    /// A session process is gone, and all it had started with it.
+    Exited {
+        /// Which one.
+        session: SessionId,
+        /// How it ended; 0 is the end of a session that ended in order.
+        exit: Exit,
+    },
+    /// Another daemon is connected; this connection closes.
+    Busy,
+}
+
+/// Daemon → session process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSession {
+    /// The session is shown at this DTU from now on, and nowhere else. Required services that are not running
+    /// are started.
+    Attach {
+        /// Lets the DTU open each service's display once.
+        ticket: Nonce,
+        /// The DTU.
+        serial: Serial,
+        /// The size of its screen.
+        size: Size,
+    },
+    /// The session is shown nowhere; its services run on.
+    Detach,
+    /// End the session and all it has started.
+    End,
+    /// Start a service, a new one or one of the template's; one that runs already is left alone.
+    StartService(Box<Service>),
+    /// End a service and all it has started.
+    StopService(ServiceName),
+    /// Keep these bytes for the next daemon.
+    SetMeta(Bytes),
+    /// The data store's answer to [`FromSession::Data`].
+    DataReply {
+        /// Whose request it was.
+        client: u32,
+        /// The answer.
+        reply: Bytes,
+    },
+    /// Say what you are: answered by [`FromSession::Described`]. A daemon that takes a session up asks this
+    /// first; data requests made to an earlier daemon are given up by it.
+    Describe,
+    /// A DTU's display connection, as a file descriptor beside this message.
+    Display {
+        /// What was read from it before it was known to be one for this session, its first line excluded.
+        already: Bytes,
+    },
+    /// A line for the person at the screen.
+    Notice(String),
+}
+
+/// Session process → daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromSession {
+    /// First: the session can be attached.
+    Ready(Box<Description>),
+    /// The answer to [`ToSession::Describe`].
+    Described(Box<Description>),
+    /// A service runs.
+    ServiceStarted {
+        /// Which one.
+        service: ServiceName,
+        /// Its process.
+        pid: u32,
+    },
+    /// A service could not be started.
+    ServiceFailed {
+        /// Which one.
+        service: ServiceName,
+        /// Why not.
+        reason: String,
+    },
+    /// A service ended.
+    ServiceExited {
+        /// Which one.
+        service: ServiceName,
+        /// How.
+        exit: Exit,
+    },
+    /// A DTU has a service's display open.
+    DisplayConnected {
+        /// The DTU.
+        serial: Serial,
+        /// The service.
+        service: ServiceName,
+    },
+    /// And no longer has it.
+    DisplayGone {
+        /// The DTU.
+        serial: Serial,
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        why: Gone,
+    },
+    /// A display connection was refused before it showed anything.
+    DisplayRefused(Refusal),
+    /// A request to the data store on behalf of the session's user; answered by [`ToSession::DataReply`].
+    Data {
+        /// Who asks; one request at a time.
+        client: u32,
+        /// The request.
+        request: Bytes,
+    },
+    /// The session is over and all it had started is gone; the process exits.
+    Ended(EndReason),
+}
+
+/// What a session is and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// What it was made from, with services and meta as they are now.
+    pub spec: SessionSpec,
+    /// Its process.
+    pub pid: u32,
+    /// Its certificate.
+    pub fingerprint: Fingerprint,
+    /// Its services, in the order of their names.
+    pub services: Vec<(ServiceName, ServiceState)>,
+    /// The DTU it is shown at.
+    pub attached: Option<Serial>,
+}
+
+/// How a service stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceState {
+    /// Nobody has asked for it.
+    Idle,
+    /// It runs.
+    Running {
+        /// Its process.
+        pid: u32,
+    },
+    /// It is being ended.
+    Stopping {
+        /// Its process.
+        pid: u32,
+    },
+    /// It ended.
+    Exited(Exit),
+    /// It could not be started.
+    Failed(String),
+}
+
+/// Why a display is no longer open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Gone {
+    /// The DTU closed it or the network did.
+    Closed,
+    /// The daemon detached the session, or it is shown elsewhere.
+    Detached,
+    /// The same DTU opened it again.
+    Replaced,
+    /// The service ended.
+    ServiceEnded,
+    /// The DTU broke the rules of the channel.
+    Fault,
+}
+
+/// Why a display connection was refused. The connection is closed; nothing else changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The TLS handshake failed.
+    Tls,
+    /// What came was not a hello.
+    NoHello,
+    /// No hello came in time.
+    Late,
+    /// The session is not attached.
+    Detached,
+    /// The ticket is not the one of the present attachment.
+    WrongTicket,
+    /// The ticket was used for this service before.
+    UsedTicket,
+    /// The ticket was not used in time.
+    OldTicket,
+    /// The ticket is for another DTU.
+    WrongSerial,
+    /// There is no such service, or it has no display.
+    NoSuchService,
+    /// Too many connections are waiting to say hello; the oldest goes.
+    TooMany,
+}
+
+/// Why a session is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndReason {
+    /// It never began: whose fault it is and what to do about it.
+    CouldNotStart(String),
+    /// All required services ended by themselves, the last one like this.
+    Finished(Exit),
+    /// The daemon asked for it.
+    Asked,
+    /// Neither daemon nor spawner is there any more.
+    Alone,
+}
+
+/// A packet that is not a message of ours. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// Another version; the daemon is older or newer than what it speaks to.
+    #[error("a control message of version {0}, where {VERSION} is spoken")]
+    Version(u8),
+    /// It does not read as a message.
+    #[error("a malformed control message")]
+    Malformed,
+    /// It reads, but something in it is longer than allowed.
+    #[error("a control message out of bounds")]
+    Bounds,
+}
+
+/// A message that can travel as a packet.
+pub trait Message: Serialize + DeserializeOwned {
+    /// Whether what is in it is within the bounds.
+    ///
+    /// # Errors
+    /// [`ControlError::Bounds`].
+    fn check(&self) -> Result<(), ControlError>;
+
+    /// Whether a file descriptor goes with it.
+    fn has_fd(&self) -> bool {
+        false
+    }
+
+    /// The packet.
+    ///
+    /// # Errors
+    /// [`ControlError::Bounds`] when something in it is longer than allowed.
+    fn encode(&self) -> Result<Vec<u8>, ControlError> {
+        self.check()?;
+        let packet = postcard::to_extend(self, vec![VERSION]).map_err(|_| ControlError::Malformed)?;
+        if packet.len() > PACKET_MAX { Err(ControlError::Bounds) } else { Ok(packet) }
+    }
+
+    /// Reads a packet.
+    ///
+    /// # Errors
+    /// See [`ControlError`]; whoever sent it is at fault.
+    fn decode(packet: &[u8]) -> Result<Self, ControlError> {
+        let (version, body) = packet.split_first().ok_or(ControlError::Malformed)?;
+        if *version != VERSION {
+            return Err(ControlError::Version(*version));
+        }
+        let message: Self = postcard::from_bytes(body).map_err(|_| ControlError::Malformed)?;
+        message.check()?;
+        Ok(message)
+    }
+}
+
+fn fits(ok: bool) -> Result<(), ControlError> {
+    if ok { Ok(()) } else { Err(ControlError::Bounds) }
+}
+
+impl Message for ToSpawner {
+    fn check(&self) -> Result<(), ControlError> {
+        match self {
+            Self::Spawn(spec) => spec.check(),
+            Self::Kill(_) | Self::Keep(_) | Self::EndAll => Ok(()),
+        }
+    }
+}
+
+impl Message for FromSpawner {
+    fn check(&self) -> Result<(), ControlError> {
+        match self {
+            Self::SpawnFailed { reason, .. } => fits(reason.len() <= TEXT_MAX),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_fd(&self) -> bool {
+        matches!(self, Self::Kept(_) | Self::Spawned(_))
+    }
+}
+
+impl Message for ToSession {
+    fn check(&self) -> Result<(), ControlError> {
+        match self {
+            Self::StartService(service) => fits(service.check().is_ok()),
+            Self::SetMeta(meta) => fits(meta.0.len() <= META_MAX),
+            Self::DataReply { reply, .. } => fits(reply.0.len() <= DATA_MAX),
+            Self::Display { already } => fits(already.0.len() <= ALREADY_MAX),
+            Self::Notice(text) => fits(text.len() <= TEXT_MAX),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_fd(&self) -> bool {
+        matches!(self, Self::Display { .. })
+    }
+}
+
+impl Message for FromSession {
+    fn check(&self) -> Result<(), ControlError> {
+        match self {
+            Self::Ready(description) | Self::Described(description) => description.spec.check(),
+            Self::ServiceFailed { reason, .. } | Self::Ended(EndReason::CouldNotStart(reason)) => {
+                fits(reason.len() <= TEXT_MAX)
+            }
+            Self::Data { request, .. } => fits(request.0.len() <= DATA_MAX),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `text` cut to [`TEXT_MAX`] bytes at a character's end.
+#[must_use]
+pub fn short(mut text: String) -> String {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::template::{Command, Template};
+    use proptest::prelude::*;
+
+    pub(crate) fn spec() -> SessionSpec {
+        SessionSpec {
+            session: SessionId(7),
+            token: "card.1".parse().unwrap(),
+            host: "a".parse().unwrap(),
+            account: None,
+            services: Template::default().services,
+            size: Size::default(),
+            continuity: Continuity::Restart,
+            tools: Some(Tools { exe: "/bin/groupmgr".into(), names: vec!["datastore".into()] }),
+            meta: Bytes(vec![1, 2, 3]),
+        }
+    }
+
+    #[test]
+    fn a_message_reads_back_as_it_was_written() {
+        let to = ToSpawner::Spawn(Box::new(spec()));
+        assert_eq!(ToSpawner::decode(&to.encode().unwrap()), Ok(to));
+        let attach = ToSession::Attach {
+            ticket: Nonce(9),
+            serial: "080020abcdef".parse().unwrap(),
+            size: Size::default(),
+        };
+        assert_eq!(ToSession::decode(&attach.encode().unwrap()), Ok(attach));
+        let ready = FromSession::Ready(Box::new(Description {
+            spec: spec(),
+            pid: 12,
+            fingerprint: Fingerprint([3; 32]),
+            services: vec![("terminal".parse().unwrap(), ServiceState::Running { pid: 13 })],
+            attached: None,
+        }));
+        assert_eq!(FromSession::decode(&ready.encode().unwrap()), Ok(ready));
+        let spawned = FromSpawner::Spawned(SessionId(7));
+        assert!(spawned.has_fd());
+        assert_eq!(FromSpawner::decode(&spawned.encode().unwrap()), Ok(spawned));
+    }
+
+    #[test]
+    fn the_bytes_of_a_message_stay_what_they_are_within_a_version() {
+        let hex = |packet: Result<Vec<u8>, ControlError>| proto::hex::encode(&packet.unwrap());
+        assert_eq!(hex(ToSession::Detach.encode()), "0101");
+        assert_eq!(hex(ToSession::Notice("hi".into()).encode()), "0109026869");
+        assert_eq!(hex(ToSpawner::Keep(true).encode()), "010201");
+        assert_eq!(hex(FromSpawner::Hello { keep: true, sessions: 2 }.encode()), "01000102");
+        assert_eq!(hex(FromSession::Data { client: 1, request: Bytes(vec![255]) }.encode()), "01080101ff");
+        assert_eq!(hex(FromSession::Ended(EndReason::Finished(Exit::Status(1))).encode()), "0109010002");
+    }
+
+    #[test]
+    fn another_version_is_named_not_misread() {
+        assert_eq!(ToSession::decode(&[2, 1]), Err(ControlError::Version(2)));
+        assert_eq!(ToSession::decode(&[]), Err(ControlError::Malformed));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_neither_sent_nor_taken() {
+        let long = ToSession::SetMeta(Bytes(vec![0; META_MAX + 1]));
+        assert_eq!(long.encode(), Err(ControlError::Bounds));
+        let forged = postcard::to_extend(&long, vec![VERSION]).unwrap();
+        assert_eq!(ToSession::decode(&forged), Err(ControlError::Bounds));
+        for broken in [
+            SessionSpec { account: Some("-rf".into()), ..spec() },
+            SessionSpec { tools: Some(Tools { exe: "bin".into(), names: vec![] }), ..spec() },
+            SessionSpec { tools: Some(Tools { exe: "/bin".into(), names: vec!["../x".into()] }), ..spec() },
+            SessionSpec { services: vec![Service::terminal(Command::Words(vec![]))], ..spec() },
+            SessionSpec { services: vec![Service::terminal(Command::LoginShell); 9], ..spec() },
+        ] {
+            assert_eq!(broken.check(), Err(ControlError::Bounds), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_cut_at_a_characters_end() {
+        assert_eq!(short("ä".repeat(TEXT_MAX)).len(), TEXT_MAX);
+        assert_eq!(short(format!("x{}", "ä".repeat(TEXT_MAX))).len(), TEXT_MAX - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_a_message_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), kind in 0_u8..12) {
+            let packet: Vec<u8> = [VERSION, kind].into_iter().chain(bytes).collect();
+            let _ = ToSpawner::decode(&packet);
+            let _ = FromSpawner::decode(&packet);
+            let _ = ToSession::decode(&packet);
+            let _ = FromSession::decode(&packet);
+        }
+    }
+}

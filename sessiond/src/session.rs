@@ -1,0 +1,544 @@
+//! What a session process decides: which services run, which DTU may see them, and when the session is over.
+//!
+//! A pure machine; the process around it is `io::session`. Owns the services and their display feeds, the
+//! present attachment and its ticket. Refuses to know about sockets, processes and certificates: it is told what
+//! happened and says what is to be done. Source: seed 003, "Session Handling" and Figure 5; DESIGN 4.5 and 6.
+//!
+//! ```text
+//!   Running ──End, all required services ended, alone──▶ Ending ──kill_at──▶ Killing ──all gone──▶ Over
+//!                                                           └────────────all gone───────────────▶
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::frame::{Frame, Hello, Size};
+use proto::time::{Duration, earliest};
+use proto::{Instant, Nonce, Serial, ServiceName};
+
+use crate::control::{
+    Bytes, Description, EndReason, Exit, Fingerprint, FromSession, Gone, Refusal, ServiceState, SessionSpec,
+    ToSession, short,
+};
+use crate::display::{DisplayFeed, FeedEffect, Pulled};
+use crate::template::{Display, SERVICES_MAX, Service};
+
+/// How long what is told to end may take before it is killed.
+pub const GRACE: Duration = Duration::from_millis(400);
+/// How long the kernel may take to end what was killed before it is left to the spawner.
+pub const KILL_WITHIN: Duration = Duration::from_secs(2);
+/// A ticket that was not used by then is void: a DTU opens its displays as soon as it has read connInf.
+pub const TICKET_LIFE: Duration = Duration::from_secs(30);
+
+/// The exit status a DTU is told of a service that could not be started, as shells have it.
+const NOT_STARTED: i32 = 127;
+
+/// One display connection, numbered by whoever accepts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// Something to do for the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start a service on a terminal of `size`; answered by [`SessionCore::started`] or [`SessionCore::failed`].
+    Start {
+        /// What to start.
+        service: Box<Service>,
+        /// Its terminal.
+        size: Size,
+    },
+    /// Ask all that a service, or every service, has started to end (SIGHUP).
+    Hangup(Option<ServiceName>),
+    /// End it (SIGKILL).
+    Kill(Option<ServiceName>),
+    /// A service's terminal has another size.
+    Resize(ServiceName, Size),
+    /// Input waits for a service ([`SessionCore::input`]).
+    Input(ServiceName),
+    /// Close a display connection once it is sent these frames.
+    Close(ConnId, Vec<Frame>),
+    /// Tell the daemon.
+    Tell(FromSession),
+    /// Give a program of the session the data store's answer.
+    DataReply {
+        /// Which of its connections.
+        client: u32,
+        /// The answer.
+        reply: Bytes,
+    },
+    /// Another daemon took the session up: what was asked of the data store through an earlier one will not be
+    /// answered.
+    ForgetData,
+    /// The session is over; leave when the displays are flushed. `clean` says that nothing it started is left.
+    Quit {
+        /// Whether all it had started is gone.
+        clean: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Slot {
+    service: Service,
+    state: ServiceState,
+    kill_at: Option<Instant>,
+    feed: DisplayFeed,
+    viewer: Option<Viewer>,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    conn: ConnId,
+    serial: Serial,
+}
+
+#[derive(Debug)]
+struct Attachment {
+    ticket: Nonce,
+    serial: Serial,
+    void_at: Instant,
+    used: BTreeSet<ServiceName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Ending { kill_at: Instant },
+    Killing { give_up_at: Instant },
+    Over,
+}
+
+/// A session, as its process sees it.
+#[derive(Debug)]
+pub struct SessionCore {
+    spec: SessionSpec,
+    pid: u32,
+    fingerprint: Fingerprint,
+    /// Streams are numbered from here on, each used once.
+    next_stream: Nonce,
+    size: Size,
+    slots: BTreeMap<ServiceName, Slot>,
+    attachment: Option<Attachment>,
+    phase: Phase,
+    reason: Option<EndReason>,
+}
+
+impl SessionCore {
+    /// A session that has not started anything yet. `streams` is drawn at random by the caller.
+    #[must_use]
+    pub fn new(spec: SessionSpec, pid: u32, streams: Nonce) -> Self {
+        let mut core = Self {
+            size: spec.size,
+            pid,
+            fingerprint: Fingerprint([0; 32]),
+            next_stream: streams,
+            slots: BTreeMap::new(),
+            attachment: None,
+            phase: Phase::Running,
+            reason: None,
+            spec,
+        };
+        for service in core.spec.services.clone() {
+            core.add(service);
+        }
+        core
+    }
+
+    fn add(&mut self, service: Service) {
+        let slot = Slot {
+            feed: DisplayFeed::new(self.new_stream(), self.size),
+            state: ServiceState::Idle,
+            kill_at: None,
+            viewer: None,
+            service,
+        };
+        self.slots.insert(slot.service.name.clone(), slot);
+    }
+
+    fn new_stream(&mut self) -> Nonce {
+        // All zeros stands for no stream.
+        let next = self.next_stream.0.wrapping_add(1).max(1);
+        core::mem::replace(&mut self.next_stream, Nonce(next))
+    }
+
+    /// Starts the required services: at once, not at the first connection, so that a DTU finds them ready.
+    pub fn begin(&mut self, out: &mut Vec<Effect>) {
+        self.start_required(out);
+    }
+
+    /// The session can be attached: its certificate has this fingerprint.
+    pub fn ready(&mut self, fingerprint: Fingerprint, out: &mut Vec<Effect>) {
+        self.fingerprint = fingerprint;
+        out.push(Effect::Tell(FromSession::Ready(Box::new(self.describe()))));
+    }
+
+    /// What the session is and how it stands.
+    #[must_use]
+    pub fn describe(&self) -> Description {
+        Description {
+            spec: self.spec.clone(),
+            pid: self.pid,
+            fingerprint: self.fingerprint,
+            services: self.slots.iter().map(|(name, slot)| (name.clone(), slot.state.clone())).collect(),
+            attached: self.attachment.as_ref().map(|a| a.serial.clone()),
+        }
+    }
+
+    fn start_required(&mut self, out: &mut Vec<Effect>) {
+        let required: Vec<_> = self
+            .slots
+            .values()
+            .filter(|slot| slot.service.required)
+            .map(|s| s.service.name.clone())
+            .collect();
+        for name in required {
+            self.start(&name, out);
+        }
+    }
+
+    /// Starts a service that does not run.
+    fn start(&mut self, name: &ServiceName, out: &mut Vec<Effect>) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let stream = self.new_stream();
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        match slot.state {
+            ServiceState::Running { .. } | ServiceState::Stopping { .. } => return,
+            ServiceState::Idle => {}
+            ServiceState::Exited(_) | ServiceState::Failed(_) => {
+                let old = core::mem::replace(&mut slot.feed, DisplayFeed::new(stream, self.size));
+                slot.feed = old.restarted(stream);
+            }
+        }
+        slot.feed.resize(self.size, &mut Vec::new());
+        out.push(Effect::Start { service: Box::new(slot.service.clone()), size: self.size });
+    }
+
+    /// A service runs.
+    pub fn started(&mut self, name: &ServiceName, pid: u32, out: &mut Vec<Effect>) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        slot.state = ServiceState::Running { pid };
+        out.push(Effect::Tell(FromSession::ServiceStarted { service: name.clone(), pid }));
+    }
+
+    /// A service could not be started.
+    pub fn failed(&mut self, name: &ServiceName, reason: String, out: &mut Vec<Effect>) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let reason = short(reason);
+        slot.state = ServiceState::Failed(reason.clone());
+        slot.feed.end(NOT_STARTED);
+        out.push(Effect::Tell(FromSession::ServiceFailed { service: name.clone(), reason }));
+    }
+
+    /// A service's process ended; all it wrote was handed over before.
+    pub fn exited(&mut self, now: Instant, name: &ServiceName, exit: Exit, out: &mut Vec<Effect>) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let asked = matches!(slot.state, ServiceState::Stopping { .. });
+        slot.state = ServiceState::Exited(exit);
+        slot.kill_at = None;
+        slot.feed.end(exit.code());
+        out.push(Effect::Tell(FromSession::ServiceExited { service: name.clone(), exit }));
+        let by_itself = |slot: &Slot| matches!(slot.state, ServiceState::Exited(Exit::Status(_)));
+        let mut required = self.slots.values().filter(|slot| slot.service.required).peekable();
+        // One that was stopped or crashed is started again by the next connection; that is no reason to end.
+        if !asked && required.peek().is_some() && required.all(by_itself) {
+            self.end(now, EndReason::Finished(exit), out);
+        }
+    }
+
+    /// The daemon says something other than [`ToSession::Display`], which brings a connection and is the shell's.
+    pub fn control(&mut self, now: Instant, message: ToSession, out: &mut Vec<Effect>) {
+        match message {
+            ToSession::Attach { ticket, serial, size } => self.attach(now, ticket, serial, size, out),
+            ToSession::Detach => {
+                self.attachment = None;
+                self.close_displays(None, Gone::Detached, &[], out);
+            }
+            ToSession::End => self.end(now, EndReason::Asked, out),
+            ToSession::StartService(service) => self.start_service(*service, out),
+            ToSession::StopService(name) => self.stop_service(now, &name, out),
+            ToSession::SetMeta(meta) => self.spec.meta = meta,
+            ToSession::DataReply { client, reply } => out.push(Effect::DataReply { client, reply }),
+            ToSession::Describe => {
+                out.push(Effect::ForgetData);
+                out.push(Effect::Tell(FromSession::Described(Box::new(self.describe()))));
+            }
+            ToSession::Notice(text) => {
+                for slot in self.slots.values_mut() {
+                    slot.feed.notice(&text);
+                }
+            }
+            ToSession::Display { .. } => {}
+        }
+    }
+
+    fn attach(&mut self, now: Instant, ticket: Nonce, serial: Serial, size: Size, out: &mut Vec<Effect>) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        // The same DTU keeps its picture until it has opened the display again.
+        let elsewhere = [Frame::Notice("This session is now shown at another desk.".into())];
+        self.close_displays(Some(&serial), Gone::Detached, &elsewhere, out);
+        self.attachment =
+            Some(Attachment { ticket, serial, void_at: now + TICKET_LIFE, used: BTreeSet::new() });
+        self.size = Size::clamped(size.cols, size.rows);
+        // Who redraws itself for a new size can do so while the DTU is still connecting.
+        let mut feed_effects = Vec::new();
+        for (name, slot) in &mut self.slots {
+            if slot.viewer.is_none() && slot.service.display == Display::Terminal {
+                slot.feed.resize(self.size, &mut feed_effects);
+                carry_over(name, &mut feed_effects, out);
+            }
+        }
+        self.start_required(out);
+    }
+
+    fn close_displays(&mut self, except: Option<&Serial>, why: Gone, last: &[Frame], out: &mut Vec<Effect>) {
+        for (name, slot) in &mut self.slots {
+            if slot.viewer.as_ref().is_some_and(|viewer| Some(&viewer.serial) != except) {
+                lose_viewer(name, slot, why, last, out);
+            }
+        }
+    }
+
+    fn start_service(&mut self, service: Service, out: &mut Vec<Effect>) {
+        let name = service.name.clone();
+        if !self.slots.contains_key(&name) {
+            if self.slots.len() >= SERVICES_MAX {
+                let reason = format!("the session has {SERVICES_MAX} services already");
+                out.push(Effect::Tell(FromSession::ServiceFailed { service: name, reason }));
+                return;
+            }
+            self.spec.services.push(service.clone());
+            self.add(service);
+        }
+        self.start(&name, out);
+    }
+
+    fn stop_service(&mut self, now: Instant, name: &ServiceName, out: &mut Vec<Effect>) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        if let ServiceState::Running { pid } = slot.state {
+            slot.state = ServiceState::Stopping { pid };
+            slot.kill_at = Some(now + GRACE);
+            out.push(Effect::Hangup(Some(name.clone())));
+        }
+    }
+
+    fn end(&mut self, now: Instant, reason: EndReason, out: &mut Vec<Effect>) {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Ending { kill_at: now + GRACE };
+            self.reason = Some(reason);
+            self.attachment = None;
+            out.push(Effect::Hangup(None));
+        }
+    }
+
+    /// Neither daemon nor spawner is there any more, or the spawner says to end.
+    pub fn alone(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.end(now, EndReason::Alone, out);
+    }
+
+    /// No process that the session started is left. Says nothing new unless the session is ending.
+    pub fn all_gone(&mut self, out: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Ending { .. } | Phase::Killing { .. }) {
+            self.over(true, out);
+        }
+    }
+
+    /// Whether [`SessionCore::all_gone`] is waited for.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    fn over(&mut self, clean: bool, out: &mut Vec<Effect>) {
+        self.phase = Phase::Over;
+        if let Some(reason) = self.reason.take() {
+            out.push(Effect::Tell(FromSession::Ended(reason)));
+        }
+        out.push(Effect::Quit { clean });
+    }
+
+    /// A DTU says hello on a display connection.
+    pub fn hello(&mut self, now: Instant, conn: ConnId, hello: &Hello, out: &mut Vec<Effect>) {
+        if let Err(refusal) = self.admit(now, hello) {
+            out.push(Effect::Tell(FromSession::DisplayRefused(refusal)));
+            out.push(Effect::Close(conn, vec![Frame::Notice(refusal.to_string())]));
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(&hello.service) else { return };
+        lose_viewer(&hello.service, slot, Gone::Replaced, &[], out);
+        slot.viewer = Some(Viewer { conn, serial: hello.serial.clone() });
+        let mut feed_effects = Vec::new();
+        slot.feed.attach(hello, &mut feed_effects);
+        if let ServiceState::Failed(reason) = &slot.state {
+            slot.feed.notice(reason);
+        }
+        carry_over(&hello.service, &mut feed_effects, out);
+        let connected =
+            FromSession::DisplayConnected { serial: hello.serial.clone(), service: hello.service.clone() };
+        out.push(Effect::Tell(connected));
+    }
+
+    fn admit(&mut self, now: Instant, hello: &Hello) -> Result<(), Refusal> {
+        let attachment = self.attachment.as_mut().ok_or(Refusal::Detached)?;
+        if attachment.ticket != hello.ticket {
+            return Err(Refusal::WrongTicket);
+        }
+        if attachment.serial != hello.serial {
+            return Err(Refusal::WrongSerial);
+        }
+        if attachment.void_at <= now {
+            return Err(Refusal::OldTicket);
+        }
+        match self.slots.get(&hello.service) {
+            Some(slot) if slot.service.display == Display::Terminal => {}
+            _ => return Err(Refusal::NoSuchService),
+        }
+        if attachment.used.insert(hello.service.clone()) { Ok(()) } else { Err(Refusal::UsedTicket) }
+    }
+
+    /// A DTU sent a frame on a display connection that was admitted.
+    pub fn frame(&mut self, conn: ConnId, frame: Frame, out: &mut Vec<Effect>) {
+        let Some((name, slot)) = self.shown_on(conn) else { return };
+        let mut feed_effects = Vec::new();
+        let fault = slot.feed.frame(frame, &mut feed_effects).err();
+        let name = name.clone();
+        carry_over(&name, &mut feed_effects, out);
+        if let (Some(fault), Some((_, slot))) = (fault, self.shown_on(conn)) {
+            lose_viewer(&name, slot, Gone::Fault, &[Frame::Notice(fault.to_string())], out);
+        }
+    }
+
+    /// A display connection is gone, by whatever cause.
+    pub fn lost(&mut self, conn: ConnId, out: &mut Vec<Effect>) {
+        if let Some((name, slot)) = self.shown_on(conn) {
+            let name = name.clone();
+            lose_viewer(&name, slot, Gone::Closed, &[], out);
+        }
+    }
+
+    fn shown_on(&mut self, conn: ConnId) -> Option<(&ServiceName, &mut Slot)> {
+        self.slots.iter_mut().find(|(_, slot)| slot.viewer.as_ref().is_some_and(|v| v.conn == conn))
+    }
+
+    /// Whether a service is shown on this connection.
+    #[must_use]
+    pub fn is_open(&self, conn: ConnId) -> bool {
+        self.slots.values().any(|slot| slot.viewer.as_ref().is_some_and(|v| v.conn == conn))
+    }
+
+    /// A service wrote something.
+    pub fn output(&mut self, name: &ServiceName, bytes: &[u8]) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.feed.output(bytes);
+        }
+    }
+
+    /// Brings all screens up to date; see [`DisplayFeed::digest`].
+    pub fn digest(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.feed.digest();
+        }
+    }
+
+    /// What is to be sent on a display connection that has nothing unsent; see [`DisplayFeed::pull`].
+    pub fn pull(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        room: usize,
+        bytes: &mut Vec<u8>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some((name, slot)) = self.shown_on(conn) else { return };
+        if slot.feed.pull(now, room, bytes) == Pulled::Finished {
+            let name = name.clone();
+            lose_viewer(&name, slot, Gone::ServiceEnded, &[], out);
+        }
+    }
+
+    /// What a service should be given next.
+    #[must_use]
+    pub fn input(&self, name: &ServiceName) -> &[u8] {
+        self.slots.get(name).map_or(&[], |slot| slot.feed.input())
+    }
+
+    /// A service took so much of it.
+    pub fn input_taken(&mut self, now: Instant, name: &ServiceName, count: usize) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.feed.input_taken(now, count);
+        }
+    }
+
+    /// When [`SessionCore::pull`] has something to send on this connection though nothing happens. Of use only when
+    /// the connection has nothing unsent.
+    #[must_use]
+    pub fn pull_at(&self, conn: ConnId) -> Option<Instant> {
+        let shown = |slot: &&Slot| slot.viewer.as_ref().is_some_and(|v| v.conn == conn);
+        self.slots.values().find(shown).and_then(|slot| slot.feed.poll_at())
+    }
+
+    /// When [`SessionCore::on_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Ending { kill_at } => Some(kill_at),
+            Phase::Killing { give_up_at } => Some(give_up_at),
+            Phase::Running | Phase::Over => None,
+        };
+        self.slots.values().fold(phase, |at, slot| earliest(at, slot.kill_at))
+    }
+
+    /// Does what is due.
+    pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        for (name, slot) in &mut self.slots {
+            if slot.kill_at.is_some_and(|at| at <= now) {
+                slot.kill_at = None;
+                out.push(Effect::Kill(Some(name.clone())));
+            }
+        }
+        match self.phase {
+            Phase::Ending { kill_at } if kill_at <= now => {
+                self.phase = Phase::Killing { give_up_at: now + KILL_WITHIN };
+                out.push(Effect::Kill(None));
+            }
+            Phase::Killing { give_up_at } if give_up_at <= now => self.over(false, out),
+            _ => {}
+        }
+    }
+}
+
+/// Takes a service's display from its DTU, which is sent `last` before its connection is closed.
+fn lose_viewer(name: &ServiceName, slot: &mut Slot, why: Gone, last: &[Frame], out: &mut Vec<Effect>) {
+    let Some(viewer) = slot.viewer.take() else { return };
+    slot.feed.detach();
+    out.push(Effect::Close(viewer.conn, last.to_vec()));
+    out.push(Effect::Tell(FromSession::DisplayGone { serial: viewer.serial, service: name.clone(), why }));
+}
+
+fn carry_over(name: &ServiceName, from: &mut Vec<FeedEffect>, to: &mut Vec<Effect>) {
+    to.extend(from.drain(..).map(|effect| match effect {
+        FeedEffect::Input => Effect::Input(name.clone()),
+        FeedEffect::Resize(size) => Effect::Resize(name.clone(), size),
+    }));
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "the TLS handshake failed",
+            Self::NoHello => "no hello",
+            Self::Late => "no hello in time",
+            Self::Detached => "the session is not attached",
+            Self::WrongTicket => "not the ticket of the present attachment",
+            Self::UsedTicket => "the ticket was used before",
+            Self::OldTicket => "the ticket was not used in time",
+            Self::WrongSerial => "the ticket is for another DTU",
+            Self::NoSuchService => "no such service, or one without a display",
+            Self::TooMany => "too many connections wait to say hello",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! The rules of a session process, in virtual time.
+
+use proto::SessionId;
+
+use super::*;
+use crate::control::tests::spec;
+use crate::template::Command;
+
+struct World {
+    core: SessionCore,
+    now: Instant,
+    effects: Vec<Effect>,
+    next_pid: u32,
+}
+
+fn name(text: &str) -> ServiceName {
+    text.parse().unwrap()
+}
+
+fn service(text: &str, required: bool) -> Service {
+    Service { name: name(text), required, ..Service::terminal(Command::LoginShell) }
+}
+
+fn serial(n: u8) -> Serial {
+    format!("0800200000{n:02x}").parse().unwrap()
+}
+
+fn hello(ticket: u128, desk: u8, text: &str) -> Hello {
+    Hello {
+        ticket: Nonce(ticket),
+        serial: serial(desk),
+        service: name(text),
+        run: Nonce(5),
+        stream: Nonce(0),
+        have: 0,
+        size: Size::default(),
+    }
+}
+
+impl World {
+    fn of(services: Vec<Service>) -> Self {
+        let spec = SessionSpec { services, session: SessionId(1), ..spec() };
+        let mut world = Self {
+            core: SessionCore::new(spec, 99, Nonce(1000)),
+            now: Instant::from_micros(1_000_000),
+            effects: Vec::new(),
+            next_pid: 100,
+        };
+        world.act(SessionCore::begin);
+        world.act(|core, out| core.ready(Fingerprint([1; 32]), out));
+        world
+    }
+
+    fn shell() -> Self {
+        Self::of(vec![service("terminal", true)])
+    }
+
+    /// Does something to the core and starts what it wants started.
+    fn act(&mut self, what: impl FnOnce(&mut SessionCore, &mut Vec<Effect>)) -> &mut Self {
+        let mut out = Vec::new();
+        what(&mut self.core, &mut out);
+        let mut at = 0;
+        while let Some(effect) = out.get(at).cloned() {
+            if let Effect::Start { service, .. } = effect {
+                self.next_pid += 1;
+                self.core.started(&service.name, self.next_pid, &mut out);
+            }
+            at += 1;
+        }
+        self.effects = out;
+        self
+    }
+
+    fn control(&mut self, message: ToSession) -> &mut Self {
+        let now = self.now;
+        self.act(|core, out| core.control(now, message, out))
+    }
+
+    fn attach(&mut self, ticket: u128, desk: u8) -> &mut Self {
+        self.control(ToSession::Attach { ticket: Nonce(ticket), serial: serial(desk), size: Size::default() })
+    }
+
+    fn hello(&mut self, conn: u64, hello: &Hello) -> &mut Self {
+        let now = self.now;
+        self.act(|core, out| core.hello(now, ConnId(conn), hello, out))
+    }
+
+    fn exit(&mut self, text: &str, exit: Exit) -> &mut Self {
+        let now = self.now;
+        self.act(|core, out| core.exited(now, &name(text), exit, out))
+    }
+
+    fn later(&mut self, by: Duration) -> &mut Self {
+        self.now += by;
+        let now = self.now;
+        self.act(|core, out| core.on_timeout(now, out))
+    }
+
+    fn starts(&self) -> Vec<&str> {
+        let start = |effect| match effect {
+            &Effect::Start { ref service, .. } => Some(service.name.as_str()),
+            _ => None,
+        };
+        self.effects.iter().filter_map(start).collect()
+    }
+
+    fn told(&self) -> Vec<&FromSession> {
+        let told = |effect| match effect {
+            &Effect::Tell(ref told) => Some(told),
+            _ => None,
+        };
+        self.effects.iter().filter_map(told).collect()
+    }
+
+    fn refused(&self) -> Option<Refusal> {
+        self.told().iter().find_map(|told| match told {
+            FromSession::DisplayRefused(refusal) => Some(*refusal),
+            _ => None,
+        })
+    }
+
+    fn gone(&self) -> Option<Gone> {
+        self.told().iter().find_map(|told| match told {
+            FromSession::DisplayGone { why, .. } => Some(*why),
+            _ => None,
+        })
+    }
+
+    fn pull(&mut self, conn: u64) -> Vec<Frame> {
+        let (mut bytes, now) = (Vec::new(), self.now);
+        self.act(|core, out| core.pull(now, ConnId(conn), 1000, &mut bytes, out));
+        let mut frames = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let Some((frame, len)) = Frame::parse(rest).unwrap() {
+            frames.push(frame);
+            rest = &rest[len..];
+        }
+        frames
+    }
+}
+
+#[test]
+fn required_services_start_at_once_and_others_when_asked_for() {
+    let mut world = World::of(vec![service("terminal", true), service("mail", false)]);
+    let states = world.core.describe().services;
+    assert_eq!(states[0], (name("mail"), ServiceState::Idle));
+    assert!(matches!(states[1].1, ServiceState::Running { .. }));
+    assert_eq!(world.control(ToSession::StartService(Box::new(service("mail", false)))).starts(), ["mail"]);
+    assert!(world.control(ToSession::StartService(Box::new(service("mail", false)))).starts().is_empty());
+}
+
+#[test]
+fn a_required_service_that_crashed_is_started_again_on_connect() {
+    let mut world = World::shell();
+    world.exit("terminal", Exit::Signal(11));
+    assert!(!world.core.is_ending());
+    assert_eq!(world.attach(1, 1).starts(), ["terminal"]);
+    assert!(world.attach(2, 1).starts().is_empty(), "one that runs is left alone");
+}
+
+#[test]
+fn a_session_whose_required_services_have_ended_by_themselves_ends() {
+    let mut world = World::of(vec![service("a", true), service("b", true), service("c", false)]);
+    world.exit("a", Exit::Status(0));
+    assert!(!world.core.is_ending(), "b still runs");
+    world.exit("b", Exit::Status(7));
+    assert!(world.core.is_ending());
+    assert!(world.effects.contains(&Effect::Hangup(None)));
+    world.act(SessionCore::all_gone);
+    assert_eq!(world.told(), [&FromSession::Ended(EndReason::Finished(Exit::Status(7)))]);
+    assert_eq!(world.effects.last(), Some(&Effect::Quit { clean: true }));
+}
+
+#[test]
+fn what_does_not_end_on_request_is_killed_and_what_cannot_be_killed_is_left_to_the_spawner() {
+    let mut world = World::shell();
+    world.control(ToSession::End);
+    assert_eq!(world.core.poll_at(), Some(world.now + GRACE));
+    assert_eq!(world.later(GRACE).effects, [Effect::Kill(None)]);
+    assert_eq!(world.later(KILL_WITHIN).effects.last(), Some(&Effect::Quit { clean: false }));
+    assert_eq!(world.core.poll_at(), None);
+}
+
+#[test]
+fn a_session_that_is_alone_ends() {
+    let mut world = World::shell();
+    let now = world.now;
+    world.act(|core, out| core.alone(now, out));
+    assert_eq!(world.effects, [Effect::Hangup(None)]);
+    assert!(world.attach(1, 1).starts().is_empty(), "an ending session starts nothing");
+}
+
+#[test]
+fn a_stopped_service_is_hung_up_then_killed_and_the_session_stays() {
+    let mut world = World::shell();
+    world.control(ToSession::StopService(name("terminal")));
+    assert_eq!(world.effects, [Effect::Hangup(Some(name("terminal")))]);
+    assert_eq!(world.later(GRACE).effects, [Effect::Kill(Some(name("terminal")))]);
+    world.exit("terminal", Exit::Status(0));
+    assert!(!world.core.is_ending(), "it did not end by itself");
+    assert_eq!(world.core.poll_at(), None);
+}
+
+#[test]
+fn a_ticket_opens_each_service_once_for_its_dtu_in_time() {
+    let mut world = World::of(vec![
+        service("terminal", true),
+        service("mail", true),
+        Service { display: Display::None, ..service("sync", true) },
+    ]);
+    assert_eq!(world.hello(1, &hello(7, 1, "terminal")).refused(), Some(Refusal::Detached));
+    world.attach(7, 1);
+    assert_eq!(world.hello(1, &hello(8, 1, "terminal")).refused(), Some(Refusal::WrongTicket));
+    assert_eq!(world.hello(1, &hello(7, 2, "terminal")).refused(), Some(Refusal::WrongSerial));
+    assert_eq!(world.hello(1, &hello(7, 1, "other")).refused(), Some(Refusal::NoSuchService));
+    assert_eq!(world.hello(1, &hello(7, 1, "sync")).refused(), Some(Refusal::NoSuchService));
+    assert_eq!(world.hello(1, &hello(7, 1, "terminal")).refused(), None);
+    assert_eq!(world.hello(2, &hello(7, 1, "terminal")).refused(), Some(Refusal::UsedTicket));
+    assert_eq!(world.hello(3, &hello(7, 1, "mail")).refused(), None);
+    world.attach(9, 1).later(TICKET_LIFE);
+    assert_eq!(world.hello(4, &hello(9, 1, "terminal")).refused(), Some(Refusal::OldTicket));
+    assert!(world.core.is_open(ConnId(1)) && world.core.is_open(ConnId(3)));
+}
+
+#[test]
+fn a_session_shown_at_another_desk_is_taken_from_the_first_at_once() {
+    let mut world = World::shell();
+    world.attach(1, 1).hello(1, &hello(1, 1, "terminal"));
+    world.attach(2, 2);
+    assert_eq!(world.gone(), Some(Gone::Detached));
+    assert!(
+        matches!(&world.effects[0], Effect::Close(ConnId(1), last) if last.len() == 1),
+        "{:?}",
+        world.effects
+    );
+    assert!(!world.core.is_open(ConnId(1)));
+}
+
+#[test]
+fn the_same_desk_keeps_its_picture_until_it_has_it_again() {
+    let mut world = World::shell();
+    world.attach(1, 1).hello(1, &hello(1, 1, "terminal"));
+    world.attach(2, 1);
+    assert!(world.core.is_open(ConnId(1)));
+    world.hello(2, &hello(2, 1, "terminal"));
+    assert_eq!(world.gone(), Some(Gone::Replaced));
+    assert!(!world.core.is_open(ConnId(1)) && world.core.is_open(ConnId(2)));
+}
+
+#[test]
+fn a_detached_session_runs_on_unseen() {
+    let mut world = World::shell();
+    world.attach(1, 1).hello(1, &hello(1, 1, "terminal"));
+    world.control(ToSession::Detach);
+    assert_eq!(world.gone(), Some(Gone::Detached));
+    assert!(matches!(world.core.describe().services[0].1, ServiceState::Running { .. }));
+    assert_eq!(world.core.describe().attached, None);
+    assert_eq!(world.hello(2, &hello(1, 1, "terminal")).refused(), Some(Refusal::Detached));
+}
+
+#[test]
+fn a_dtu_is_shown_a_service_to_its_end() {
+    let mut world = World::shell();
+    world.attach(1, 1).hello(1, &hello(1, 1, "terminal"));
+    world.core.output(&name("terminal"), b"bye");
+    world.exit("terminal", Exit::Signal(9));
+    let frames = world.pull(1);
+    assert_eq!(frames.last(), Some(&Frame::Exit(137)));
+    assert_eq!(world.gone(), Some(Gone::ServiceEnded));
+    assert!(world.effects.contains(&Effect::Close(ConnId(1), Vec::new())));
+}
+
+#[test]
+fn a_service_that_cannot_start_says_why_on_the_screen() {
+    let spec = SessionSpec { services: vec![service("terminal", true)], ..spec() };
+    let mut core = SessionCore::new(spec, 99, Nonce(0));
+    let mut out = Vec::new();
+    core.failed(&name("terminal"), "no such shell".into(), &mut out);
+    let now = Instant::ZERO;
+    core.control(
+        now,
+        ToSession::Attach { ticket: Nonce(1), serial: serial(1), size: Size::default() },
+        &mut out,
+    );
+    assert!(out.iter().any(|e| matches!(e, Effect::Start { .. })), "it is tried again");
+    core.failed(&name("terminal"), "no such shell".into(), &mut out);
+    core.hello(now, ConnId(1), &hello(1, 1, "terminal"), &mut out);
+    let mut bytes = Vec::new();
+    core.pull(now, ConnId(1), 1000, &mut bytes, &mut out);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(text.contains("no such shell"));
+    assert!(bytes.ends_with(&[0, 0, 0, 127]));
+}
+
+#[test]
+fn a_dtu_that_breaks_the_rules_loses_its_connection_and_nothing_else() {
+    let mut world = World::shell();
+    world.attach(1, 1).hello(1, &hello(1, 1, "terminal"));
+    world.act(|core, out| core.frame(ConnId(1), Frame::Input { seq: 9, bytes: b"x".to_vec() }, out));
+    assert_eq!(world.gone(), Some(Gone::Fault));
+    assert!(!world.core.is_ending());
+    world.act(|core, out| core.frame(ConnId(1), Frame::Ping(1), out));
+    assert_eq!(world.effects, [], "a closed connection says nothing more");
+}
+
+#[test]
+fn the_next_daemon_finds_what_the_last_one_left() {
+    let mut world = World::shell();
+    world.attach(1, 1);
+    world.control(ToSession::SetMeta(Bytes(b"epoch=3".to_vec())));
+    world.control(ToSession::Describe);
+    assert_eq!(world.effects[0], Effect::ForgetData);
+    let [FromSession::Described(description)] = world.told()[..] else { panic!("{:?}", world.effects) };
+    assert_eq!(description.spec.meta.0, b"epoch=3");
+    assert_eq!(description.attached, Some(serial(1)));
+    assert_eq!((description.pid, description.fingerprint), (99, Fingerprint([1; 32])));
+}
+
+#[test]
+fn another_size_reaches_the_service_before_the_dtu_has_connected() {
+    let mut world = World::shell();
+    let size = Size { cols: 132, rows: 43 };
+    world.control(ToSession::Attach { ticket: Nonce(1), serial: serial(1), size });
+    assert!(world.effects.contains(&Effect::Resize(name("terminal"), size)));
+}
+
+#[test]
+fn a_session_has_a_bounded_number_of_services() {
+    let mut world = World::shell();
+    for n in 1..SERVICES_MAX {
+        assert_eq!(
+            world.control(ToSession::StartService(Box::new(service(&format!("s{n}"), false)))).starts().len(),
+            1
+        );
+    }
+    world.control(ToSession::StartService(Box::new(service("more", false))));
+    assert!(matches!(world.told()[..], [FromSession::ServiceFailed { .. }]));
+    assert_eq!(world.core.describe().services.len(), SERVICES_MAX);
+}
