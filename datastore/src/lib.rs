@@ -35,7 +35,7 @@ pub mod confine;
 pub mod decide;
 pub mod error;
 pub mod handshake;
-#[cfg(any())]
+#[cfg(feature = "io")]
 pub mod io;
 pub mod key;
 pub mod mailbox;

@@ -1,0 +1,248 @@
+//! The command line: `datastore serve | get | put | ls | rm | status | backup | restore`.
+//!
+//! | Exit code | Meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | there is no such key |
+//! | 2 | wrong command line, key or value |
+//! | 3 | the data store cannot be reached; nothing was changed |
+//! | 4 | the data store refused, or there is no trust; nothing was changed |
+//! | 5 | a write was sent and its outcome is unknown |
+//! | 6 | this machine is in the way: a file, a directory, a port |
+
+mod access;
+mod serve;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::backup::BackupFileError;
+use super::engine::OpenError;
+use super::server::ServerError;
+use crate::error::StoreError;
+use crate::key::{Key, Prefix};
+
+/// The shared permanent-data store of a Hotdesk group.
+///
+/// Inside a session, get, put, ls and rm work on the user's own data and need no options.
+#[derive(Debug, Parser)]
+#[command(name = "datastore", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 no such key, 2 wrong command line, 3 data store out of reach, \
+                          4 refused or not trusted, 5 outcome of a write unknown, 6 a file, directory or port \
+                          of this machine is in the way.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the data store on this machine
+    Serve(Serve),
+    /// Print the value of a key
+    Get {
+        /// Which
+        key: Key,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Store a value under a key; done when it is safe on disk
+    Put {
+        /// Under which key
+        key: Key,
+        /// What; - reads it from standard input
+        value: OsString,
+        #[command(flatten)]
+        at: At,
+    },
+    /// List keys
+    Ls {
+        /// Only those that begin with this
+        #[arg(default_value = "")]
+        prefix: Prefix,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Delete a key
+    Rm {
+        /// Which
+        key: Key,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Show what the data store has counted
+    Status {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Write everything to a file, as of one moment, while the data store is in use
+    Backup {
+        /// Which file; replaced when the backup is complete
+        file: PathBuf,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Fill a data store's directory from a backup; the data store must be stopped
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The data store's directory
+        #[arg(long, default_value = DIR)]
+        dir: PathBuf,
+        /// Replace the data store that is in the directory (its data is kept beside the new)
+        #[arg(long)]
+        force: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Where data is kept unless said otherwise, relative to where the program is started.
+const DIR: &str = "hotdesk-store";
+/// Where the group's keys are unless said otherwise.
+const KEYS: &str = "hotdesk-keys";
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), super::PORT);
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Address and port to listen on; port 0 takes any
+    #[arg(long, value_name = "IP:PORT", default_value_t = LISTEN)]
+    listen: SocketAddr,
+    /// Directory to keep the data in; made if need be
+    #[arg(long, default_value = DIR)]
+    dir: PathBuf,
+    /// The group's key directory, made by: groupmgr keygen DIR
+    #[arg(long, value_name = "DIR", default_value = KEYS)]
+    keys: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct At {
+    /// The data store's address and port [default: the session's own data inside a session, else 127.0.0.1:7010]
+    #[arg(long, value_name = "IP:PORT")]
+    store: Option<SocketAddr>,
+    /// The group's key directory
+    #[arg(long, value_name = "DIR", default_value = KEYS)]
+    keys: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What ended a command early, with its exit code.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// No such key. Says nothing: the exit code is the answer, as with `test`.
+    #[error("no such key: {0}")]
+    Absent(Key),
+    #[error("{0}")]
+    Input(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Here(String),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Absent(_) => 1,
+            Self::Input(_) | Self::Store(StoreError::TooLarge { .. }) => 2,
+            Self::Store(StoreError::Unreachable { .. }) => 3,
+            Self::Store(StoreError::Refused(_) | StoreError::NotTrusted { .. }) => 4,
+            Self::Store(StoreError::OutcomeUnknown { .. } | StoreError::Malformed { .. }) => 5,
+            Self::Here(_) => 6,
+        }
+    }
+}
+
+macro_rules! here {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::Here(error.to_string())
+            }
+        }
+    )*};
+}
+
+here!(OpenError, ServerError, proto::io::KeyDirError, std::io::Error);
+
+impl From<BackupFileError> for CliError {
+    fn from(error: BackupFileError) -> Self {
+        match error {
+            BackupFileError::Store(error) => Self::Store(error),
+            BackupFileError::Content { .. } => Self::Input(error.to_string()),
+            other => Self::Here(other.to_string()),
+        }
+    }
+}
+
+/// Runs the program on a command line whose first word is the program's name, and says how to exit. Starts
+/// a runtime of its own: not to be called within one.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("datastore: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Serve(serve) => runtime(true)?.block_on(serve::serve(&serve)),
+        Command::Restore { file, dir, force, json } => access::restore(&file, &dir, force, json),
+        Command::Get { key, at } => runtime(false)?.block_on(access::get(&key, &at)),
+        Command::Put { key, value, at } => runtime(false)?.block_on(access::put(&key, &value, &at)),
+        Command::Ls { prefix, at } => runtime(false)?.block_on(access::ls(&prefix, &at)),
+        Command::Rm { key, at } => runtime(false)?.block_on(access::rm(&key, &at)),
+        Command::Status { at } => runtime(false)?.block_on(access::status(&at)),
+        Command::Backup { file, at } => runtime(false)?.block_on(access::backup(&file, &at)),
+    }
+}
+
+fn runtime(serves: bool) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = if serves {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder.enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn whether_a_write_may_have_happened_shows_in_the_exit_code() {
+        let (at, why) = (String::from("a"), String::from("b"));
+        let code = |error: StoreError| CliError::from(error).code();
+        assert_eq!(code(StoreError::Unreachable { at: at.clone(), why: why.clone() }), 3);
+        assert_eq!(code(StoreError::OutcomeUnknown { at, why }), 5);
+    }
+}

@@ -1,0 +1,50 @@
+//! `datastore serve`.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use proto::io::KeyDir;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CliError, Serve};
+use crate::io::{Server, SledStore};
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) async fn serve(args: &Serve) -> Result<(), CliError> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .from_env_lossy();
+    // Another one is set already when this runs within a larger program.
+    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
+
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let keys = KeyDir::open(&args.keys)?;
+    let store = SledStore::open(&args.dir)?;
+    let generation = store.generation();
+    let server = Server::bind(args.listen, &keys, Arc::new(store)).await?;
+    let (addr, counters) = (server.local_addr()?, server.counters());
+    let dir = args.dir.display();
+    let ready = if args.json {
+        let dir = dir.to_string();
+        let addr = addr.to_string();
+        serde_json::json!({"event": "ready", "listen": addr, "dir": dir, "generation": generation.0})
+            .to_string()
+    } else {
+        format!("data store ready at {addr}, directory {dir}, generation {generation}")
+    };
+    // Who started us may not read; that is no reason to stop.
+    drop(writeln!(std::io::stdout(), "{ready}"));
+
+    server
+        .run(async {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        })
+        .await;
+    let counted: Vec<_> =
+        counters.list().into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")).collect();
+    tracing::info!("data store stopped: {}", counted.join(" "));
+    Ok(())
+}

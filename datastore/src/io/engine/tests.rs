@@ -1,0 +1,148 @@
+use std::path::Path;
+
+use super::*;
+use crate::backup::Backup;
+use crate::io::Store as _;
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+fn backup(generation: u32, entries: &[(&str, &str)]) -> Backup {
+    let entries = entries.iter().map(|(k, v)| (key(k), Value::new(v.as_bytes()).unwrap())).collect();
+    Backup { generation: Generation(generation), entries }
+}
+
+fn open_error(dir: &Path) -> String {
+    let text = SledEngine::open(dir).unwrap_err().to_string();
+    assert!(text.contains(&dir.display().to_string()), "names the directory: {text}");
+    assert!(!text.contains('\n'), "is one line: {text}");
+    text
+}
+
+#[tokio::test]
+async fn a_store_opens_again_where_it_was_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let value = Value::new(b"1").unwrap();
+    let written = {
+        let store = SledStore::open(&path).unwrap();
+        store.put(&key("a"), value.clone()).await.unwrap();
+        store.call(crate::Request::Ping).await.unwrap()
+    };
+    let store = SledStore::open(&path).unwrap();
+    assert_eq!(store.get(&key("a")).await, Ok(Some(value)));
+    assert_eq!(
+        store.call(crate::Request::Ping).await,
+        Ok(written),
+        "the revision goes on, the generation stays"
+    );
+}
+
+#[test]
+fn a_directory_in_use_is_refused_with_the_process_that_uses_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = SledStore::open(dir.path()).unwrap();
+    let text = open_error(dir.path());
+    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+    assert!(text.contains("--dir"), "{text}");
+}
+
+#[test]
+fn a_directory_of_something_else_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "").unwrap();
+    assert!(open_error(dir.path()).contains("holds something else"));
+    assert!(SledEngine::restore(dir.path(), &backup(1, &[]), true).is_err(), "even by force");
+}
+
+#[test]
+fn a_path_that_is_no_directory_is_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(open_error(&file).contains("--dir"));
+}
+
+#[test]
+fn a_store_of_another_layout_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledStore::open(dir.path()).unwrap());
+    fs::write(dir.path().join("store"), "hotdesk data store, layout 9\ngeneration 1\n").unwrap();
+    assert!(open_error(dir.path()).contains("layout 9"));
+}
+
+#[test]
+fn a_damaged_log_is_an_error_and_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledStore::open(dir.path()).unwrap());
+    let conf = dir.path().join("g1/conf");
+    fs::write(&conf, [0xff; 64]).unwrap();
+    let text = SledEngine::open(dir.path()).unwrap_err().to_string();
+    assert!(text.contains("restore a backup"), "{text}");
+}
+
+#[test]
+fn a_restore_raises_the_generation_above_all_and_keeps_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    for (of, wanted) in [(4, 5), (2, 6), (6, 7)] {
+        let (generation, kept) = SledEngine::restore(dir.path(), &backup(of, &[("a", "1")]), true).unwrap();
+        assert_eq!(generation, Generation(wanted));
+        assert_eq!(kept.is_some(), wanted > 5);
+        assert!(kept.is_none_or(|path| path.join("db").exists()));
+        assert_eq!(SledStore::open(dir.path()).unwrap().generation(), generation);
+    }
+    let unforced = SledEngine::restore(dir.path(), &backup(1, &[]), false).unwrap_err();
+    assert!(unforced.to_string().contains("--force"), "{unforced}");
+}
+
+#[test]
+fn a_restore_that_was_interrupted_leaves_the_old_store_in_use_and_its_generation_unused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledStore::open(dir.path()).unwrap());
+    fs::create_dir(dir.path().join("g2")).unwrap();
+    assert_eq!(SledStore::open(dir.path()).unwrap().generation(), Generation(1));
+    let (generation, _) = SledEngine::restore(dir.path(), &backup(1, &[]), true).unwrap();
+    assert_eq!(generation, Generation(3));
+}
+
+#[test]
+fn an_interrupted_restore_into_an_empty_directory_is_not_taken_for_an_empty_store() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("g2")).unwrap();
+    assert!(open_error(dir.path()).contains("restore"));
+    let (generation, _) = SledEngine::restore(dir.path(), &backup(1, &[]), false).unwrap();
+    assert_eq!(generation, Generation(3));
+}
+
+#[tokio::test]
+async fn values_of_the_largest_size_stay_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    let puts = (0..200_u8).map(|n| (key(&format!("k{n}")), Value::new(&[n; Value::LEN_MAX]).unwrap()));
+    for (key, value) in puts.clone().chain(puts.clone()) {
+        store.put(&key, value).await.unwrap();
+    }
+    assert_eq!(fs::read_dir(dir.path().join("g1/blobs")).unwrap().count(), 0);
+    drop(store);
+    let store = SledStore::open(dir.path()).unwrap();
+    for (key, value) in puts {
+        assert_eq!(store.get(&key).await, Ok(Some(value)));
+    }
+}
+
+#[test]
+fn a_file_for_a_large_page_is_made_safe_once_and_forgotten_when_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("db"), "").unwrap();
+    fs::create_dir(dir.path().join("blobs")).unwrap();
+    let files = Files::open(dir.path()).unwrap();
+    let safe = || files.safe_blobs.lock().unwrap().iter().cloned().collect::<Vec<_>>();
+    fs::write(dir.path().join("blobs/17"), "x").unwrap();
+    files.sync().unwrap();
+    assert_eq!(safe(), ["17"]);
+    fs::remove_file(dir.path().join("blobs/17")).unwrap();
+    fs::write(dir.path().join("blobs/18"), "x").unwrap();
+    files.sync().unwrap();
+    assert_eq!(safe(), ["18"]);
+}
