@@ -9,4 +9,10 @@
     reason = "the lab is a driver: it reads clocks, starts processes and waits for them"
 )]
 
+pub mod backend;
+mod commands;
 pub mod net;
+pub mod plan;
+mod running;
+pub mod timeline;
+pub mod world;

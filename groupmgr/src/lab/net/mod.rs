@@ -295,7 +295,11 @@ impl Net {
         self.hosts.get(host.0).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn belonging(&self, host: HostId) -> io::Result<Belonging> {
+    /// How a host's processes are recognised.
+    ///
+    /// # Errors
+    /// No such host.
+    pub fn belonging(&self, host: HostId) -> io::Result<Belonging> {
         self.host(host).map(|host| Belonging::Network(host.namespace.inode()))
     }
 

@@ -29,7 +29,8 @@ const PAUSE: Duration = Duration::from_micros(200);
 pub enum Belonging {
     /// The network namespace with this inode.
     Network(u64),
-    /// The value of [`MARKER`] in their environment.
+    /// The value of [`MARKER`] in their environment, or a parent that has it: a session's shell gets an
+    /// environment of its own.
     Marked(String),
 }
 
@@ -89,8 +90,11 @@ impl Belonging {
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         let me = nix::unistd::getpid();
-        let mut found: Vec<Process> =
-            all().filter(|p| p.pid != me && !p.has_ended() && self.includes(p.pid)).collect();
+        let candidates = || all().filter(|p| p.pid != me && !p.has_ended());
+        let mut found: Vec<Process> = candidates().filter(|p| self.includes(p.pid)).collect();
+        if matches!(self, Self::Marked(_)) {
+            add_descendants(&mut found, &candidates().collect::<Vec<_>>());
+        }
         let parents: BTreeMap<Pid, Pid> = found.iter().map(|p| (p.pid, p.parent)).collect();
         let depth =
             |pid: Pid| core::iter::successors(Some(pid), |pid| parents.get(pid).copied()).take(1_000).count();
@@ -169,6 +173,20 @@ impl Belonging {
     }
 }
 
+/// Adds whoever has a parent among `found`, and so on.
+fn add_descendants(found: &mut Vec<Process>, candidates: &[Process]) {
+    let mut ids: BTreeSet<Pid> = found.iter().map(|p| p.pid).collect();
+    loop {
+        let more: Vec<Process> =
+            candidates.iter().filter(|p| ids.contains(&p.parent) && !ids.contains(&p.pid)).copied().collect();
+        if more.is_empty() {
+            return;
+        }
+        ids.extend(more.iter().map(|p| p.pid));
+        found.extend(more);
+    }
+}
+
 /// Sends a signal; a process that has ended meanwhile is no error.
 fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
     match kill(pid, signal) {
@@ -210,9 +228,9 @@ mod tests {
     fn a_marked_process_is_found_with_its_children_and_killed_with_them() {
         let mark = format!("unit-{}", std::process::id());
         let host = Belonging::Marked(mark.clone());
-        // The shell starts a child that leaves its session, as a session's process does.
+        // The shell starts children that leave its session, as a session's process does, one without a mark.
         let mut shell = std::process::Command::new("setsid")
-            .args(["sh", "-c", "setsid sleep 1000 & echo ready; wait"])
+            .args(["sh", "-c", "setsid sleep 1000 & env -i setsid sleep 1000 & echo ready; wait"])
             .env(MARKER, &mark)
             .stdout(std::process::Stdio::piped())
             .spawn()
@@ -222,7 +240,7 @@ mod tests {
 
         host.freeze().unwrap();
         let frozen = host.processes();
-        assert!(frozen.len() >= 2 && frozen.iter().all(Process::is_stopped), "{frozen:?}");
+        assert!(frozen.len() >= 3 && frozen.iter().all(Process::is_stopped), "{frozen:?}");
         host.thaw().unwrap();
         host.kill().unwrap();
         assert!(host.processes().is_empty());

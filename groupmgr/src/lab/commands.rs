@@ -1,0 +1,151 @@
+//! The command lines of everything that a lab starts. The lab uses no other way in than a person at a shell has.
+
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The port of a lab's data store.
+pub(super) const STORE_PORT: u16 = 7010;
+
+/// Where the files of a lab are. Short names: a socket's path has to fit into 107 bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    /// The directory that goes with the lab.
+    pub(super) root: PathBuf,
+}
+
+impl Files {
+    /// The directories that must be there before anything is started.
+    pub(super) fn directories(&self) -> [PathBuf; 6] {
+        [self.logs(), self.cards(), self.home(), self.control(), self.root.join("run"), self.store()]
+    }
+
+    /// Key ring, CA and certificates.
+    pub(super) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Card files.
+    pub(super) fn cards(&self) -> PathBuf {
+        self.root.join("cards")
+    }
+
+    /// What every machine writes.
+    pub(super) fn logs(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// One machine's log.
+    pub(super) fn log(&self, machine: &str) -> PathBuf {
+        self.logs().join(format!("{machine}.log"))
+    }
+
+    /// The home directory that all hosts share.
+    pub(super) fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
+    /// The control sockets of the DTUs.
+    pub(super) fn control(&self) -> PathBuf {
+        self.root.join("dtu")
+    }
+
+    /// A host's run directory.
+    pub(super) fn run(&self, host: &str) -> PathBuf {
+        self.root.join("run").join(host)
+    }
+
+    /// The data store's files.
+    pub(super) fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+}
+
+/// Builds the command lines.
+#[derive(Clone, Debug)]
+pub(super) struct Commands {
+    /// The one binary.
+    pub(super) binary: PathBuf,
+    /// Where the files are.
+    pub(super) files: Files,
+}
+
+impl Commands {
+    /// `groupmgr` with these words.
+    pub(super) fn groupmgr<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Makes the key ring and the CA.
+    pub(super) fn keygen(&self) -> Command {
+        self.with_path(&["keygen"], &self.files.keys())
+    }
+
+    /// Makes a card.
+    pub(super) fn new_card(&self, file: &Path) -> Command {
+        self.with_path(&["authmgr", "card", "new"], file)
+    }
+
+    /// Runs the data store.
+    pub(super) fn datastore(&self, address: Ipv4Addr) -> Command {
+        let mut command = self.groupmgr(["datastore", "serve", "--listen"]);
+        command.arg(SocketAddrV4::new(address, STORE_PORT).to_string());
+        command.arg("--dir").arg(self.files.store()).arg("--keys").arg(self.files.keys());
+        command
+    }
+
+    /// Runs a host.
+    pub(super) fn host(
+        &self,
+        name: &str,
+        bind: Option<Ipv4Addr>,
+        store: Option<Ipv4Addr>,
+        more: &[String],
+    ) -> Command {
+        let mut command = self.groupmgr(["run", "--name", name]);
+        command.arg("--keys").arg(self.files.keys()).arg("--run-dir").arg(self.files.run(name));
+        if let Some(address) = bind {
+            command.arg("--bind").arg(address.to_string());
+        }
+        if let Some(address) = store {
+            command.arg("--store").arg(SocketAddrV4::new(address, STORE_PORT).to_string());
+        }
+        // Sessions of all hosts share a home directory, and a plain shell looks the same on every machine.
+        command.args(more).env("HOME", self.files.home());
+        command
+    }
+
+    /// Switches a DTU on.
+    pub(super) fn desk(&self, serial: &str, servers: &[Ipv4Addr], more: &[String]) -> Command {
+        let mut command = self.groupmgr(["dtu-emu", "boot", "--headless", "--json", "--serial", serial]);
+        command.arg("--ca").arg(self.files.keys().join("ca.pem")).arg("--control").arg(self.files.control());
+        for server in servers {
+            command.arg("--server").arg(SocketAddrV4::new(*server, proto::PORT).to_string());
+        }
+        command.args(more);
+        command
+    }
+
+    /// Asks something of a DTU that is on.
+    pub(super) fn ask_desk(&self, serial: &str, words: &[&str]) -> Command {
+        let mut command = self.groupmgr(["dtu-emu"]);
+        command.args(words).args(["--dtu", serial]).arg("--control").arg(self.files.control());
+        command
+    }
+
+    /// Asks something of a host.
+    pub(super) fn ask_host(&self, host: &str, words: &[&str]) -> Command {
+        let mut command = self.groupmgr(words.iter());
+        command.arg("--run-dir").arg(self.files.run(host)).arg("--json");
+        command
+    }
+
+    fn with_path(&self, words: &[&str], path: &Path) -> Command {
+        let mut command = self.groupmgr(words.iter());
+        command.arg(path);
+        command
+    }
+}
