@@ -1,8 +1,18 @@
-//! The group manager: what makes servers that share a key one failover group.
+//! The group manager: what makes servers that share a key one failover group (seed 003).
+//!
+//! The pure half decides: [`announce`] says what this host is, [`topology`] knows the others, [`reach`] says whom a
+//! DTU can reach, [`directory`] asks who has its session, [`placement`] chooses who gets a new one, and [`host`]
+//! composes them with gates, admission and sessions into one machine. `io` (feature `io`) awaits for it: the
+//! daemon, its sockets, the command line; `lab` runs whole groups on one machine.
 
 pub mod announce;
-pub mod entropy;
 pub mod directory;
+pub mod entropy;
+pub mod host;
+#[cfg(feature = "io")]
+pub mod io;
+#[cfg(feature = "io")]
+pub mod lab;
 pub mod placement;
 pub mod reach;
 pub mod topology;

@@ -14,7 +14,7 @@ use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionI
 use crate::control::{
     Bytes, Description, EndReason, Fingerprint, FromSession, ServiceState, SessionSpec, ToSession, Tools,
 };
-use crate::template::Template;
+use crate::template::{Display, Template};
 
 /// A session process that has not said `Ready` after this long is given up.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -121,6 +121,7 @@ pub struct Session {
     /// When this daemon first knew of it.
     pub since: Instant,
     fingerprint: Option<Fingerprint>,
+    displays: Vec<ServiceName>,
     services: BTreeMap<ServiceName, ServiceState>,
 }
 
@@ -135,6 +136,12 @@ impl Session {
     #[must_use]
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         self.fingerprint.map(|f| f.0)
+    }
+
+    /// Those of its services that a DTU can show, in the order of the template.
+    #[must_use]
+    pub fn displays(&self) -> &[ServiceName] {
+        &self.displays
     }
 
     /// Its services and how they stand, in the order of their names.
@@ -301,6 +308,7 @@ impl Sessions {
             shown: None,
             since: now,
             fingerprint: None,
+            displays: Vec::new(),
             services: BTreeMap::new(),
         };
         let services = new.template.services_at(&self.host, &self.host).cloned().collect();
@@ -403,6 +411,7 @@ impl Sessions {
             shown: None,
             since: now,
             fingerprint: None,
+            displays: Vec::new(),
             services: BTreeMap::new(),
         });
         out.push(SessionEffect::Tell(id, Box::new(ToSession::Describe)));
@@ -454,6 +463,8 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else { return };
         session.fingerprint = Some(what.fingerprint);
         session.services = what.services.into_iter().collect();
+        let shown = what.spec.services.iter().filter(|service| service.display == Display::Terminal);
+        session.displays = shown.map(|service| service.name.clone()).collect();
         match session.phase {
             Phase::Starting { .. } => {
                 session.phase = Phase::Running;

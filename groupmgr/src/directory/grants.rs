@@ -1,12 +1,13 @@
 //! The permissions this host has given to send a DTU here, and the memory that each is used once.
 //!
 //! Expiry and single use of a ticket are the target's own memory and clock (DESIGN 4.4): no clock of another
-//! host is trusted, and a stolen or repeated ticket finds its grant used.
+//! host is trusted, and a stolen or repeated ticket finds its grant used. What a grant may be used for is
+//! bound by the ticket made from it ([`proto::ticket`]), not here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::time::Duration;
-use proto::{GrantId, Instant, TokenTag};
+use proto::{GrantId, Instant};
 
 use crate::entropy::Entropy;
 
@@ -17,17 +18,11 @@ pub const GRANT_LIFETIME: Duration = Duration::from_secs(10);
 /// then treated as if it came by itself.
 pub const GRANTS_MAX: usize = 65_536;
 
-#[derive(Debug)]
-struct Given {
-    token: TokenTag,
-    until: Instant,
-}
-
 /// The grants given and not yet used.
 #[derive(Debug, Default)]
 pub struct Grants {
-    given: BTreeMap<GrantId, Given>,
-    /// In the order they were given, which is that of their ends.
+    until: BTreeMap<GrantId, Instant>,
+    /// In the order of their ends.
     ends: BTreeSet<(Instant, GrantId)>,
 }
 
@@ -35,30 +30,29 @@ impl Grants {
     /// None given.
     #[must_use]
     pub const fn new() -> Self {
-        Self { given: BTreeMap::new(), ends: BTreeSet::new() }
+        Self { until: BTreeMap::new(), ends: BTreeSet::new() }
     }
 
-    /// Gives a permission to bring the token `tag` here once.
-    pub fn give(&mut self, now: Instant, tag: TokenTag, entropy: &mut Entropy) -> GrantId {
+    /// Gives a permission to bring a token here once.
+    pub fn give(&mut self, now: Instant, entropy: &mut Entropy) -> GrantId {
         self.expire(now);
-        if self.given.len() >= GRANTS_MAX
+        if self.until.len() >= GRANTS_MAX
             && let Some((_, oldest)) = self.ends.pop_first()
         {
-            self.given.remove(&oldest);
+            self.until.remove(&oldest);
         }
         let grant = GrantId(entropy.u128());
         let until = now + GRANT_LIFETIME;
-        self.given.insert(grant, Given { token: tag, until });
+        self.until.insert(grant, until);
         self.ends.insert((until, grant));
         grant
     }
 
-    /// Uses a permission up. `true` once, when it was given for this token and has not expired.
-    pub fn redeem(&mut self, now: Instant, grant: GrantId, tag: TokenTag) -> bool {
+    /// Uses a permission up: `true` once, until it expires.
+    pub fn redeem(&mut self, now: Instant, grant: GrantId) -> bool {
         self.expire(now);
-        let Some(given) = self.given.remove(&grant) else { return false };
-        self.ends.remove(&(given.until, grant));
-        given.token == tag
+        let Some(until) = self.until.remove(&grant) else { return false };
+        self.ends.remove(&(until, grant))
     }
 
     fn expire(&mut self, now: Instant) {
@@ -66,20 +60,20 @@ impl Grants {
             && until <= now
         {
             self.ends.pop_first();
-            self.given.remove(&grant);
+            self.until.remove(&grant);
         }
     }
 
     /// How many are outstanding.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.given.len()
+        self.until.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.given.is_empty()
+        self.until.is_empty()
     }
 }
 
@@ -88,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grant_is_good_once_for_its_token_and_for_ten_seconds() {
+    fn a_grant_is_good_once_and_for_ten_seconds() {
         let (mut grants, mut entropy) = (Grants::new(), Entropy::new([0; 32]));
         let now = Instant::ZERO;
-        let [a, b, c] = [1, 2, 3].map(|tag| grants.give(now, TokenTag(tag), &mut entropy));
-        assert!(grants.redeem(now, a, TokenTag(1)));
-        assert!(!grants.redeem(now, a, TokenTag(1)), "used");
-        assert!(!grants.redeem(now, b, TokenTag(9)), "another token's");
-        assert!(!grants.redeem(now + GRANT_LIFETIME, c, TokenTag(3)), "expired");
+        let [a, b] = [(); 2].map(|()| grants.give(now, &mut entropy));
+        assert!(grants.redeem(now, a));
+        assert!(!grants.redeem(now, a), "used");
+        assert!(!grants.redeem(now + GRANT_LIFETIME, b), "expired");
+        assert!(!grants.redeem(now, GrantId(1)), "never given");
         assert!(grants.is_empty());
     }
 
@@ -103,7 +97,7 @@ mod tests {
     fn grants_that_nobody_uses_do_not_pile_up() {
         let (mut grants, mut entropy) = (Grants::new(), Entropy::new([0; 32]));
         for n in 0..GRANTS_MAX + 10 {
-            grants.give(Instant::from_micros(n as u64), TokenTag(0), &mut entropy);
+            grants.give(Instant::from_micros(n as u64), &mut entropy);
         }
         assert_eq!(grants.len(), GRANTS_MAX);
     }

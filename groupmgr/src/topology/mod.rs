@@ -26,7 +26,7 @@ use proto::time::{Duration, earliest};
 use proto::{BootId, HostName, Instant, Nonce, WallTime};
 
 use crate::entropy::Entropy;
-pub use print::{RowView, InterfaceView};
+pub use print::{InterfaceView, RowView};
 pub use row::{DOWN_AFTER, Row, Standing};
 pub use strangers::{STRANGERS_MAX, Strangers};
 
@@ -176,15 +176,14 @@ impl Topology {
     ) -> Result<(), Ignored> {
         let message = message.get();
         let Some(vitals) = &message.vitals else { return Err(Ignored::Version) };
-        self.admit(at, &message.host, vitals.boot, vitals.ver, entropy).map_err(|ignored| {
-            // A candidate's message is kept: when the proof comes, the row is complete at once.
-            if ignored == Ignored::Unproven
-                && let Some(candidate) = self.candidates.get_mut(&message.host)
-            {
-                candidate.hear(message);
-            }
-            ignored
-        })?;
+        let admitted = self.admit(at, &message.host, vitals.boot, vitals.ver, entropy);
+        // A candidate's message is kept: when the proof comes, the row is complete at once.
+        if admitted == Err(Ignored::Unproven)
+            && let Some(candidate) = self.candidates.get_mut(&message.host)
+        {
+            candidate.hear(message);
+        }
+        admitted?;
         let Some(row) = self.rows.get_mut(&message.host) else { return Err(Ignored::Unproven) };
         let changed = row.hear_message(at, message, vitals)?;
         let revived = row.revive();

@@ -46,7 +46,10 @@ pub enum Standing {
 impl Standing {
     const fn may_become(self, next: Self) -> bool {
         use Standing::{Down, Left, Silent, Up};
-        matches!((self, next), (Up, Silent | Left) | (Silent, Up | Down | Left) | (Down, Up | Left) | (Left, Up))
+        matches!(
+            (self, next),
+            (Up, Silent | Left) | (Silent, Up | Down | Left) | (Down, Up | Left) | (Left, Up)
+        )
     }
 }
 
@@ -245,9 +248,10 @@ impl Row {
     /// Where to send it datagrams: the address of an interface that is heard now, else its primary one.
     #[must_use]
     pub fn ask_at(&self, now: Instant) -> SocketAddrV4 {
-        let heard = self.interfaces.iter().filter(|i| {
-            self.lastpkt(&i.name).is_some_and(|at| now.since(at) <= self.patience())
-        });
+        let heard = self
+            .interfaces
+            .iter()
+            .filter(|i| self.lastpkt(&i.name).is_some_and(|at| now.since(at) <= self.patience()));
         let ip = heard.map(|i| i.ip).next().unwrap_or(self.addr);
         SocketAddrV4::new(ip, self.facts.port)
     }
@@ -392,7 +396,11 @@ impl Row {
     }
 
     fn become_standing(&mut self, next: Standing) {
-        debug_assert!(next == self.standing || self.standing.may_become(next), "{:?} → {next:?}", self.standing);
+        debug_assert!(
+            next == self.standing || self.standing.may_become(next),
+            "{:?} → {next:?}",
+            self.standing
+        );
         self.standing = next;
     }
 }

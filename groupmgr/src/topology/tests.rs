@@ -1,0 +1,351 @@
+use proto::MachineId;
+use proto::chain::Link;
+use proto::host_message::{Load, Vitals};
+use proto::keys::{GroupKey, KeyRing, Purpose};
+use proto::line::Line;
+use proto::net::Interface;
+use proto::version::Version;
+
+use super::*;
+
+const MUD: &str = "host=mud addr=81907f05 time=950739941 numifs=2 flags=4 cpus=2 clock=248 \
+                   interface=hme0 ip=81907f05 mask=ffffff00 bcast=81907fff \
+                   interface=ge0 ip=c0a88003 mask=ffffff00 bcast=c0a880ff";
+
+fn ring() -> KeyRing {
+    KeyRing::new(GroupKey::new(&[1; 32]).unwrap(), Vec::new())
+}
+
+fn eth0() -> IfName {
+    "eth0".parse().unwrap()
+}
+
+fn from() -> SocketAddrV4 {
+    "10.0.0.2:7009".parse().unwrap()
+}
+
+fn at(now: Instant, iface: &IfName) -> Arrival<'_> {
+    Arrival { now, wall: WallTime::from_secs(950_739_941), iface, from: from() }
+}
+
+fn secs(n: u64) -> Instant {
+    Instant::ZERO + Duration::from_secs(n)
+}
+
+fn ms(n: u64) -> Instant {
+    Instant::ZERO + Duration::from_millis(n)
+}
+
+fn message(host: &str, boot: u64, seq: u64) -> Verified<HostMessage> {
+    let interface = Interface {
+        name: eth0(),
+        ip: [10, 0, 0, 2].into(),
+        mask: [255, 255, 255, 0].into(),
+        bcast: [10, 0, 0, 255].into(),
+    };
+    let message = HostMessage {
+        host: host.parse().unwrap(),
+        addr: interface.ip,
+        time: 950_739_941,
+        numifs: 1,
+        flags: 0,
+        cpus: 2,
+        clock: 2_000,
+        interfaces: vec![interface],
+        vitals: Some(Vitals {
+            ver: Version::CURRENT,
+            boot: BootId(boot),
+            seq,
+            iface: eth0(),
+            port: 7009,
+            load: Load::default(),
+            machine: MachineId(1),
+            rack: "-".parse().unwrap(),
+            site: "-".parse().unwrap(),
+            drain: false,
+            keep: false,
+            store: "-".parse().unwrap(),
+        }),
+    };
+    let bytes = ring().seal(Purpose::HostMessage, &message.to_line());
+    let line = ring().open(Purpose::HostMessage, &bytes).unwrap();
+    line.try_map(|line| HostMessage::from_line(&line)).unwrap()
+}
+
+fn beacon(host: &str, boot: u64, seq: u64) -> Verified<Beacon> {
+    let beacon = Beacon {
+        host: host.parse().unwrap(),
+        ver: Version::CURRENT,
+        boot: BootId(boot),
+        seq,
+        iface: eth0(),
+        every: proto::beacon::INTERVAL,
+        load: 10,
+        sessions: 0,
+        drain: false,
+        tick: seq,
+        link: Link::from_bytes([0; 16]),
+    };
+    let bytes = ring().seal(Purpose::Beacon, &beacon.to_line());
+    ring().open(Purpose::Beacon, &bytes).unwrap().try_map(|line| Beacon::from_line(&line)).unwrap()
+}
+
+struct Table {
+    table: Topology,
+    entropy: Entropy,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self { table: Topology::new("a".parse().unwrap()), entropy: Entropy::new([7; 32]) }
+    }
+
+    fn say(&mut self, now: Instant, m: &Verified<HostMessage>) -> Result<(), Ignored> {
+        let iface = eth0();
+        self.table.on_message(at(now, &iface), m, &mut self.entropy)
+    }
+
+    fn beacon(&mut self, now: Instant, b: &Verified<Beacon>) -> Result<(), Ignored> {
+        let iface = eth0();
+        self.table.on_beacon(at(now, &iface), b, &mut self.entropy)
+    }
+
+    /// The proofs asked for by `now`.
+    fn asked(&mut self, now: Instant) -> Vec<ProofWanted> {
+        let mut out = Vec::new();
+        self.table.on_timeout(now, &mut out);
+        out
+    }
+
+    fn prove(&mut self, now: Instant, host: &str, boot: u64) {
+        let wanted = self.asked(now);
+        let iface = eth0();
+        let nonce = wanted.iter().find(|w| w.to == BootId(boot)).expect("was asked for proof").nonce;
+        self.table.on_proof(at(now, &iface), &host.parse().unwrap(), BootId(boot), nonce).unwrap();
+    }
+
+    /// A table that knows host b in its run 1.
+    fn with_b() -> Self {
+        let mut t = Self::new();
+        assert_eq!(t.say(Instant::ZERO, &message("b", 1, 1)), Err(Ignored::Unproven));
+        t.prove(Instant::ZERO, "b", 1);
+        t.table.take_changes();
+        t
+    }
+
+    fn standing(&self, host: &str) -> Option<Standing> {
+        self.table.row(&host.parse().unwrap()).map(Row::standing)
+    }
+}
+
+#[test]
+fn the_mud_message_of_the_seed_parses_prints_back_and_shows_as_the_seeds_table_shows_it() {
+    let line: Line = MUD.parse().unwrap();
+    let mud = HostMessage::from_line(&line).unwrap();
+    assert_eq!(mud.to_line().to_string(), MUD);
+    assert_eq!((mud.cpus, mud.clock, mud.flags, mud.vitals.as_ref()), (2, 248, 4, None));
+
+    let mut strangers = Strangers::new();
+    strangers.hear(secs(10), WallTime::from_secs(950_739_902), mud);
+    let mut t = Table::new();
+    t.table.strangers = strangers;
+    let mut entropy = Entropy::new([0; 32]);
+    let id = crate::announce::Identity {
+        host: "a".parse().unwrap(),
+        boot: BootId(1),
+        machine: MachineId(1),
+        rack: "-".parse().unwrap(),
+        site: "-".parse().unwrap(),
+        store: "-".parse().unwrap(),
+        keep: false,
+        port: 7009,
+        cpus: 1,
+        clock: 1,
+        chain_len: 256,
+    };
+    let own = crate::announce::Announcer::new(Instant::ZERO, id, &mut entropy);
+    let view = t.table.view(secs(11), &own);
+    assert_eq!(
+        view[1].seed_form(),
+        "Host mud lastseen 1 timeoff 39 addr 81907f05 numifs 2\n\
+         interface hme0 ip 81907f05 mask ffffff00 bcast 81907fff lastpkt -1\n\
+         interface ge0 ip c0a88003 mask ffffff00 bcast c0a880ff lastpkt -1\n"
+    );
+}
+
+#[test]
+fn a_host_is_up_only_after_it_has_answered_a_nonce() {
+    let mut t = Table::new();
+    assert_eq!(t.say(Instant::ZERO, &message("b", 1, 1)), Err(Ignored::Unproven));
+    assert_eq!(t.standing("b"), None);
+    let iface = eth0();
+    let b = "b".parse().unwrap();
+    assert_eq!(t.table.on_proof(at(Instant::ZERO, &iface), &b, BootId(1), Nonce(0)), Err(Ignored::Unasked));
+}
+
+#[test]
+fn what_a_host_said_before_its_proof_is_in_its_row_afterwards() {
+    let t = Table::with_b();
+    let row = t.table.row(&"b".parse().unwrap()).unwrap();
+    assert_eq!((row.standing(), row.interfaces().len(), row.facts().port), (Standing::Up, 1, 7009));
+}
+
+#[test]
+fn a_wrong_nonce_ends_the_candidate_and_the_next_message_begins_anew() {
+    let mut t = Table::new();
+    let _ = t.say(Instant::ZERO, &message("b", 1, 1));
+    let iface = eth0();
+    let b = "b".parse().unwrap();
+    let _ = t.table.on_proof(at(Instant::ZERO, &iface), &b, BootId(1), Nonce(3));
+    let _ = t.say(ms(10), &message("b", 1, 2));
+    t.prove(ms(10), "b", 1);
+    assert_eq!(t.standing("b"), Some(Standing::Up));
+}
+
+#[test]
+fn a_recording_of_an_earlier_run_does_not_revive_the_dead() {
+    let mut t = Table::with_b();
+    let _ = t.say(secs(1), &message("b", 2, 1));
+    t.prove(secs(1), "b", 2);
+    assert!(t.table.take_changes().contains(&Change::Restarted("b".parse().unwrap())));
+    assert_eq!(t.say(secs(2), &message("b", 1, 99)), Err(Ignored::Ended));
+    assert!(t.asked(secs(2)).is_empty(), "an old run is not even asked");
+}
+
+#[test]
+fn a_host_whose_clock_went_back_is_known_by_its_boot_not_by_its_time() {
+    let mut t = Table::with_b();
+    let _ = t.say(secs(1), &message("b", 9, 1));
+    t.prove(secs(1), "b", 9);
+    assert!(t.table.is_present(&"b".parse().unwrap(), BootId(9)));
+    assert!(!t.table.is_present(&"b".parse().unwrap(), BootId(1)));
+}
+
+#[test]
+fn a_lower_or_equal_sequence_number_on_the_same_interface_changes_nothing() {
+    let mut t = Table::with_b();
+    t.beacon(ms(100), &beacon("b", 1, 5)).unwrap();
+    assert_eq!(t.beacon(ms(900), &beacon("b", 1, 5)), Err(Ignored::Stale));
+    assert_eq!(t.beacon(ms(900), &beacon("b", 1, 4)), Err(Ignored::Stale));
+    assert_eq!(t.say(ms(900), &message("b", 1, 1)), Err(Ignored::Stale));
+    t.asked(ms(900));
+    assert_eq!(t.standing("b"), Some(Standing::Silent), "stale words are no sign of life");
+}
+
+#[test]
+fn three_missed_beacons_make_a_host_silent_and_sixty_seconds_take_it_down() {
+    let mut t = Table::with_b();
+    t.beacon(ms(100), &beacon("b", 1, 1)).unwrap();
+    t.asked(ms(400));
+    assert_eq!(t.standing("b"), Some(Standing::Up));
+    let due = t.table.poll_at().unwrap();
+    assert!(due <= ms(401), "{due}");
+    t.asked(due);
+    assert_eq!(t.standing("b"), Some(Standing::Silent));
+    t.asked(secs(60));
+    assert_eq!(t.standing("b"), Some(Standing::Silent));
+    t.asked(secs(61));
+    assert_eq!(t.standing("b"), Some(Standing::Down));
+    assert_eq!(t.table.group_size(), 1);
+}
+
+#[test]
+fn a_silent_host_that_is_heard_again_in_the_same_run_is_up_again() {
+    let mut t = Table::with_b();
+    t.asked(secs(5));
+    assert_eq!(t.standing("b"), Some(Standing::Silent));
+    t.beacon(secs(6), &beacon("b", 1, 9)).unwrap();
+    assert_eq!(t.standing("b"), Some(Standing::Up));
+}
+
+#[test]
+fn a_slow_host_does_not_accuse_healthy_ones() {
+    let mut t = Table::with_b();
+    t.beacon(ms(100), &beacon("b", 1, 1)).unwrap();
+    t.table.was_away(Duration::from_secs(5));
+    t.asked(ms(5_100));
+    assert_eq!(t.standing("b"), Some(Standing::Up));
+    t.asked(ms(5_500));
+    assert_eq!(t.standing("b"), Some(Standing::Silent), "after it has listened again it judges");
+}
+
+#[test]
+fn a_goodbye_ends_the_run_for_good() {
+    let mut t = Table::with_b();
+    let b = "b".parse().unwrap();
+    assert_eq!(t.table.on_goodbye(&b, BootId(2)), Err(Ignored::Ended), "of another run");
+    t.table.on_goodbye(&b, BootId(1)).unwrap();
+    assert_eq!(t.standing("b"), Some(Standing::Left));
+    assert_eq!(t.beacon(ms(200), &beacon("b", 1, 50)), Err(Ignored::Ended));
+}
+
+#[test]
+fn a_strangers_message_never_touches_the_trusted_row_of_the_same_name() {
+    let mut t = Table::with_b();
+    let before = t.table.row(&"b".parse().unwrap()).unwrap().facts().clone();
+    let mut forged = message("b", 66, 1).into_inner();
+    forged.addr = [9, 9, 9, 9].into();
+    t.table.strangers.hear(ms(10), WallTime::default(), forged);
+    let row = t.table.row(&"b".parse().unwrap()).unwrap();
+    assert_eq!((row.facts(), row.boot()), (&before, BootId(1)));
+    assert_eq!(t.table.group_size(), 2, "strangers do not count");
+}
+
+#[test]
+fn strangers_are_bounded_and_the_oldest_goes() {
+    let mut strangers = Strangers::new();
+    for n in 0..=STRANGERS_MAX {
+        let mut m = message("x", 1, 1).into_inner();
+        m.host = format!("s{n:03}").parse().unwrap();
+        strangers.hear(Instant::from_micros(n as u64), WallTime::default(), m);
+    }
+    let names: Vec<_> = strangers.iter().map(|s| s.message.host.to_string()).collect();
+    assert_eq!(names.len(), STRANGERS_MAX);
+    assert!(!names.contains(&"s000".to_string()) && names.contains(&format!("s{STRANGERS_MAX:03}")));
+}
+
+#[test]
+fn a_recording_is_asked_for_proof_a_bounded_number_of_times() {
+    let mut t = Table::new();
+    let _ = t.say(Instant::ZERO, &message("b", 1, 1));
+    let mut asked = 0;
+    while let Some(due) = t.table.poll_at() {
+        asked += t.asked(due).len();
+    }
+    assert_eq!(asked, 8);
+    assert_eq!(t.standing("b"), None);
+}
+
+#[test]
+fn interfaces_of_one_sequence_number_are_gathered_over_several_datagrams() {
+    let mut t = Table::with_b();
+    let whole = message("b", 1, 2).into_inner();
+    let part = |names: &[&str]| {
+        let mut m = whole.clone();
+        m.numifs = 3;
+        m.interfaces = names
+            .iter()
+            .map(|name| Interface { name: name.parse().unwrap(), ..whole.interfaces[0].clone() })
+            .collect();
+        let bytes = ring().seal(Purpose::HostMessage, &m.to_line());
+        let line = ring().open(Purpose::HostMessage, &bytes).unwrap();
+        line.try_map(|line| HostMessage::from_line(&line)).unwrap()
+    };
+    t.say(ms(1), &part(&["eth0", "eth1"])).unwrap();
+    t.say(ms(1), &part(&["eth2"])).unwrap();
+    assert_eq!(t.table.row(&"b".parse().unwrap()).unwrap().interfaces().len(), 3);
+    assert_eq!(t.say(ms(2), &part(&["eth2"])), Err(Ignored::Stale));
+}
+
+#[test]
+fn hosts_of_a_distant_version_are_not_listened_to() {
+    let mut t = Table::new();
+    let mut m = message("b", 1, 1).into_inner();
+    if let Some(vitals) = &mut m.vitals {
+        vitals.ver = Version(Version::CURRENT.0 + 2);
+    }
+    let bytes = ring().seal(Purpose::HostMessage, &m.to_line());
+    let line = ring().open(Purpose::HostMessage, &bytes).unwrap();
+    let m = line.try_map(|line| HostMessage::from_line(&line)).unwrap();
+    assert_eq!(t.say(Instant::ZERO, &m), Err(Ignored::Version));
+}

@@ -1,0 +1,143 @@
+//! What an operator can ask a host, and what it answers. The words are those of the command line (DESIGN 7).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+
+use proto::{BootId, Epoch, HostName, KeyId, Last, Serial, SessionId, Token};
+use serde::{Deserialize, Serialize};
+
+use crate::topology::RowView;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// How this host is.
+    Status,
+    /// The topology table.
+    Topology,
+    /// The sessions of this host.
+    Sessions,
+    /// The DTUs connected to this host.
+    Dtus,
+    /// What this host would do with a token, and why.
+    Explain(Token),
+    /// Take no new sessions, or take them again.
+    Drain(bool),
+    /// Take a host out of the table that is gone for good.
+    Forget(HostName),
+    /// Take a session off its DTU.
+    Detach(SessionId),
+    /// End a session.
+    End(SessionId),
+    /// Say goodbye and end the daemon.
+    Stop,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To `Status`.
+    Status(Box<Status>),
+    /// To `Topology`.
+    Topology(Vec<RowView>),
+    /// To `Sessions`.
+    Sessions(Vec<SessionView>),
+    /// To `Dtus`.
+    Dtus(Vec<DtuView>),
+    /// To `Explain`.
+    Explain(Explanation),
+    /// Done.
+    Done,
+    /// Not done; the text says why and what would help.
+    Refused(String),
+}
+
+/// How a host is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub host: HostName,
+    /// Its run.
+    pub boot: BootId,
+    /// Seconds since it started.
+    pub up_secs: u64,
+    /// The key it signs with.
+    pub key: KeyId,
+    /// Its data store, and whether it can be reached.
+    pub store: String,
+    /// Whether it can be reached.
+    pub store_up: bool,
+    /// Whether it takes no new sessions.
+    pub drain: bool,
+    /// Whether sessions outlive the daemon.
+    pub keep: bool,
+    /// Trusted hosts by standing, itself among the up ones.
+    pub hosts: BTreeMap<String, usize>,
+    /// Hosts that do not answer.
+    pub mute: Vec<HostName>,
+    /// Hosts without our key.
+    pub strangers: usize,
+    /// Sessions here.
+    pub sessions: usize,
+    /// Sessions of which the data store does not know.
+    pub unclaimed: usize,
+    /// DTUs connected.
+    pub dtus: usize,
+    /// DTUs that are shown a session.
+    pub attached: usize,
+    /// What was dropped or refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// What was done, by kind.
+    pub done: BTreeMap<String, u64>,
+}
+
+/// One session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionView {
+    /// Its home.
+    pub host: HostName,
+    /// Its id.
+    pub session: SessionId,
+    /// Whose.
+    pub token: Token,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Time of last connection, milliseconds since 1970.
+    pub last: Last,
+    /// Whether the data store knows of it.
+    pub claimed: bool,
+    /// `starting`, `running` or `ending`.
+    pub state: String,
+    /// Where it is shown.
+    pub shown: Option<Serial>,
+}
+
+/// One connected DTU.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DtuView {
+    /// The host it is connected to.
+    pub host: HostName,
+    /// Its serial; none before it has said it.
+    pub serial: Option<Serial>,
+    /// Its address.
+    pub addr: SocketAddrV4,
+    /// The token it presents.
+    pub token: Option<Token>,
+    /// The session it shows.
+    pub session: Option<SessionId>,
+}
+
+/// What a host would do with a token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Which.
+    pub token: Token,
+    /// Its sessions on this host.
+    pub here: Vec<SessionView>,
+    /// The claim, as the data store has it.
+    pub claim: Option<String>,
+    /// One sentence a line.
+    pub reasons: Vec<String>,
+}

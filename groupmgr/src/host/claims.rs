@@ -1,0 +1,488 @@
+//! The data store as this host sees it: what was asked of it, whether it answers, and the claims it holds.
+//!
+//! A claim is the record of which host made the session of a token (DESIGN 4.3). It is made, moved and given
+//! back only by compare-and-swap, so two hosts that create at the same instant cannot both succeed. While the
+//! store is away sessions are made unclaimed; when it is back they are offered to it.
+
+use std::collections::BTreeMap;
+
+use datastore::{Answer, Expected, Key, Request, RequestId, Response, StoreError, Value};
+use proto::line::{FieldError, Line};
+use proto::time::Duration;
+use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
+use sessiond::control::{Bytes, ToSession};
+use sessiond::manager::Claim;
+
+use super::driver::{AdminReq, ConnId, Effect, StoreReq};
+use super::note::Note;
+use super::{Clock, Host, relay};
+
+/// What a DTU waits for is given up after this long, and the store counts as away until it answers: a slow
+/// store must not hold a desk back for longer than a mute host does.
+const ANSWER_WITHIN: Duration = Duration::from_millis(400);
+/// How often sessions without a claim are offered to the store.
+const OFFER_EVERY: Duration = Duration::from_secs(2);
+/// Requests under way at most.
+const PENDING_MAX: usize = 65_536;
+
+/// Who made the session of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRecord {
+    /// The session.
+    pub session: SessionId,
+    /// The host that made it.
+    pub host: HostName,
+    /// In which run.
+    pub boot: BootId,
+    /// Its epoch.
+    pub epoch: Epoch,
+}
+
+impl ClaimRecord {
+    /// Reads a claim from its value in the store.
+    ///
+    /// # Errors
+    /// A missing or unusable field: another version wrote it.
+    pub fn parse(value: &[u8]) -> Result<Self, FieldError> {
+        let line = Line::parse(value).map_err(|_| FieldError::NotThis("claim"))?;
+        line.expect("claim")?;
+        Ok(Self {
+            session: line.need("session")?,
+            host: line.need("host")?,
+            boot: line.need("boot")?,
+            epoch: line.need("epoch")?,
+        })
+    }
+
+    /// Its value in the store.
+    ///
+    /// # Errors
+    /// None that can happen: the text is short.
+    pub fn value(&self) -> Result<Value, StoreError> {
+        let line = Line::new("claim")
+            .with("session", self.session)
+            .with("host", &self.host)
+            .with("boot", self.boot)
+            .with("epoch", self.epoch);
+        stored(line.to_string().as_bytes())
+    }
+
+    /// Where the claim of a token lies.
+    #[must_use]
+    pub fn key(token: &Token) -> Option<Key> {
+        format!("claim/{token}").parse().ok()
+    }
+}
+
+fn stored(bytes: &[u8]) -> Result<Value, StoreError> {
+    Value::new(bytes).map_err(|too| StoreError::TooLarge {
+        what: "value".into(),
+        bytes: u32::try_from(too.bytes).unwrap_or(u32::MAX),
+        max: Value::LEN_MAX as u32,
+    })
+}
+
+/// What an answer of the store is for.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    /// The registry's record of a token that a DTU presents.
+    Record { conn: ConnId, token_seq: u32 },
+    /// The login policy.
+    Policy,
+    /// A page of the registry.
+    Listing,
+    /// The claim of a token, before a session is made.
+    ReadClaim { conn: ConnId, token_seq: u32 },
+    /// The template of a session that is about to be made.
+    Template { conn: ConnId, token_seq: u32 },
+    /// The claim for a session that is about to be made.
+    Claim { conn: ConnId, token_seq: u32, token: Token, record: ClaimRecord },
+    /// A claim whose answer came too late for its DTU.
+    LateClaim { token: Token, record: ClaimRecord },
+    /// A session without a claim is offered.
+    Offer { token: Token, record: ClaimRecord },
+    /// A session of an earlier daemon takes its claim along.
+    Renew { token: Token, record: ClaimRecord },
+    /// The claim of a session that is over is given back.
+    Release,
+    /// A program of a session asks.
+    Data(DataAsker),
+    /// An operator wants to know a claim.
+    Explain { req: AdminReq, token: Token },
+}
+
+#[derive(Debug)]
+struct Pending {
+    errand: Errand,
+    give_up_at: Instant,
+}
+
+/// The state of this host's dealings with the data store.
+#[derive(Debug)]
+pub(super) struct StoreSide {
+    pending: BTreeMap<StoreReq, Pending>,
+    /// In the order of their deadlines, which is that of their numbers.
+    next: u64,
+    up: bool,
+    /// The store's generation as last heard; a restored backup raises it (DESIGN 8).
+    generation: u32,
+    offer_at: Option<Instant>,
+}
+
+impl Default for StoreSide {
+    fn default() -> Self {
+        Self { pending: BTreeMap::new(), next: 0, up: true, generation: 0, offer_at: None }
+    }
+}
+
+impl StoreSide {
+    pub(super) const fn is_up(&self) -> bool {
+        self.up
+    }
+
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        let first = self.pending.values().next().map(|p| p.give_up_at);
+        proto::time::earliest(first, self.offer_at)
+    }
+}
+
+impl Host {
+    /// Asks the store. `false` when too much is under way: the caller goes on as if the store were away.
+    pub(super) fn ask_store(
+        &mut self,
+        now: Instant,
+        errand: Errand,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        if self.store.pending.len() >= PENDING_MAX {
+            self.counters.refused("store_queue_full");
+            return false;
+        }
+        self.store.next += 1;
+        let req = StoreReq(self.store.next);
+        self.store.pending.insert(req, Pending { errand, give_up_at: now + ANSWER_WITHIN });
+        out.push(Effect::Store { req, request: Box::new(request) });
+        true
+    }
+
+    pub(super) fn on_store(
+        &mut self,
+        clock: Clock,
+        req: StoreReq,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(Pending { errand, .. }) = self.store.pending.remove(&req) else { return };
+        if outcome.is_ok() && !self.store.up {
+            self.on_store_link(clock, true, out);
+        }
+        self.finish_errand(clock, errand, outcome, out);
+    }
+
+    fn finish_errand(
+        &mut self,
+        clock: Clock,
+        errand: Errand,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Ok(response) = &outcome {
+            self.store.generation = response.generation.0;
+        }
+        match errand {
+            Errand::Record { conn, token_seq } => {
+                self.on_record(clock, conn, token_seq, value_of(outcome), out);
+            }
+            Errand::ReadClaim { conn, token_seq } => {
+                self.on_claim_read(clock, conn, token_seq, value_of(outcome), out);
+            }
+            Errand::Policy => self.on_policy(clock, value_of(outcome)),
+            Errand::Listing => self.on_listing(clock, outcome, out),
+            Errand::Template { conn, token_seq } => {
+                self.on_template(clock, conn, token_seq, value_of(outcome), out);
+            }
+            Errand::Claim { conn, token_seq, token, record } => {
+                self.on_claimed(clock, (conn, token_seq), &token, record, outcome, out);
+            }
+            Errand::LateClaim { token, record } => {
+                if matches!(outcome, Ok(Response { answer: Answer::Swapped, .. })) {
+                    self.on_late_claim(clock, &token, &record, out);
+                }
+            }
+            Errand::Offer { token, record } => self.on_offered(clock, &token, record, outcome, out),
+            Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
+            Errand::Release => {}
+            Errand::Data(asker) => self.answer_data(&asker, outcome, out),
+            Errand::Explain { req, token } => self.on_explained(req, &token, outcome, out),
+        }
+    }
+
+    pub(super) fn on_store_link(&mut self, clock: Clock, up: bool, out: &mut Vec<Effect>) {
+        if up == self.store.up {
+            return;
+        }
+        self.store.up = up;
+        out.push(Effect::Note(Note::Store { up }));
+        if up {
+            self.store.offer_at = Some(clock.now);
+            self.read_registry_at(clock.now);
+        }
+    }
+
+    /// Gives up what was not answered in time, and offers what is not claimed.
+    pub(super) fn poll_store(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        while let Some((&req, first)) = self.store.pending.first_key_value()
+            && first.give_up_at <= clock.now
+        {
+            let Some(Pending { errand, .. }) = self.store.pending.remove(&req) else { break };
+            self.counters.refused("store_late");
+            // A claim that is answered late must still be known to be held.
+            if let Errand::Claim { token, record, .. } = &errand {
+                let late = Errand::LateClaim { token: token.clone(), record: record.clone() };
+                let give_up_at = clock.now + Duration::from_secs(60);
+                self.store.pending.insert(req, Pending { errand: late, give_up_at });
+            }
+            let late = StoreError::Unreachable { at: "-".into(), why: "no answer in time".into() };
+            if !matches!(errand, Errand::LateClaim { .. }) {
+                self.on_store_link(clock, false, out);
+                self.finish_errand(clock, errand, Err(late), out);
+            }
+        }
+        if self.store.offer_at.is_some_and(|at| at <= clock.now) {
+            self.offer_unclaimed(clock, out);
+        }
+    }
+
+    fn offer_unclaimed(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        let unclaimed: Vec<(Token, SessionId)> = self
+            .sessions
+            .iter()
+            .filter(|s| s.claim == Claim::Unclaimed && s.is_usable())
+            .map(|s| (s.token.clone(), s.id))
+            .collect();
+        self.store.offer_at = if unclaimed.is_empty() { None } else { Some(clock.now + OFFER_EVERY) };
+        // While the store is away one offer finds out whether it is back.
+        let offers = if self.store.up { usize::MAX } else { 1 };
+        for (token, session) in unclaimed.into_iter().take(offers) {
+            self.offer(clock.now, &token, session, out);
+        }
+    }
+
+    fn offer(&mut self, now: Instant, token: &Token, session: SessionId, out: &mut Vec<Effect>) {
+        let record = self.claim_of(session, Epoch::default().next(self.store.generation));
+        let errand = |token, record| Errand::Offer { token, record };
+        self.swap_claim(now, Expected::Absent, token, record, errand, out);
+    }
+
+    pub(super) fn offer_soon(&mut self, now: Instant) {
+        let at = now + OFFER_EVERY;
+        self.store.offer_at = Some(self.store.offer_at.map_or(at, |old| old.min(at)));
+    }
+
+    /// A session of this host, as a claim says it.
+    pub(super) fn claim_of(&self, session: SessionId, epoch: Epoch) -> ClaimRecord {
+        let id = &self.config.identity;
+        ClaimRecord { session, host: id.host.clone(), boot: id.boot, epoch }
+    }
+
+    /// Asks the store to make `record` the claim of `token`, if what is there is what is expected. `false` when
+    /// it cannot even be asked.
+    pub(super) fn swap_claim(
+        &mut self,
+        now: Instant,
+        expected: Expected,
+        token: &Token,
+        record: ClaimRecord,
+        errand: impl FnOnce(Token, ClaimRecord) -> Errand,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let (Some(key), Ok(value)) = (ClaimRecord::key(token), record.value()) else { return false };
+        let request = Request::Swap { key, expected, new: Some(value) };
+        self.ask_store(now, errand(token.clone(), record), request, out)
+    }
+
+    fn on_offered(
+        &mut self,
+        clock: Clock,
+        token: &Token,
+        record: ClaimRecord,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Ok(response) = outcome else { return };
+        let session = record.session;
+        match response.answer {
+            Answer::Swapped => self.set_claim(clock, session, Claim::Held, record.epoch, out),
+            Answer::Lost { current: Some(current) } => {
+                let holder = ClaimRecord::parse(current.as_bytes()).ok();
+                if holder.as_ref().is_some_and(|held| held.session == session) {
+                    // Our own word, whose answer was lost.
+                    self.set_claim(clock, session, Claim::Held, record.epoch, out);
+                } else if holder.as_ref().is_some_and(|held| self.is_alive(held)) {
+                    self.set_claim(clock, session, Claim::Superseded, Epoch::default(), out);
+                    out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
+                } else {
+                    let epoch =
+                        holder.map_or(Epoch::default(), |held| held.epoch).next(response.generation.0);
+                    let record = ClaimRecord { epoch, ..record };
+                    let errand = |token, record| Errand::Offer { token, record };
+                    self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the session that a claim names may still be there: its host is up in the same run, or keeps its
+    /// sessions from one run to the next.
+    pub(super) fn is_alive(&self, claim: &ClaimRecord) -> bool {
+        if claim.host == *self.name() {
+            return self.sessions.get(claim.session).is_some();
+        }
+        self.topology
+            .row(&claim.host)
+            .is_some_and(|row| row.is_up() && (row.boot() == claim.boot || row.facts().keep))
+    }
+
+    fn on_late_claim(&mut self, clock: Clock, token: &Token, record: &ClaimRecord, out: &mut Vec<Effect>) {
+        if self.sessions.get(record.session).is_some() {
+            self.set_claim(clock, record.session, Claim::Held, record.epoch, out);
+        } else {
+            self.release_claim(clock.now, token, record.clone(), out);
+        }
+    }
+
+    fn set_claim(
+        &mut self,
+        clock: Clock,
+        session: SessionId,
+        claim: Claim,
+        epoch: Epoch,
+        out: &mut Vec<Effect>,
+    ) {
+        self.with_sessions(clock, out, |sessions, _, fx| sessions.set_claim(session, claim, epoch, fx));
+    }
+
+    /// Finds out whether a session still has its claim: after it was taken up from an earlier daemon, whose run
+    /// the claim names, and after this host was out of the others' sight, who may have taken it over.
+    pub(super) fn renew_claim(&mut self, clock: Clock, session: SessionId, out: &mut Vec<Effect>) {
+        let Some(s) = self.sessions.get(session) else { return };
+        let (token, record) = (s.token.clone(), self.claim_of(session, s.epoch));
+        match (s.claim, record.value()) {
+            (Claim::Superseded, _) | (_, Err(_)) => {}
+            (Claim::Unclaimed, _) => self.store.offer_at = Some(clock.now),
+            (Claim::Held, Ok(value)) => {
+                let errand = |token, record| Errand::Renew { token, record };
+                self.swap_claim(clock.now, Expected::Exactly(value), &token, record, errand, out);
+            }
+        }
+    }
+
+    pub(super) fn renew_all_claims(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        let held: Vec<SessionId> =
+            self.sessions.iter().filter(|s| s.claim == Claim::Held).map(|s| s.id).collect();
+        for session in held {
+            self.renew_claim(clock, session, out);
+        }
+    }
+
+    fn on_renewed(
+        &mut self,
+        clock: Clock,
+        token: &Token,
+        record: ClaimRecord,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let session = record.session;
+        match outcome.map(|response| response.answer) {
+            Ok(Answer::Swapped) => {}
+            Ok(Answer::Lost { current: Some(current) }) => match ClaimRecord::parse(current.as_bytes()) {
+                Ok(held) if held.session == session => {
+                    // The same session in a new run of its host: nobody's epoch changes.
+                    let errand = |token, record| Errand::Offer { token, record };
+                    let record = ClaimRecord { epoch: held.epoch, ..record };
+                    self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
+                }
+                _ => {
+                    self.set_claim(clock, session, Claim::Superseded, record.epoch, out);
+                    out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
+                }
+            },
+            // Nobody has it any more, or it cannot be found out now: it is offered again.
+            _ => {
+                self.set_claim(clock, session, Claim::Unclaimed, record.epoch, out);
+                self.offer_soon(clock.now);
+            }
+        }
+    }
+
+    /// Gives back the claim of a session that is over, if it is still the claim.
+    pub(super) fn release_claim(
+        &mut self,
+        now: Instant,
+        token: &Token,
+        record: ClaimRecord,
+        out: &mut Vec<Effect>,
+    ) {
+        let (Some(key), Ok(value)) = (ClaimRecord::key(token), record.value()) else { return };
+        let request = Request::Swap { key, expected: Expected::Exactly(value), new: None };
+        self.ask_store(now, Errand::Release, request, out);
+    }
+
+    /// A program of a session asks the store: on its owner's data only.
+    pub(super) fn on_data(
+        &mut self,
+        clock: Clock,
+        session: SessionId,
+        client: u32,
+        request: &Bytes,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(owner) = self.sessions.get(session).map(|s| s.owner.clone()) else { return };
+        match relay::inward(&owner, &request.0) {
+            Ok((id, request)) => {
+                let asker = DataAsker { session, client, owner, id };
+                let asked = self.store.is_up()
+                    && self.ask_store(clock.now, Errand::Data(asker.clone()), request, out);
+                if !asked {
+                    let away = StoreError::Unreachable { at: "-".into(), why: "the host has lost it".into() };
+                    self.answer_data(&asker, Err(away), out);
+                }
+            }
+            Err(id) => {
+                let asker = DataAsker { session, client, owner, id };
+                self.answer_data(&asker, Err(datastore::Refusal::NotHere.into()), out);
+            }
+        }
+    }
+
+    fn answer_data(&self, asker: &DataAsker, outcome: Result<Response, StoreError>, out: &mut Vec<Effect>) {
+        let generation = datastore::Generation(self.store.generation);
+        let reply = Bytes(relay::outward(&asker.owner, asker.id, generation, outcome));
+        let message = ToSession::DataReply { client: asker.client, reply };
+        out.push(Effect::Tell { session: asker.session, message: Box::new(message) });
+    }
+}
+
+/// Who waits for the store's answer to a request from inside a session.
+#[derive(Clone, Debug)]
+pub(super) struct DataAsker {
+    session: SessionId,
+    client: u32,
+    owner: String,
+    id: RequestId,
+}
+
+/// The value a get found. `Err` means that the store could not be asked.
+fn value_of(outcome: Result<Response, StoreError>) -> Result<Option<Value>, ()> {
+    match outcome {
+        Ok(Response { answer: Answer::Value(value), .. }) => Ok(value),
+        _ => Err(()),
+    }
+}

@@ -1,0 +1,52 @@
+//! What a host counts: what it dropped or refused, by reason, and what it did, by kind.
+//!
+//! The names are literals of the code, so no stranger can make the tables grow.
+
+use std::collections::BTreeMap;
+
+/// Two tables of counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    refused: BTreeMap<&'static str, u64>,
+    done: BTreeMap<&'static str, u64>,
+}
+
+impl Counters {
+    /// Counts something dropped or refused.
+    pub fn refused(&mut self, reason: &'static str) {
+        *self.refused.entry(reason).or_default() += 1;
+    }
+
+    /// Counts something done.
+    pub fn done(&mut self, kind: &'static str) {
+        *self.done.entry(kind).or_default() += 1;
+    }
+
+    /// How often something was refused for this reason.
+    #[must_use]
+    pub fn refused_for(&self, reason: &str) -> u64 {
+        self.refused.get(reason).copied().unwrap_or(0)
+    }
+
+    /// How often this was done.
+    #[must_use]
+    pub fn times(&self, kind: &str) -> u64 {
+        self.done.get(kind).copied().unwrap_or(0)
+    }
+
+    /// All refusals.
+    #[must_use]
+    pub fn all_refused(&self) -> BTreeMap<String, u64> {
+        named(&self.refused)
+    }
+
+    /// All that was done.
+    #[must_use]
+    pub fn all_done(&self) -> BTreeMap<String, u64> {
+        named(&self.done)
+    }
+}
+
+fn named(table: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    table.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}

@@ -1,0 +1,196 @@
+//! What goes into the host machine and what comes out of it: the whole surface between the pure host and
+//! whoever drives it, be it the daemon's loop or a simulation.
+
+use std::net::SocketAddrV4;
+
+use datastore::{Request, Response, StoreError};
+use proto::SessionId;
+use proto::alp::FromHost;
+use proto::line::{Line, LineError};
+use proto::net::{IfName, Interface};
+use sessiond::control::{FromSession, SessionSpec, ToSession};
+
+use super::admin::{Command, Reply};
+use super::note::Note;
+use crate::announce::Announcement;
+use crate::directory::Ask;
+
+/// Names a TCP connection to its driver. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// Names a request to the data store to the host that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreReq(pub u64);
+
+/// Names a request of an operator to its driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AdminReq(pub u64);
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// It is as late as [`super::Host::poll_at`] asked for, or later.
+    Timeout,
+    /// These interfaces are up and have a carrier now.
+    Interfaces(Vec<Interface>),
+    /// A sample of how busy the machine is: run queue per processor times 100, and MiB of memory available.
+    Vitals {
+        /// Run queue per processor, times 100.
+        run_queue: u32,
+        /// MiB available.
+        mem_mib: u32,
+    },
+    /// A datagram came in on port 7009, or on a socket that had asked something.
+    Datagram {
+        /// On which of our interfaces.
+        iface: IfName,
+        /// From where.
+        from: SocketAddrV4,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A datagram sent by [`Effect::Ask`] was refused: nobody listens at this address.
+    Refused {
+        /// The address.
+        addr: SocketAddrV4,
+    },
+    /// A DTU has a connection for the session protocol; TLS is done, or the listener allows plain text.
+    Opened {
+        /// Its name.
+        conn: ConnId,
+        /// The other end.
+        peer: SocketAddrV4,
+    },
+    /// A line on such a connection.
+    Line {
+        /// Which.
+        conn: ConnId,
+        /// The line, or why it is none.
+        line: Result<Line, LineError>,
+    },
+    /// Such a connection is gone.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A connection said `display session=<id>`: answered by [`Effect::HandOver`] or [`Effect::Close`].
+    Display {
+        /// Which; it is not one that was `Opened`.
+        conn: ConnId,
+        /// The session it wants.
+        session: SessionId,
+    },
+    /// The data store's answer. `Err` says that the store could not be asked or what became of a write is not
+    /// known.
+    Store {
+        /// To which request.
+        req: StoreReq,
+        /// The answer.
+        outcome: Result<Response, StoreError>,
+    },
+    /// The connection to the data store came up or went down.
+    StoreLink {
+        /// Whether it is up.
+        up: bool,
+    },
+    /// A session process was made, by this daemon or for an earlier one; it can be told things now.
+    SessionSpawned {
+        /// Which.
+        session: SessionId,
+        /// Whether it was made for an earlier daemon.
+        kept: bool,
+    },
+    /// A session process could not be made.
+    SpawnFailed {
+        /// Which.
+        session: SessionId,
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// A session process is gone with all it had started.
+    SessionExited {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session process says something.
+    Session {
+        /// Which.
+        session: SessionId,
+        /// What.
+        said: Box<FromSession>,
+    },
+    /// An operator asks for something.
+    Admin {
+        /// Its name.
+        req: AdminReq,
+        /// What.
+        command: Command,
+    },
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Broadcast a datagram.
+    Broadcast(Announcement),
+    /// Send a datagram from the interface's own socket on port 7009.
+    Datagram {
+        /// The interface whose socket to use; the one the question came in on.
+        iface: IfName,
+        /// To where.
+        to: SocketAddrV4,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Send a datagram from a socket connected to this one address, so that a refusal is reported.
+    Ask(Ask),
+    /// Send a message on a session protocol connection.
+    Send {
+        /// Which.
+        conn: ConnId,
+        /// What.
+        message: Box<FromHost>,
+    },
+    /// Close a connection of either kind when what was sent is out.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Pass a display connection to the session's process.
+    HandOver {
+        /// Which.
+        conn: ConnId,
+        /// To whom.
+        session: SessionId,
+    },
+    /// Ask the data store.
+    Store {
+        /// The request's name.
+        req: StoreReq,
+        /// The request.
+        request: Box<Request>,
+    },
+    /// Make a session process.
+    Spawn(Box<SessionSpec>),
+    /// End a session process that does not end itself.
+    Kill(SessionId),
+    /// Tell a session process something.
+    Tell {
+        /// Which.
+        session: SessionId,
+        /// What.
+        message: Box<ToSession>,
+    },
+    /// Answer an operator.
+    Answer {
+        /// Which request.
+        req: AdminReq,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// Something an operator may want to read in the log.
+    Note(Note),
+    /// The daemon is to end: all goodbyes are said.
+    Stop,
+}

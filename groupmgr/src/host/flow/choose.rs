@@ -1,0 +1,105 @@
+//! Who has a session for the token: everybody is asked whom the DTU can reach, and the session with the most
+//! recent last connection wins (seed 003, Figure 9b, 916 to 922).
+
+use authmgr::{Denial, Presentation};
+use proto::SessionId;
+use proto::alp::RedirectInf;
+use proto::peer::SessionNote;
+use proto::ticket::{Ticket, TicketClaims};
+
+use super::super::driver::{ConnId, Effect};
+use super::super::note::Note;
+use super::super::{Clock, Host};
+use super::Stage;
+use crate::directory::{Answer, Found, Outbox, Target};
+
+impl Host {
+    /// Asks everybody. What comes of it goes on in [`Host::on_found`].
+    pub(in crate::host) fn look_up(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
+        let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        let token = flow.token().clone();
+        let Presentation { addr, avoid, .. } = &flow.presentation;
+        let targets: Vec<Target> = self
+            .reachable(clock.now, *addr)
+            .into_iter()
+            .filter(|reach| Some(&reach.host) != avoid.as_ref())
+            .filter_map(|reach| {
+                let ask_at = self.topology.row(&reach.host)?.ask_at(clock.now);
+                Some(Target { reach, ask_at })
+            })
+            .collect();
+        let (mut asks, mut found) = (Vec::new(), Vec::new());
+        let mut outbox = Outbox { asks: &mut asks, found: &mut found };
+        let (ring, entropy) = (&self.config.ring, &mut self.entropy);
+        let Some(id) = self.directory.ask(clock.now, ring, entropy, &token, targets, &mut outbox) else {
+            self.deny(clock, conn, Denial::Full, out);
+            return;
+        };
+        self.counters.done("lookup");
+        self.shows.asking.insert(id, conn);
+        self.set_stage(conn, Stage::Asking(id));
+        out.extend(asks.into_iter().map(Effect::Ask));
+        for found in found {
+            self.on_found(clock, found, out);
+        }
+    }
+
+    pub(in crate::host) fn on_found(&mut self, clock: Clock, found: Found, out: &mut Vec<Effect>) {
+        let Some(conn) = self.shows.asking.remove(&found.id) else { return };
+        let Some(flow) = self.flow_mut(conn) else { return };
+        if !matches!(flow.stage, Stage::Asking(id) if id == found.id) {
+            return;
+        }
+        let token = flow.token().clone();
+        let local = self.sessions.of_token(&token).first().map(|s| (s.last, s.id));
+        let remote = newest(&found).map(|(answer, note)| (note.last, answer.clone(), note.session));
+        if let Some(flow) = self.flow_mut(conn) {
+            flow.found = Some(found);
+        }
+        match (local, remote) {
+            (Some((here, session)), Some((there, _, _))) if here >= there => {
+                self.show_when_running(clock, conn, session, out);
+            }
+            (_, Some((_, answer, session))) => self.redirect(clock, conn, &answer, Some(session), out),
+            (Some((_, session)), None) => self.show_when_running(clock, conn, session, out),
+            (None, None) => self.read_claim(clock, conn, out),
+        }
+    }
+
+    /// Sends a DTU to another host, with the ticket that lets it in there.
+    pub(super) fn redirect(
+        &mut self,
+        clock: Clock,
+        conn: ConnId,
+        to: &Answer,
+        session: Option<SessionId>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
+        let Presentation { token_seq, token, serial, .. } = flow.presentation;
+        let claims = TicketClaims {
+            grant: to.grant,
+            token: token.clone(),
+            session,
+            serial: serial.clone(),
+            target: to.reach.host.clone(),
+            boot: to.reach.boot,
+        };
+        let ticket = Ticket::issue(&self.config.ring, &claims);
+        let redirect = RedirectInf {
+            addr: to.reach.addr,
+            props: ticket.map(|t| t.to_string()),
+            host: Some(to.reach.host.clone()),
+        };
+        self.counters.done("redirected");
+        out.push(Effect::Note(Note::Redirected { token, serial, to: to.reach.host.clone() }));
+        self.at_gate(clock, conn, out, |gate, now, fx| gate.redirect(now, token_seq, redirect, fx));
+    }
+}
+
+/// The session with the most recent last connection; of two equal ones, that of the lower host, so that all
+/// who ask choose alike.
+fn newest(found: &Found) -> Option<(&Answer, &SessionNote)> {
+    let all = found.answers.iter().flat_map(|answer| answer.sessions.iter().map(move |note| (answer, note)));
+    all.min_by_key(|(answer, note)| (core::cmp::Reverse(note.last), &answer.reach.host, note.session))
+}

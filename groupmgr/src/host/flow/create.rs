@@ -1,0 +1,351 @@
+//! Nobody has a session for the token: whose is the claim, where does a new session go, and making it.
+
+use authmgr::{Denial, Presentation};
+use datastore::{Answer as StoreAnswer, Expected, Request, Response, StoreError, Value};
+use proto::time::Duration;
+use proto::{Epoch, HostName, SessionId, Token};
+use sessiond::manager::{Claim, NewSession};
+use sessiond::template::Template;
+
+use super::super::claims::{ClaimRecord, Errand};
+use super::super::driver::{ConnId, Effect};
+use super::super::note::Note;
+use super::super::{Clock, Host};
+use super::{NewClaim, Stage};
+use crate::directory::{Answer, Found};
+use crate::placement::Candidate;
+use crate::reach::Choice;
+
+/// The sessions of a host that keeps them are held this long for its next daemon.
+const KEEP_GRACE: Duration = Duration::from_secs(10);
+/// How often a held host is asked for.
+const HELD_AGAIN: Duration = Duration::from_millis(250);
+/// How long a higher host lets a lower one go first while there is no data store to decide.
+const LOWER_FIRST: Duration = Duration::from_millis(60);
+/// And how often.
+const LOWER_FIRST_TIMES: u32 = 3;
+/// The name of the template of tokens for which the registry names none.
+const DEFAULT_TEMPLATE: &str = "default";
+/// A template is not fetched again within this time.
+const TEMPLATE_FRESH: Duration = Duration::from_secs(2);
+/// Templates remembered.
+const TEMPLATES_MAX: usize = 256;
+
+/// Templates as they were last fetched, for a storm and for when the data store is away.
+#[derive(Debug, Default)]
+pub(in crate::host) struct Templates(std::collections::BTreeMap<String, (Template, proto::Instant)>);
+
+impl Templates {
+    fn get(&self, name: &str) -> Option<&(Template, proto::Instant)> {
+        self.0.get(name)
+    }
+
+    fn put(&mut self, name: String, template: Template, now: proto::Instant) {
+        if self.0.len() >= TEMPLATES_MAX && !self.0.contains_key(&name) {
+            self.0.pop_first();
+        }
+        self.0.insert(name, (template, now));
+    }
+}
+
+/// What becomes of a claim that was read.
+enum Holder {
+    /// Nobody's: none there, or of a host that everybody knows is gone.
+    Nobody,
+    /// Of a session that this host alone knows is gone, because it asked.
+    GoneByWhatWeFound,
+    /// Of a session that its host's next daemon may take up.
+    Held(HostName),
+    /// Of a session that lives where this DTU cannot go.
+    OutOfReach,
+}
+
+impl Host {
+    pub(super) fn read_claim(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
+        let Some(flow) = self.flow_mut(conn) else { return };
+        let (token, token_seq) = (flow.token().clone(), flow.presentation.token_seq);
+        self.set_stage(conn, Stage::ReadingClaim);
+        let asked = self.store.is_up()
+            && ClaimRecord::key(&token).is_some_and(|key| {
+                let errand = Errand::ReadClaim { conn, token_seq };
+                self.ask_store(clock.now, errand, Request::Get { key }, out)
+            });
+        if !asked {
+            self.on_claim_read(clock, conn, token_seq, Err(()), out);
+        }
+    }
+
+    pub(in crate::host) fn on_claim_read(
+        &mut self,
+        clock: Clock,
+        conn: ConnId,
+        token_seq: u32,
+        claim: Result<Option<Value>, ()>,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.decides(conn, token_seq) {
+            return;
+        }
+        let Ok(value) = claim else {
+            self.create_unclaimed(clock, conn, out);
+            return;
+        };
+        let record = value.as_ref().and_then(|v| ClaimRecord::parse(v.as_bytes()).ok());
+        let epoch = record.as_ref().map_or(Epoch::default(), |r| r.epoch);
+        let swap = NewClaim::Swap { expected: value, epoch };
+        let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        let bound = flow.bound;
+        match record.map_or(Holder::Nobody, |r| self.holder(clock, &r, flow.found.as_ref())) {
+            Holder::Nobody if !bound => self.place(clock, conn, swap, out),
+            Holder::Nobody | Holder::GoneByWhatWeFound => self.create(clock, conn, swap, out),
+            Holder::Held(host) => {
+                let notice = format!("Waiting for host {host}, which has your session.");
+                self.wait(clock, conn, HELD_AGAIN, &notice, out);
+            }
+            // The DTU goes back to whoever sent it, who asks everybody again.
+            Holder::OutOfReach if bound => self.deny(clock, conn, Denial::SessionFailed, out),
+            Holder::OutOfReach => self.create(clock, conn, NewClaim::Beside, out),
+        }
+    }
+
+    fn holder(&self, clock: Clock, claim: &ClaimRecord, found: Option<&Found>) -> Holder {
+        if claim.host == *self.name() {
+            return Holder::GoneByWhatWeFound;
+        }
+        let Some(row) = self.topology.row(&claim.host) else { return Holder::Nobody };
+        let (up, same_run, keeps) = (row.is_up(), row.boot() == claim.boot, row.facts().keep);
+        let gone = found.is_some_and(|f| f.gone.contains(&claim.host));
+        if !up || gone {
+            let held = keeps && clock.now.since(row.heard_at()) < KEEP_GRACE;
+            return if held { Holder::Held(claim.host.clone()) } else { Holder::Nobody };
+        }
+        if !same_run && !keeps {
+            return Holder::Nobody;
+        }
+        let asked = found.is_some_and(|f| {
+            f.mute.contains(&claim.host) || f.answers.iter().any(|a| a.reach.host == claim.host)
+        });
+        if asked { Holder::GoneByWhatWeFound } else { Holder::OutOfReach }
+    }
+
+    /// Chooses among this host and those that answered.
+    fn place(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
+        let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        let answers: Vec<Answer> = flow.found.as_ref().map(|f| f.answers.clone()).unwrap_or_default();
+        let sure = answers.iter().filter(|a| a.reach.choice == Choice::First);
+        let others = sure.filter_map(|a| {
+            let row = self.topology.row(&a.reach.host)?;
+            let f = row.facts();
+            let host = a.reach.host.clone();
+            Some(Candidate { host, own: false, load: f.load, cpus: f.cpus, clock: f.clock, drain: f.drain })
+        });
+        let id = &self.config.identity;
+        let own = Candidate {
+            host: id.host.clone(),
+            own: true,
+            load: self.announcer.load(),
+            cpus: id.cpus,
+            clock: id.clock,
+            drain: self.announcer.drain() || self.is_full(),
+        };
+        let candidates: Vec<Candidate> = core::iter::once(own).chain(others).collect();
+        let chosen = self.placement.choose(&candidates, &mut self.entropy);
+        let target = chosen.and_then(|host| answers.into_iter().find(|a| a.reach.host == host));
+        match target {
+            Some(answer) => self.redirect(clock, conn, &answer, None, out),
+            None => self.create(clock, conn, claim, out),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.config.sessions_max > 0 && self.sessions.len() >= self.config.sessions_max
+    }
+
+    /// The data store is away: of several hosts that are asked at once the lowest goes ahead, and what it
+    /// makes is unclaimed until the store is back (DESIGN 4.3).
+    fn create_unclaimed(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
+        let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        let tag = self.config.ring.tag(self.config.ring.signing(), flow.token());
+        let lower = tag.and_then(|tag| self.discovery.asker(clock.now, tag)).is_some_and(|h| h < self.name());
+        if lower && !flow.bound && flow.attempts < LOWER_FIRST_TIMES {
+            self.wait(clock, conn, LOWER_FIRST, "", out);
+        } else {
+            self.create(clock, conn, NewClaim::Unclaimed, out);
+        }
+    }
+
+    /// Makes the session here: template, claim, process, in this order.
+    fn create(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
+        if self.is_full() {
+            self.deny(clock, conn, Denial::Full, out);
+            return;
+        }
+        let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        let token_seq = flow.presentation.token_seq;
+        let name = flow.template_name();
+        let fresh =
+            self.shows.templates.get(&name).is_some_and(|(_, at)| clock.now.since(*at) < TEMPLATE_FRESH);
+        if fresh || !self.store.is_up() {
+            self.claim_and_make(clock, conn, claim, out);
+            return;
+        }
+        let Ok(key) = format!("template/{name}").parse() else {
+            self.deny(clock, conn, Denial::SessionFailed, out);
+            return;
+        };
+        self.set_stage(conn, Stage::Template(claim));
+        if !self.ask_store(clock.now, Errand::Template { conn, token_seq }, Request::Get { key }, out) {
+            self.on_template(clock, conn, token_seq, Err(()), out);
+        }
+    }
+
+    pub(in crate::host) fn on_template(
+        &mut self,
+        clock: Clock,
+        conn: ConnId,
+        token_seq: u32,
+        text: Result<Option<Value>, ()>,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.decides(conn, token_seq) {
+            return;
+        }
+        let Some(flow) = self.flow_mut(conn) else { return };
+        let Stage::Template(claim) = flow.stage.clone() else { return };
+        let name = flow.template_name();
+        match text {
+            // Away: what was fetched before has to do, else the default.
+            Err(()) => {}
+            Ok(None) if name == DEFAULT_TEMPLATE => {
+                self.shows.templates.put(name, Template::default(), clock.now);
+            }
+            Ok(None) => {
+                self.fail(
+                    clock,
+                    conn,
+                    &format!("there is no template {name}: groupmgr template put {name} FILE"),
+                    out,
+                );
+                return;
+            }
+            Ok(Some(value)) => match Template::parse(&String::from_utf8_lossy(value.as_bytes())) {
+                Ok(template) => self.shows.templates.put(name, template, clock.now),
+                Err(error) => {
+                    self.fail(clock, conn, &format!("template {name}: {error}"), out);
+                    return;
+                }
+            },
+        }
+        self.claim_and_make(clock, conn, claim, out);
+    }
+
+    fn fail(&mut self, clock: Clock, conn: ConnId, why: &str, out: &mut Vec<Effect>) {
+        if let Some(Presentation { token, serial, .. }) = self.flow_mut(conn).map(|f| f.presentation.clone())
+        {
+            out.push(Effect::Note(Note::Denied { token, serial, why: why.into() }));
+        }
+        self.deny(clock, conn, Denial::SessionFailed, out);
+    }
+
+    fn claim_and_make(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
+        let NewClaim::Swap { expected, epoch } = claim else {
+            self.make(clock, conn, claim, out);
+            return;
+        };
+        let Some(flow) = self.flow_mut(conn) else { return };
+        let (token, token_seq) = (flow.token().clone(), flow.presentation.token_seq);
+        let session = SessionId(self.entropy.u128());
+        let record = self.claim_of(session, epoch.next(self.store.generation()));
+        self.set_stage(conn, Stage::Claiming);
+        let errand = |token, record| Errand::Claim { conn, token_seq, token, record };
+        if !self.swap_claim(clock.now, Expected::from(expected), &token, record, errand, out) {
+            self.create_unclaimed(clock, conn, out);
+        }
+    }
+
+    pub(in crate::host) fn on_claimed(
+        &mut self,
+        clock: Clock,
+        (conn, token_seq): (ConnId, u32),
+        token: &Token,
+        record: ClaimRecord,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let swapped = matches!(outcome, Ok(Response { answer: StoreAnswer::Swapped, .. }));
+        if !self.decides(conn, token_seq) {
+            // The DTU left meanwhile: nobody needs the session.
+            if swapped {
+                self.release_claim(clock.now, token, record, out);
+            }
+            return;
+        }
+        match outcome {
+            Ok(_) if swapped => {
+                let held = NewClaim::Held { session: record.session, epoch: record.epoch };
+                self.make(clock, conn, held, out);
+            }
+            Ok(_) => self.on_claim_lost(clock, conn, out),
+            Err(_) => self.create_unclaimed(clock, conn, out),
+        }
+    }
+
+    /// Somebody else was quicker: whoever it is has the session now, and asking finds it.
+    fn on_claim_lost(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
+        self.counters.done("claim_lost");
+        let bound = self.flow_mut(conn).is_some_and(|flow| flow.bound);
+        if bound {
+            // The DTU returns to its source, which asks everybody again and finds the winner.
+            self.deny(clock, conn, Denial::SessionFailed, out);
+        } else {
+            self.wait(clock, conn, Duration::ZERO, "", out);
+        }
+    }
+
+    fn make(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
+        let Some(flow) = self.flow_mut(conn) else { return };
+        let Some(admitted) = flow.admitted.clone() else { return };
+        let (size, name) = (flow.presentation.size, flow.template_name());
+        let (id, claim, epoch) = match claim {
+            NewClaim::Held { session, epoch } => (session, Claim::Held, epoch),
+            NewClaim::Unclaimed | NewClaim::Swap { .. } => {
+                (SessionId(self.entropy.u128()), Claim::Unclaimed, Epoch::default())
+            }
+            NewClaim::Beside => (SessionId(self.entropy.u128()), Claim::Superseded, Epoch::default()),
+        };
+        let template = self.shows.templates.get(&name).map(|(t, _)| t.clone()).unwrap_or_default();
+        let account = admitted.account.or_else(|| self.config.shared_machine_account.clone());
+        let new = NewSession {
+            id,
+            token: admitted.token.clone(),
+            owner: admitted.owner.data().to_string(),
+            epoch,
+            claim,
+            account: account.map(|a| a.to_string()),
+            template,
+            size,
+        };
+        self.shows.note_token(&self.config.ring, &admitted.token);
+        self.shows.wait_for(id, conn);
+        self.set_stage(conn, Stage::Starting(id));
+        let mut made = false;
+        self.with_sessions(clock, out, |sessions, now, fx| made = sessions.make(now, new, fx));
+        if !made {
+            self.deny(clock, conn, Denial::Full, out);
+            return;
+        }
+        if claim == Claim::Unclaimed {
+            self.offer_soon(clock.now);
+        }
+        self.counters.done("session_made");
+        let claimed = claim == Claim::Held;
+        out.push(Effect::Note(Note::Made { token: admitted.token, session: id, claimed }));
+    }
+}
+
+impl super::Flow {
+    fn template_name(&self) -> String {
+        let named = self.admitted.as_ref().and_then(|a| a.template.as_ref());
+        named.map_or_else(|| DEFAULT_TEMPLATE.to_owned(), ToString::to_string)
+    }
+}

@@ -1,0 +1,82 @@
+//! What a host has to say to its log.
+
+use proto::{HostName, Serial, SessionId, Token};
+
+use crate::topology::Change;
+
+/// One event. The driver prints it; a test reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Another host's standing changed.
+    Host(Change),
+    /// This host was itself not run for a while, and judges nobody until it has listened again.
+    WasAway {
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
+    /// A session is shown at a DTU.
+    Attached {
+        /// Whose.
+        token: Token,
+        /// Which.
+        session: SessionId,
+        /// Where.
+        serial: Serial,
+    },
+    /// A session is no longer shown.
+    Detached {
+        /// Whose.
+        token: Token,
+        /// Which.
+        session: SessionId,
+    },
+    /// A DTU was sent elsewhere.
+    Redirected {
+        /// With which token.
+        token: Token,
+        /// Which DTU.
+        serial: Serial,
+        /// To which host.
+        to: HostName,
+    },
+    /// A token was not admitted or not served.
+    Denied {
+        /// Which token.
+        token: Token,
+        /// Which DTU.
+        serial: Serial,
+        /// Why.
+        why: String,
+    },
+    /// A session was made.
+    Made {
+        /// Whose.
+        token: Token,
+        /// Which.
+        session: SessionId,
+        /// Whether the data store knows of it.
+        claimed: bool,
+    },
+    /// A session is over.
+    Ended {
+        /// Whose.
+        token: Token,
+        /// Which.
+        session: SessionId,
+        /// Why.
+        why: String,
+    },
+    /// Another host took over the token while this one was out of sight: its session here stays and is not
+    /// the one shown.
+    Superseded {
+        /// Whose.
+        token: Token,
+        /// Which.
+        session: SessionId,
+    },
+    /// The data store can be reached, or cannot.
+    Store {
+        /// Which of both.
+        up: bool,
+    },
+}

@@ -1,0 +1,177 @@
+//! What an operator asks of this host.
+
+use authmgr::Gate;
+use datastore::{Answer, Request, Response, StoreError};
+use proto::Token;
+use proto::alp::DisconnectCause;
+use proto::peer::PeerBody;
+use sessiond::manager::{Claim, Session};
+
+use super::admin::{Command, DtuView, Explanation, Reply, SessionView, Status};
+use super::claims::{ClaimRecord, Errand};
+use super::driver::{AdminReq, Effect};
+use super::{Clock, Host};
+
+impl Host {
+    pub(super) fn on_command(
+        &mut self,
+        clock: Clock,
+        req: AdminReq,
+        command: Command,
+        out: &mut Vec<Effect>,
+    ) {
+        let reply = match command {
+            Command::Status => Reply::Status(Box::new(self.status(clock))),
+            Command::Topology => Reply::Topology(self.topology.view(clock.now, &self.announcer)),
+            Command::Sessions => {
+                Reply::Sessions(self.sessions.iter().map(|s| self.session_view(s)).collect())
+            }
+            Command::Dtus => Reply::Dtus(self.dtu_views()),
+            Command::Explain(token) => return self.explain(clock, req, token, out),
+            Command::Drain(drain) => {
+                self.announcer.set_drain(clock.now, drain);
+                Reply::Done
+            }
+            Command::Forget(host) if self.topology.row(&host).is_some_and(|row| row.is_up()) => {
+                Reply::Refused(format!("{host} is up and would be heard again; stop it first"))
+            }
+            Command::Forget(host) if self.topology.forget(&host) => Reply::Done,
+            Command::Forget(host) => {
+                Reply::Refused(format!("no host {host} in the table; see: groupmgr topology"))
+            }
+            Command::Detach(session) if self.sessions.get(session).is_some() => {
+                self.take_away(clock, session, DisconnectCause::Detached, out);
+                Reply::Done
+            }
+            Command::End(session) if self.sessions.get(session).is_some() => {
+                self.take_away(clock, session, DisconnectCause::EndedByOperator, out);
+                self.with_sessions(clock, out, |sessions, now, fx| {
+                    sessions.end(now, session, fx);
+                });
+                Reply::Done
+            }
+            Command::Detach(session) | Command::End(session) => {
+                Reply::Refused(format!("no session {session} on {}; see: groupmgr session list", self.name()))
+            }
+            Command::Stop => {
+                self.stop(clock, out);
+                Reply::Done
+            }
+        };
+        out.push(Effect::Answer { req, reply: Box::new(reply) });
+    }
+
+    /// Says goodbye to hosts and DTUs, and asks the driver to end.
+    fn stop(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        self.stopping = true;
+        let bytes = self.seal_peer(PeerBody::Goodbye);
+        self.broadcast(&bytes, out);
+        let conns: Vec<_> = self.conns.iter().map(|(id, _)| id).collect();
+        // Sessions that stay are taken up by the next daemon within a moment: their DTUs hold.
+        if !self.config.identity.keep {
+            for conn in conns {
+                self.at_gate(clock, conn, out, |gate: &mut Gate, now, fx| {
+                    gate.disconnect(now, DisconnectCause::HostStopping, fx);
+                });
+            }
+        }
+        out.push(Effect::Stop);
+    }
+
+    fn status(&self, clock: Clock) -> Status {
+        let id = &self.config.identity;
+        let mut hosts = std::collections::BTreeMap::from([("up".to_owned(), 1)]);
+        for row in self.topology.rows() {
+            *hosts.entry(format!("{:?}", row.standing()).to_lowercase()).or_default() += 1;
+        }
+        Status {
+            host: id.host.clone(),
+            boot: id.boot,
+            up_secs: clock.now.since(self.started).as_secs(),
+            key: self.config.ring.signing(),
+            store: id.store.to_string(),
+            store_up: self.store.is_up(),
+            drain: self.announcer.drain(),
+            keep: id.keep,
+            hosts,
+            mute: self.directory.mute().map(|(host, _)| host.clone()).collect(),
+            strangers: self.topology.strangers.iter().count(),
+            sessions: self.sessions.len(),
+            unclaimed: self.sessions.iter().filter(|s| s.claim == Claim::Unclaimed).count(),
+            dtus: self.conns.len(),
+            attached: self.conns.iter().filter(|(_, c)| c.shows.is_some()).count(),
+            refused: self.counters.all_refused(),
+            done: self.counters.all_done(),
+        }
+    }
+
+    fn session_view(&self, s: &Session) -> SessionView {
+        SessionView {
+            host: self.name().clone(),
+            session: s.id,
+            token: s.token.clone(),
+            epoch: s.epoch,
+            last: s.last,
+            claimed: s.claim == Claim::Held,
+            state: s.phase.word().into(),
+            shown: s.shown.clone(),
+        }
+    }
+
+    fn dtu_views(&self) -> Vec<DtuView> {
+        let view = |c: &super::conns::Conn| DtuView {
+            host: self.name().clone(),
+            serial: c.presented.as_ref().map(|p| p.serial.clone()),
+            addr: c.peer,
+            token: c.presented.as_ref().map(|p| p.token.clone()),
+            session: c.shows,
+        };
+        self.conns.iter().map(|(_, c)| view(c)).collect()
+    }
+
+    fn explain(&mut self, clock: Clock, req: AdminReq, token: Token, out: &mut Vec<Effect>) {
+        let key = ClaimRecord::key(&token);
+        let errand = Errand::Explain { req, token: token.clone() };
+        let asked = key.is_some_and(|key| self.ask_store(clock.now, errand, Request::Get { key }, out));
+        if !asked {
+            let away = StoreError::Unreachable { at: "-".into(), why: "not asked".into() };
+            self.on_explained(req, &token, Err(away), out);
+        }
+    }
+
+    pub(super) fn on_explained(
+        &self,
+        req: AdminReq,
+        token: &Token,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let here: Vec<SessionView> =
+            self.sessions.of_token(token).into_iter().map(|s| self.session_view(s)).collect();
+        let mut reasons = Vec::new();
+        reasons.push(match here.first() {
+            Some(s) => format!("{} has session {}, last connected at {} ms", self.name(), s.session, s.last),
+            None => format!("{} has no session for it", self.name()),
+        });
+        let claim = match outcome {
+            Ok(Response { answer: Answer::Value(Some(value)), .. }) => {
+                Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+            }
+            Ok(_) => {
+                reasons.push("nobody has claimed it: a new session would be placed by load".into());
+                None
+            }
+            Err(error) => {
+                reasons.push(format!("the claim cannot be read: {error}"));
+                None
+            }
+        };
+        if let Some(record) = claim.as_ref().and_then(|text| ClaimRecord::parse(text.as_bytes()).ok()) {
+            let alive =
+                if self.is_alive(&record) { "which is up" } else { "which is gone: it would be taken over" };
+            reasons.push(format!("session {} on {} is claimed, {alive}", record.session, record.host));
+        }
+        let explanation = Explanation { token: token.clone(), here, claim, reasons };
+        out.push(Effect::Answer { req, reply: Box::new(Reply::Explain(explanation)) });
+    }
+}

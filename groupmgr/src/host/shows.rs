@@ -1,0 +1,346 @@
+//! A session is shown here, and nowhere else.
+//!
+//! Owns who waits for a session to start, the announcement that a token is shown here now, and what is done
+//! when another host announces the same with a later time: after a partition two sessions of a token may
+//! exist, but one is shown (DESIGN 4.3).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use authmgr::{Denial, Presentation};
+use proto::alp::{DISPLAYS_MAX, DisconnectCause, Display, Grant};
+use proto::keys::KeyRing;
+use proto::peer::{PeerBody, SHOWN_PER_MESSAGE_MAX};
+use proto::time::{Duration, earliest};
+use proto::{HostName, Instant, KeyId, Last, Nonce, SessionId, Token, TokenTag};
+use sessiond::manager::{Claim, SessionEvent};
+
+use super::driver::{ConnId, Effect};
+use super::flow::Templates;
+use super::note::Note;
+use super::{Clock, Host};
+use crate::directory::{Ask, LookupId};
+
+/// A session that lived shorter than this is not made anew by itself: its shell cannot start.
+const WORTH_ANOTHER: Duration = Duration::from_secs(2);
+/// Announcements of a storm share datagrams when they come within this time.
+const GATHER: Duration = Duration::from_millis(2);
+/// An announcement is said again after these pauses: it is a broadcast, and one may be lost.
+const SAY_AGAIN: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(400)];
+/// Announcements waiting to be said again, at most; beyond it they are said once.
+const REPEATS_MAX: usize = 4_096;
+
+/// Bookkeeping between presentations and sessions.
+#[derive(Debug, Default)]
+pub(super) struct Shows {
+    /// Whose presentation a lookup is for.
+    pub(super) asking: BTreeMap<LookupId, ConnId>,
+    pub(super) templates: Templates,
+    /// Which connection shows a session.
+    at: BTreeMap<SessionId, ConnId>,
+    /// Who waits for a session to start.
+    waiting: BTreeMap<SessionId, BTreeSet<ConnId>>,
+    /// Tags of tokens with sessions here, under every key of the ring.
+    tags: BTreeMap<(KeyId, TokenTag), Token>,
+    fresh: Vec<(Token, Last)>,
+    say_at: Option<Instant>,
+    repeats: VecDeque<(Instant, usize, Vec<u8>)>,
+}
+
+impl Shows {
+    pub(super) fn wait_for(&mut self, session: SessionId, conn: ConnId) {
+        self.waiting.entry(session).or_default().insert(conn);
+    }
+
+    pub(super) fn stop_waiting(&mut self, session: SessionId, conn: ConnId) {
+        if let Some(conns) = self.waiting.get_mut(&session) {
+            conns.remove(&conn);
+            if conns.is_empty() {
+                self.waiting.remove(&session);
+            }
+        }
+    }
+
+    pub(super) fn note_token(&mut self, ring: &KeyRing, token: &Token) {
+        for key in ring.keys() {
+            if let Some(tag) = ring.tag(key.id(), token) {
+                self.tags.insert((key.id(), tag), token.clone());
+            }
+        }
+    }
+
+    fn forget_token(&mut self, ring: &KeyRing, token: &Token) {
+        for key in ring.keys() {
+            if let Some(tag) = ring.tag(key.id(), token) {
+                self.tags.remove(&(key.id(), tag));
+            }
+        }
+    }
+
+    /// The token with sessions here that another host means by a tag.
+    pub(super) fn token_of(&self, kid: KeyId, tag: TokenTag) -> Option<&Token> {
+        self.tags.get(&(kid, tag))
+    }
+
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        earliest(self.say_at, self.repeats.front().map(|(at, _, _)| *at))
+    }
+}
+
+impl Host {
+    /// Shows a session at a DTU, now or as soon as it has started.
+    pub(super) fn show_when_running(
+        &mut self,
+        clock: Clock,
+        conn: ConnId,
+        session: SessionId,
+        out: &mut Vec<Effect>,
+    ) {
+        let running = self.sessions.get(session).is_some_and(|s| s.fingerprint().is_some());
+        if running {
+            self.show(clock, conn, session, out);
+        } else {
+            self.shows.wait_for(session, conn);
+            self.wait_for_start(conn, session);
+        }
+    }
+
+    fn show(&mut self, clock: Clock, conn: ConnId, session: SessionId, out: &mut Vec<Effect>) {
+        let Some(s) = self.sessions.get(session) else { return };
+        let (token, heard) = (s.token.clone(), s.last);
+        let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
+        let Presentation { token_seq, serial, addr, size, .. } = flow.presentation().clone();
+        let last = Last::next(clock.wall, Some(heard.max(flow.last_heard())));
+        self.take_from_others(clock, conn, &token, out);
+        let ticket = Nonce(self.entropy.u128());
+        let mut attached = false;
+        self.with_sessions(clock, out, |sessions, _, fx| {
+            attached = sessions.attach(session, last, ticket, &serial, size, fx);
+        });
+        if !attached {
+            let denial = Denial::SessionFailed;
+            self.at_gate(clock, conn, out, |gate, now, fx| gate.deny(now, token_seq, denial, fx));
+            return;
+        }
+        self.set_shown(conn, session);
+        let grant = Grant {
+            host: self.name().clone(),
+            standbys: self.standbys(clock.now, addr),
+            anchor: self.anchor(),
+            displays: self.displays(session, addr, ticket),
+        };
+        out.push(Effect::Note(Note::Attached { token: token.clone(), session, serial }));
+        self.counters.done("attached");
+        self.announce_shown(clock.now, token.clone(), last);
+        self.at_gate(clock, conn, out, |gate, now, fx| gate.grant(now, token_seq, &token, grant, fx));
+    }
+
+    fn displays(&self, session: SessionId, addr: std::net::Ipv4Addr, ticket: Nonce) -> Vec<Display> {
+        let Some(s) = self.sessions.get(session) else { return Vec::new() };
+        let Some(fp) = s.fingerprint() else { return Vec::new() };
+        let at = self.address_for(addr);
+        let display = |service: &proto::ServiceName| Display {
+            addr: at,
+            session,
+            service: service.clone(),
+            ticket,
+            fp,
+        };
+        s.displays().iter().take(DISPLAYS_MAX).map(display).collect()
+    }
+
+    /// Whatever else on this host shows the token no longer does: another DTU (the card was moved, or there are
+    /// two), or another session of the token.
+    fn take_from_others(&mut self, clock: Clock, conn: ConnId, token: &Token, out: &mut Vec<Effect>) {
+        let others: Vec<(SessionId, Option<ConnId>)> = self
+            .sessions
+            .of_token(token)
+            .into_iter()
+            .filter(|s| s.shown.is_some())
+            .map(|s| (s.id, self.shown_at(s.id)))
+            .collect();
+        for (session, shown_at) in others {
+            if shown_at == Some(conn) {
+                continue;
+            }
+            self.take_away(clock, session, DisconnectCause::ShownElsewhere, out);
+        }
+    }
+
+    fn shown_at(&self, session: SessionId) -> Option<ConnId> {
+        self.shows.at.get(&session).copied()
+    }
+
+    /// Takes a session off whatever DTU shows it, which is told why.
+    pub(super) fn take_away(
+        &mut self,
+        clock: Clock,
+        session: SessionId,
+        cause: DisconnectCause,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(conn) = self.shown_at(session) {
+            self.clear_shown(conn);
+            self.at_gate(clock, conn, out, |gate, now, fx| gate.disconnect(now, cause, fx));
+        }
+        self.detach(clock, session, out);
+    }
+
+    fn set_shown(&mut self, conn: ConnId, session: SessionId) {
+        self.clear_shown(conn);
+        if let Some(c) = self.conns.get_mut(conn) {
+            c.shows = Some(session);
+            self.shows.at.insert(session, conn);
+        }
+    }
+
+    /// What a connection showed, which it no longer does.
+    pub(super) fn clear_shown(&mut self, conn: ConnId) -> Option<SessionId> {
+        let session = self.conns.get_mut(conn)?.shows.take()?;
+        if self.shows.at.get(&session) == Some(&conn) {
+            self.shows.at.remove(&session);
+        }
+        Some(session)
+    }
+
+    pub(super) fn on_session_event(&mut self, clock: Clock, event: SessionEvent, out: &mut Vec<Effect>) {
+        match event {
+            SessionEvent::Ready(session) => {
+                for conn in self.shows.waiting.remove(&session).unwrap_or_default() {
+                    self.show(clock, conn, session, out);
+                }
+            }
+            SessionEvent::TakenUp(session) => {
+                if let Some(token) = self.sessions.get(session).map(|s| s.token.clone()) {
+                    self.shows.note_token(&self.config.ring, &token);
+                }
+                self.counters.done("session_taken_up");
+                self.renew_claim(clock, session, out);
+            }
+            SessionEvent::OnScreen(..) => self.counters.done("on_screen"),
+            SessionEvent::Ended { session, token, epoch, claim, lived, why, .. } => {
+                if claim == Claim::Held {
+                    let record = self.claim_of(session, epoch);
+                    self.release_claim(clock.now, &token, record, out);
+                }
+                if self.sessions.of_token(&token).is_empty() {
+                    self.shows.forget_token(&self.config.ring, &token);
+                }
+                self.counters.done("session_ended");
+                out.push(Effect::Note(Note::Ended { token, session, why }));
+                self.after_the_end(clock, session, lived, out);
+            }
+            SessionEvent::Data { session, client, request } => {
+                self.on_data(clock, session, client, &request, out);
+            }
+        }
+    }
+
+    /// Who waited for the session is told; who was shown it gets another one, as after a logout.
+    fn after_the_end(&mut self, clock: Clock, session: SessionId, lived: Duration, out: &mut Vec<Effect>) {
+        for conn in self.shows.waiting.remove(&session).unwrap_or_default() {
+            self.deny(clock, conn, Denial::SessionFailed, out);
+        }
+        let Some(conn) = self.shown_at(session) else { return };
+        self.clear_shown(conn);
+        let presentation = self.conns.get(conn).and_then(|c| c.presented.clone());
+        match presentation {
+            Some(presentation) if lived >= WORTH_ANOTHER && !self.stopping => {
+                let again = Presentation { ticket: None, avoid: None, ..presentation };
+                self.begin(clock, conn, again, out);
+            }
+            _ => self.at_gate(clock, conn, out, |gate, now, fx| {
+                gate.disconnect(now, DisconnectCause::Ended, fx);
+            }),
+        }
+    }
+
+    fn announce_shown(&mut self, now: Instant, token: Token, last: Last) {
+        self.shows.fresh.push((token, last));
+        if self.shows.say_at.is_none() {
+            self.shows.say_at = Some(now + GATHER);
+        }
+    }
+
+    fn shown_message(&self, tokens: &[(Token, Last)]) -> Vec<u8> {
+        let ring = &self.config.ring;
+        let tagged = ring.signing();
+        let tags = tokens.iter().filter_map(|(token, last)| Some((ring.tag(tagged, token)?, *last)));
+        self.seal_peer(PeerBody::Shown { tagged, tokens: tags.collect() })
+    }
+
+    pub(super) fn poll_shows(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        let full = self.shows.fresh.len() >= SHOWN_PER_MESSAGE_MAX;
+        if full || self.shows.say_at.is_some_and(|at| at <= clock.now) {
+            self.shows.say_at = None;
+            for part in core::mem::take(&mut self.shows.fresh).chunks(SHOWN_PER_MESSAGE_MAX) {
+                let bytes = self.shown_message(part);
+                self.broadcast(&bytes, out);
+                self.say_again(clock.now, 0, bytes);
+            }
+        }
+        while self.shows.repeats.front().is_some_and(|(at, _, _)| *at <= clock.now) {
+            let Some((_, round, bytes)) = self.shows.repeats.pop_front() else { break };
+            self.broadcast(&bytes, out);
+            self.say_again(clock.now, round + 1, bytes);
+        }
+    }
+
+    fn say_again(&mut self, now: Instant, round: usize, bytes: Vec<u8>) {
+        let Some(pause) = SAY_AGAIN.get(round) else { return };
+        if self.shows.repeats.len() < REPEATS_MAX {
+            let at = now + *pause;
+            let place = self.shows.repeats.partition_point(|(other, _, _)| *other <= at);
+            self.shows.repeats.insert(place, (at, round, bytes));
+        }
+    }
+
+    /// A host came up, for the first time or after a partition: it hears what is shown here.
+    pub(super) fn tell_what_is_shown(&mut self, clock: Clock, host: &HostName, out: &mut Vec<Effect>) {
+        let Some(to) = self.topology.row(host).map(|row| row.ask_at(clock.now)) else { return };
+        let shown = self.sessions.iter().filter(|s| s.shown.is_some());
+        let tokens: Vec<(Token, Last)> = shown.map(|s| (s.token.clone(), s.last)).collect();
+        for part in tokens.chunks(SHOWN_PER_MESSAGE_MAX) {
+            out.push(Effect::Ask(Ask { to, bytes: self.shown_message(part) }));
+        }
+    }
+
+    /// Another host shows tokens: where the same is shown here since an earlier time, it is taken off.
+    pub(super) fn on_shown(
+        &mut self,
+        clock: Clock,
+        host: &HostName,
+        tagged: KeyId,
+        tokens: &[(TokenTag, Last)],
+        out: &mut Vec<Effect>,
+    ) {
+        for (tag, last) in tokens {
+            let Some(token) = self.shows.token_of(tagged, *tag).cloned() else { continue };
+            if !last.is_plausible(clock.wall) {
+                self.counters.refused("absurd_last");
+                continue;
+            }
+            let earlier: Vec<SessionId> = self
+                .sessions
+                .of_token(&token)
+                .into_iter()
+                // Equal times cannot be told apart by time: then the lower host keeps it.
+                .filter(|s| s.shown.is_some() && (s.last, host) < (*last, self.name()))
+                .map(|s| s.id)
+                .collect();
+            for session in earlier {
+                self.counters.done("shown_elsewhere");
+                self.take_away(clock, session, DisconnectCause::ShownElsewhere, out);
+            }
+        }
+    }
+
+    /// Whether the session a DTU waits for is this one; its presentation stays until it has started.
+    fn wait_for_start(&mut self, conn: ConnId, session: SessionId) {
+        let is_waiting = self.conns.get(conn).and_then(|c| c.flow.as_ref()).is_some();
+        if is_waiting {
+            self.set_starting(conn, session);
+        } else {
+            self.shows.stop_waiting(session, conn);
+        }
+    }
+}
