@@ -5,6 +5,7 @@
 //! reads what they print; it looks into none of them. It refuses to wait for time to pass: every wait is for
 //! something that a machine says, and has a limit.
 
+mod ask;
 mod desk;
 mod error;
 mod lines;
@@ -26,9 +27,11 @@ use super::plan::{NodePlan, Plan};
 use super::running::{Running, stderr_to};
 use super::timeline::{Cursor, Event, Timeline};
 
+pub use ask::Asker;
+use ask::output;
 pub use desk::{Card, Screen};
 pub use error::LabError;
-use error::doing;
+pub(super) use error::doing;
 
 /// How long a process may take to say that it is ready, on a busy machine too.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -205,23 +208,14 @@ impl World {
     /// # Errors
     /// When the host does not answer.
     pub fn standings(&self, host: &str) -> Result<BTreeMap<String, String>, LabError> {
-        let table = self.ask_host(host, &["topology"])?;
-        let rows = table.as_array().or_else(|| table.get("topology")?.as_array());
-        let text = |row: &Value, key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
-        Ok(rows
-            .into_iter()
-            .flatten()
-            .filter_map(|row| Some((text(row, "host")?, text(row, "standing")?)))
-            .collect())
+        let table = self.asker().host(host, &["topology"])?;
+        Ok(standings(&table))
     }
 
-    /// Asks a host something by its command line (`topology`, `status`, `session list`, ...), as JSON.
-    ///
-    /// # Errors
-    /// When the command fails or answers something else.
-    pub fn ask_host(&self, host: &str, words: &[&str]) -> Result<Value, LabError> {
-        let answer = output(self.commands.ask_host(host, words))?;
-        serde_json::from_str(&answer).map_err(|e| LabError::Odd { what: words.join(" "), why: e.to_string() })
+    /// Whoever asks hosts and DTUs, from this thread or another.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker(self.commands.clone())
     }
 
     /// Kills every process of a machine, and so the machine. Returns the moment just before the first died.
@@ -371,6 +365,34 @@ impl World {
         &self.commands.files.root
     }
 
+    /// Kills everything. Returns how many processes of the lab are left, which should be none.
+    ///
+    /// # Errors
+    /// A process that does not end.
+    pub fn end(&mut self) -> Result<usize, LabError> {
+        let machines: Vec<String> = self.power.keys().cloned().collect();
+        for machine in &machines {
+            self.backend.kill(machine).map_err(doing("kill"))?;
+            self.power.insert(machine.clone(), Power::Off);
+        }
+        self.daemons.clear();
+        let left = machines.iter().filter_map(|machine| self.backend.belonging(machine).ok());
+        Ok(left.map(|belonging| belonging.processes().len()).sum())
+    }
+
+    /// Copies the logs of all machines into a directory that outlives the lab.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn copy_logs(&self, to: &std::path::Path) -> io::Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(self.commands.files.logs())? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    }
+
     fn start(&mut self, machine: &str, mut command: Command) -> Result<(), LabError> {
         if self.is_alive(machine) {
             return Err(LabError::Odd { what: machine.to_owned(), why: "it runs already".to_owned() });
@@ -443,6 +465,14 @@ impl World {
     }
 }
 
+/// What a topology table says of the trusted hosts.
+pub(super) fn standings(table: &Value) -> BTreeMap<String, String> {
+    let rows = table.as_array().or_else(|| table.get("topology")?.as_array());
+    let text = |row: &Value, key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
+    let standing = |row| Some((text(row, "host")?, text(row, "standing")?));
+    rows.into_iter().flatten().filter_map(standing).collect()
+}
+
 /// An event about a machine, in the field for its kind.
 fn about(machine: &str, event: &str, plan: &Plan) -> Event {
     if plan.desks.iter().any(|desk: &NodePlan| desk.name == machine) {
@@ -455,17 +485,4 @@ fn about(machine: &str, event: &str, plan: &Plan) -> Event {
 fn no_machine(name: &str) -> LabError {
     let source = io::Error::new(io::ErrorKind::NotFound, format!("nothing called {name} is there"));
     LabError::System { doing: "look a machine up", source }
-}
-
-/// Runs a command to its end; its standard output, or what it complained of.
-fn output(mut command: Command) -> Result<String, LabError> {
-    let words = || -> Vec<String> { command.get_args().map(|a| a.to_string_lossy().into_owned()).collect() };
-    let what = words().join(" ");
-    let output = command.output().map_err(doing("run a command"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(LabError::Refused { command: what, said })
-    }
 }

@@ -129,6 +129,6 @@ impl World {
     }
 
     fn ask_desk(&self, desk: &str, words: &[&str]) -> Result<String, LabError> {
-        output(self.commands.ask_desk(desk, words))
+        self.asker().desk(desk, words)
     }
 }

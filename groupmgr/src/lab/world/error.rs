@@ -49,6 +49,6 @@ pub enum LabError {
 }
 
 /// Turns an error of the operating system into "cannot do this".
-pub(super) fn doing(doing: &'static str) -> impl Fn(io::Error) -> LabError {
+pub(in crate::lab) fn doing(doing: &'static str) -> impl Fn(io::Error) -> LabError {
     move |source| LabError::System { doing, source }
 }

@@ -1,0 +1,65 @@
+//! Threads that ask hosts and DTUs how they are, one for each: one that stands still holds up nobody else.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::view::Shared;
+use crate::lab::world::{Power, World, standings};
+
+/// How old what is shown of a host may be, unless something happens to it.
+const HOST_EVERY: Duration = Duration::from_millis(500);
+
+/// How old a screen may be.
+const SCREEN_EVERY: Duration = Duration::from_millis(100);
+
+/// Starts the threads. They end with the program.
+pub(super) fn start(world: &World, shared: &Shared) {
+    for host in world.hosts().map(str::to_owned) {
+        let (asker, timeline, shared) = (world.asker(), world.timeline().clone(), shared.clone());
+        std::thread::spawn(move || {
+            loop {
+                let end = timeline.end();
+                if shared.update(|view| view.host_mut(&host).is_some_and(|host| answers(host.power))) {
+                    let table = asker.host(&host, &["topology"]).ok();
+                    shared.update(|view| {
+                        // A slow answer may come when the host is gone already.
+                        if let Some(seen) = view.host_mut(&host).filter(|host| answers(host.power)) {
+                            seen.sessions = table.as_ref().and_then(|table| sessions(table, &host));
+                            seen.thinks = table.as_ref().map(standings).unwrap_or_default();
+                        }
+                    });
+                }
+                let _ = timeline.wait(end, HOST_EVERY, |event| event.host.is_some() && event.dtu.is_none());
+            }
+        });
+    }
+    for desk in world.desks().map(str::to_owned) {
+        let (asker, timeline, shared) = (world.asker(), world.timeline().clone(), shared.clone());
+        std::thread::spawn(move || {
+            loop {
+                let end = timeline.end();
+                if shared.update(|view| view.desk_mut(&desk).is_some_and(|desk| answers(desk.power)))
+                    && let Ok(screen) = asker.desk(&desk, &["screen"])
+                {
+                    shared.update(|view| view.desk_mut(&desk).map(|desk| desk.screen = screen));
+                }
+                let _ = timeline.wait(end, SCREEN_EVERY, |event| event.at(&desk));
+            }
+        });
+    }
+}
+
+/// Whether a machine can answer: one that is cut off still does, for the question does not come over its network.
+fn answers(power: Power) -> bool {
+    matches!(power, Power::On | Power::Cut)
+}
+
+fn sessions(table: &Value, host: &str) -> Option<u64> {
+    table
+        .as_array()?
+        .iter()
+        .find(|row| row.get("host").and_then(Value::as_str) == Some(host))?
+        .get("sessions")?
+        .as_u64()
+}
