@@ -1,0 +1,243 @@
+//! Whether a token is genuine and allowed: the policy, the token registry, and what is remembered of it.
+//!
+//! Source: seed 003 ("responsible for ensuring the legitimacy of a token"); DESIGN 2 and 5. [`Admission`] owns what
+//! is remembered and the verdict; it refuses to talk to the data store (it names the key to look up and is told
+//! what was found) and to know sessions. What is registered is written by the command line.
+//!
+//! How long something is believed: a record that was read, for [`FRESH`]; while the data store is away, for
+//! [`KEPT`]. Whoever watches the registry can hand in all of it and every change ([`Admission::learn`]), and then the same
+//! holds for tokens that are *not* registered: a host that dies together with the data store leaves DTUs to hosts
+//! that never saw their tokens, and they must tell an unregistered card from a disabled one.
+
+mod known;
+mod names;
+mod policy;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+use core::time::Duration;
+
+use datastore::Key;
+use proto::{Instant, Token};
+use sha2::{Digest, Sha256};
+
+use crate::challenge::{CardChallenge, NONCE_LEN};
+use crate::denial::Denial;
+use known::{Entry, Known};
+pub use names::{AccountName, Owner, TemplateName, policy_key, token_key, token_of, token_prefix};
+pub use policy::{Cards, Policy, PolicyError, Pseudo};
+pub use record::{Record, RecordError};
+
+/// What was read is not looked up again for so long: long enough for one presentation with its redirect, short
+/// enough that a card registered a moment ago is admitted at the next insert.
+pub const FRESH: Duration = Duration::from_secs(1);
+/// While the data store is away, what was read is believed for so long; so a card that is disabled meanwhile may be
+/// admitted for so long.
+pub const KEPT: Duration = Duration::from_secs(15 * 60);
+
+/// The data store gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreAway;
+
+/// What to do about a presented token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is decided.
+    Decided(Verdict),
+    /// Get this key from the data store and call [`Admission::on_record`].
+    Look {
+        /// Which.
+        key: Key,
+    },
+}
+
+/// Whether a token may have a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Admit(Admitted),
+    /// When its card proves that it holds its secret: [`crate::Gate::challenge`].
+    Challenge(CardChallenge),
+    /// It may not, or not now.
+    Refuse(Denial),
+}
+
+/// What an admitted token gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The token whose sessions it gets: another one than was presented when it replaces a lost card. Sessions are
+    /// looked for, claimed and made under this one.
+    pub token: Token,
+    /// Whose permanent data they work on.
+    pub owner: Owner,
+    /// From which template they are made, when one is registered.
+    pub template: Option<TemplateName>,
+    /// The account they run as, when one is registered.
+    pub account: Option<AccountName>,
+}
+
+impl Admitted {
+    /// What a token gets about which nothing is registered.
+    #[must_use]
+    pub fn unregistered(token: &Token) -> Self {
+        Self { token: token.clone(), owner: Owner::of_token(token), template: None, account: None }
+    }
+
+    fn registered(record: &Record) -> Self {
+        Self {
+            token: record.session_token().clone(),
+            owner: record.session_owner(),
+            template: record.template.clone(),
+            account: record.account.clone(),
+        }
+    }
+}
+
+/// One host's knowledge of who may come in.
+pub struct Admission {
+    policy: Option<Policy>,
+    known: Known,
+    seed: [u8; 16],
+    drawn: u64,
+}
+
+impl Admission {
+    /// Knows nothing yet, the policy included: until [`Admission::on_policy`], tokens wait for the data store. `seed` is
+    /// 16 bytes nobody else knows, from which challenges are drawn.
+    #[must_use]
+    pub const fn new(seed: [u8; 16]) -> Self {
+        Self { policy: None, known: Known::new(), seed, drawn: 0 }
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub const fn policy(&self) -> Option<Policy> {
+        self.policy
+    }
+
+    /// Takes in what the data store has under [`policy_key`]. When it is away, the policy stays as it is.
+    ///
+    /// # Errors
+    /// What is stored is no policy: the one in force stays, or [`Policy::STRICT`] when there was none.
+    pub fn on_policy(&mut self, found: Result<Option<&[u8]>, StoreAway>) -> Result<(), PolicyError> {
+        let Ok(found) = found else { return Ok(()) };
+        match found.map(Policy::from_bytes).transpose() {
+            Ok(policy) => self.policy = Some(policy.unwrap_or_default()),
+            Err(error) => {
+                self.policy.get_or_insert(Policy::STRICT);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to decide about a presented token.
+    pub fn begin(&mut self, now: Instant, token: &Token) -> Step {
+        let Some(policy) = self.policy else { return Step::Decided(Verdict::Refuse(Denial::StoreAway)) };
+        if let Some(denial) = denied_at_once(policy, token) {
+            return Step::Decided(Verdict::Refuse(denial));
+        }
+        match self.known.get(now - FRESH, token) {
+            Some(entry) => Step::Decided(self.judge(token, entry)),
+            None => Step::Look { key: token_key(token) },
+        }
+    }
+
+    /// Decides with what the data store has under the token's key, or with what is remembered when it is away.
+    pub fn on_record(
+        &mut self,
+        now: Instant,
+        token: &Token,
+        found: Result<Option<&[u8]>, StoreAway>,
+    ) -> Verdict {
+        match found {
+            Ok(found) => {
+                let entry = read(token, found);
+                self.known.put(now, token, entry.clone());
+                self.judge(token, entry)
+            }
+            Err(StoreAway) => match self.known.get(now - KEPT, token) {
+                Some(entry) => self.judge(token, entry),
+                None => Verdict::Refuse(Denial::StoreAway),
+            },
+        }
+    }
+
+    /// All records of the registry are going to be handed to [`Admission::learn`].
+    pub fn listing_begins(&mut self, now: Instant) {
+        self.known.listing_begins(now);
+    }
+
+    /// What is registered about a token, from a listing or a watch; `None` when its record was deleted.
+    pub fn learn(&mut self, now: Instant, token: &Token, found: Option<&[u8]>) {
+        self.known.put(now, token, read(token, found));
+    }
+
+    /// All records were handed in since [`Admission::listing_begins`], and every change since: to be said at the end of
+    /// the listing, and then as long as the watch is known to be alive. Never said, nothing is lost but what the
+    /// head of this module promises for tokens that were not seen before.
+    pub fn is_whole(&mut self, now: Instant) {
+        self.known.is_whole(now);
+    }
+
+    fn judge(&mut self, token: &Token, entry: Entry) -> Verdict {
+        let Some(policy) = self.policy else { return Verdict::Refuse(Denial::StoreAway) };
+        if let Some(denial) = denied_at_once(policy, token) {
+            return Verdict::Refuse(denial);
+        }
+        match entry {
+            Entry::Damaged => Verdict::Refuse(Denial::BadRecord),
+            Entry::Registered(record) if record.disabled => Verdict::Refuse(Denial::Disabled),
+            Entry::Registered(record) => {
+                let then = Admitted::registered(&record);
+                match record.secret {
+                    Some(secret) => Verdict::Challenge(CardChallenge::new(self.nonce(), secret, then)),
+                    None => Verdict::Admit(then),
+                }
+            }
+            Entry::Unregistered if token.is_card() && policy.cards == Cards::Registered => {
+                Verdict::Refuse(Denial::NotRegistered)
+            }
+            Entry::Unregistered => Verdict::Admit(Admitted::unregistered(token)),
+        }
+    }
+
+    fn nonce(&mut self) -> [u8; NONCE_LEN] {
+        self.drawn += 1;
+        let block = Sha256::new()
+            .chain_update(b"hotdesk card challenge")
+            .chain_update(self.seed)
+            .chain_update(self.drawn.to_be_bytes())
+            .finalize();
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&block[..NONCE_LEN]);
+        nonce
+    }
+}
+
+/// The seed stays out of logs.
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Admission({:?}, {} challenges)", self.policy, self.drawn)
+    }
+}
+
+/// What the policy alone denies, without a look at the registry.
+fn denied_at_once(policy: Policy, token: &Token) -> Option<Denial> {
+    // A typed login proves itself in another way; nobody gets one by presenting its name.
+    if token.is_user() {
+        return Some(Denial::NotRegistered);
+    }
+    (token.is_pseudo() && policy.pseudo == Pseudo::Deny).then_some(Denial::NoCard)
+}
+
+fn read(token: &Token, found: Option<&[u8]>) -> Entry {
+    match found.map(|bytes| Record::from_bytes(token, bytes)) {
+        None => Entry::Unregistered,
+        Some(Ok(record)) => Entry::Registered(record),
+        Some(Err(_)) => Entry::Damaged,
+    }
+}

@@ -1,0 +1,190 @@
+//! Names of users, templates and accounts, and the keys of the registry in the data store.
+
+use core::fmt;
+use core::str::FromStr;
+
+use datastore::{Key, Prefix};
+use proto::Token;
+use proto::ids::BadName;
+
+/// Whose permanent data a session works on: the data store keeps it under `data/<owner>/`.
+///
+/// A registered token may have a user's name; the owner of any other is the token's own text. A user's name
+/// holds no dot and a token always does, so nobody gets at a user's data by stating the right card.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner(Box<str>);
+
+impl Owner {
+    /// Longest user name, in bytes.
+    pub const USER_MAX: usize = 64;
+
+    /// The user `name`.
+    ///
+    /// # Errors
+    /// When it is empty, too long or outside its alphabet, which has no dot.
+    pub fn user(name: &str) -> Result<Self, BadName> {
+        let rule = "1 to 64 of letters, digits and \"_@-\", without a dot";
+        if is_word(name, Self::USER_MAX, "_@-") {
+            Ok(Self(name.into()))
+        } else {
+            Err(bad("user name", name, rule))
+        }
+    }
+
+    /// Whoever holds `token`, as long as nobody else is registered for it.
+    #[must_use]
+    pub fn of_token(token: &Token) -> Self {
+        Self(token.as_str().into())
+    }
+
+    /// The name as text: one part of a key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the owner's data is stored under, `data/<owner>/`.
+    #[must_use]
+    pub fn data(&self) -> Prefix {
+        made(format!("data/{self}/").parse())
+    }
+}
+
+/// A name that is one word.
+macro_rules! word_name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Longest accepted text, in bytes.
+            pub const LEN_MAX: usize = $max;
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+            fn from_str(s: &str) -> Result<Self, BadName> {
+                // A leading dot or dash would be a hidden file or an option somewhere.
+                if is_word(s, $max, "._-") && s.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+                    Ok(Self(s.into()))
+                } else {
+                    let rule = concat!("1 to ", $max, " of letters, digits and \"._-\", a letter or digit first");
+                    Err(bad($what, s, rule))
+                }
+            }
+        }
+    };
+}
+
+word_name! {
+    /// The name of a template, under which the data store keeps it.
+    TemplateName, "template name", 64
+}
+
+word_name! {
+    /// The name of an account of the hosts' operating system.
+    AccountName, "account name", 32
+}
+
+macro_rules! show {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    )*};
+}
+
+show!(Owner, TemplateName, AccountName);
+
+fn is_word(s: &str, len_max: usize, extra: &str) -> bool {
+    !s.is_empty() && s.len() <= len_max && s.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+}
+
+fn bad(what: &'static str, text: &str, rule: &'static str) -> BadName {
+    BadName { what, text: text.chars().take(64).collect(), rule }
+}
+
+/// Where the policy is stored.
+#[must_use]
+pub fn policy_key() -> Key {
+    made("policy/login".parse())
+}
+
+/// Where the record of `token` is stored.
+#[must_use]
+pub fn token_key(token: &Token) -> Key {
+    made(format!("{TOKENS}{token}").parse())
+}
+
+/// Where all records are.
+#[must_use]
+pub fn token_prefix() -> Prefix {
+    made(TOKENS.parse())
+}
+
+/// The token whose record `key` holds.
+#[must_use]
+pub fn token_of(key: &Key) -> Option<Token> {
+    key.as_str().strip_prefix(TOKENS)?.parse().ok()
+}
+
+const TOKENS: &str = "token/";
+const _: () = assert!(Token::LEN_MAX + TOKENS.len() <= Key::LEN_MAX);
+
+/// Tokens and owners are made of the bytes that keys are made of, and are shorter, so there is no failure to report.
+fn made<T>(parsed: Result<T, BadName>) -> T {
+    match parsed {
+        Ok(name) => name,
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_users_name_is_never_the_text_of_a_token() {
+        assert!(Owner::user("ann.smith").is_err());
+        assert_eq!(Owner::user("ann@desk").unwrap().as_str(), "ann@desk");
+        assert!("ann@desk".parse::<Token>().is_err());
+    }
+
+    #[test]
+    fn names_that_could_be_an_option_or_a_hidden_file_are_refused() {
+        for bad in ["", "-x", ".x", "a/b", "a b", &"x".repeat(33)] {
+            assert!(bad.parse::<AccountName>().is_err(), "{bad:?}");
+        }
+        assert_eq!("kiosk-1.2".parse::<TemplateName>().unwrap().to_string(), "kiosk-1.2");
+    }
+
+    proptest! {
+        #[test]
+        fn every_token_has_a_key_and_every_owner_a_place_for_data(
+            kind in "[a-zA-Z0-9_-]{1,32}", id in "[a-zA-Z0-9._:@-]{1,127}", name in "[a-zA-Z0-9_@-]{1,64}",
+        ) {
+            let token = Token::new(&kind, &id).unwrap();
+            prop_assert_eq!(token_of(&token_key(&token)), Some(token.clone()));
+            prop_assert!(token_prefix().holds(&token_key(&token)));
+            prop_assert!(Owner::of_token(&token).data().as_str().starts_with("data/"));
+            let user = Owner::user(&name).unwrap();
+            prop_assert!(user.data().as_str().ends_with('/'));
+            prop_assert!(user != Owner::of_token(&token));
+        }
+    }
+}

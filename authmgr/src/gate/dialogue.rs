@@ -1,0 +1,235 @@
+//! What a DTU says, and what follows from it.
+
+use proto::alp::{Access, Cause, ConnInf, Event, FromDtu, FromHost, InfoReq, ProtocolFault, State, Terminal};
+use proto::frame::Size;
+use proto::line::Line;
+use proto::{Serial, Token};
+
+use super::stage::Phase;
+use super::{CELL, CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, Stage, TEXT_MAX, cut, token};
+use crate::challenge::CardAnswer;
+use crate::denial::Denial;
+
+impl Gate {
+    pub(super) fn on_message(&mut self, message: FromDtu, line: &Line, out: &mut Vec<GateEffect>) {
+        match message {
+            FromDtu::InfoReq(info) => match info.event {
+                Event::Insert => self.on_insert(&info, out),
+                Event::Remove => self.on_remove(&info, out),
+            },
+            FromDtu::SessionReq(line) => {
+                odd(Odd::SoftwareClient, out);
+                // To a DTU that presented a token in the known way, a denial would be about that one.
+                if !self.stage().has_token() {
+                    let number = line.lenient("tokenSeq").unwrap_or(self.stated_seq);
+                    out.push(denied(number, Denial::SoftwareClient));
+                }
+            }
+            FromDtu::ConnRsp { access } => self.on_conn_rsp(access, line, out),
+            FromDtu::DiscRsp => {
+                if let Phase::Leaving { reason: reason @ CloseReason::SentAway(_), .. } = self.phase {
+                    self.close(reason, out);
+                }
+            }
+            FromDtu::DiscReq { cause } => {
+                let reason = match self.phase {
+                    Phase::Leaving { reason, .. } => reason,
+                    _ => CloseReason::Bye(cause),
+                };
+                self.close(reason, out);
+            }
+            FromDtu::KeepAliveReq(_) => out.push(GateEffect::Send(FromHost::KeepAliveCnf)),
+            FromDtu::KeepAliveRsp | FromDtu::ControlRsp(_) => {}
+            FromDtu::InfoSmartCard { tag, success, data, status } => {
+                let asked = self.stage() == Stage::Challenged && tag == self.tag();
+                match asked {
+                    true => self.judge(&CardAnswer::read(success, &data, &status), out),
+                    false => odd(Odd::CardAnswerOutOfTurn, out),
+                }
+            }
+            FromDtu::ProtocolErrorReq { cause } => self.on_protocol_error(cause, out),
+            FromDtu::Other(_) => odd(Odd::UnknownCommand, out),
+        }
+    }
+
+    /// Keeps the last value of every common field (protocol sheet 3.3), within bounds.
+    pub(super) fn merge(&mut self, line: &Line, out: &mut Vec<GateEffect>) {
+        self.terminal.merge(line);
+        let Terminal { fw, hw, namespace, .. } = &mut self.terminal;
+        for text in [fw, hw, namespace].into_iter().flatten() {
+            if text.len() > TEXT_MAX {
+                *text = cut(text, TEXT_MAX).to_owned();
+            }
+        }
+        match (&self.serial, &self.terminal.sn) {
+            (None, said) => self.serial.clone_from(said),
+            // One connection is one DTU: else it could make a session for every serial it thinks of.
+            (Some(first), Some(said)) if first != said => {
+                self.terminal.sn = Some(first.clone());
+                odd(Odd::SerialChanged, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_insert(&mut self, info: &InfoReq, out: &mut Vec<GateEffect>) {
+        // A DTU that could not follow a redirect says so by naming the host; any other presentation crossed with
+        // the order to go, and will be made again where the DTU goes.
+        if let Phase::Leaving { reason, .. } = self.phase
+            && (reason != CloseReason::Redirected || info.avoid.is_none())
+        {
+            return odd(Odd::Leaving, out);
+        }
+        if let Some(size) = info.size.or_else(|| info.start_res.and_then(in_cells)) {
+            self.size = size;
+        }
+        self.stated_seq = info.token_seq.unwrap_or(self.stated_seq);
+        let read = token::read(&info.presented, self.serial.as_ref());
+        // Whatever was there before is gone, even if its removal was never told.
+        if let Some(before) = self.token.take()
+            && read.as_ref().ok().map(|(token, _)| token) != Some(&before)
+        {
+            out.push(GateEffect::Event(GateEvent::Removed { token_seq: self.token_seq, token: before }));
+        }
+        self.token_seq = self.token_seq.wrapping_add(1);
+        match read {
+            Ok((token, serial)) => {
+                let presentation = self.presentation(info, token, serial, out);
+                self.token = Some(presentation.token.clone());
+                self.turn(Phase::Judging);
+                out.push(GateEffect::Event(GateEvent::Presented(Box::new(presentation))));
+            }
+            Err((why, reason)) => {
+                odd(reason, out);
+                self.turn(Phase::Vacant);
+                out.push(denied(self.stated_seq, why));
+            }
+        }
+    }
+
+    fn presentation(
+        &self,
+        info: &InfoReq,
+        token: Token,
+        serial: Serial,
+        out: &mut Vec<GateEffect>,
+    ) -> Presentation {
+        let ticket = match info.cause {
+            Some(Cause::Redirect) => info.redirect_props.as_ref().and_then(|text| text.parse().ok()),
+            _ => None,
+        };
+        if info.cause == Some(Cause::Redirect) && ticket.is_none() {
+            odd(Odd::NoTicket, out);
+        }
+        Presentation {
+            token_seq: self.token_seq,
+            token,
+            serial,
+            addr: *self.peer.ip(),
+            real_ip: info.real_ip,
+            cause: if ticket.is_some() { Cause::Redirect } else { Cause::Insert },
+            ticket,
+            size: self.size,
+            avoid: info.avoid.clone(),
+        }
+    }
+
+    /// A removal is not answered: an insert that says what is there now follows, and is.
+    fn on_remove(&mut self, info: &InfoReq, out: &mut Vec<GateEffect>) {
+        if self.stage() == Stage::Leaving {
+            return;
+        }
+        match self.token.take() {
+            None => odd(Odd::NothingToRemove, out),
+            Some(token) => {
+                let stated = token::read(&info.presented, self.serial.as_ref());
+                if stated.is_ok_and(|(stated, _)| stated != token) {
+                    odd(Odd::OtherRemoved, out);
+                }
+                out.push(GateEffect::Event(GateEvent::Removed { token_seq: self.token_seq, token }));
+            }
+        }
+        self.turn(Phase::Vacant);
+    }
+
+    fn on_conn_rsp(&mut self, access: Access, line: &Line, out: &mut Vec<GateEffect>) {
+        let about_older = line.lenient::<u32>("tokenSeq").is_some_and(|number| number != self.stated_seq);
+        let says_state = line.lenient("state") == Some(State::Connected);
+        let took = access == Access::Allowed || (line.get("access").is_none() && says_state);
+        match self.stage() {
+            _ if about_older => odd(Odd::ConnRspOutOfTurn, out),
+            Stage::Offered if took => {
+                self.turn(Phase::Shown);
+                out.push(GateEffect::Event(GateEvent::Took { token_seq: self.token_seq }));
+            }
+            Stage::Offered => self.refused(out),
+            // The answer to a connInf that denied.
+            Stage::Idle | Stage::Vacant | Stage::Leaving if !took => {}
+            _ => odd(Odd::ConnRspOutOfTurn, out),
+        }
+    }
+
+    /// The terminal starts again by itself after such a report; until then the connection stays.
+    fn on_protocol_error(&mut self, cause: Option<ProtocolFault>, out: &mut Vec<GateEffect>) {
+        odd(Odd::ProtocolError, out);
+        match (self.stage(), cause) {
+            (Stage::Offered, Some(ProtocolFault::Conn)) => self.refused(out),
+            (Stage::Challenged, Some(ProtocolFault::ControlSmartCard)) => {
+                self.judge(&CardAnswer::Silent, out);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn refused(&mut self, out: &mut Vec<GateEffect>) {
+        self.turn(Phase::Idle);
+        out.push(GateEffect::Event(GateEvent::Refused { token_seq: self.token_seq }));
+    }
+
+    pub(super) fn judge(&mut self, answer: &CardAnswer, out: &mut Vec<GateEffect>) {
+        let Phase::Challenged { challenge, .. } = &self.phase else { return };
+        let verdict = challenge.judge(answer);
+        self.turn(Phase::Judging);
+        out.push(GateEffect::Event(GateEvent::CardAnswered { token_seq: self.token_seq, verdict }));
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason, out: &mut Vec<GateEffect>) {
+        self.token = None;
+        self.turn(Phase::Closed);
+        out.push(GateEffect::Event(GateEvent::Left { cause: reason }));
+        out.push(GateEffect::Close(reason));
+    }
+
+    /// The one place where the stage changes.
+    pub(super) fn turn(&mut self, next: Phase) {
+        let (from, to) = (self.stage(), next.stage());
+        debug_assert!(from.may_become(to), "a gate went from {from} to {to}");
+        self.phase = next;
+    }
+
+    /// What a card's answer to the present challenge must echo.
+    pub(super) fn tag(&self) -> String {
+        format!("hotdesk-{}", self.token_seq)
+    }
+}
+
+/// The screen in characters; `None` for a screen that has no room for one.
+fn in_cells((width, height): (u16, u16)) -> Option<Size> {
+    let (cols, rows) = (width / CELL.0, height / CELL.1);
+    (cols > 0 && rows > 0).then(|| Size::clamped(cols, rows))
+}
+
+pub(super) fn odd(reason: Odd, out: &mut Vec<GateEffect>) {
+    out.push(GateEffect::Event(GateEvent::Odd(reason)));
+}
+
+/// A connInf that denies, with the sentence for the person at the screen.
+pub(super) fn denied(token_seq: u32, why: Denial) -> GateEffect {
+    GateEffect::Send(FromHost::ConnInf(Box::new(ConnInf {
+        token_seq,
+        access: Access::Denied,
+        token: None,
+        grant: None,
+        notice: Some(why.notice().to_owned()),
+    })))
+}

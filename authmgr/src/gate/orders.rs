@@ -1,0 +1,169 @@
+//! What the holder of a gate orders. An order about a presentation that is over changes nothing: decisions take
+//! time, and a card can be gone before they are made.
+
+use proto::Instant;
+use proto::Token;
+use proto::alp::{
+    Access, AnchorNote, ConnInf, DISPLAYS_MAX, DisconnectCause, FromHost, Grant, RedirectInf, STANDBYS_MAX,
+    Standby,
+};
+use proto::line::LINE_MAX;
+
+use super::dialogue::denied;
+use super::stage::Phase;
+use super::{ANSWER_WITHIN, CloseReason, Gate, GateEffect, LEAVE_WITHIN, Stage, TAKE_WITHIN, cut};
+use crate::challenge::CardChallenge;
+use crate::denial::Denial;
+
+/// Longest notice, in bytes; a byte takes up to four in a line.
+const NOTICE_MAX: usize = 400;
+const _: () = assert!(NOTICE_MAX * 4 + 32 < LINE_MAX);
+
+/// Of a grant that does not fit into a line, at least so many hosts to fail over to are kept before services are
+/// left out.
+const STANDBYS_KEPT: usize = 4;
+
+impl Gate {
+    /// Whether an order about `token_seq` that leads to `next` can be carried out.
+    fn heeds(&self, token_seq: u32, next: Stage) -> bool {
+        let stage = self.stage();
+        self.token_seq == token_seq && stage.has_token() && stage.may_become(next)
+    }
+
+    /// Show the DTU a session: that of `token`, which differs from what was presented when a lost card was replaced. May
+    /// be repeated, to show another session. What does not fit into one line is left out: hosts to fail over to
+    /// first, then services, each from the end.
+    pub fn grant(
+        &mut self,
+        now: Instant,
+        token_seq: u32,
+        token: &Token,
+        grant: Grant,
+        out: &mut Vec<GateEffect>,
+    ) {
+        if !self.heeds(token_seq, Stage::Offered) {
+            return;
+        }
+        self.turn(Phase::Offered { take_by: now + TAKE_WITHIN });
+        out.push(GateEffect::Send(fit(FromHost::ConnInf(Box::new(ConnInf {
+            token_seq: self.stated_seq,
+            access: Access::Allowed,
+            token: Some(token.clone()),
+            grant: Some(grant),
+            notice: None,
+        })))));
+    }
+
+    /// Tell the DTU that it gets no session, and why. A later grant of the same presentation is possible.
+    pub fn deny(&mut self, _now: Instant, token_seq: u32, why: Denial, out: &mut Vec<GateEffect>) {
+        if self.heeds(token_seq, Stage::Idle) {
+            self.turn(Phase::Idle);
+            out.push(denied(self.stated_seq, why));
+        }
+    }
+
+    /// Send the DTU to another host. With this the presentation is over, without a [`super::GateEvent::Removed`]: what
+    /// comes is `Left`, or another `Presented` when the DTU could not follow. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since
+    /// some terminals ignore a redirectInf.
+    pub fn redirect(
+        &mut self,
+        now: Instant,
+        token_seq: u32,
+        redirect: RedirectInf,
+        out: &mut Vec<GateEffect>,
+    ) {
+        if self.heeds(token_seq, Stage::Leaving) {
+            self.token = None;
+            self.turn(Phase::Leaving { close_by: now + LEAVE_WITHIN, reason: CloseReason::Redirected });
+            out.push(GateEffect::Send(FromHost::RedirectInf(redirect)));
+        }
+    }
+
+    /// Take the session off the DTU, if it is shown or offered one; the token stays there and may be granted
+    /// again. When it is the host that goes, the DTU is told so whatever it is shown, and the connection ends.
+    pub fn disconnect(&mut self, now: Instant, cause: DisconnectCause, out: &mut Vec<GateEffect>) {
+        if cause.sends_away() {
+            if matches!(self.stage(), Stage::Leaving | Stage::Closed) {
+                return;
+            }
+            self.token = None;
+            let reason = CloseReason::SentAway(cause);
+            self.turn(Phase::Leaving { close_by: now + LEAVE_WITHIN, reason });
+        } else if matches!(self.stage(), Stage::Offered | Stage::Shown) {
+            self.turn(Phase::Idle);
+        } else {
+            return;
+        }
+        out.push(GateEffect::Send(FromHost::DiscInf {
+            token_seq: Some(self.stated_seq),
+            cause: Some(cause.to_string()),
+        }));
+    }
+
+    /// Show the person at the DTU a line, cut to 400 bytes.
+    pub fn notice(&mut self, text: &str, out: &mut Vec<GateEffect>) {
+        if self.is_talking() {
+            out.push(GateEffect::Send(FromHost::Notice(cut(text, NOTICE_MAX).to_owned())));
+        }
+    }
+
+    /// Tell the DTU by what to check the host's beacons, and where to fail over to, from now on.
+    pub fn refresh(&mut self, anchor: AnchorNote, standbys: Vec<Standby>, out: &mut Vec<GateEffect>) {
+        if self.is_talking() {
+            let message = FromHost::KeepAliveInf { anchor: Some(anchor), standbys };
+            out.push(GateEffect::Send(fit(message)));
+        }
+    }
+
+    /// Ask the card in the DTU to prove its secret. The answer comes back, judged, as
+    /// [`super::GateEvent::CardAnswered`], within [`ANSWER_WITHIN`].
+    pub fn challenge(
+        &mut self,
+        now: Instant,
+        token_seq: u32,
+        challenge: CardChallenge,
+        out: &mut Vec<GateEffect>,
+    ) {
+        if self.heeds(token_seq, Stage::Challenged) {
+            out.push(GateEffect::Send(challenge.question(self.tag())));
+            let challenge = Box::new(challenge);
+            self.turn(Phase::Challenged { challenge, answer_by: now + ANSWER_WITHIN });
+        }
+    }
+
+    /// Whether the DTU has begun to talk and was not told to go.
+    fn is_talking(&self) -> bool {
+        !matches!(self.stage(), Stage::Fresh | Stage::Leaving | Stage::Closed)
+    }
+}
+
+/// Leaves out what does not fit into one line.
+fn fit(mut message: FromHost) -> FromHost {
+    if let Some((standbys, displays)) = lists(&mut message) {
+        standbys.truncate(STANDBYS_MAX);
+        if let Some(displays) = displays {
+            displays.truncate(DISPLAYS_MAX);
+        }
+    }
+    while message.to_line().to_string().len() > LINE_MAX && shorten(&mut message) {}
+    message
+}
+
+type Lists<'a> = (&'a mut Vec<Standby>, Option<&'a mut Vec<proto::alp::Display>>);
+
+fn lists(message: &mut FromHost) -> Option<Lists<'_>> {
+    match message {
+        FromHost::ConnInf(conn) => conn.grant.as_mut().map(|g| (&mut g.standbys, Some(&mut g.displays))),
+        FromHost::KeepAliveInf { standbys, .. } => Some((standbys, None)),
+        _ => None,
+    }
+}
+
+/// Takes one thing out of a list; `false` when there is nothing left to take.
+fn shorten(message: &mut FromHost) -> bool {
+    let Some((standbys, displays)) = lists(message) else { return false };
+    match displays {
+        Some(displays) if standbys.len() <= STANDBYS_KEPT && displays.len() > 1 => displays.pop().is_some(),
+        _ => standbys.pop().is_some(),
+    }
+}
