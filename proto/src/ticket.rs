@@ -120,7 +120,7 @@ mod tests {
             TicketClaims { session: None, ..claims.clone() },
             TicketClaims { serial: "080020abcdee".parse().unwrap(), ..claims.clone() },
             TicketClaims { target: "c".parse().unwrap(), ..claims.clone() },
-            TicketClaims { boot: BootId(4), ..claims.clone() },
+            TicketClaims { boot: BootId(4), ..claims },
         ] {
             assert!(!read.is_for(&ring, &other), "{other:?}");
         }
