@@ -1,5 +1,7 @@
 //! The bytes of every text message, as they go over the wire: a change here is a change of the protocol.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must stop")]
+
 use std::net::Ipv4Addr;
 
 use proto::alp::{

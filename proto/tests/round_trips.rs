@@ -1,5 +1,7 @@
 //! Whatever is put into a message comes out of it, and no bytes make a reader panic.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must stop")]
+
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
