@@ -4,7 +4,7 @@
 //! Refuses to decide whether a session may be made or who may see it: whoever calls has authenticated the token
 //! and holds the claim. The processes themselves are in `io`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::frame::Size;
 use proto::line::{FieldError, Line};
@@ -248,13 +248,15 @@ pub struct Sessions {
     tools: Option<Tools>,
     table: BTreeMap<SessionId, Session>,
     by_token: BTreeMap<Token, Vec<SessionId>>,
+    /// What is due when: thousands of sessions must not be looked at to find out that nothing is.
+    due: BTreeSet<(Instant, SessionId)>,
 }
 
 impl Sessions {
     /// No sessions yet on the host `host`; `tools` are put into their `PATH`.
     #[must_use]
     pub const fn new(host: HostName, tools: Option<Tools>) -> Self {
-        Self { host, tools, table: BTreeMap::new(), by_token: BTreeMap::new() }
+        Self { host, tools, table: BTreeMap::new(), by_token: BTreeMap::new(), due: BTreeSet::new() }
     }
 
     /// How many there are.
@@ -323,7 +325,7 @@ impl Sessions {
             tools: self.tools.clone(),
             meta: session.meta(),
         };
-        self.table.insert(session.id, session);
+        self.insert(session);
         out.push(SessionEffect::Spawn(Box::new(spec)));
         true
     }
@@ -369,10 +371,17 @@ impl Sessions {
     pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
         let Some(session) = self.table.get_mut(&id) else { return false };
         if !matches!(session.phase, Phase::Ending { .. }) {
-            session.phase = Phase::Ending { kill_at: now + END_WITHIN };
+            turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
             out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
         }
         true
+    }
+
+    fn insert(&mut self, session: Session) {
+        if let Some(at) = session.phase.deadline() {
+            self.due.insert((at, session.id));
+        }
+        self.table.insert(session.id, session);
     }
 
     /// Notes how a session stands with the data store.
@@ -400,7 +409,10 @@ impl Sessions {
             return;
         }
         let Ok(unknown) = Token::new("pseudo", "unknown") else { return };
-        self.table.entry(id).or_insert(Session {
+        if self.table.contains_key(&id) {
+            return;
+        }
+        self.insert(Session {
             id,
             token: unknown,
             owner: String::new(),
@@ -418,7 +430,13 @@ impl Sessions {
     }
 
     /// A session process could not be made.
-    pub fn on_spawn_failed(&mut self, now: Instant, id: SessionId, reason: String, out: &mut Vec<SessionEffect>) {
+    pub fn on_spawn_failed(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        reason: String,
+        out: &mut Vec<SessionEffect>,
+    ) {
         self.remove(now, id, reason, out);
     }
 
@@ -430,7 +448,9 @@ impl Sessions {
     /// A session process says something.
     pub fn on_said(&mut self, now: Instant, id: SessionId, said: FromSession, out: &mut Vec<SessionEffect>) {
         match said {
-            FromSession::Ready(what) | FromSession::Described(what) => self.on_description(now, id, *what, out),
+            FromSession::Ready(what) | FromSession::Described(what) => {
+                self.on_description(now, id, *what, out)
+            }
             FromSession::ServiceStarted { service, pid } => {
                 self.note_service(id, service, ServiceState::Running { pid });
             }
@@ -459,7 +479,13 @@ impl Sessions {
         }
     }
 
-    fn on_description(&mut self, now: Instant, id: SessionId, what: Description, out: &mut Vec<SessionEffect>) {
+    fn on_description(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        what: Description,
+        out: &mut Vec<SessionEffect>,
+    ) {
         let Some(session) = self.table.get_mut(&id) else { return };
         session.fingerprint = Some(what.fingerprint);
         session.services = what.services.into_iter().collect();
@@ -467,7 +493,7 @@ impl Sessions {
         session.displays = shown.map(|service| service.name.clone()).collect();
         match session.phase {
             Phase::Starting { .. } => {
-                session.phase = Phase::Running;
+                turn(&mut self.due, session, Phase::Running);
                 out.push(SessionEffect::Event(SessionEvent::Ready(id)));
             }
             Phase::TakenUp { .. } => {
@@ -477,7 +503,7 @@ impl Sessions {
                     self.end(now, id, out);
                     return;
                 }
-                session.phase = Phase::Running;
+                turn(&mut self.due, session, Phase::Running);
                 self.by_token.entry(what.spec.token).or_default().push(id);
                 out.push(SessionEffect::Event(SessionEvent::TakenUp(id)));
             }
@@ -487,7 +513,8 @@ impl Sessions {
 
     fn note_service(&mut self, id: SessionId, service: ServiceName, state: ServiceState) {
         if let Some(session) = self.table.get_mut(&id)
-            && (session.services.len() < crate::template::SERVICES_MAX || session.services.contains_key(&service))
+            && (session.services.len() < crate::template::SERVICES_MAX
+                || session.services.contains_key(&service))
         {
             session.services.insert(service, state);
         }
@@ -495,6 +522,9 @@ impl Sessions {
 
     fn remove(&mut self, now: Instant, id: SessionId, why: String, out: &mut Vec<SessionEffect>) {
         let Some(session) = self.table.remove(&id) else { return };
+        if let Some(at) = session.phase.deadline() {
+            self.due.remove(&(at, id));
+        }
         if let Some(ids) = self.by_token.get_mut(&session.token) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -514,18 +544,16 @@ impl Sessions {
 
     /// Gives up what does not start and kills what does not end.
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<SessionEffect>) {
-        let due: Vec<(SessionId, Phase)> = self
-            .table
-            .values()
-            .filter(|s| s.phase.deadline().is_some_and(|at| at <= now))
-            .map(|s| (s.id, s.phase))
-            .collect();
-        for (id, phase) in due {
+        while let Some(&(at, id)) = self.due.first()
+            && at <= now
+        {
+            self.due.pop_first();
             out.push(SessionEffect::Kill(id));
-            if !matches!(phase, Phase::Ending { .. }) {
-                self.remove(now, id, "its process did not answer".into(), out);
-            } else if let Some(session) = self.table.get_mut(&id) {
-                session.phase = Phase::Ending { kill_at: now + END_WITHIN };
+            match self.table.get_mut(&id) {
+                Some(session) if matches!(session.phase, Phase::Ending { .. }) => {
+                    turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
+                }
+                _ => self.remove(now, id, "its process did not answer".into(), out),
             }
         }
     }
@@ -533,7 +561,18 @@ impl Sessions {
     /// When [`Sessions::on_timeout`] wants to be called.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        self.table.values().filter_map(|s| s.phase.deadline()).min()
+        self.due.first().map(|(at, _)| *at)
+    }
+}
+
+/// Every change of phase passes here, so that deadlines and phases agree.
+fn turn(due: &mut BTreeSet<(Instant, SessionId)>, session: &mut Session, next: Phase) {
+    if let Some(at) = session.phase.deadline() {
+        due.remove(&(at, session.id));
+    }
+    session.phase = next;
+    if let Some(at) = next.deadline() {
+        due.insert((at, session.id));
     }
 }
 
@@ -566,7 +605,13 @@ mod tests {
     }
 
     fn description(spec: SessionSpec) -> Box<Description> {
-        Box::new(Description { spec, pid: 1, fingerprint: Fingerprint([5; 32]), services: vec![], attached: None })
+        Box::new(Description {
+            spec,
+            pid: 1,
+            fingerprint: Fingerprint([5; 32]),
+            services: vec![],
+            attached: None,
+        })
     }
 
     #[test]
