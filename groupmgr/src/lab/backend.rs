@@ -184,12 +184,12 @@ impl Backend {
         self.belonging(machine)?.thaw()
     }
 
-    /// Kills them all. Returns the moment just before the first died.
+    /// Kills them all. `now` is told the moment just before the first is killed.
     ///
     /// # Errors
     /// No such machine; a process that does not end.
-    pub fn kill(&self, machine: &str) -> io::Result<Instant> {
-        self.belonging(machine)?.kill()
+    pub fn kill(&self, machine: &str, now: impl FnOnce(Instant)) -> io::Result<()> {
+        self.belonging(machine)?.kill(now)
     }
 
     /// Cuts a machine off from everybody: on loopback by freezing it. Returns the moment of the cut.
@@ -226,7 +226,7 @@ impl Drop for Backend {
     fn drop(&mut self) {
         for machine in self.machines.values() {
             // What cannot be killed here is killed by the processes around the lab.
-            let _ = machine.belonging.kill();
+            let _ = machine.belonging.kill(drop);
         }
     }
 }

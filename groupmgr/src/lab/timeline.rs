@@ -205,7 +205,13 @@ impl List {
 /// Milliseconds to a tenth of one: finer than that the readers of pipes are not.
 #[must_use]
 pub(super) fn round(time: Duration) -> f64 {
-    (time.as_secs_f64() * 10_000.0).round() / 10.0
+    tenths(time.as_secs_f64() * 1_000.0)
+}
+
+/// The same for a number of milliseconds.
+#[must_use]
+pub(super) fn tenths(millis: f64) -> f64 {
+    (millis * 10.0).round() / 10.0
 }
 
 #[cfg(test)]

@@ -223,10 +223,17 @@ impl World {
     /// # Errors
     /// A process that does not end.
     pub fn kill(&mut self, machine: &str) -> Result<Instant, LabError> {
-        let at = self.backend.kill(machine).map_err(doing("kill"))?;
+        let mut killed_at = Instant::now();
+        let event = self.event(machine, "killed");
+        let timeline = &self.timeline;
+        let now = |at| {
+            killed_at = at;
+            timeline.push_at(at, event);
+        };
+        self.backend.kill(machine, now).map_err(doing("kill"))?;
         self.daemons.remove(machine);
-        self.happened(at, "killed", machine, Power::Off);
-        Ok(at)
+        self.power.insert(machine.to_owned(), Power::Off);
+        Ok(killed_at)
     }
 
     /// Kills the one process of a machine that the lab has started: on a host, `groupmgr run`.
@@ -372,7 +379,7 @@ impl World {
     pub fn end(&mut self) -> Result<usize, LabError> {
         let machines: Vec<String> = self.power.keys().cloned().collect();
         for machine in &machines {
-            self.backend.kill(machine).map_err(doing("kill"))?;
+            self.backend.kill(machine, drop).map_err(doing("kill"))?;
             self.power.insert(machine.clone(), Power::Off);
         }
         self.daemons.clear();
@@ -451,6 +458,11 @@ impl World {
 
     fn happened(&mut self, at: Instant, what: &str, machine: &str, power: Power) {
         self.power.insert(machine.to_owned(), power);
+        self.timeline.push_at(at, self.event(machine, what));
+    }
+
+    /// The event of having done something to a machine: `host_killed`, `dtu_cut`, ...
+    fn event(&self, machine: &str, done: &str) -> Event {
         let kind = if self.plan.desks.iter().any(|desk| desk.name == machine) {
             "dtu"
         } else if machine == STORE {
@@ -458,10 +470,8 @@ impl World {
         } else {
             "host"
         };
-        let event = about(machine, &format!("{kind}_{what}"), &self.plan);
-        let event =
-            if what == "cut" && self.backend.cut_freezes() { event.with("by", "freezing") } else { event };
-        self.timeline.push_at(at, event);
+        let event = about(machine, &format!("{kind}_{done}"), &self.plan);
+        if done == "cut" && self.backend.cut_freezes() { event.with("by", "freezing") } else { event }
     }
 }
 

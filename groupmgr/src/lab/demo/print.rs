@@ -76,7 +76,7 @@ fn follow(timeline: &Timeline, done: &AtomicBool, form: Form, ground: Ground) {
 fn heading(ground: Ground) -> String {
     let ground = match ground {
         Ground::Namespaces => "each machine in a network namespace of its own",
-        Ground::Loopback => "on loopback addresses, since network namespaces are not allowed here",
+        Ground::Loopback => "on loopback addresses (where a cut is a freeze)",
     };
     format!("A data store, three hosts and four desks, {ground}.\nTimes are milliseconds since the start.")
 }

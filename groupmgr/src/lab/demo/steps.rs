@@ -284,8 +284,8 @@ impl User {
     /// Puts the card in and waits until the session is on the screen.
     fn sit_down(&mut self, world: &World, desk: &str) -> Seen {
         let from = world.timeline().end();
-        let start = world.timeline().now_ms();
         world.insert(desk, &self.card)?;
+        let start = world.wait_for_desk(desk, from, "with a card", PATIENCE, |e| e.is("inserted"))?.t_ms;
         let mine = |e: &Event| e.is("attached") && e.token.as_deref() == Some(&self.card.token);
         let attached = world.wait_for_desk(desk, from, "attached", PATIENCE, mine)?;
         let shown = world.wait_for_desk(desk, from, "shown the session", PATIENCE, |e| e.is("shown"))?;

@@ -31,7 +31,6 @@ mod tests;
 use std::io;
 use std::net::Ipv4Addr;
 use std::process::{Child, Command};
-use std::time::Instant;
 
 use ipnet::Ipv4Net;
 
@@ -283,12 +282,12 @@ impl Net {
         self.belonging(host)?.thaw()
     }
 
-    /// Kills every process of a host and waits for their end. Returns the moment just before the first died.
+    /// Kills every process of a host and waits for their end.
     ///
     /// # Errors
     /// When a process does not end.
-    pub fn kill(&self, host: HostId) -> io::Result<Instant> {
-        self.belonging(host)?.kill()
+    pub fn kill(&self, host: HostId) -> io::Result<()> {
+        self.belonging(host)?.kill(drop)
     }
 
     fn host(&self, host: HostId) -> io::Result<&Host> {
@@ -322,7 +321,7 @@ impl Drop for Net {
     fn drop(&mut self) {
         for host in &self.hosts {
             // What cannot be killed here is killed by the processes around the lab.
-            let _ = Belonging::Network(host.namespace.inode()).kill();
+            let _ = Belonging::Network(host.namespace.inode()).kill(drop);
         }
     }
 }

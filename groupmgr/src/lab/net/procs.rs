@@ -143,18 +143,19 @@ impl Belonging {
 
     /// Kills every process (SIGKILL), also those that appear meanwhile, and waits until they have ended.
     /// They are stopped first, so that none sees another's end and has time for a last word, as none has when a
-    /// machine loses its power. Returns the moment just before the first was killed.
+    /// machine loses its power. `now` is told the moment just before the first is killed.
     ///
     /// # Errors
     /// When a process has not ended in time, or may not be signalled.
-    pub fn kill(&self) -> io::Result<Instant> {
+    pub fn kill(&self, now: impl FnOnce(Instant)) -> io::Result<()> {
         self.freeze()?;
         let killed_at = Instant::now();
+        now(killed_at);
         let give_up_at = killed_at + PATIENCE;
         loop {
             let left = self.processes();
             if left.is_empty() {
-                return Ok(killed_at);
+                return Ok(());
             }
             let ends: Vec<OwnedFd> = left.iter().filter_map(|p| watch(p.pid)).collect();
             for process in &left {
@@ -242,7 +243,7 @@ mod tests {
         let frozen = host.processes();
         assert!(frozen.len() >= 3 && frozen.iter().all(Process::is_stopped), "{frozen:?}");
         host.thaw().unwrap();
-        host.kill().unwrap();
+        host.kill(drop).unwrap();
         assert!(host.processes().is_empty());
         shell.wait().unwrap();
     }

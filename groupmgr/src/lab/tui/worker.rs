@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
 use super::view::{Shared, USERS};
-use crate::lab::world::{Card, LabError, Power, World};
+use crate::lab::world::{Card, LabError, Power, World, doing};
 
 /// Something to be done to a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +121,9 @@ impl Worker {
             (Deed::Restart, power) => {
                 if power != Power::Off {
                     world.kill(machine)?;
-                    world.heal(machine)?;
                 }
+                // It may have been cut off before it was killed.
+                world.backend().heal(machine).map_err(doing("heal"))?;
                 let is_host = world.hosts().any(|host| host == machine);
                 if is_host { world.start_host(machine) } else { world.start_desk(machine) }
             }

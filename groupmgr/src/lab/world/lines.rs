@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
-use crate::lab::timeline::{Event, Timeline};
+use crate::lab::timeline::{Event, Timeline, tenths};
 
 /// Listens to one process and puts what it says into the timeline.
 pub(super) struct Listener {
@@ -72,7 +72,7 @@ impl Listener {
         }
         event.session = fields.remove("session").and_then(text);
         event.token = fields.remove("token").and_then(text);
-        event.gap_ms = fields.remove("gap_ms").and_then(|v| v.as_f64());
+        event.gap_ms = fields.remove("gap_ms").and_then(|v| v.as_f64()).map(tenths);
         event.more = fields;
         Some(event)
     }
