@@ -4,17 +4,22 @@
 //! Refuses to decide whether a session may be made or who may see it: whoever calls has authenticated the token
 //! and holds the claim. The processes themselves are in `io`.
 
+mod session;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::frame::Size;
-use proto::line::{FieldError, Line};
 use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionId, Token};
 
 use crate::control::{
-    Bytes, Description, EndReason, Fingerprint, FromSession, ServiceState, SessionSpec, ToSession, Tools,
+    Bytes, Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools,
 };
 use crate::template::{Display, Template};
+
+pub use session::{Claim, Phase, Session};
 
 /// A session process that has not said `Ready` after this long is given up.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -22,153 +27,6 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// Sessions of one token on one host at most; a tokenR tells of as many.
 pub const SESSIONS_PER_TOKEN_MAX: usize = proto::peer::SESSIONS_PER_TOKEN_MAX;
-
-/// How a session stands with the data store (DESIGN 4.3 and 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// The data store says that it is the token's session.
-    Held,
-    /// The data store could not be asked when it was made.
-    Unclaimed,
-    /// The data store names another one: it was made on another side of a partition, or beside a session
-    /// that its DTU could not reach.
-    Superseded,
-}
-
-impl Claim {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Unclaimed => "unclaimed",
-            Self::Superseded => "superseded",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Held, Self::Unclaimed, Self::Superseded].into_iter().find(|claim| claim.word() == word)
-    }
-}
-
-/// Where a session is in its life.
-///
-/// ```text
-///   Starting ── Ready ──▶ Running ── end ──▶ Ending ── exited ──▶ (gone)
-///   TakenUp ─ Described ──▲  │ exited, Ended ──────────────────────▲
-///      │ 5 s                 └──────────────────────────────────────┘
-///      └────▶ Ending
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Its process was asked for.
-    Starting {
-        /// When it is given up.
-        give_up_at: Instant,
-    },
-    /// It was made for an earlier daemon and was asked what it is.
-    TakenUp {
-        /// When it is given up.
-        give_up_at: Instant,
-    },
-    /// It can be attached.
-    Running,
-    /// It was told to end.
-    Ending {
-        /// When it is killed.
-        kill_at: Instant,
-    },
-}
-
-impl Phase {
-    const fn deadline(self) -> Option<Instant> {
-        match self {
-            Self::Starting { give_up_at } | Self::TakenUp { give_up_at } => Some(give_up_at),
-            Self::Ending { kill_at } => Some(kill_at),
-            Self::Running => None,
-        }
-    }
-
-    /// The word an operator reads.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Starting { .. } => "starting",
-            Self::TakenUp { .. } => "taken up",
-            Self::Running => "running",
-            Self::Ending { .. } => "ending",
-        }
-    }
-}
-
-/// One session of this host.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Its id.
-    pub id: SessionId,
-    /// Whose it is.
-    pub token: Token,
-    /// Under whose name its permanent data lies.
-    pub owner: String,
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// When it was last connected.
-    pub last: Last,
-    /// How it stands with the data store.
-    pub claim: Claim,
-    /// Where it is in its life.
-    pub phase: Phase,
-    /// The DTU it is shown at.
-    pub shown: Option<Serial>,
-    /// When this daemon first knew of it.
-    pub since: Instant,
-    fingerprint: Option<Fingerprint>,
-    displays: Vec<ServiceName>,
-    services: BTreeMap<ServiceName, ServiceState>,
-}
-
-impl Session {
-    /// Whether a DTU can be shown it, now or as soon as it has started.
-    #[must_use]
-    pub const fn is_usable(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Starting { .. })
-    }
-
-    /// The fingerprint of its certificate, once it runs.
-    #[must_use]
-    pub fn fingerprint(&self) -> Option<[u8; 32]> {
-        self.fingerprint.map(|f| f.0)
-    }
-
-    /// Those of its services that a DTU can show, in the order of the template.
-    #[must_use]
-    pub fn displays(&self) -> &[ServiceName] {
-        &self.displays
-    }
-
-    /// Its services and how they stand, in the order of their names.
-    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceState)> {
-        self.services.iter()
-    }
-
-    /// What the next daemon must know of it beyond its spec.
-    fn meta(&self) -> Bytes {
-        let line = Line::new("session")
-            .with("owner", &self.owner)
-            .with("epoch", self.epoch)
-            .with("last", self.last)
-            .with("claim", self.claim.word());
-        Bytes(line.to_string().into_bytes())
-    }
-
-    fn read_meta(&mut self, meta: &[u8]) -> Result<(), FieldError> {
-        let line = Line::parse(meta).map_err(|_| FieldError::NotThis("session"))?;
-        line.expect("session")?;
-        self.owner = line.need("owner")?;
-        self.epoch = line.need("epoch")?;
-        self.last = line.need("last")?;
-        self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
-        Ok(())
-    }
-}
 
 /// What a new session is made from.
 #[derive(Clone, Debug)]
@@ -573,112 +431,5 @@ fn turn(due: &mut BTreeSet<(Instant, SessionId)>, session: &mut Session, next: P
     session.phase = next;
     if let Some(at) = next.deadline() {
         due.insert((at, session.id));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Instant = Instant::from_micros(1_000_000);
-
-    fn sessions() -> Sessions {
-        Sessions::new("a".parse().unwrap(), None)
-    }
-
-    fn new(id: u128) -> NewSession {
-        NewSession {
-            id: SessionId(id),
-            token: "card.1".parse().unwrap(),
-            owner: "ann".into(),
-            epoch: Epoch { generation: 1, counter: 1 },
-            claim: Claim::Held,
-            account: None,
-            template: Template::default(),
-            size: Size::default(),
-        }
-    }
-
-    fn spec_of(out: &[SessionEffect]) -> SessionSpec {
-        let SessionEffect::Spawn(spec) = &out[0] else { panic!("{out:?}") };
-        (**spec).clone()
-    }
-
-    fn description(spec: SessionSpec) -> Box<Description> {
-        Box::new(Description {
-            spec,
-            pid: 1,
-            fingerprint: Fingerprint([5; 32]),
-            services: vec![],
-            attached: None,
-        })
-    }
-
-    #[test]
-    fn a_session_is_shown_only_once_it_runs_and_forgets_the_desk_it_was_shown_at() {
-        let (mut s, mut out) = (sessions(), Vec::new());
-        let (desk1, desk2): (Serial, Serial) = ("d1".parse().unwrap(), "d2".parse().unwrap());
-        assert!(s.make(NOW, new(1), &mut out));
-        let spec = spec_of(&out);
-        assert!(!s.attach(SessionId(1), Last(5), Nonce(1), &desk1, Size::default(), &mut out));
-        s.on_said(NOW, SessionId(1), FromSession::Ready(description(spec)), &mut out);
-        assert!(out.contains(&SessionEffect::Event(SessionEvent::Ready(SessionId(1)))));
-        for desk in [&desk1, &desk2] {
-            assert!(s.attach(SessionId(1), Last(6), Nonce(2), desk, Size::default(), &mut out));
-        }
-        assert_eq!(s.get(SessionId(1)).unwrap().shown, Some(desk2));
-    }
-
-    #[test]
-    fn what_an_earlier_daemon_knew_of_a_session_the_next_one_knows_too() {
-        let (mut first, mut out) = (sessions(), Vec::new());
-        first.make(NOW, new(1), &mut out);
-        let mut spec = spec_of(&out);
-        first.on_said(NOW, SessionId(1), FromSession::Ready(description(spec.clone())), &mut out);
-        out.clear();
-        first.attach(SessionId(1), Last(77), Nonce(1), &"d".parse().unwrap(), Size::default(), &mut out);
-        let meta = out.iter().find_map(|e| match e {
-            SessionEffect::Tell(_, m) => match &**m {
-                ToSession::SetMeta(meta) => Some(meta.clone()),
-                _ => None,
-            },
-            _ => None,
-        });
-        spec.meta = meta.unwrap();
-        let mut second = sessions();
-        out.clear();
-        second.on_spawned(NOW, SessionId(1), true, &mut out);
-        assert_eq!(out, [SessionEffect::Tell(SessionId(1), Box::new(ToSession::Describe))]);
-        second.on_said(NOW, SessionId(1), FromSession::Described(description(spec)), &mut out);
-        let taken = second.of_token(&"card.1".parse().unwrap())[0];
-        assert_eq!((taken.last, taken.claim, taken.owner.as_str()), (Last(77), Claim::Held, "ann"));
-    }
-
-    #[test]
-    fn a_process_that_neither_starts_nor_ends_is_killed() {
-        let (mut s, mut out) = (sessions(), Vec::new());
-        s.make(NOW, new(1), &mut out);
-        out.clear();
-        let at = s.poll_at().unwrap();
-        s.on_timeout(at, &mut out);
-        assert_eq!(out[0], SessionEffect::Kill(SessionId(1)));
-        assert!(s.is_empty());
-
-        s.make(NOW, new(2), &mut out);
-        assert!(s.end(NOW, SessionId(2), &mut out));
-        out.clear();
-        s.on_timeout(s.poll_at().unwrap(), &mut out);
-        assert_eq!(out, [SessionEffect::Kill(SessionId(2))]);
-        s.on_exited(NOW, SessionId(2), &mut out);
-        assert!(s.is_empty());
-    }
-
-    #[test]
-    fn a_token_has_a_bounded_number_of_sessions_here() {
-        let (mut s, mut out) = (sessions(), Vec::new());
-        for id in 0..SESSIONS_PER_TOKEN_MAX as u128 {
-            assert!(s.make(NOW, new(id), &mut out));
-        }
-        assert!(!s.make(NOW, new(99), &mut out));
     }
 }

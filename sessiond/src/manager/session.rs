@@ -1,0 +1,155 @@
+//! One session of this host, as its daemon knows it.
+
+use std::collections::BTreeMap;
+
+use proto::line::{FieldError, Line};
+use proto::{Epoch, Instant, Last, Serial, ServiceName, SessionId, Token};
+
+use crate::control::{Bytes, Fingerprint, ServiceState};
+
+/// How a session stands with the data store (DESIGN 4.3 and 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The data store says that it is the token's session.
+    Held,
+    /// The data store could not be asked when it was made.
+    Unclaimed,
+    /// The data store names another one: it was made on another side of a partition, or beside a session
+    /// that its DTU could not reach.
+    Superseded,
+}
+
+impl Claim {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Unclaimed => "unclaimed",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Held, Self::Unclaimed, Self::Superseded].into_iter().find(|claim| claim.word() == word)
+    }
+}
+
+/// Where a session is in its life.
+///
+/// ```text
+///   Starting ── Ready ──▶ Running ── end ──▶ Ending ── exited ──▶ (gone)
+///   TakenUp ─ Described ──▲  │ exited, Ended ──────────────────────▲
+///      │ 5 s                 └──────────────────────────────────────┘
+///      └────▶ Ending
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its process was asked for.
+    Starting {
+        /// When it is given up.
+        give_up_at: Instant,
+    },
+    /// It was made for an earlier daemon and was asked what it is.
+    TakenUp {
+        /// When it is given up.
+        give_up_at: Instant,
+    },
+    /// It can be attached.
+    Running,
+    /// It was told to end.
+    Ending {
+        /// When it is killed.
+        kill_at: Instant,
+    },
+}
+
+impl Phase {
+    pub(super) const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Starting { give_up_at } | Self::TakenUp { give_up_at } => Some(give_up_at),
+            Self::Ending { kill_at } => Some(kill_at),
+            Self::Running => None,
+        }
+    }
+
+    /// The word an operator reads.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting { .. } => "starting",
+            Self::TakenUp { .. } => "taken up",
+            Self::Running => "running",
+            Self::Ending { .. } => "ending",
+        }
+    }
+}
+
+/// One session of this host.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub token: Token,
+    /// Under whose name its permanent data lies.
+    pub owner: String,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When it was last connected.
+    pub last: Last,
+    /// How it stands with the data store.
+    pub claim: Claim,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The DTU it is shown at.
+    pub shown: Option<Serial>,
+    /// When this daemon first knew of it.
+    pub since: Instant,
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) displays: Vec<ServiceName>,
+    pub(super) services: BTreeMap<ServiceName, ServiceState>,
+}
+
+impl Session {
+    /// Whether a DTU can be shown it, now or as soon as it has started.
+    #[must_use]
+    pub const fn is_usable(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Starting { .. })
+    }
+
+    /// The fingerprint of its certificate, once it runs.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.fingerprint.map(|f| f.0)
+    }
+
+    /// Those of its services that a DTU can show, in the order of the template.
+    #[must_use]
+    pub fn displays(&self) -> &[ServiceName] {
+        &self.displays
+    }
+
+    /// Its services and how they stand, in the order of their names.
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceState)> {
+        self.services.iter()
+    }
+
+    /// What the next daemon must know of it beyond its spec.
+    pub(super) fn meta(&self) -> Bytes {
+        let line = Line::new("session")
+            .with("owner", &self.owner)
+            .with("epoch", self.epoch)
+            .with("last", self.last)
+            .with("claim", self.claim.word());
+        Bytes(line.to_string().into_bytes())
+    }
+
+    pub(super) fn read_meta(&mut self, meta: &[u8]) -> Result<(), FieldError> {
+        let line = Line::parse(meta).map_err(|_| FieldError::NotThis("session"))?;
+        line.expect("session")?;
+        self.owner = line.need("owner")?;
+        self.epoch = line.need("epoch")?;
+        self.last = line.need("last")?;
+        self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
+        Ok(())
+    }
+}

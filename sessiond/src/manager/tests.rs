@@ -1,0 +1,104 @@
+use super::*;
+use crate::control::Fingerprint;
+
+const NOW: Instant = Instant::from_micros(1_000_000);
+
+fn sessions() -> Sessions {
+    Sessions::new("a".parse().unwrap(), None)
+}
+
+fn new(id: u128) -> NewSession {
+    NewSession {
+        id: SessionId(id),
+        token: "card.1".parse().unwrap(),
+        owner: "ann".into(),
+        epoch: Epoch { generation: 1, counter: 1 },
+        claim: Claim::Held,
+        account: None,
+        template: Template::default(),
+        size: Size::default(),
+    }
+}
+
+fn spec_of(out: &[SessionEffect]) -> SessionSpec {
+    let SessionEffect::Spawn(spec) = &out[0] else { panic!("{out:?}") };
+    (**spec).clone()
+}
+
+fn description(spec: SessionSpec) -> Box<Description> {
+    Box::new(Description {
+        spec,
+        pid: 1,
+        fingerprint: Fingerprint([5; 32]),
+        services: vec![],
+        attached: None,
+    })
+}
+
+#[test]
+fn a_session_is_shown_only_once_it_runs_and_forgets_the_desk_it_was_shown_at() {
+    let (mut s, mut out) = (sessions(), Vec::new());
+    let (desk1, desk2): (Serial, Serial) = ("d1".parse().unwrap(), "d2".parse().unwrap());
+    assert!(s.make(NOW, new(1), &mut out));
+    let spec = spec_of(&out);
+    assert!(!s.attach(SessionId(1), Last(5), Nonce(1), &desk1, Size::default(), &mut out));
+    s.on_said(NOW, SessionId(1), FromSession::Ready(description(spec)), &mut out);
+    assert!(out.contains(&SessionEffect::Event(SessionEvent::Ready(SessionId(1)))));
+    for desk in [&desk1, &desk2] {
+        assert!(s.attach(SessionId(1), Last(6), Nonce(2), desk, Size::default(), &mut out));
+    }
+    assert_eq!(s.get(SessionId(1)).unwrap().shown, Some(desk2));
+}
+
+#[test]
+fn what_an_earlier_daemon_knew_of_a_session_the_next_one_knows_too() {
+    let (mut first, mut out) = (sessions(), Vec::new());
+    first.make(NOW, new(1), &mut out);
+    let mut spec = spec_of(&out);
+    first.on_said(NOW, SessionId(1), FromSession::Ready(description(spec.clone())), &mut out);
+    out.clear();
+    first.attach(SessionId(1), Last(77), Nonce(1), &"d".parse().unwrap(), Size::default(), &mut out);
+    let meta = out.iter().find_map(|e| match e {
+        SessionEffect::Tell(_, m) => match &**m {
+            ToSession::SetMeta(meta) => Some(meta.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    spec.meta = meta.unwrap();
+    let mut second = sessions();
+    out.clear();
+    second.on_spawned(NOW, SessionId(1), true, &mut out);
+    assert_eq!(out, [SessionEffect::Tell(SessionId(1), Box::new(ToSession::Describe))]);
+    second.on_said(NOW, SessionId(1), FromSession::Described(description(spec)), &mut out);
+    let taken = second.of_token(&"card.1".parse().unwrap())[0];
+    assert_eq!((taken.last, taken.claim, taken.owner.as_str()), (Last(77), Claim::Held, "ann"));
+}
+
+#[test]
+fn a_process_that_neither_starts_nor_ends_is_killed() {
+    let (mut s, mut out) = (sessions(), Vec::new());
+    s.make(NOW, new(1), &mut out);
+    out.clear();
+    let at = s.poll_at().unwrap();
+    s.on_timeout(at, &mut out);
+    assert_eq!(out[0], SessionEffect::Kill(SessionId(1)));
+    assert!(s.is_empty());
+
+    s.make(NOW, new(2), &mut out);
+    assert!(s.end(NOW, SessionId(2), &mut out));
+    out.clear();
+    s.on_timeout(s.poll_at().unwrap(), &mut out);
+    assert_eq!(out, [SessionEffect::Kill(SessionId(2))]);
+    s.on_exited(NOW, SessionId(2), &mut out);
+    assert!(s.is_empty());
+}
+
+#[test]
+fn a_token_has_a_bounded_number_of_sessions_here() {
+    let (mut s, mut out) = (sessions(), Vec::new());
+    for id in 0..SESSIONS_PER_TOKEN_MAX as u128 {
+        assert!(s.make(NOW, new(id), &mut out));
+    }
+    assert!(!s.make(NOW, new(99), &mut out));
+}
