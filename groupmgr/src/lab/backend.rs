@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ipnet::Ipv4Net;
@@ -78,7 +79,9 @@ impl Backend {
     }
 
     fn loopback(plan: &Plan) -> io::Result<Self> {
-        let lab = std::process::id();
+        // A program may have several labs, one after another or at once.
+        static LABS: AtomicU64 = AtomicU64::new(0);
+        let lab = format!("{}.{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let machine = |(node, number): (&super::plan::NodePlan, u8)| {
             let belonging = Belonging::Marked(format!("{lab}/{}", node.name));
             (node.name.clone(), Machine { address: Ipv4Addr::new(127, 0, number, 1), belonging, net: None })
