@@ -81,8 +81,6 @@ struct Lookup {
     resent: usize,
     /// Hosts that have not answered. When there are none left it is over.
     waiting: BTreeMap<HostName, Target>,
-    /// Nobody waits for it: it finds out whether a mute host speaks again.
-    background: bool,
     found: Found,
 }
 
@@ -106,6 +104,8 @@ struct Mute {
 pub struct Directory {
     own: (HostName, BootId),
     lookups: BTreeMap<LookupId, Lookup>,
+    /// Which of them is due when.
+    due: BTreeSet<(Instant, LookupId)>,
     /// Which lookup a nonce belongs to.
     nonces: BTreeMap<Nonce, LookupId>,
     mute: BTreeMap<HostName, Mute>,
@@ -119,6 +119,7 @@ impl Directory {
         Self {
             own: (own, boot),
             lookups: BTreeMap::new(),
+            due: BTreeSet::new(),
             nonces: BTreeMap::new(),
             mute: BTreeMap::new(),
             next_id: 0,
@@ -181,7 +182,6 @@ impl Directory {
             began: now,
             resent: 0,
             waiting: waiting.into_iter().map(|t| (t.reach.host.clone(), t)).collect(),
-            background: false,
             found: Found { id, answers: Vec::new(), gone: BTreeSet::new(), mute: BTreeSet::new() },
         }
     }
@@ -203,13 +203,19 @@ impl Directory {
     fn settle(&mut self, mut lookup: Lookup, out: &mut Outbox<'_>) {
         if lookup.waiting.is_empty() {
             self.nonces.remove(&lookup.nonce);
-            if !lookup.background {
-                lookup.found.mute.extend(self.mute.keys().cloned());
-                out.found.push(lookup.found);
-            }
+            lookup.found.mute.extend(self.mute.keys().cloned());
+            out.found.push(lookup.found);
         } else {
+            self.due.insert((lookup.due(), lookup.found.id));
             self.lookups.insert(lookup.found.id, lookup);
         }
+    }
+
+    /// Takes a lookup out, to be changed and settled.
+    fn take(&mut self, id: LookupId) -> Option<Lookup> {
+        let lookup = self.lookups.remove(&id)?;
+        self.due.remove(&(lookup.due(), id));
+        Some(lookup)
     }
 
     /// Takes in a tokenR whose signature was checked. Returns whether anybody waited for it. Whoever answers
@@ -227,7 +233,7 @@ impl Directory {
             self.mute.remove(host);
         }
         let Some(id) = self.nonces.get(&nonce) else { return false };
-        let Some(mut lookup) = self.lookups.remove(id) else { return false };
+        let Some(mut lookup) = self.take(*id) else { return false };
         let waited = lookup.waiting.get(host).is_some_and(|target| target.reach.boot == boot);
         if waited && let Some(target) = lookup.waiting.remove(host) {
             lookup.found.answers.push(Answer { reach: target.reach, grant, sessions });
@@ -244,9 +250,13 @@ impl Directory {
         let mut gone: BTreeSet<HostName> =
             self.mute.iter().filter(|(_, m)| m.ask_at == addr).map(|(host, _)| host.clone()).collect();
         for id in ids {
-            let Some(mut lookup) = self.lookups.remove(&id) else { continue };
-            let refused: Vec<HostName> =
-                lookup.waiting.iter().filter(|(_, t)| t.ask_at == addr).map(|(host, _)| host.clone()).collect();
+            let Some(mut lookup) = self.take(id) else { continue };
+            let refused: Vec<HostName> = lookup
+                .waiting
+                .iter()
+                .filter(|(_, t)| t.ask_at == addr)
+                .map(|(host, _)| host.clone())
+                .collect();
             for host in refused {
                 lookup.waiting.remove(&host);
                 gone.insert(host.clone());
@@ -266,23 +276,18 @@ impl Directory {
         let asked = |lookup: &Lookup| lookup.waiting.contains_key(host);
         let ids: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| asked(l)).map(|(id, _)| *id).collect();
         for id in ids {
-            let Some(mut lookup) = self.lookups.remove(&id) else { continue };
+            let Some(mut lookup) = self.take(id) else { continue };
             lookup.waiting.remove(host);
             self.settle(lookup, out);
         }
     }
 
-    /// Sends again, gives up, and asks mute hosts. `probe` is a token nobody has, for the latter.
-    pub fn on_timeout(
-        &mut self,
-        now: Instant,
-        ring: &KeyRing,
-        entropy: &mut Entropy,
-        out: &mut Outbox<'_>,
-    ) {
-        let due: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| l.due() <= now).map(|(id, _)| *id).collect();
+    /// Sends again, gives up, and asks mute hosts in the background.
+    pub fn on_timeout(&mut self, now: Instant, ring: &KeyRing, entropy: &mut Entropy, out: &mut Outbox<'_>) {
+        let due: Vec<LookupId> =
+            self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
         for id in due {
-            let Some(mut lookup) = self.lookups.remove(&id) else { continue };
+            let Some(mut lookup) = self.take(id) else { continue };
             if now >= lookup.began + GIVE_UP_AFTER {
                 self.give_up(now, &mut lookup);
             } else {
@@ -330,7 +335,7 @@ impl Directory {
     /// When [`Directory::on_timeout`] wants to be called.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        let lookups = self.lookups.values().map(Lookup::due).min();
+        let lookups = self.due.first().map(|(at, _)| *at);
         earliest(lookups, self.mute.values().map(|mute| mute.next).min())
     }
 }

@@ -307,7 +307,7 @@ impl Sessions {
     pub fn on_said(&mut self, now: Instant, id: SessionId, said: FromSession, out: &mut Vec<SessionEffect>) {
         match said {
             FromSession::Ready(what) | FromSession::Described(what) => {
-                self.on_description(now, id, *what, out)
+                self.on_description(now, id, *what, out);
             }
             FromSession::ServiceStarted { service, pid } => {
                 self.note_service(id, service, ServiceState::Running { pid });
