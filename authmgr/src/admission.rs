@@ -1,13 +1,14 @@
 //! Whether a token is genuine and allowed: the policy, the token registry, and what is remembered of it.
 //!
-//! Source: seed 003 ("responsible for ensuring the legitimacy of a token"); DESIGN 2 and 5. [`Admission`] owns what
-//! is remembered and the verdict; it refuses to talk to the data store (it names the key to look up and is told
-//! what was found) and to know sessions. What is registered is written by the command line.
+//! Source: seed 003 ("responsible for ensuring the legitimacy of a token"); DESIGN 2 and 5. [`Admission`]
+//! owns what is remembered and the verdict; it refuses to talk to the data store (it names the key to look up
+//! and is told what was found) and to know sessions. What is registered is written by the command line.
 //!
 //! How long something is believed: a record that was read, for [`FRESH`]; while the data store is away, for
-//! [`KEPT`]. Whoever watches the registry can hand in all of it and every change ([`Admission::learn`]), and then the same
-//! holds for tokens that are *not* registered: a host that dies together with the data store leaves DTUs to hosts
-//! that never saw their tokens, and they must tell an unregistered card from a disabled one.
+//! [`KEPT`]. Whoever watches the registry can hand in all of it and every change ([`Admission::learn`]), and
+//! then the same holds for tokens that are *not* registered: a host that dies together with the data store
+//! leaves DTUs to hosts that never saw their tokens, and they must tell an unregistered card from a disabled
+//! one.
 
 mod known;
 mod names;
@@ -31,11 +32,11 @@ pub use names::{AccountName, Owner, TemplateName, policy_key, token_key, token_o
 pub use policy::{Cards, Policy, PolicyError, Pseudo};
 pub use record::{Record, RecordError};
 
-/// What was read is not looked up again for so long: long enough for one presentation with its redirect, short
-/// enough that a card registered a moment ago is admitted at the next insert.
+/// What was read is not looked up again for so long: long enough for one presentation with its redirect,
+/// short enough that a card registered a moment ago is admitted at the next insert.
 pub const FRESH: Duration = Duration::from_secs(1);
-/// While the data store is away, what was read is believed for so long; so a card that is disabled meanwhile may be
-/// admitted for so long.
+/// While the data store is away, what was read is believed for so long; so a card that is disabled meanwhile
+/// may be admitted for so long.
 pub const KEPT: Duration = Duration::from_secs(15 * 60);
 
 /// The data store gave no answer.
@@ -68,8 +69,8 @@ pub enum Verdict {
 /// What an admitted token gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// The token whose sessions it gets: another one than was presented when it replaces a lost card. Sessions are
-    /// looked for, claimed and made under this one.
+    /// The token whose sessions it gets: another one than was presented when it replaces a lost card.
+    /// Sessions are looked for, claimed and made under this one.
     pub token: Token,
     /// Whose permanent data they work on.
     pub owner: Owner,
@@ -105,8 +106,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Knows nothing yet, the policy included: until [`Admission::on_policy`], tokens wait for the data store. `seed` is
-    /// 16 bytes nobody else knows, from which challenges are drawn.
+    /// Knows nothing yet, the policy included: until [`Admission::on_policy`], tokens wait for the data
+    /// store. `seed` is 16 bytes nobody else knows, from which challenges are drawn.
     #[must_use]
     pub const fn new(seed: [u8; 16]) -> Self {
         Self { policy: None, known: Known::new(), seed, drawn: 0 }
@@ -146,7 +147,8 @@ impl Admission {
         }
     }
 
-    /// Decides with what the data store has under the token's key, or with what is remembered when it is away.
+    /// Decides with what the data store has under the token's key, or with what is remembered when it is
+    /// away.
     pub fn on_record(
         &mut self,
         now: Instant,
@@ -166,8 +168,9 @@ impl Admission {
         }
     }
 
-    /// All records of the registry are going to be handed to [`Admission::learn`].
-    pub fn listing_begins(&mut self, now: Instant) {
+    /// All records of the registry are going to be handed to [`Admission::learn`]. A listing that breaks off,
+    /// because the data store goes away, takes nothing from what the one before found.
+    pub const fn listing_begins(&mut self, now: Instant) {
         self.known.listing_begins(now);
     }
 
@@ -176,9 +179,9 @@ impl Admission {
         self.known.put(now, token, read(token, found));
     }
 
-    /// All records were handed in since [`Admission::listing_begins`], and every change since: to be said at the end of
-    /// the listing, and then as long as the watch is known to be alive. Never said, nothing is lost but what the
-    /// head of this module promises for tokens that were not seen before.
+    /// The listing that began has ended. Said again without another listing, it means that every change since
+    /// was handed in, too: for as long as a watch is known to be alive. Never said, nothing is lost but what
+    /// the head of this module promises for tokens that were not seen before.
     pub fn is_whole(&mut self, now: Instant) {
         self.known.is_whole(now);
     }

@@ -1,9 +1,9 @@
 //! Asking a keyed card to prove that it holds its secret.
 //!
 //! Source: seed 003 ("optionally, a secret code (e.g., a 128-bit random number)") and protocol sheet 3.10. A
-//! [`CardChallenge`] carries all it takes to judge the answer and what follows from a good one, so that nobody
-//! has to keep a table of open questions. The whole HMAC is compared: a card that can compute it can send it, so
-//! there is nothing to gain by cutting it.
+//! [`CardChallenge`] carries all it takes to judge the answer and what follows from a good one, so that
+//! nobody has to keep a table of open questions. The whole HMAC is compared: a card that can compute it can
+//! send it, so there is nothing to gain by cutting it.
 
 use proto::alp::FromHost;
 use proto::card::{Answer, CardSecret, INTERNAL_AUTHENTICATE, STATUS_OK};
@@ -49,8 +49,8 @@ impl CardAnswer {
 }
 
 impl CardChallenge {
-    /// A challenge of the holder of `secret`; a good answer leads to `then`. `nonce` must be unpredictable and
-    /// new, since a recorded answer to it is a good one.
+    /// A challenge of the holder of `secret`; a good answer leads to `then`. `nonce` must be unpredictable
+    /// and new, since a recorded answer to it is a good one.
     #[must_use]
     pub fn new(nonce: [u8; NONCE_LEN], secret: CardSecret, then: Admitted) -> Self {
         Self { nonce, secret, then: Box::new(then) }
@@ -67,8 +67,8 @@ impl CardChallenge {
         }
     }
 
-    /// What a good answer leads to, without asking: for a token whose card another host of the group has asked
-    /// and says so with a ticket.
+    /// What a good answer leads to, without asking: for a token whose card another host of the group has
+    /// asked and says so with a ticket.
     #[must_use]
     pub fn waive(self) -> Admitted {
         *self.then

@@ -91,8 +91,8 @@ impl Denial {
         }
     }
 
-    /// Whether the same presentation may succeed later without anybody doing anything about the token: whoever
-    /// denied it may ask again by itself.
+    /// Whether the same presentation may succeed later without anybody doing anything about the token:
+    /// whoever denied it may ask again by itself.
     #[must_use]
     pub const fn may_pass(self) -> bool {
         matches!(self, Self::StoreAway | Self::Full | Self::SessionFailed | Self::HostLeaving)

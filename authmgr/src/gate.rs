@@ -1,12 +1,12 @@
 //! One DTU's connection, on the host's side.
 //!
-//! A [`Gate`] reads what the DTU says (protocol sheet 3), tolerating everything that terminals are known to do, and
-//! turns it into few events; it carries out its holder's orders and keeps the connection alive or
-//! gives it up. It owns the order of the dialogue and its deadlines. It refuses to decide who may have a session, to
-//! know sessions, and to touch a socket: lines come in, effects go out.
+//! A [`Gate`] reads what the DTU says (protocol sheet 3), tolerating everything that terminals are known to
+//! do, and turns it into few events; it carries out its holder's orders and keeps the connection alive or
+//! gives it up. It owns the order of the dialogue and its deadlines. It refuses to decide who may have a
+//! session, to know sessions, and to touch a socket: lines come in, effects go out.
 //!
-//! Bounds: a gate keeps one presentation, a few short texts and one question to a card, whatever the DTU sends.
-//! How many lines a second a connection may send is bounded by whoever reads the socket.
+//! Bounds: a gate keeps one presentation, a few short texts and one question to a card, whatever the DTU
+//! sends. How many lines a second a connection may send is bounded by whoever reads the socket.
 
 mod dialogue;
 mod orders;
@@ -35,7 +35,8 @@ pub use words::{CloseReason, GateEffect, GateEvent, Odd, Presentation};
 pub const PRESENT_WITHIN: Duration = Duration::from_secs(10);
 /// The host's own heartbeat.
 pub const HEARTBEAT: Duration = KEEPALIVE_CONNECTED;
-/// A card that has not answered a challenge for this long does not hold the secret. Cards need well under a second.
+/// A card that has not answered a challenge for this long does not hold the secret. Cards need well under a
+/// second.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// A DTU that has not taken a granted session for this long does not want it.
 pub const TAKE_WITHIN: Duration = Duration::from_secs(20);

@@ -1,5 +1,5 @@
-//! What a host remembers of the registry, bounded: so that the data store is not asked twice for one presentation, and that
-//! known tokens are admitted while it is away (DESIGN 5).
+//! What a host remembers of the registry, bounded: so that the data store is not asked twice for one
+//! presentation, and that known tokens are admitted while it is away (DESIGN 5).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,16 +114,17 @@ impl Known {
         (whole || looked_up).then_some(Entry::Unregistered)
     }
 
-    pub(super) fn listing_begins(&mut self, now: Instant) {
-        self.whole_at = None;
+    /// What an earlier listing found stays believed while this one is under way, or if it breaks off.
+    pub(super) const fn listing_begins(&mut self, now: Instant) {
         self.listing_since = Some(now);
     }
 
-    /// The listing has ended, or nothing has changed since.
+    /// The listing has ended: true as of its beginning, if nobody watched. Without a listing: nothing has
+    /// changed.
     pub(super) fn is_whole(&mut self, now: Instant) {
         if let Some(since) = self.listing_since.take() {
             self.registered.drop_before(since);
-            self.whole_at = Some(now);
+            self.whole_at = Some(since);
         } else if self.whole_at.is_some() {
             self.whole_at = Some(now);
         }

@@ -145,7 +145,8 @@ pub fn token_of(key: &Key) -> Option<Token> {
 const TOKENS: &str = "token/";
 const _: () = assert!(Token::LEN_MAX + TOKENS.len() <= Key::LEN_MAX);
 
-/// Tokens and owners are made of the bytes that keys are made of, and are shorter, so there is no failure to report.
+/// Tokens and owners are made of the bytes that keys are made of, and are shorter, so there is no failure to
+/// report.
 fn made<T>(parsed: Result<T, BadName>) -> T {
     match parsed {
         Ok(name) => name,

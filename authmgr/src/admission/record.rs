@@ -7,9 +7,9 @@ use proto::line::{FieldError, Line, LineError};
 
 use super::names::{AccountName, Owner, TemplateName};
 
-/// A registered token: `token name=card.12 owner=ann secret=<hex> alias=card.7 template=T account=A disabled=true`,
-/// of which all but the name is optional. Unknown keys are ignored, so that an older host can read what a newer one
-/// wrote.
+/// A registered token: `token name=card.12 owner=ann secret=<hex> alias=card.7 template=T account=A
+/// disabled=true`, of which all but the name is optional. Unknown keys are ignored, so that an older host can
+/// read what a newer one wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Which.
@@ -112,11 +112,11 @@ impl Record {
     }
 
     /// The record of `token`, a card that takes the place of this one: same user, same sessions, its own
-    /// secret.
+    /// secret. A card that takes its own place again, having been found, needs no alias.
     #[must_use]
     pub fn replaced_by(&self, token: Token, secret: Option<CardSecret>) -> Self {
         Self {
-            alias: Some(self.session_token().clone()),
+            alias: Some(self.session_token()).filter(|of| **of != token).cloned(),
             owner: self.owner.clone(),
             template: self.template.clone(),
             account: self.account.clone(),
@@ -173,6 +173,7 @@ mod tests {
         assert_eq!(third.session_token(), &token("card.1"));
         assert_eq!(third.session_owner(), Owner::of_token(&token("card.1")));
         assert_eq!(third.template, first.template);
+        assert_eq!(third.replaced_by(token("card.1"), None), first, "found again");
         assert_eq!(read("card.3", &third.to_line().to_string()), Ok(third));
     }
 

@@ -171,6 +171,23 @@ fn whoever_follows_the_registry_tells_an_unregistered_card_from_a_disabled_one_w
 }
 
 #[test]
+fn a_listing_that_breaks_off_takes_nothing_from_the_one_before() {
+    let mut a = admission("login");
+    a.listing_begins(at(0));
+    a.learn(at(0), &token("card.1"), Some(b"token name=card.1 disabled=true"));
+    a.is_whole(at(1));
+    a.listing_begins(at(30));
+    let mut away = |now, name: &str| present(&mut a, now, name, Err(StoreAway));
+    assert_eq!(away(at(31), "card.1"), Verdict::Refuse(Denial::Disabled));
+    assert!(admits(&away(at(31), "card.9")));
+    assert_eq!(
+        away(at(KEPT.as_secs() + 1), "card.9"),
+        Verdict::Refuse(Denial::StoreAway),
+        "as old as its begin"
+    );
+}
+
+#[test]
 fn a_change_that_is_watched_counts_at_once() {
     let mut a = admission("login");
     a.listing_begins(at(0));

@@ -73,8 +73,8 @@ impl Gate {
     }
 
     fn on_insert(&mut self, info: &InfoReq, out: &mut Vec<GateEffect>) {
-        // A DTU that could not follow a redirect says so by naming the host; any other presentation crossed with
-        // the order to go, and will be made again where the DTU goes.
+        // A DTU that could not follow a redirect says so by naming the host; any other presentation crossed
+        // with the order to go, and will be made again where the DTU goes.
         if let Phase::Leaving { reason, .. } = self.phase
             && (reason != CloseReason::Redirected || info.avoid.is_none())
         {

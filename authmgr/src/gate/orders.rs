@@ -1,5 +1,5 @@
-//! What the holder of a gate orders. An order about a presentation that is over changes nothing: decisions take
-//! time, and a card can be gone before they are made.
+//! What the holder of a gate orders. An order about a presentation that is over changes nothing: decisions
+//! take time, and a card can be gone before they are made.
 
 use proto::Instant;
 use proto::Token;
@@ -19,8 +19,8 @@ use crate::denial::Denial;
 const NOTICE_MAX: usize = 400;
 const _: () = assert!(NOTICE_MAX * 4 + 32 < LINE_MAX);
 
-/// Of a grant that does not fit into a line, at least so many hosts to fail over to are kept before services are
-/// left out.
+/// Of a grant that does not fit into a line, at least so many hosts to fail over to are kept before services
+/// are left out.
 const STANDBYS_KEPT: usize = 4;
 
 impl Gate {
@@ -30,9 +30,9 @@ impl Gate {
         self.token_seq == token_seq && stage.has_token() && stage.may_become(next)
     }
 
-    /// Show the DTU a session: that of `token`, which differs from what was presented when a lost card was replaced. May
-    /// be repeated, to show another session. What does not fit into one line is left out: hosts to fail over to
-    /// first, then services, each from the end.
+    /// Show the DTU a session: that of `token`, which differs from what was presented when a lost card was
+    /// replaced. May be repeated, to show another session. What does not fit into one line is left out: hosts
+    /// to fail over to first, then services, each from the end.
     pub fn grant(
         &mut self,
         now: Instant,
@@ -62,9 +62,10 @@ impl Gate {
         }
     }
 
-    /// Send the DTU to another host. With this the presentation is over, without a [`super::GateEvent::Removed`]: what
-    /// comes is `Left`, or another `Presented` when the DTU could not follow. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since
-    /// some terminals ignore a redirectInf.
+    /// Send the DTU to another host. With this the presentation is over, without a
+    /// [`super::GateEvent::Removed`]: what comes is `Left`, or another `Presented` when the DTU could not
+    /// follow. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since some terminals
+    /// ignore a redirectInf.
     pub fn redirect(
         &mut self,
         now: Instant,
@@ -80,7 +81,8 @@ impl Gate {
     }
 
     /// Take the session off the DTU, if it is shown or offered one; the token stays there and may be granted
-    /// again. When it is the host that goes, the DTU is told so whatever it is shown, and the connection ends.
+    /// again. When it is the host that goes, the DTU is told so whatever it is shown, and the connection
+    /// ends.
     pub fn disconnect(&mut self, now: Instant, cause: DisconnectCause, out: &mut Vec<GateEffect>) {
         if cause.sends_away() {
             if matches!(self.stage(), Stage::Leaving | Stage::Closed) {

@@ -10,18 +10,22 @@ use crate::challenge::CardChallenge;
 /// Where a DTU's connection stands.
 ///
 /// ```text
-///                         infoReq insert                     grant
-///        ┌────────────────────────────────────┐    ┌─────────────────────┐
-///        │                                    ▼    │                     ▼    connRsp
-///   Fresh ──────────▶ Vacant ────insert───▶ Judging ──deny─▶ Idle ─grant▶ Offered ─────▶ Shown
-///     remove, or a      ▲                    │    ▲        │  ▲           │   ▲ grant     │
-///     token that is     │ remove   challenge ▼    │ answer │  ├─refused,──┘   └───────────┤
-///     none              │                Challenged ◀──────┘  └─disconnect, deny──────────┘
-///                       │
-///   every stage with a token ── remove ──▶ Vacant, ── insert ──▶ Judging (or Vacant, when it is none)
-///   every stage ── redirect, host goes ──▶ Leaving ── discReq, time ──▶ Closed
-///   every stage ── expiry, discReq, end of file ──▶ Closed
-///   Leaving ── insert that names the host it could not follow to ──▶ Judging (or Vacant)
+///   Fresh ──insert──▶ Judging ──grant──▶ Offered ──connRsp──▶ Shown
+///     │               ▲ │ ▲ │            ▲  │ ▲                │ │
+///     │        insert │ │ │ │ deny       │  │ └──grant again───┘ │
+///     │ remove        │ │ │ ▼            │  │ refused            │
+///     ▼               │ │ │ Idle ──grant─┘  │                    │ disconnect
+///   Vacant ───────────┘ │ │ ▲ ▲ │           │                    │
+///                       │ │ │ │ │           │                    │
+///             challenge │ │ │ └─┼───────────┴────────────────────┘
+///                       ▼ │ │deny
+///                  Challenged ◀─┘ challenge
+///
+///   every stage with a token ── remove ──▶ Vacant
+///                            ── insert ──▶ Judging, or Vacant when what is inserted is no token
+///   every stage ── redirect, or the host goes ──▶ Leaving ── discReq, or time ──▶ Closed
+///               ── expiry, discReq, end of file ──▶ Closed
+///   Leaving ── insert that names the host it could not follow to ──▶ as any insert
 /// ```
 ///
 /// A token is in the DTU in `Judging`, `Challenged`, `Idle`, `Offered` and `Shown`.

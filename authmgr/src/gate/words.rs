@@ -21,8 +21,8 @@ pub enum GateEffect {
     Event(GateEvent),
 }
 
-/// What happened at a DTU. `token_seq` is the gate's own count of presentations on this connection: DTUs number
-/// them too, but may use a number twice, and then an order for the one would be taken for the other.
+/// What happened at a DTU. `token_seq` is the gate's own count of presentations on this connection: DTUs
+/// number them too, but may use a number twice, and then an order for the one would be taken for the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateEvent {
     /// A token is there: decide about it.

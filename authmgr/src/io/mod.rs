@@ -1,1 +1,7 @@
-//! What awaits: the command line.
+//! What awaits, or touches a disk: card files, the registry in the data store, and the command line.
+
+pub mod card_file;
+pub mod cli;
+mod store;
+
+pub use store::{Changed, Listed, RegistryError, StoredRegistry};

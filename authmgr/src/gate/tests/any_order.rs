@@ -1,4 +1,5 @@
-//! Whatever a DTU says and its host orders, in any order: nothing panics, nothing grows, and what is reported makes sense.
+//! Whatever a DTU says and its host orders, in any order: nothing panics, nothing grows, and what is reported
+//! makes sense.
 
 use super::*;
 use proptest::prelude::*;
