@@ -10,16 +10,15 @@ use crate::challenge::CardChallenge;
 /// Where a DTU's connection stands.
 ///
 /// ```text
-///   Fresh ──insert──▶ Judging ──grant──▶ Offered ──connRsp──▶ Shown
-///     │               ▲ │ ▲ │            ▲  │ ▲                │ │
-///     │        insert │ │ │ │ deny       │  │ └──grant again───┘ │
-///     │ remove        │ │ │ ▼            │  │ refused            │
-///     ▼               │ │ │ Idle ──grant─┘  │                    │ disconnect
-///   Vacant ───────────┘ │ │ ▲ ▲ │           │                    │
-///                       │ │ │ │ │           │                    │
-///             challenge │ │ │ └─┼───────────┴────────────────────┘
-///                       ▼ │ │deny
-///                  Challenged ◀─┘ challenge
+///   Fresh ─────────insert─────▶ Judging ───grant───▶ Offered ───connRsp───▶ Shown
+///     │                         ▲  ▲ │                ▲ │ ▲                  │ │
+///     │ remove                  │  │ │ deny           │ │ └───grant again────┘ │
+///     ▼                         │  │ ▼                │ │ refusal              │ disconnect
+///   Vacant ─────────insert──────┘  │ Idle ◀───────────┼─┴──────────────────────┘
+///                                  │ │ └────grant─────┘
+///                          answer  │ │ challenge (also of Judging)
+///                                  │ ▼
+///                                Challenged ──deny──▶ Idle
 ///
 ///   every stage with a token ── remove ──▶ Vacant
 ///                            ── insert ──▶ Judging, or Vacant when what is inserted is no token
