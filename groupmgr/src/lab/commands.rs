@@ -18,7 +18,7 @@ pub(super) struct Files {
 impl Files {
     /// The directories that must be there before anything is started.
     pub(super) fn directories(&self) -> [PathBuf; 6] {
-        [self.logs(), self.cards(), self.home(), self.control(), self.root.join("run"), self.store()]
+        [self.logs(), self.cards(), self.home(), self.control(), self.run(), self.store()]
     }
 
     /// Key ring, CA and certificates.
@@ -51,9 +51,9 @@ impl Files {
         self.root.join("dtu")
     }
 
-    /// A host's run directory.
-    pub(super) fn run(&self, host: &str) -> PathBuf {
-        self.root.join("run").join(host)
+    /// The run directories of all hosts.
+    pub(super) fn run(&self) -> PathBuf {
+        self.root.join("run")
     }
 
     /// The data store's files.
@@ -91,7 +91,7 @@ impl Commands {
 
     /// Runs the data store.
     pub(super) fn datastore(&self, address: Ipv4Addr) -> Command {
-        let mut command = self.groupmgr(["datastore", "serve", "--listen"]);
+        let mut command = self.groupmgr(["datastore", "serve", "--json", "--listen"]);
         command.arg(SocketAddrV4::new(address, STORE_PORT).to_string());
         command.arg("--dir").arg(self.files.store()).arg("--keys").arg(self.files.keys());
         command
@@ -106,15 +106,15 @@ impl Commands {
         more: &[String],
     ) -> Command {
         let mut command = self.groupmgr(["run", "--name", name]);
-        command.arg("--keys").arg(self.files.keys()).arg("--run-dir").arg(self.files.run(name));
+        command.arg("--keys").arg(self.files.keys()).arg("--run-dir").arg(self.files.run());
+        command.arg("--state-dir").arg(&self.files.root);
         if let Some(address) = bind {
             command.arg("--bind").arg(address.to_string());
         }
         if let Some(address) = store {
             command.arg("--store").arg(SocketAddrV4::new(address, STORE_PORT).to_string());
         }
-        // Sessions of all hosts share a home directory, and a plain shell looks the same on every machine.
-        command.args(more).env("HOME", self.files.home());
+        command.args(more);
         command
     }
 
@@ -139,7 +139,14 @@ impl Commands {
     /// Asks something of a host.
     pub(super) fn ask_host(&self, host: &str, words: &[&str]) -> Command {
         let mut command = self.groupmgr(words.iter());
-        command.arg("--run-dir").arg(self.files.run(host)).arg("--json");
+        command.arg("--run-dir").arg(self.files.run()).args(["--host", host, "--json"]);
+        command
+    }
+
+    /// Stores the template that sessions are made from.
+    pub(super) fn put_template(&self, host: &str, file: &Path) -> Command {
+        let mut command = self.groupmgr(["template", "put", "default"]);
+        command.arg(file).arg("--run-dir").arg(self.files.run()).args(["--host", host]);
         command
     }
 

@@ -34,9 +34,9 @@ pub struct LabArgs {
     /// Run the demonstration unattended, print what happens, and end with 0 only if every step was observed
     #[arg(long)]
     demo: bool,
-    /// Print one JSON object a line
-    #[arg(long, requires = "demo")]
-    json: bool,
+    /// Print one JSON object a line. Not an option of its own: `--json` is one of the whole command line.
+    #[arg(skip)]
+    pub json: bool,
     /// Use loopback addresses, also where network namespaces are allowed
     #[arg(long)]
     loopback: bool,

@@ -107,6 +107,7 @@ impl Stage {
         world.start_store()?;
         world.start_hosts()?;
         world.wait_for_group(START_PATIENCE)?;
+        world.share_home()?;
         Ok(world.hosts().collect::<Vec<_>>().join(", "))
     }
 

@@ -57,6 +57,7 @@ impl Worker {
     fn set_up(&mut self) {
         self.busy("starting the data store", |worker| worker.world.start_store());
         self.busy("starting the hosts", |worker| worker.world.start_hosts());
+        self.busy("sharing a home directory", |worker| worker.world.share_home());
         let desks: Vec<String> = self.world.desks().map(str::to_owned).collect();
         for desk in desks {
             self.busy("switching desks on", |worker| worker.world.start_desk(&desk));

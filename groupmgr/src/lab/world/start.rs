@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lines::Listener;
-use super::{LabError, Power, STORE, World, doing, no_machine};
+use super::{LabError, Power, STORE, World, doing, no_machine, output};
 use crate::lab::backend::Ground;
 use crate::lab::running::{Running, stderr_to};
 use crate::lab::timeline::Event;
@@ -25,6 +25,7 @@ impl World {
         self.start_store()?;
         self.start_hosts()?;
         self.wait_for_group(START_PATIENCE)?;
+        self.share_home()?;
         let desks: Vec<String> = self.desks().map(str::to_owned).collect();
         for desk in &desks {
             self.start_desk(desk)?;
@@ -55,6 +56,24 @@ impl World {
             self.launch_host(host)?;
         }
         hosts.iter().try_for_each(|host| self.wait_until_ready(host, "host_up"))
+    }
+
+    /// Stores a template by which every session's shell has the lab's own home directory: the same on all hosts, as a
+    /// shared mount would be, and not the one of whoever runs the lab. For hosts with one data store, once they
+    /// run.
+    ///
+    /// # Errors
+    /// When no host takes it.
+    pub fn share_home(&self) -> Result<(), LabError> {
+        let Some(host) = self.hosts().find(|host| self.is_alive(host)) else { return Ok(()) };
+        // A JSON string is a TOML string.
+        let home = serde_json::Value::from(self.commands.files.home().to_string_lossy()).to_string();
+        let text = format!(
+            "[[service]]\nname = \"terminal\"\ncwd = {home}\nenv = {{ HOME = {home}, HISTFILE = \"/dev/null\" }}\n"
+        );
+        let file = self.commands.files.root.join("template.toml");
+        std::fs::write(&file, text).map_err(doing("write a template"))?;
+        output(self.commands.put_template(host, &file)).map(drop)
     }
 
     /// Starts one host, after a kill too, and waits until it takes requests.
@@ -103,16 +122,18 @@ impl World {
         for host in &on {
             loop {
                 let end = self.timeline.end();
-                let standing = self.standings(host).unwrap_or_default();
-                if on.iter().all(|other| standing.get(*other).is_some_and(|s| s == "up")) {
+                let answer = self.standings(host);
+                if let Ok(standing) = &answer
+                    && on.iter().all(|other| standing.get(*other).is_some_and(|s| s == "up"))
+                {
                     break;
                 }
                 let left = give_up_at.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(LabError::Late {
-                        what: format!("{host} to see {} as up", on.join(", ")),
-                        patience,
-                    });
+                    let last =
+                        answer.map_or_else(|error| error.to_string(), |standing| format!("{standing:?}"));
+                    let what = format!("{host} to see {} as up; it says: {last}", on.join(", "));
+                    return Err(LabError::Late { what, patience });
                 }
                 let _ = self.timeline.wait(end, ASK_AGAIN.min(left), |event| event.host.is_some());
             }

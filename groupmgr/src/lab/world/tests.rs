@@ -19,6 +19,7 @@ case "$1 $2" in
 "authmgr card") echo "card type=card id=77" > "$4" ;;
 "datastore serve") echo '{"event":"ready"}'; exec sleep 1000 ;;
 "run --name") setsid sleep 1000 & echo noise >&2; echo ready; wait ;;
+"template put") cat "$4" > "$here/template" ;;
 "topology --"*) cat "$here/topology" ;;
 "dtu-emu boot") echo '{"event":"booted"}'; echo '{"event":"host_found","host":"host-a"}'; exec sleep 1000 ;;
 "dtu-emu screen") cat "$here/screen" ;;
@@ -72,6 +73,7 @@ fn everything_is_started_in_order_and_ended_without_a_trace() {
     let names: Vec<_> = events.iter().map(|e| e.event.as_str()).collect();
     assert_eq!(names[..3], ["store_up", "host_up", "host_up"]);
     assert!(names.contains(&"booted"));
+    assert!(std::fs::read_to_string(stand_in.path("template")).unwrap().contains("/home\""));
     let files = world.files().to_owned();
     assert_eq!(world.end().unwrap(), 0);
     drop(world);
