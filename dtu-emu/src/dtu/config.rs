@@ -1,0 +1,102 @@
+//! What a DTU is told before it starts: who it is, where to look first, and how patient to be.
+
+use core::time::Duration;
+use std::net::SocketAddrV4;
+
+use proto::Serial;
+use proto::frame::Size;
+
+/// Whether a DTU opens the display channels it is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// It shows the first display of its session.
+    Display,
+    /// It only keeps its session attached: for measuring hosts with more DTUs than there are descriptors for.
+    Nothing,
+}
+
+/// What a DTU is told before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name.
+    pub serial: Serial,
+    /// Hosts to try first, in this order.
+    pub servers: Vec<SocketAddrV4>,
+    /// The TCP port of a host that is known by its beacon alone.
+    pub port: u16,
+    /// The size of its screen.
+    pub size: Size,
+    /// Randomness for its nonces and its retries; never the same for two runs.
+    pub seed: [u8; 32],
+    /// Whether it opens displays.
+    pub shows: Shows,
+    /// How patient it is.
+    pub timing: Timing,
+}
+
+impl Config {
+    /// A DTU with the system's port, a usual screen and default patience.
+    #[must_use]
+    pub fn new(serial: Serial, seed: [u8; 32]) -> Self {
+        Self {
+            serial,
+            servers: Vec::new(),
+            port: proto::PORT,
+            size: Size::default(),
+            seed,
+            shows: Shows::Display,
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// How patient a DTU is. The defaults are those of DESIGN 5, and bring a DTU back within half a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// A probed connection that says nothing for this long is dead.
+    pub answer: Duration,
+    /// How often a DTU that hears no beacons of its host probes it.
+    pub probe: Duration,
+    /// How long a session that still answers is held while its host's daemon does not.
+    pub grace: Duration,
+    /// How long to wait for a connection to open, in a first round; later rounds wait longer.
+    pub open: Duration,
+    /// The longest such wait, also for a host that is overloaded but whose beacons are heard.
+    pub open_max: Duration,
+    /// How long a host may be silent about an infoReq before it is given up.
+    pub ask: Duration,
+    /// The same for a host whose beacons are heard.
+    pub ask_max: Duration,
+    /// The first pause between rounds of looking for a host; doubles up to `round_max`.
+    pub round: Duration,
+    /// The longest such pause.
+    pub round_max: Duration,
+    /// How long to look for a host before the screen says that there is none.
+    pub no_host: Duration,
+    /// How often an idle display is probed whose host's beacons are heard, and how long it may take.
+    pub display_idle: Duration,
+    /// How long a display may take to open or to answer an idle probe.
+    pub display_open: Duration,
+    /// A DTU that was called later than it asked for by more than this suspends its judgement of others.
+    pub late: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_millis(100),
+            probe: Duration::from_millis(300),
+            grace: Duration::from_secs(10),
+            open: Duration::from_millis(400),
+            open_max: Duration::from_secs(5),
+            ask: Duration::from_secs(1),
+            ask_max: Duration::from_secs(10),
+            round: Duration::from_millis(250),
+            round_max: Duration::from_secs(5),
+            no_host: Duration::from_millis(800),
+            display_idle: Duration::from_secs(5),
+            display_open: Duration::from_secs(3),
+            late: Duration::from_millis(50),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What a DTU reports to whoever watches it: tests, logs, the lab.
+
+use core::time::Duration;
+
+use proto::{HostName, Instant, ServiceName, SessionId, Token};
+
+use super::hosts::HostRef;
+use super::input::Fault;
+
+/// Why a host was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its control connection and its display ended.
+    Closed(Fault),
+    /// Neither answered a probe in time.
+    Silent,
+    /// Its daemon did not come back while the session was held.
+    GraceOver,
+    /// It said something unusable.
+    Protocol,
+    /// It announced its own end.
+    Stopped,
+}
+
+impl core::fmt::Display for Loss {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Closed(fault) => write!(f, "{fault}"),
+            Self::Silent => f.write_str("silent"),
+            Self::GraceOver => f.write_str("grace time over"),
+            Self::Protocol => f.write_str("protocol error"),
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// How long a screen was not good, and where the time went. All four parts count from `since`, the moment the
+/// screen was last known to be good: the last answer, verified beacon or display byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// When the screen was last known to be good.
+    pub since: Instant,
+    /// Until the failure was noticed.
+    pub noticed: Duration,
+    /// Until the control connection to the host that helped was open.
+    pub control: Duration,
+    /// Until its connInf.
+    pub conn_inf: Duration,
+    /// Until the first output was drawn; where nothing is shown, the same as `conn_inf`.
+    pub screen: Duration,
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DtuEvent {
+    /// Switched on.
+    Booted,
+    /// A card was put in.
+    Inserted {
+        /// Its token.
+        token: Token,
+    },
+    /// The card was taken out.
+    Removed {
+        /// Its token.
+        token: Token,
+    },
+    /// A control connection to a host is open.
+    HostFound {
+        /// Which.
+        host: HostRef,
+    },
+    /// A host could not be reached.
+    HostFailed {
+        /// Which.
+        host: HostRef,
+        /// Why.
+        fault: Fault,
+    },
+    /// A session was granted.
+    Attached {
+        /// By whom.
+        host: HostRef,
+        /// Whose it is.
+        token: Token,
+        /// Which; `None` when nothing of it can be shown.
+        session: Option<SessionId>,
+        /// What of it is shown.
+        service: Option<ServiceName>,
+    },
+    /// The session's first output after an attach is on the screen.
+    Shown {
+        /// Which.
+        session: SessionId,
+        /// Since the token was presented.
+        took: Duration,
+    },
+    /// The session was taken away.
+    Detached {
+        /// By whom.
+        host: HostRef,
+        /// Why, in the host's word.
+        cause: Option<String>,
+    },
+    /// A host refused the token.
+    Denied {
+        /// Who.
+        host: HostRef,
+        /// What it said.
+        notice: Option<String>,
+    },
+    /// The session was found on another host and granted there.
+    Redirected {
+        /// By whom.
+        from: HostRef,
+        /// Where it is.
+        to: HostRef,
+    },
+    /// The host that a redirect named could not be reached or refused.
+    RedirectFailed {
+        /// Which.
+        to: HostRef,
+    },
+    /// The host's daemon is gone and the session still answers: it is held.
+    Held {
+        /// Whose.
+        host: HostRef,
+    },
+    /// The daemon is back, and nothing else happened.
+    Rejoined {
+        /// Which.
+        host: HostRef,
+    },
+    /// The display ended while the host lives; the token is presented again.
+    DisplayLost {
+        /// Whose.
+        host: HostRef,
+        /// Why.
+        fault: Fault,
+    },
+    /// The display is back at the same host.
+    Restored {
+        /// Which.
+        host: HostRef,
+        /// What was missed.
+        gap: Gap,
+    },
+    /// The host was given up.
+    Lost {
+        /// Which.
+        host: HostRef,
+        /// Why.
+        why: Loss,
+    },
+    /// At work again on another host, or on the same one after it was given up.
+    FailedOver {
+        /// The one given up.
+        from: HostRef,
+        /// The one that helps.
+        to: HostRef,
+        /// What is shown there.
+        session: Option<SessionId>,
+        /// What was missed.
+        gap: Gap,
+    },
+    /// No host can be reached; the DTU keeps looking.
+    NoHost,
+    /// A line for the person at the screen.
+    Notice {
+        /// The line.
+        text: String,
+    },
+    /// The service ended.
+    Exited {
+        /// Its status.
+        status: i32,
+    },
+    /// Typed bytes were dropped: nobody took them for too long, or the session they were meant for is gone.
+    InputDropped {
+        /// How many.
+        bytes: usize,
+    },
+    /// A host sent a command that cannot be used.
+    Unusable {
+        /// Who.
+        host: HostRef,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl DtuEvent {
+    /// The event in one word, as it is printed.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Booted => "booted",
+            Self::Inserted { .. } => "inserted",
+            Self::Removed { .. } => "removed",
+            Self::HostFound { .. } => "host_found",
+            Self::HostFailed { .. } => "host_failed",
+            Self::Attached { .. } => "attached",
+            Self::Shown { .. } => "shown",
+            Self::Detached { .. } => "detached",
+            Self::Denied { .. } => "denied",
+            Self::Redirected { .. } => "redirected",
+            Self::RedirectFailed { .. } => "redirect_failed",
+            Self::Held { .. } => "held",
+            Self::Rejoined { .. } => "rejoined",
+            Self::DisplayLost { .. } => "display_lost",
+            Self::Restored { .. } => "restored",
+            Self::Lost { .. } => "lost",
+            Self::FailedOver { .. } => "failed_over",
+            Self::NoHost => "no_host",
+            Self::Notice { .. } => "notice",
+            Self::Exited { .. } => "exited",
+            Self::InputDropped { .. } => "input_dropped",
+            Self::Unusable { .. } => "unusable",
+        }
+    }
+
+    /// The host it is about, by name or else by address.
+    #[must_use]
+    pub const fn host(&self) -> Option<&HostRef> {
+        match self {
+            Self::HostFound { host }
+            | Self::HostFailed { host, .. }
+            | Self::Attached { host, .. }
+            | Self::Detached { host, .. }
+            | Self::Denied { host, .. }
+            | Self::Held { host }
+            | Self::Rejoined { host }
+            | Self::DisplayLost { host, .. }
+            | Self::Restored { host, .. }
+            | Self::Lost { host, .. }
+            | Self::Unusable { host, .. } => Some(host),
+            Self::Redirected { to, .. } | Self::RedirectFailed { to } | Self::FailedOver { to, .. } => {
+                Some(to)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a DTU is doing, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not switched on.
+    Off,
+    /// Looking for a host.
+    Searching,
+    /// Connected, the token presented, no answer yet.
+    Asking,
+    /// On its way to the host a redirect named, or back.
+    Redirected,
+    /// A session is granted.
+    Attached,
+    /// A session is shown whose host's daemon is gone.
+    Held,
+    /// The token was refused.
+    Denied,
+    /// The session was taken away.
+    Detached,
+}
+
+impl core::fmt::Display for Phase {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Off => "off",
+            Self::Searching => "searching",
+            Self::Asking => "asking",
+            Self::Redirected => "redirected",
+            Self::Attached => "attached",
+            Self::Held => "held",
+            Self::Denied => "denied",
+            Self::Detached => "detached",
+        })
+    }
+}
+
+/// What a DTU would say of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it is doing.
+    pub phase: Phase,
+    /// The host's name.
+    pub host: Option<HostName>,
+    /// The token it presents.
+    pub token: Token,
+    /// The session that is or was last shown.
+    pub session: Option<SessionId>,
+    /// Whether something of the session was drawn since it was attached.
+    pub shown: bool,
+}

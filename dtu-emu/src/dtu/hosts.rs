@@ -1,0 +1,355 @@
+//! The hosts a DTU knows of, and in which order it would go to them.
+//!
+//! What is known came over TLS (the hosts to fail over to), or by UDP (beacons, serverR), which a stranger can
+//! forge: it ranks candidates and prompts attempts, and never replaces what came over TLS.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use proto::alp::Standby;
+use proto::beacon::{Beacon, INTERVAL, MISSED_MAX};
+use proto::discovery::ServerR;
+use proto::{HostName, Instant, Serial};
+use sha2::{Digest, Sha256};
+
+/// Hosts a DTU remembers, at most. The one longest unheard goes first, of those known by UDP alone if there are
+/// any, and never for another that is known by UDP alone otherwise.
+pub(super) const HOSTS_MAX: usize = 64;
+
+/// A host as a DTU can name it: a configured server has no name until it says one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRef {
+    /// Its name.
+    pub name: Option<HostName>,
+    /// Where it listens.
+    pub addr: SocketAddrV4,
+}
+
+impl core::fmt::Display for HostRef {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({})", self.addr),
+            None => write!(f, "{}", self.addr),
+        }
+    }
+}
+
+/// How the DTU came to know a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A host of the group said so over TLS.
+    Told,
+    /// By UDP.
+    Heard,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    addr: SocketAddrV4,
+    source: Source,
+    load: u32,
+    drain: bool,
+    /// The newest beacon or serverR.
+    heard: Option<Instant>,
+    every: Duration,
+    /// It was found dead and was not heard since.
+    dead: bool,
+    /// Hints about it count again from here; each failed attempt moves it further away.
+    hints_from: Instant,
+    failures: u32,
+}
+
+/// What became of an attempt to reach a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It may come back any moment.
+    Away,
+    /// It is not of our group, as its certificate shows; that will not change soon.
+    Stranger,
+}
+
+/// What it means that a host was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It was silent until now: an attempt that began before was to a dead host.
+    Returned,
+    /// Nothing new.
+    None,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    known: BTreeMap<HostName, Known>,
+}
+
+impl Known {
+    const fn new(addr: SocketAddrV4, source: Source) -> Self {
+        Self {
+            addr,
+            source,
+            load: 0,
+            drain: false,
+            heard: None,
+            every: INTERVAL,
+            dead: false,
+            hints_from: Instant::ZERO,
+            failures: 0,
+        }
+    }
+
+    /// It was heard. Whatever failed before it fell silent is forgotten.
+    fn heard_at(&mut self, now: Instant) -> News {
+        let news = if self.is_fresh(now) { News::None } else { News::Returned };
+        if news == News::Returned {
+            self.failures = 0;
+            self.hints_from = now;
+        }
+        self.heard = Some(now);
+        self.dead = false;
+        news
+    }
+
+    /// Whether it was heard as lately as a living host is.
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|heard| now.since(heard) <= self.every * MISSED_MAX)
+    }
+
+    /// Lower is tried earlier. A host that is heard comes before one that is not, even when it drains: it
+    /// lives, and will send on whom it does not want. One that only UDP vouches for comes after those that
+    /// were told over TLS and are heard.
+    fn class(&self, now: Instant) -> u8 {
+        match (self.dead, self.is_fresh(now), self.source, self.drain) {
+            (true, ..) => 7,
+            (_, true, Source::Told, false) => 0,
+            (_, true, Source::Told, true) => 1,
+            (_, true, Source::Heard, false) => 2,
+            (_, false, Source::Told, false) => 3,
+            (_, false, Source::Told, true) => 4,
+            (_, true, Source::Heard, true) => 5,
+            (_, false, Source::Heard, _) => 6,
+        }
+    }
+}
+
+impl Hosts {
+    /// A host of the group said over TLS where else to go.
+    pub(super) fn learn_standbys(&mut self, standbys: &[Standby]) {
+        for standby in standbys {
+            self.learn(&standby.host, standby.addr, Source::Told);
+        }
+    }
+
+    /// A host let us in: it is of our group, and where we reached it.
+    pub(super) fn learn_own(&mut self, host: &HostName, addr: SocketAddrV4) {
+        if let Some(known) = self.learn(host, addr, Source::Told) {
+            known.dead = false;
+            known.failures = 0;
+            known.hints_from = Instant::ZERO;
+        }
+    }
+
+    pub(super) fn learn_server_r(&mut self, now: Instant, answer: &ServerR) -> News {
+        let addr = SocketAddrV4::new(answer.ip, answer.port);
+        let Some(known) = self.learn(&answer.host, addr, Source::Heard) else { return News::None };
+        known.load = answer.load;
+        known.drain = answer.drain;
+        known.heard_at(now)
+    }
+
+    pub(super) fn learn_beacon(&mut self, now: Instant, beacon: &Beacon, from: Ipv4Addr, port: u16) -> News {
+        let known = match self.known.get_mut(&beacon.host) {
+            Some(known) => known,
+            None => match self.learn(&beacon.host, SocketAddrV4::new(from, port), Source::Heard) {
+                Some(known) => known,
+                None => return News::None,
+            },
+        };
+        known.load = beacon.load;
+        known.drain = beacon.drain;
+        let news = known.heard_at(now);
+        known.every = beacon.every;
+        news
+    }
+
+    fn learn(&mut self, host: &HostName, addr: SocketAddrV4, source: Source) -> Option<&mut Known> {
+        if !self.known.contains_key(host) {
+            if self.known.len() >= HOSTS_MAX {
+                let value = |k: &Known| (k.source == Source::Told, k.heard);
+                let (worst, least) = self.known.iter().min_by_key(|(_, k)| value(k))?;
+                if source == Source::Heard && least.source == Source::Told {
+                    return None;
+                }
+                let worst = worst.clone();
+                self.known.remove(&worst);
+            }
+            self.known.insert(host.clone(), Known::new(addr, source));
+        }
+        let known = self.known.get_mut(host)?;
+        // An address told over TLS stands until TLS tells another one.
+        if source == Source::Told || known.source == Source::Heard {
+            known.addr = addr;
+            known.source = source;
+        }
+        Some(known)
+    }
+
+    fn by_ref(&mut self, host: &HostRef) -> Option<&mut Known> {
+        match &host.name {
+            Some(name) => self.known.get_mut(name),
+            None => self.known.values_mut().find(|known| known.addr == host.addr),
+        }
+    }
+
+    /// A host that was attached to was found dead.
+    pub(super) fn bury(&mut self, host: &HostRef) {
+        if let Some(known) = self.by_ref(host) {
+            known.dead = true;
+            known.heard = None;
+        }
+    }
+
+    /// An attempt to reach a host failed: hints about it are not followed for a while.
+    pub(super) fn failed(&mut self, now: Instant, host: &HostRef, failure: Failure) {
+        if let Some(known) = self.by_ref(host) {
+            let pause = match failure {
+                Failure::Away => INTERVAL * (1 << known.failures.min(5)),
+                Failure::Stranger => Duration::from_secs(10),
+            };
+            known.failures = known.failures.saturating_add(1);
+            known.hints_from = now + pause;
+        }
+    }
+
+    /// Whether the host was heard by UDP as lately as a living one is.
+    pub(super) fn is_fresh(&mut self, now: Instant, host: &HostRef) -> bool {
+        self.by_ref(host).is_some_and(|known| known.is_fresh(now))
+    }
+
+    /// The host, if a hint about it should be followed now.
+    pub(super) fn hinted(&self, now: Instant, name: &HostName) -> Option<HostRef> {
+        let known = self.known.get(name).filter(|known| known.hints_from <= now)?;
+        Some(HostRef { name: Some(name.clone()), addr: known.addr })
+    }
+
+    /// All known hosts, the best first: by class, and within a class by weighted rendezvous hashing, so that the
+    /// DTUs of a dead host spread over the others in proportion to what these can take, and each goes where it
+    /// would go again.
+    pub(super) fn ranked(&self, now: Instant, serial: &Serial) -> Vec<HostRef> {
+        let mut ranked: Vec<_> = self
+            .known
+            .iter()
+            .map(|(name, known)| (known.class(now), score(serial, name, known.load), name, known.addr))
+            .collect();
+        ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(b.2)));
+        ranked.into_iter().map(|(_, _, name, addr)| HostRef { name: Some(name.clone()), addr }).collect()
+    }
+}
+
+/// The smallest score wins; a host's chance is in proportion to its weight, 1 / (1 + run queue per CPU).
+fn score(serial: &Serial, host: &HostName, load: u32) -> f64 {
+    let hash = Sha256::new().chain_update(serial.as_str()).chain_update([0]).chain_update(host.as_str());
+    let hash = hash.finalize();
+    let bits = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    let uniform = (f64::from(bits) + 0.5) / f64::from(u32::MAX);
+    let weight = 100.0 / (100.0 + f64::from(load));
+    -uniform.min(1.0).ln() / weight
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::chain::Link;
+
+    fn beacon(host: &str, load: u32, drain: bool) -> Beacon {
+        Beacon {
+            host: host.parse().unwrap(),
+            ver: proto::version::Version::CURRENT,
+            boot: proto::BootId(1),
+            seq: 1,
+            iface: "lo".parse().unwrap(),
+            every: INTERVAL,
+            load,
+            sessions: 0,
+            drain,
+            tick: 1,
+            link: Link::from_bytes([0; 16]),
+        }
+    }
+
+    fn standby(host: &str, last: u8) -> Standby {
+        Standby { host: host.parse().unwrap(), addr: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 7009) }
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    fn names(hosts: &Hosts, now: Instant, serial: &str) -> Vec<String> {
+        let ranked = hosts.ranked(now, &serial.parse().unwrap());
+        ranked.into_iter().map(|h| h.name.unwrap().to_string()).collect()
+    }
+
+    #[test]
+    fn a_heard_host_comes_first_then_a_draining_one_then_the_unheard_and_the_dead_last() {
+        let mut hosts = Hosts::default();
+        hosts.learn_standbys(&[standby("a", 1), standby("b", 2), standby("c", 3), standby("d", 4)]);
+        let from = Ipv4Addr::new(10, 0, 0, 9);
+        hosts.learn_beacon(at(1000), &beacon("b", 0, true), from, 7009);
+        hosts.learn_beacon(at(1000), &beacon("c", 0, false), from, 7009);
+        hosts.learn_beacon(at(1000), &beacon("stranger", 0, false), from, 7009);
+        hosts.bury(&HostRef { name: Some("d".parse().unwrap()), addr: standby("d", 4).addr });
+        assert_eq!(names(&hosts, at(1100), "s1"), ["c", "b", "stranger", "a", "d"]);
+    }
+
+    #[test]
+    fn a_beacon_does_not_move_a_host_that_was_told_over_tls() {
+        let mut hosts = Hosts::default();
+        hosts.learn_standbys(&[standby("a", 1)]);
+        hosts.learn_beacon(at(0), &beacon("a", 0, false), Ipv4Addr::new(6, 6, 6, 6), 7009);
+        assert_eq!(hosts.ranked(at(0), &"s".parse().unwrap())[0].addr, standby("a", 1).addr);
+    }
+
+    #[test]
+    fn a_storm_spreads_by_load_and_each_desk_keeps_its_choice() {
+        let mut hosts = Hosts::default();
+        hosts.learn_standbys(&[standby("idle", 1), standby("busy", 2)]);
+        let from = Ipv4Addr::LOCALHOST;
+        hosts.learn_beacon(at(0), &beacon("idle", 0, false), from, 7009);
+        hosts.learn_beacon(at(0), &beacon("busy", 300, false), from, 7009);
+        let first = |n: u32| names(&hosts, at(0), &format!("s{n}"))[0].clone();
+        let idle = (0..2000).filter(|n| first(*n) == "idle").count();
+        assert!((1500..1700).contains(&idle), "four fifths of 2000 are expected, not {idle}");
+        assert_eq!(first(7), first(7));
+    }
+
+    #[test]
+    fn strangers_cannot_fill_the_table_or_push_out_what_tls_told() {
+        let mut hosts = Hosts::default();
+        hosts.learn_standbys(&[standby("a", 1)]);
+        for n in 0..500 {
+            hosts.learn_beacon(at(n), &beacon(&format!("x{n}"), 0, false), Ipv4Addr::LOCALHOST, 7009);
+        }
+        assert_eq!(hosts.known.len(), HOSTS_MAX);
+        assert!(names(&hosts, at(500), "s").contains(&"a".to_owned()));
+        assert!(hosts.hinted(at(500), &"x499".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn hints_about_a_host_that_keeps_failing_are_followed_ever_less_often() {
+        let mut hosts = Hosts::default();
+        hosts.learn_standbys(&[standby("a", 1)]);
+        let a = hosts.hinted(at(0), &"a".parse().unwrap()).unwrap();
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            hosts.failed(now, &a, Failure::Away);
+            let start = now;
+            while hosts.hinted(now, &"a".parse().unwrap()).is_none() {
+                now += Duration::from_millis(100);
+            }
+            pauses.push(now.since(start).as_millis());
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 3200]);
+    }
+}

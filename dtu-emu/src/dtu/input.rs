@@ -1,0 +1,189 @@
+//! What happens to a DTU, and what it wants done.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use proto::beacon::Beacon;
+use proto::card::Card;
+use proto::discovery::ServerR;
+use proto::frame::{Frame, Size};
+use proto::{Line, SessionId};
+
+use super::event::DtuEvent;
+
+/// One attempt at one connection, control or display, from the wish to open it to its end. Numbers are not used
+/// again, so that a late event of an old connection is recognised and harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// Why a connection could not be opened, or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The machine is there, the program is not.
+    Refused,
+    /// No way to the machine, or no answer in time.
+    Unreachable,
+    /// The other side is not who it should be, or speaks something else.
+    Tls(String),
+    /// The other side closed or reset an open connection.
+    Closed,
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused"),
+            Self::Unreachable => f.write_str("unreachable"),
+            Self::Tls(what) => write!(f, "not trusted: {what}"),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+/// What happens to a DTU.
+#[derive(Clone, Debug)]
+pub enum DtuInput<'a> {
+    /// It is switched on. Once, and first.
+    Boot,
+    /// A card is put in; one that was there is taken out first.
+    CardInserted(Card),
+    /// The card is taken out.
+    CardRemoved,
+    /// A host answered a serverQ.
+    ServerR(&'a ServerR),
+    /// A beacon was heard from this address. Only its hash chain makes it believed.
+    Beacon {
+        /// What it says.
+        beacon: &'a Beacon,
+        /// Who sent the datagram.
+        from: Ipv4Addr,
+    },
+    /// A control connection is open: behind a TLS handshake, which is already an application's answer.
+    ControlOpened {
+        /// Which.
+        conn: ConnId,
+        /// Our own address on it.
+        local: Ipv4Addr,
+    },
+    /// A line came over it.
+    ControlLine {
+        /// Which.
+        conn: ConnId,
+        /// The line.
+        line: &'a Line,
+    },
+    /// It could not be opened, or ended.
+    ControlClosed {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        fault: Fault,
+    },
+    /// A display channel is open.
+    DisplayOpened {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Bytes came over it that make no whole frame yet: a sign of life.
+    DisplayHeard {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A frame came over it.
+    DisplayFrame {
+        /// Which.
+        conn: ConnId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// It could not be opened, or ended.
+    DisplayClosed {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        fault: Fault,
+    },
+    /// The user typed.
+    Typed(&'a [u8]),
+    /// The screen has another size now.
+    Resized(Size),
+    /// The time that `poll_at` named has come.
+    Timeout,
+}
+
+/// Where a display channel is opened, and what its other end must prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DisplayTarget {
+    /// The host that runs the service.
+    pub addr: SocketAddrV4,
+    /// The session named in the first line.
+    pub session: SessionId,
+    /// The fingerprint of the certificate that the session shows.
+    pub fp: [u8; 32],
+}
+
+/// What a DTU wants done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Broadcast a serverQ with the DTU's serial on its interfaces; each carries the address it leaves from.
+    BroadcastServerQ,
+    /// Open a control connection.
+    OpenControl {
+        /// Its number.
+        conn: ConnId,
+        /// Where to.
+        addr: SocketAddrV4,
+    },
+    /// Send a line on it.
+    SendControl {
+        /// Which.
+        conn: ConnId,
+        /// The line.
+        line: Line,
+    },
+    /// Close it after what was sent; nothing more of it is wanted.
+    CloseControl {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Open a display channel: TCP, the line that names the session, TLS.
+    OpenDisplay {
+        /// Its number.
+        conn: ConnId,
+        /// Where to.
+        target: DisplayTarget,
+    },
+    /// Send a frame on it.
+    SendDisplay {
+        /// Which.
+        conn: ConnId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// Close it; nothing more of it is wanted.
+    CloseDisplay {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Change the screen.
+    Paint(Paint),
+    /// Tell whoever watches.
+    Report(DtuEvent),
+}
+
+/// A change of the screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// Output of the service, to be written to the terminal as it is.
+    Bytes(Vec<u8>),
+    /// The whole screen, as bytes for an empty terminal of `size`.
+    Repaint {
+        /// Size it was made for.
+        size: Size,
+        /// What draws it.
+        bytes: Vec<u8>,
+    },
+    /// Nothing of a session may be seen any more: a card was pulled, or the session left.
+    Clear,
+    /// A line of the DTU's own, above whatever is shown; `None` takes it away.
+    Notice(Option<String>),
+}

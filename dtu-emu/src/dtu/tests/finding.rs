@@ -1,0 +1,115 @@
+//! Finding a host (DESIGN 4.3, and "no host reachable" of DESIGN 5).
+
+use core::time::Duration;
+
+use super::world::{Policy, Proc, World, card, format_addr};
+use crate::dtu::{DtuInput, Paint, Phase};
+
+#[test]
+fn configured_servers_are_tried_first_and_in_their_order() {
+    let mut world = World::new(&["a", "b", "c"], |c| c.servers = vec![format_addr(3), format_addr(2)]);
+    world.host("c").daemon = Proc::Dead;
+    world.input(DtuInput::Boot);
+    world.until(Phase::Attached, 100);
+    assert_eq!(world.at_host(), "b");
+    assert_eq!(world.broadcasts, []);
+    assert_eq!(world.names()[..3], ["booted", "host_failed", "host_found"]);
+}
+
+#[test]
+fn without_a_server_the_dtu_asks_and_takes_whoever_answers() {
+    let mut world = World::new(&["a", "b"], |_| {});
+    for name in ["a", "b"] {
+        world.host(name).beacons = false;
+    }
+    world.host("b").answers_serverq = false;
+    world.input(DtuInput::Boot);
+    world.until(Phase::Attached, 100);
+    assert_eq!((world.at_host().as_str(), world.broadcasts.len()), ("a", 1));
+}
+
+#[test]
+fn responders_are_tried_until_one_succeeds() {
+    let mut world = World::new(&["a", "b", "c"], |_| {});
+    world.freeze("b");
+    world.host("a").policy = Policy::Garble;
+    world.host("c").policy = Policy::Garble;
+    world.input(DtuInput::Boot);
+    world.run_ms(3_000);
+    assert_ne!(world.phase(), Phase::Attached);
+    world.resume_daemon("b");
+    world.host("b").session = Proc::Runs;
+    world.until(Phase::Attached, 10_000);
+    assert_eq!(world.at_host(), "b");
+}
+
+#[test]
+fn while_nobody_answers_the_question_is_repeated_with_growing_bounded_pauses() {
+    let mut world = World::new(&["a"], |_| {});
+    world.host("a").daemon = Proc::Dead;
+    world.input(DtuInput::Boot);
+    world.run_ms(60_000);
+    let pauses: Vec<_> = world.broadcasts.windows(2).map(|w| w[1].since(w[0])).collect();
+    assert!(pauses[0] < Duration::from_millis(400), "{pauses:?}");
+    assert!(pauses[1] > pauses[0] && pauses[2] > pauses[1], "{pauses:?}");
+    assert!(pauses.iter().all(|p| *p <= Duration::from_millis(6_300)), "{pauses:?}");
+    assert!(world.broadcasts.len() > 12, "it never stops: {}", world.broadcasts.len());
+}
+
+#[test]
+fn with_no_host_the_screen_says_so_and_the_first_beacon_ends_it() {
+    let mut world = World::new(&["a"], |_| {});
+    world.host("a").daemon = Proc::Dead;
+    world.host("a").answers_serverq = false;
+    world.input(DtuInput::CardInserted(card("1")));
+    world.input(DtuInput::Boot);
+    world.run_ms(20_000);
+    assert_eq!(world.count("no_host"), 1);
+    assert!(world.notice.as_ref().unwrap().contains("No host"), "{:?}", world.notice);
+    world.start_daemon("a");
+    let took = world.until(Phase::Attached, 1_000);
+    assert!(took <= Duration::from_millis(110), "within a beacon, not {took:?}");
+    world.run_ms(20);
+    assert_eq!((world.notice.as_deref(), world.screen.as_str()), (None, "a$ "));
+}
+
+#[test]
+fn a_host_that_hangs_does_not_keep_the_dtu_from_one_that_is_heard() {
+    let mut world = World::new(&["a", "b"], |c| c.servers = vec![format_addr(1)]);
+    world.freeze("a");
+    world.host("b").daemon = Proc::Dead;
+    world.input(DtuInput::Boot);
+    world.run_ms(15_000);
+    world.start_daemon("b");
+    let took = world.until(Phase::Attached, 1_000);
+    assert!(took <= Duration::from_millis(210), "{took:?}");
+    assert_eq!(world.at_host(), "b");
+}
+
+#[test]
+fn a_card_pulled_while_no_host_is_there_locks_and_clears_the_screen() {
+    let mut world = World::attached(&["a"]);
+    world.kill("a");
+    world.run_ms(2_000);
+    assert_eq!(world.screen, "a$ ", "the last picture stays for its owner");
+    world.paints.clear();
+    world.input(DtuInput::CardRemoved);
+    assert_eq!(world.paints[0], Paint::Clear);
+    world.type_text("secret for nobody");
+    world.start_daemon("a");
+    world.start_session("a");
+    world.until(Phase::Attached, 1_000);
+    world.run_ms(50);
+    let last = world.host("a").asked.last().unwrap().presented.to_string();
+    assert_eq!(last, "pseudo.0200000000aa");
+    assert_eq!(world.host("a").typed, b"");
+}
+
+#[test]
+fn a_slow_host_whose_beacons_are_heard_is_waited_for() {
+    let mut world = World::new(&["a"], |c| c.servers = vec![format_addr(1)]);
+    world.host("a").policy = Policy::Mute;
+    world.input(DtuInput::Boot);
+    world.run_ms(8_000);
+    assert_eq!((world.phase(), world.count("host_failed")), (Phase::Asking, 0));
+}

@@ -1,0 +1,611 @@
+//! One DTU among scripted hosts, in virtual time. A host here speaks the real protocol by way of `proto` and can be
+//! killed, frozen, cut off, or lose its daemon alone. Every message takes one millisecond each way.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use proto::alp::{
+    Access, AnchorNote, ConnInf, Display, FromDtu, FromHost, Grant, InfoReq, RedirectInf, Standby,
+};
+use proto::beacon::{Beacon, INTERVAL};
+use proto::card::Card;
+use proto::chain::Chain;
+use proto::discovery::ServerR;
+use proto::frame::{Frame, Size};
+use proto::version::Version;
+use proto::{BootId, HostName, Instant, Line, Nonce, SessionId};
+
+use crate::dtu::{Config, ConnId, Dtu, DtuEvent, DtuInput, Effect, Fault, Paint, Phase};
+
+pub(super) const HOP: Duration = Duration::from_millis(1);
+
+/// What a host does about a presented token.
+#[derive(Clone, Debug)]
+pub(super) enum Policy {
+    /// Grants the session with this number.
+    Grant(u128),
+    /// Refuses with this notice.
+    Deny(&'static str),
+    /// Sends it to the host of this name.
+    Redirect(&'static str),
+    /// Says nothing.
+    Mute,
+    /// Says something unusable.
+    Garble,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proc {
+    Runs,
+    Stopped,
+    Dead,
+}
+
+pub(super) struct Host {
+    pub(super) name: HostName,
+    pub(super) addr: SocketAddrV4,
+    pub(super) daemon: Proc,
+    pub(super) session: Proc,
+    pub(super) policy: Policy,
+    /// Whether its beacons reach the DTU, and how they are forged if at all.
+    pub(super) beacons: bool,
+    pub(super) load: u32,
+    pub(super) drain: bool,
+    pub(super) answers_serverq: bool,
+    chain: Chain,
+    tick: u64,
+    boot: u64,
+    /// Names the run of the session process: its certificate and its stream.
+    pub(super) run: u8,
+    pub(super) output: Vec<u8>,
+    pub(super) typed: Vec<u8>,
+    applied: BTreeMap<u128, u64>,
+    /// Lines that wait for a stopped daemon.
+    backlog: Vec<(ConnId, Line)>,
+    /// The infoReqs it got.
+    pub(super) asked: Vec<InfoReq>,
+    /// Everything it got on control connections.
+    pub(super) said: Vec<FromDtu>,
+    pub(super) hellos: usize,
+    /// Whether a Hello is answered.
+    pub(super) greets: bool,
+    /// The frames its session got.
+    pub(super) frames: Vec<Frame>,
+}
+
+enum Delivery {
+    Opened(ConnId),
+    Line(ConnId, Line),
+    Closed(ConnId, Fault),
+    DisplayOpened(ConnId),
+    Frame(ConnId, Frame),
+    DisplayClosed(ConnId, Fault),
+    Beacon(Beacon, Ipv4Addr),
+    ServerR(ServerR),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Control,
+    Display,
+}
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) dtu: Dtu,
+    pub(super) hosts: BTreeMap<&'static str, Host>,
+    pub(super) events: Vec<(Instant, DtuEvent)>,
+    pub(super) paints: Vec<Paint>,
+    pub(super) broadcasts: Vec<Instant>,
+    /// The text on the screen, as far as plain text goes, and the notice above it.
+    pub(super) screen: String,
+    pub(super) notice: Option<String>,
+    /// Beacons reach the DTU late by this much.
+    pub(super) delay: Duration,
+    pub(super) conns: BTreeMap<ConnId, (&'static str, u8)>,
+    wire: BTreeMap<(Instant, u64), Delivery>,
+    sent: u64,
+    next_beacon: Instant,
+}
+
+fn kind_code(kind: Kind) -> u8 {
+    u8::from(kind == Kind::Display)
+}
+
+pub(super) fn card(id: &str) -> Card {
+    format!("card type=card id={id}").parse().unwrap()
+}
+
+impl Host {
+    fn new(name: &'static str, last: u8) -> Self {
+        Self {
+            name: name.parse().unwrap(),
+            addr: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), proto::PORT),
+            daemon: Proc::Runs,
+            session: Proc::Runs,
+            policy: Policy::Grant(u128::from(last)),
+            beacons: true,
+            load: 0,
+            drain: false,
+            answers_serverq: true,
+            chain: Chain::new([last; 16], 3_000),
+            tick: 0,
+            boot: u64::from(last),
+            run: last,
+            output: format!("{name}$ ").into_bytes(),
+            typed: Vec::new(),
+            applied: BTreeMap::new(),
+            backlog: Vec::new(),
+            asked: Vec::new(),
+            said: Vec::new(),
+            hellos: 0,
+            greets: true,
+            frames: Vec::new(),
+        }
+    }
+
+    fn anchor(&mut self) -> AnchorNote {
+        let link = self.chain.reveal(self.tick).unwrap();
+        AnchorNote { boot: BootId(self.boot), tick: self.tick, link, every: INTERVAL }
+    }
+
+    pub(super) fn beacon(&mut self) -> Beacon {
+        self.tick += 1;
+        Beacon {
+            host: self.name.clone(),
+            ver: Version::CURRENT,
+            boot: BootId(self.boot),
+            seq: self.tick,
+            iface: "eth0".parse().unwrap(),
+            every: INTERVAL,
+            load: self.load,
+            sessions: 0,
+            drain: self.drain,
+            tick: self.tick,
+            link: self.chain.reveal(self.tick).unwrap(),
+        }
+    }
+}
+
+impl World {
+    /// Hosts of these names at 10.0.0.1 and up; the DTU is off.
+    pub(super) fn new(names: &[&'static str], configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new("0200000000aa".parse().unwrap(), [7; 32]);
+        configure(&mut config);
+        let hosts = names.iter().zip(1..).map(|(name, last)| (*name, Host::new(name, last))).collect();
+        Self {
+            now: Instant::from_micros(1_000_000),
+            dtu: Dtu::new(config),
+            hosts,
+            events: Vec::new(),
+            paints: Vec::new(),
+            broadcasts: Vec::new(),
+            screen: String::new(),
+            notice: None,
+            delay: Duration::ZERO,
+            conns: BTreeMap::new(),
+            wire: BTreeMap::new(),
+            sent: 0,
+            next_beacon: Instant::from_micros(1_000_000),
+        }
+    }
+
+    /// The same, switched on with a card and attached to the first host.
+    pub(super) fn attached(names: &[&'static str]) -> Self {
+        let first = names[0];
+        let mut world = Self::new(names, |config| config.servers = vec![format_addr(1)]);
+        world.input(DtuInput::CardInserted(card("1")));
+        world.input(DtuInput::Boot);
+        world.run_ms(950);
+        assert_eq!(world.phase(), Phase::Attached);
+        assert_eq!(world.screen, format!("{first}$ "));
+        world.events.clear();
+        world
+    }
+
+    pub(super) fn host(&mut self, name: &str) -> &mut Host {
+        self.hosts.get_mut(name).unwrap()
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.dtu.status().phase
+    }
+
+    pub(super) fn at_host(&self) -> String {
+        self.dtu.status().host.map_or_else(String::new, |host| host.to_string())
+    }
+
+    /// The names of the events so far, in order.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.events.iter().map(|(_, event)| event.name()).collect()
+    }
+
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.names().iter().filter(|n| **n == name).count()
+    }
+
+    pub(super) fn input(&mut self, input: DtuInput<'_>) {
+        let mut out = Vec::new();
+        self.dtu.handle(self.now, input, &mut out);
+        for effect in out {
+            self.perform(effect);
+        }
+    }
+
+    pub(super) fn type_text(&mut self, text: &str) {
+        self.input(DtuInput::Typed(text.as_bytes()));
+    }
+
+    fn later(&mut self, delivery: Delivery) {
+        self.later_by(HOP, delivery);
+    }
+
+    fn later_by(&mut self, by: Duration, delivery: Delivery) {
+        self.sent += 1;
+        self.wire.insert((self.now + by, self.sent), delivery);
+    }
+
+    fn name_at(&self, addr: SocketAddrV4) -> Option<&'static str> {
+        self.hosts.iter().find(|(_, host)| host.addr == addr).map(|(name, _)| *name)
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::BroadcastServerQ => self.serverq(),
+            Effect::OpenControl { conn, addr } => self.open(conn, addr, Kind::Control),
+            Effect::OpenDisplay { conn, target } => self.open(conn, target.addr, Kind::Display),
+            Effect::SendControl { conn, line } => {
+                if let Some((name, _)) = self.conns.get(&conn).copied() {
+                    self.on_line(name, conn, line);
+                }
+            }
+            Effect::SendDisplay { conn, frame } => {
+                if let Some((name, _)) = self.conns.get(&conn).copied() {
+                    self.on_frame(name, conn, frame);
+                }
+            }
+            Effect::CloseControl { conn } | Effect::CloseDisplay { conn } => {
+                self.conns.remove(&conn);
+            }
+            Effect::Paint(paint) => self.paint(paint),
+            Effect::Report(event) => self.events.push((self.now, event)),
+        }
+    }
+
+    fn paint(&mut self, paint: Paint) {
+        match &paint {
+            Paint::Bytes(bytes) => self.screen.push_str(&String::from_utf8_lossy(bytes)),
+            Paint::Repaint { bytes, .. } => self.screen = String::from_utf8_lossy(bytes).into_owned(),
+            Paint::Clear => self.screen.clear(),
+            Paint::Notice(text) => self.notice.clone_from(text),
+        }
+        self.paints.push(paint);
+    }
+
+    fn serverq(&mut self) {
+        self.broadcasts.push(self.now);
+        let answers = self.hosts.values().filter(|h| h.daemon == Proc::Runs && h.answers_serverq);
+        let answers: Vec<_> = answers
+            .map(|host| ServerR {
+                host: host.name.clone(),
+                ip: *host.addr.ip(),
+                port: host.addr.port(),
+                load: host.load,
+                drain: host.drain,
+            })
+            .collect();
+        for answer in answers {
+            self.later_by(HOP * 2, Delivery::ServerR(answer));
+        }
+    }
+
+    fn open(&mut self, conn: ConnId, addr: SocketAddrV4, kind: Kind) {
+        let Some(name) = self.name_at(addr) else { return };
+        let host = &self.hosts[name];
+        let process = if kind == Kind::Control { host.daemon } else { host.session };
+        self.conns.insert(conn, (name, kind_code(kind)));
+        let delivery = match (process, kind) {
+            (Proc::Stopped, _) => return,
+            (Proc::Runs, Kind::Control) => Delivery::Opened(conn),
+            (Proc::Runs, Kind::Display) => Delivery::DisplayOpened(conn),
+            (Proc::Dead, Kind::Control) => Delivery::Closed(conn, Fault::Refused),
+            (Proc::Dead, Kind::Display) => Delivery::DisplayClosed(conn, Fault::Refused),
+        };
+        self.later_by(HOP * 2, delivery);
+    }
+
+    fn on_line(&mut self, name: &'static str, conn: ConnId, line: Line) {
+        let host = self.host(name);
+        match host.daemon {
+            Proc::Dead => return,
+            Proc::Stopped => return host.backlog.push((conn, line)),
+            Proc::Runs => {}
+        }
+        let message = FromDtu::from_line(&line).unwrap();
+        host.said.push(message.clone());
+        let reply = match message {
+            FromDtu::InfoReq(info) => {
+                host.asked.push(info.clone());
+                let removal = info.event == proto::alp::Event::Remove;
+                if removal { None } else { self.decide(name, &info) }
+            }
+            FromDtu::KeepAliveReq(_) => Some(FromHost::KeepAliveCnf.to_line()),
+            _ => None,
+        };
+        if let Some(line) = reply {
+            self.later_by(HOP * 2, Delivery::Line(conn, line));
+        }
+    }
+
+    fn decide(&mut self, name: &'static str, info: &InfoReq) -> Option<Line> {
+        let token_seq = info.token_seq.unwrap();
+        let refused = |notice: &str| ConnInf {
+            token_seq,
+            access: Access::Denied,
+            token: None,
+            grant: None,
+            notice: Some(notice.to_owned()),
+        };
+        let message = match self.hosts[name].policy.clone() {
+            Policy::Mute => return None,
+            Policy::Garble => return Some(Line::new("connInf").with("access", "allowed")),
+            Policy::Deny(notice) => FromHost::ConnInf(Box::new(refused(notice))),
+            Policy::Redirect(to) => FromHost::RedirectInf(RedirectInf {
+                addr: self.hosts[to].addr,
+                props: Some(format!("ticket-for-{to}")),
+                host: Some(to.parse().unwrap()),
+            }),
+            Policy::Grant(session) => FromHost::ConnInf(Box::new(self.grant(name, token_seq, session))),
+        };
+        Some(message.to_line())
+    }
+
+    fn grant(&mut self, name: &'static str, token_seq: u32, session: u128) -> ConnInf {
+        let others = self.hosts.values().filter(|host| host.name.as_str() != name);
+        let standbys = others.map(|h| Standby { host: h.name.clone(), addr: h.addr }).collect();
+        let host = self.host(name);
+        let display = Display {
+            addr: host.addr,
+            session: SessionId(session),
+            service: "terminal".parse().unwrap(),
+            ticket: Nonce(u128::from(token_seq)),
+            fp: [host.run; 32],
+        };
+        let grant =
+            Grant { host: host.name.clone(), standbys, anchor: host.anchor(), displays: vec![display] };
+        ConnInf { token_seq, access: Access::Allowed, token: None, grant: Some(grant), notice: None }
+    }
+
+    fn on_frame(&mut self, name: &'static str, conn: ConnId, frame: Frame) {
+        let host = self.host(name);
+        if host.session != Proc::Runs {
+            return;
+        }
+        let stream = Nonce(u128::from(host.run));
+        let mut replies = VecDeque::new();
+        host.frames.push(frame.clone());
+        match frame {
+            Frame::Hello(_) if !host.greets => {}
+            Frame::Hello(hello) => {
+                host.hellos += 1;
+                let input_applied = *host.applied.entry(hello.run.0).or_default();
+                replies.push_back(Frame::Welcome { input_applied, stream });
+                let offset = if hello.stream == stream { hello.have } else { 0 };
+                let rest = host.output[usize::try_from(offset).unwrap()..].to_vec();
+                if !rest.is_empty() {
+                    replies.push_back(Frame::Output { offset, bytes: rest });
+                }
+            }
+            Frame::Input { seq, bytes } => {
+                let applied = host.applied.values_mut().last().unwrap();
+                assert!(seq <= *applied, "input with a hole: {seq} after {applied}");
+                let known = usize::try_from(*applied - seq).unwrap().min(bytes.len());
+                *applied += (bytes.len() - known) as u64;
+                let input = *applied;
+                host.typed.extend(&bytes[known..]);
+                replies.push_back(Frame::Ack { output: 0, input });
+            }
+            Frame::Ping(number) => replies.push_back(Frame::Pong(number)),
+            Frame::WantRepaint => replies.push_back(Frame::Repaint {
+                offset: host.output.len() as u64,
+                size: Size::default(),
+                bytes: host.output.clone(),
+            }),
+            _ => {}
+        }
+        for frame in replies {
+            self.later_by(HOP * 2, Delivery::Frame(conn, frame));
+        }
+    }
+
+    /// The session writes this.
+    pub(super) fn print(&mut self, name: &'static str, text: &str) {
+        let host = self.host(name);
+        let offset = host.output.len() as u64;
+        host.output.extend(text.as_bytes());
+        self.send_display(name, Frame::Output { offset, bytes: text.as_bytes().to_vec() });
+    }
+
+    pub(super) fn send_display(&mut self, name: &'static str, frame: Frame) {
+        for conn in self.conns_of(name, Kind::Display) {
+            self.later(Delivery::Frame(conn, frame.clone()));
+        }
+    }
+
+    pub(super) fn send_control(&mut self, name: &'static str, message: &FromHost) {
+        for conn in self.conns_of(name, Kind::Control) {
+            self.later(Delivery::Line(conn, message.to_line()));
+        }
+    }
+
+    fn conns_of(&self, name: &str, kind: Kind) -> Vec<ConnId> {
+        let open = self.conns.iter().filter(|(_, (host, k))| *host == name && *k == kind_code(kind));
+        open.map(|(conn, _)| *conn).collect()
+    }
+
+    fn close_all(&mut self, name: &'static str, kind: Kind) {
+        for conn in self.conns_of(name, kind) {
+            self.conns.remove(&conn);
+            let fault = Fault::Closed;
+            self.later(match kind {
+                Kind::Control => Delivery::Closed(conn, fault),
+                Kind::Display => Delivery::DisplayClosed(conn, fault),
+            });
+        }
+    }
+
+    pub(super) fn kill(&mut self, name: &'static str) {
+        self.kill_daemon(name);
+        self.kill_session(name);
+    }
+
+    pub(super) fn kill_daemon(&mut self, name: &'static str) {
+        self.host(name).daemon = Proc::Dead;
+        self.host(name).backlog.clear();
+        self.close_all(name, Kind::Control);
+    }
+
+    pub(super) fn kill_session(&mut self, name: &'static str) {
+        self.host(name).session = Proc::Dead;
+        self.close_all(name, Kind::Display);
+    }
+
+    /// Another run of the daemon, and another chain.
+    pub(super) fn start_daemon(&mut self, name: &'static str) {
+        let host = self.host(name);
+        host.daemon = Proc::Runs;
+        host.boot += 100;
+        host.chain = Chain::new([host.run ^ 0x55; 16], 3_000);
+        host.tick = 0;
+    }
+
+    /// Another process of the session: what the first one knew is gone.
+    pub(super) fn start_session(&mut self, name: &'static str) {
+        let host = self.host(name);
+        host.session = Proc::Runs;
+        host.run += 100;
+        host.applied.clear();
+    }
+
+    pub(super) fn freeze(&mut self, name: &'static str) {
+        self.stop_daemon(name);
+        self.host(name).session = Proc::Stopped;
+    }
+
+    pub(super) fn stop_daemon(&mut self, name: &'static str) {
+        self.host(name).daemon = Proc::Stopped;
+    }
+
+    pub(super) fn resume_daemon(&mut self, name: &'static str) {
+        self.host(name).daemon = Proc::Runs;
+        let backlog = core::mem::take(&mut self.host(name).backlog);
+        for (conn, line) in backlog {
+            if self.conns.contains_key(&conn) {
+                self.on_line(name, conn, line);
+            }
+        }
+    }
+
+    pub(super) fn run_ms(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until the DTU is in `phase`; says how long that took.
+    pub(super) fn until(&mut self, phase: Phase, ms_max: u64) -> Duration {
+        let (start, end) = (self.now, self.now + Duration::from_millis(ms_max));
+        while self.phase() != phase {
+            assert!(self.step(end), "not {phase} within {ms_max} ms but {}: {:?}", self.phase(), self.events);
+        }
+        self.now.since(start)
+    }
+
+    /// The next thing that happens, if it does by `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let wire = self.wire.keys().next().map(|(at, _)| *at);
+        let next = [wire, self.dtu.poll_at(), Some(self.next_beacon)].into_iter().flatten().min().unwrap();
+        if next > end {
+            return false;
+        }
+        self.now = self.now.max(next);
+        if self.next_beacon <= self.now {
+            self.beacons();
+        }
+        let due: Vec<_> = self.wire.range(..=(self.now, u64::MAX)).map(|(key, _)| *key).collect();
+        for key in due {
+            let delivery = self.wire.remove(&key).unwrap();
+            self.deliver(delivery);
+        }
+        if self.dtu.poll_at().is_some_and(|at| at <= self.now) {
+            self.input(DtuInput::Timeout);
+        }
+        true
+    }
+
+    fn beacons(&mut self) {
+        self.next_beacon += INTERVAL;
+        let by = HOP + self.delay;
+        let speaking = self.hosts.values_mut().filter(|host| host.daemon == Proc::Runs);
+        let beacons: Vec<_> = speaking.map(|host| (host.beacon(), *host.addr.ip(), host.beacons)).collect();
+        for (beacon, from, reaches) in beacons {
+            if reaches {
+                self.later_by(by, Delivery::Beacon(beacon, from));
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let local = Ipv4Addr::new(10, 0, 0, 200);
+        if let Delivery::Closed(conn, _) | Delivery::DisplayClosed(conn, _) = &delivery {
+            self.conns.remove(conn);
+        }
+        match delivery {
+            Delivery::Opened(conn) => self.input(DtuInput::ControlOpened { conn, local }),
+            Delivery::Line(conn, line) => self.input(DtuInput::ControlLine { conn, line: &line }),
+            Delivery::Closed(conn, fault) => self.input(DtuInput::ControlClosed { conn, fault }),
+            Delivery::DisplayOpened(conn) => self.input(DtuInput::DisplayOpened { conn }),
+            Delivery::Frame(conn, frame) => self.input(DtuInput::DisplayFrame { conn, frame }),
+            Delivery::DisplayClosed(conn, fault) => self.input(DtuInput::DisplayClosed { conn, fault }),
+            Delivery::Beacon(beacon, from) => self.input(DtuInput::Beacon { beacon: &beacon, from }),
+            Delivery::ServerR(answer) => self.input(DtuInput::ServerR(&answer)),
+        }
+    }
+}
+
+pub(super) fn format_addr(last: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), proto::PORT)
+}
+
+impl World {
+    pub(super) fn send_raw(&mut self, name: &'static str, line: &str) {
+        for conn in self.conns_of(name, Kind::Control) {
+            self.later(Delivery::Line(conn, line.parse().unwrap()));
+        }
+    }
+
+    /// What a stopped daemon has not read yet.
+    pub(super) fn backlog(&mut self, name: &str) -> Vec<FromDtu> {
+        self.host(name).backlog.iter().map(|(_, line)| FromDtu::from_line(line).unwrap()).collect()
+    }
+}
+
+impl World {
+    /// The display connections break; the session lives, and what was on the way is lost.
+    pub(super) fn break_displays(&mut self, name: &'static str) {
+        self.close_all(name, Kind::Display);
+    }
+
+    /// The DTU is not run for this long; what happens meanwhile waits for it.
+    pub(super) fn stall(&mut self, by: Duration) {
+        let end = self.now + by;
+        while self.next_beacon <= end {
+            self.now = self.next_beacon;
+            self.beacons();
+        }
+        self.now = end;
+        // It looks at the clock before it reads what waits.
+        self.input(DtuInput::Timeout);
+    }
+}

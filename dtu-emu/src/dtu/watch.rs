@@ -1,0 +1,244 @@
+//! How a DTU knows that its host lives: by beacons, and by answers to probes (DESIGN 5).
+//!
+//! A [`Pulse`] belongs to one connection and says whether it answered in time. A [`Watch`] belongs to a host
+//! and says when its connections should be asked. Neither decides what follows from a death.
+
+use core::time::Duration;
+
+use proto::alp::AnchorNote;
+use proto::beacon::{Beacon, INTERVAL, INTERVAL_MAX, MISSED_MAX};
+use proto::chain::Anchor;
+use proto::{BootId, HostName, Instant};
+
+/// Whether one connection still answers. Only words of the application behind it count.
+#[derive(Clone, Debug)]
+pub(super) struct Pulse {
+    heard: Instant,
+    due: Option<Instant>,
+    patience: Duration,
+    excused: u32,
+}
+
+/// A question is forgiven its lateness this often in a row. A DTU that is late for good must judge at last, or
+/// it would stay with a dead host.
+const EXCUSES_MAX: u32 = 20;
+
+impl Pulse {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { heard: now, due: None, patience: Duration::ZERO, excused: 0 }
+    }
+
+    /// A question is out; the other side has `patience` to say anything. An earlier deadline stands.
+    pub(super) fn asked(&mut self, now: Instant, patience: Duration) {
+        let due = now + patience;
+        if self.due.is_none_or(|earlier| due < earlier) {
+            self.due = Some(due);
+            self.patience = patience;
+        }
+    }
+
+    /// The other side said something.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.due = None;
+        self.excused = 0;
+    }
+
+    /// When it last did.
+    pub(super) const fn last(&self) -> Instant {
+        self.heard
+    }
+
+    /// When it must have answered.
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether it was silent past its deadline.
+    pub(super) fn is_dead(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// We were not run for a while; what we did not hear is our own fault.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        if self.due.is_some() && self.excused < EXCUSES_MAX {
+            self.excused += 1;
+            self.due = Some(now + self.patience);
+        }
+    }
+}
+
+/// The host that granted our session, and its beacons.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    host: HostName,
+    boot: BootId,
+    anchor: Anchor,
+    every: Duration,
+    /// The longest interval that a beacon may claim: `every` in a beacon is not covered by its link.
+    every_max: Duration,
+    /// The newest verified beacon, or the newest probe.
+    from: Instant,
+    /// How long after `from` the connections are probed.
+    window: Duration,
+    /// The newest verified beacon.
+    beacon: Option<Instant>,
+}
+
+/// What a beacon means to the DTU that hears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Our host lives.
+    Alive,
+    /// Our host speaks as another run of itself: perhaps it was restarted, perhaps a stranger plays it.
+    Odd,
+    /// Nothing: repeated, forged, or another host's.
+    None,
+}
+
+impl Watch {
+    pub(super) fn new(now: Instant, host: HostName, note: &AnchorNote) -> Self {
+        let every = note.every.clamp(INTERVAL, INTERVAL_MAX);
+        Self {
+            host,
+            boot: note.boot,
+            anchor: Anchor::new(note.tick, note.link),
+            every,
+            every_max: (every * 4).min(INTERVAL_MAX),
+            from: now,
+            window: every * MISSED_MAX,
+            beacon: None,
+        }
+    }
+
+    /// A fresh anchor from the host itself.
+    pub(super) fn re_anchor(&mut self, now: Instant, note: &AnchorNote) {
+        let known = self.anchor;
+        let (from, window, beacon) = (self.from, self.window, self.beacon);
+        *self = Self::new(now, self.host.clone(), note);
+        (self.from, self.window, self.beacon) = (from, window, beacon);
+        // A beacon may have overtaken the line that told an older link of the same chain.
+        self.anchor.advance(known.number(), known.link());
+    }
+
+    pub(super) fn on_beacon(&mut self, now: Instant, beacon: &Beacon) -> Sign {
+        if beacon.host != self.host {
+            return Sign::None;
+        }
+        if beacon.boot != self.boot {
+            return Sign::Odd;
+        }
+        if !self.anchor.advance(beacon.tick, beacon.link) {
+            return Sign::None;
+        }
+        self.every = beacon.every.min(self.every_max);
+        self.window = self.every * MISSED_MAX;
+        self.from = now;
+        self.beacon = Some(now);
+        Sign::Alive
+    }
+
+    /// The newest verified beacon.
+    pub(super) const fn beacon(&self) -> Option<Instant> {
+        self.beacon
+    }
+
+    /// When the connections should be probed.
+    pub(super) fn probe_at(&self) -> Instant {
+        self.from + self.window
+    }
+
+    /// They were. Until the next beacon they are probed again after `every`.
+    pub(super) const fn probed(&mut self, now: Instant, every: Duration) {
+        self.from = now;
+        self.window = every;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::chain::Chain;
+    use proto::version::Version;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    fn beacon(chain: &mut Chain, tick: u64, every: u64) -> Beacon {
+        Beacon {
+            host: "a".parse().unwrap(),
+            ver: Version::CURRENT,
+            boot: BootId(1),
+            seq: tick,
+            iface: "lo".parse().unwrap(),
+            every: Duration::from_millis(every),
+            load: 0,
+            sessions: 0,
+            drain: false,
+            tick,
+            link: chain.reveal(tick).unwrap(),
+        }
+    }
+
+    fn watch(chain: &Chain) -> Watch {
+        let note = AnchorNote { boot: BootId(1), tick: 0, link: chain.anchor(), every: INTERVAL };
+        Watch::new(at(0), "a".parse().unwrap(), &note)
+    }
+
+    #[test]
+    fn only_a_new_link_of_the_hosts_own_chain_is_a_sign_of_life() {
+        let mut chain = Chain::new([1; 16], 100);
+        let mut stranger = Chain::new([2; 16], 100);
+        let mut watch = watch(&chain);
+        assert_eq!(watch.on_beacon(at(1), &beacon(&mut stranger, 1, 100)), Sign::None);
+        assert_eq!(watch.on_beacon(at(2), &beacon(&mut chain, 1, 100)), Sign::Alive);
+        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 1, 100)), Sign::None, "a recording");
+        let other = Beacon { boot: BootId(2), ..beacon(&mut chain, 2, 100) };
+        assert_eq!(watch.on_beacon(at(4), &other), Sign::Odd);
+        assert_eq!(watch.probe_at(), at(302));
+    }
+
+    #[test]
+    fn a_stretched_interval_is_followed_within_bounds() {
+        let mut chain = Chain::new([1; 16], 100);
+        let mut watch = watch(&chain);
+        watch.on_beacon(at(0), &beacon(&mut chain, 1, 200));
+        assert_eq!(watch.probe_at(), at(600));
+        watch.on_beacon(at(0), &beacon(&mut chain, 2, 10_000));
+        assert_eq!(watch.probe_at(), at(1200), "four times what TLS told, not thirty seconds");
+    }
+
+    #[test]
+    fn a_fresh_anchor_does_not_forget_a_beacon_that_overtook_it() {
+        let mut chain = Chain::new([1; 16], 100);
+        let mut watch = watch(&chain);
+        assert_eq!(watch.on_beacon(at(1), &beacon(&mut chain, 9, 100)), Sign::Alive);
+        let link = chain.reveal(5).unwrap();
+        watch.re_anchor(at(2), &AnchorNote { boot: BootId(1), tick: 5, link, every: INTERVAL });
+        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 8, 100)), Sign::None, "older than the newest");
+        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 10, 100)), Sign::Alive);
+    }
+
+    #[test]
+    fn silence_past_the_deadline_is_death_and_lateness_of_our_own_is_not() {
+        let mut pulse = Pulse::new(at(0));
+        assert!(!pulse.is_dead(at(9_999)), "nobody asked");
+        pulse.asked(at(0), Duration::from_millis(100));
+        assert!(!pulse.is_dead(at(99)) && pulse.is_dead(at(100)));
+        pulse.excuse(at(500));
+        assert!(!pulse.is_dead(at(599)) && pulse.is_dead(at(600)));
+        pulse.heard(at(601));
+        assert!(!pulse.is_dead(at(9_999)));
+    }
+
+    #[test]
+    fn excuses_run_out() {
+        let mut pulse = Pulse::new(at(0));
+        pulse.asked(at(0), Duration::from_millis(100));
+        for n in 0..=u64::from(EXCUSES_MAX) {
+            pulse.excuse(at(n * 1000));
+        }
+        assert!(pulse.is_dead(at(u64::from(EXCUSES_MAX) * 1000)));
+    }
+}
