@@ -1,0 +1,135 @@
+//! What a new connection is: its first byte, and where that is not enough its first line, say it.
+
+use std::io;
+
+use proto::SessionId;
+use proto::line::{LINE_MAX, Line};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::TcpStream;
+
+/// The first byte of every TLS connection: a handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Read before the first line is complete, at most: the line, and what a DTU in a hurry sends behind it.
+const READ_MAX: usize = LINE_MAX + 1;
+
+/// What a new connection wants to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// TLS.
+    Tls,
+    /// A display connection of a session, with what was read behind its first line.
+    Display { session: SessionId, already: Vec<u8> },
+    /// A plain line, with what was read behind it.
+    Plain { line: Line, already: Vec<u8> },
+    /// The line begins neither as a display connection nor as anything that is allowed.
+    Refused,
+    /// A display line that does not name a session, or no line at all.
+    Bad,
+    /// It was closed.
+    Gone,
+}
+
+/// Finds out what `stream` is. Of a TLS connection nothing has been read afterwards.
+pub(super) async fn identify(stream: &mut TcpStream, allows_plain: bool) -> io::Result<First> {
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        0 => return Ok(First::Gone),
+        _ if first[0] == TLS_HANDSHAKE => return Ok(First::Tls),
+        _ => {}
+    }
+    let Some((text, already)) = read_line(stream, |text| allows_plain || may_be_display(text)).await? else {
+        return Ok(First::Gone);
+    };
+    Ok(judge(&text, already, allows_plain))
+}
+
+fn judge(text: &[u8], already: Vec<u8>, allows_plain: bool) -> First {
+    if !ends_line(text) {
+        return if may_be_display(text) || allows_plain { First::Bad } else { First::Refused };
+    }
+    match Line::parse(text) {
+        Ok(line) if line.command() == "display" => {
+            line.need("session").map_or(First::Bad, |session| First::Display { session, already })
+        }
+        Ok(line) if allows_plain => First::Plain { line, already },
+        _ if allows_plain => First::Bad,
+        _ => First::Refused,
+    }
+}
+
+/// Reads up to and with the first terminator, as long as the text `is_welcome`. `None` when nothing came. Text
+/// without a terminator at its end is unwelcome, too long, or cut off.
+async fn read_line(
+    stream: &mut (impl AsyncRead + Unpin),
+    is_welcome: impl Fn(&[u8]) -> bool,
+) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut text = Vec::new();
+    loop {
+        let room = READ_MAX - text.len();
+        if room == 0 || stream.take(room as u64).read_buf(&mut text).await? == 0 {
+            return Ok((!text.is_empty()).then_some((text, Vec::new())));
+        }
+        if let Some(end) = text.iter().position(|b| is_terminator(*b)) {
+            let already = text.split_off(end + 1);
+            return Ok(Some((text, already)));
+        }
+        if !is_welcome(&text) {
+            return Ok(Some((text, Vec::new())));
+        }
+    }
+}
+
+const fn is_terminator(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r' | 0)
+}
+
+fn ends_line(text: &[u8]) -> bool {
+    text.last().is_some_and(|b| is_terminator(*b))
+}
+
+/// Whether `text` is the beginning of a display line, as far as it goes.
+fn may_be_display(text: &[u8]) -> bool {
+    text.iter().zip(b"display ").all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: &str = "000000000000000000000000000000ff";
+
+    async fn read(text: &[u8], allows_plain: bool) -> First {
+        let mut stream = text;
+        let read = read_line(&mut stream, |text| allows_plain || may_be_display(text)).await.unwrap();
+        read.map_or(First::Gone, |(text, already)| judge(&text, already, allows_plain))
+    }
+
+    #[tokio::test]
+    async fn a_display_line_is_told_from_what_comes_behind_it() {
+        let text = format!("display session={SESSION}\n\x16\x03\x01");
+        let session = SessionId(0xff);
+        assert_eq!(read(text.as_bytes(), false).await, First::Display { session, already: vec![0x16, 3, 1] });
+    }
+
+    #[tokio::test]
+    async fn plain_text_is_refused_at_its_first_bytes_unless_the_listener_allows_it() {
+        assert_eq!(read(b"inf", false).await, First::Refused);
+        assert_eq!(read(b"infoReq sn=1\n", false).await, First::Refused);
+        let line = Line::new("infoReq").with("sn", 1);
+        let already = b"keepAliveReq\n".to_vec();
+        assert_eq!(read(b"infoReq sn=1\nkeepAliveReq\n", true).await, First::Plain { line, already });
+    }
+
+    #[tokio::test]
+    async fn a_first_line_that_is_cut_off_or_endless_or_names_no_session_is_bad() {
+        for text in [&b"display ses"[..], b"display session=xyz\n", &[b'd'; 9000]] {
+            let got = read(text, false).await;
+            assert!(matches!(got, First::Bad | First::Refused), "{got:?}");
+        }
+        let mut long = b"display session=".to_vec();
+        long.extend([b'0'; 9000]);
+        assert_eq!(read(&long, false).await, First::Bad);
+        assert_eq!(read(b"", false).await, First::Gone);
+    }
+}

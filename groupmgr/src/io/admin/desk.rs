@@ -1,0 +1,255 @@
+//! Answering for this host, and gathering the answers of the others.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datastore::io::Store;
+use datastore::{Key, Prefix, StoreError, Value};
+use proto::HostName;
+use proto::keys::KeyRing;
+use proto::line::Line;
+use proto::net::Interface;
+use sessiond::template::Template;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::peer::{self, Asker};
+use super::wire::{
+    Answer, Answers, Ask, Facts, HostAnswer, Outcome, Request, Target, TemplateAsk, write_json,
+};
+use crate::host::admin::{Command, Reply};
+use crate::io::counters::{Counters, Reason};
+use crate::io::daemon::{Event, Inbox};
+use crate::topology::{RowView, Standing};
+
+/// Where templates are in the data store.
+const TEMPLATES: &str = "template/";
+
+/// Facts about the daemon's process that are looked up when asked for.
+pub(crate) type FactFinder = Box<dyn Fn(Vec<Interface>) -> Facts + Send + Sync>;
+
+/// Where requests of operators are answered.
+pub struct Desk {
+    own: HostName,
+    ring: Arc<KeyRing>,
+    asker: Asker,
+    inbox: Inbox,
+    store: Arc<dyn Store>,
+    counters: Counters,
+    facts: FactFinder,
+    /// Requests whose answer is not written yet.
+    busy: AtomicUsize,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        own: HostName,
+        ring: KeyRing,
+        tls: Arc<rustls::ClientConfig>,
+        inbox: Inbox,
+        store: Arc<dyn Store>,
+        counters: Counters,
+        facts: FactFinder,
+    ) -> Self {
+        let ring = Arc::new(ring);
+        let asker = Asker { own: own.clone(), ring: Arc::clone(&ring), tls };
+        Self { own, ring, asker, inbox, store, counters, facts, busy: AtomicUsize::new(0) }
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
+    }
+
+    /// Makes the desk busy as long as what it returns lives.
+    pub(super) fn at_work(&self) -> AtWork<'_> {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        AtWork(&self.busy)
+    }
+
+    /// Answers a request of the command line.
+    pub(crate) async fn answer(&self, request: Request) -> Answers {
+        let own = &self.own;
+        match request.target {
+            Target::Local => vec![self.own_answer(request.ask).await],
+            Target::Host(host) if host == *own => vec![self.own_answer(request.ask).await],
+            Target::Host(host) => {
+                let rows = self.rows().await;
+                vec![self.ask_other(&rows, &host, &request.ask).await]
+            }
+            Target::All => self.ask_all(request.ask).await,
+        }
+    }
+
+    async fn own_answer(&self, ask: Ask) -> HostAnswer {
+        let answer = self.do_here(ask).await;
+        HostAnswer { host: self.own.clone(), outcome: Outcome::Answer(answer) }
+    }
+
+    /// Asks the others first and at once, since one that is dead takes its time, and this host last, since the
+    /// request may be to stop.
+    async fn ask_all(&self, ask: Ask) -> Answers {
+        let rows: Arc<[RowView]> = self.rows().await.into();
+        let mut others = JoinSet::new();
+        for row in rows.iter().filter(|row| row.trusted && !row.own) {
+            let (asker, rows, host, ask) =
+                (self.asker.clone(), Arc::clone(&rows), row.host.clone(), ask.clone());
+            others.spawn(async move { ask_other(&asker, &rows, &host, &ask).await });
+        }
+        let mut answers: BTreeMap<HostName, HostAnswer> = BTreeMap::new();
+        for answer in others.join_all().await {
+            answers.insert(answer.host.clone(), answer);
+        }
+        answers.insert(self.own.clone(), self.own_answer(ask).await);
+        answers.into_values().collect()
+    }
+
+    async fn ask_other(&self, rows: &[RowView], host: &HostName, ask: &Ask) -> HostAnswer {
+        ask_other(&self.asker, rows, host, ask).await
+    }
+
+    /// The topology table, in which the other hosts are found.
+    async fn rows(&self) -> Vec<RowView> {
+        match self.command(Command::Topology).await {
+            Reply::Topology(rows) => rows,
+            _ => Vec::new(),
+        }
+    }
+
+    /// What this host answers.
+    async fn do_here(&self, ask: Ask) -> Answer {
+        match ask {
+            Ask::Host(command) => Answer::Host(self.command(command).await),
+            Ask::Template(ask) => self.template(ask).await.unwrap_or_else(Answer::Refused),
+            Ask::Facts => {
+                let own = self.rows().await.into_iter().find(|row| row.own);
+                let interfaces = own.map(|row| row.interfaces).unwrap_or_default();
+                Answer::Facts(Box::new((self.facts)(interfaces.into_iter().map(|i| i.interface).collect())))
+            }
+        }
+    }
+
+    async fn command(&self, command: Command) -> Reply {
+        let (answer, reply) = oneshot::channel();
+        self.inbox.send(Event::Admin { command, answer }).await;
+        reply.await.unwrap_or_else(|_| Reply::Refused("the daemon is ending; start it again first".into()))
+    }
+
+    async fn template(&self, ask: TemplateAsk) -> Result<Answer, String> {
+        let store_error = |error: StoreError| error.to_string();
+        match ask {
+            TemplateAsk::List => {
+                let prefix: Prefix = TEMPLATES.parse().map_err(|e| format!("{e}"))?;
+                let entries = self.store.list(&prefix).await.map_err(store_error)?;
+                let names = entries.iter().filter_map(|(key, _)| key.as_str().strip_prefix(TEMPLATES));
+                Ok(Answer::Templates(names.map(str::to_owned).collect()))
+            }
+            TemplateAsk::Show(name) => {
+                let value = self.store.get(&key(&name)?).await.map_err(store_error)?;
+                let value = value.ok_or_else(|| absent(&name))?;
+                Ok(Answer::Template(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            }
+            TemplateAsk::Put { name, text } => {
+                // Whoever asked has checked it; a host believes nobody about what it will run.
+                Template::parse(&text).map_err(|e| format!("{name}: {e}"))?;
+                let value = Value::new(text.as_bytes()).map_err(|e| e.to_string())?;
+                self.store.put(&key(&name)?, value).await.map_err(store_error)?;
+                Ok(Answer::Done)
+            }
+            TemplateAsk::Remove(name) => {
+                let existed = self.store.delete(&key(&name)?).await.map_err(store_error)?;
+                if existed { Ok(Answer::Done) } else { Err(absent(&name)) }
+            }
+        }
+    }
+
+    /// Serves another host that greeted on `stream`.
+    pub(crate) async fn serve_peer(
+        &self,
+        stream: tokio_rustls::server::TlsStream<TcpStream>,
+        greeting: &Line,
+        from: SocketAddrV4,
+    ) {
+        let (asker, mut stream) = match peer::admit(stream, greeting, &self.own, &self.ring).await {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                self.counters.count(Reason::Peer);
+                tracing::warn!(%from, why, "administration refused");
+                return;
+            }
+        };
+        loop {
+            match peer::next_ask(&mut stream).await {
+                Ok(Some(ask)) => {
+                    tracing::info!(%asker, %from, ?ask, "administration");
+                    let _at_work = self.at_work();
+                    if write_json(&mut stream, &self.do_here(ask).await).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.counters.count(Reason::Admin);
+                    tracing::warn!(%asker, %from, %error, "administration");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct AtWork<'a>(&'a AtomicUsize);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn ask_other(asker: &Asker, rows: &[RowView], host: &HostName, ask: &Ask) -> HostAnswer {
+    let row = rows.iter().find(|row| row.trusted && !row.own && row.host == *host);
+    let outcome = match row {
+        None => Outcome::Unreachable("no host of this name is in the topology table".into()),
+        Some(row) if row.standing == Some(Standing::Left) => Outcome::Stopped,
+        Some(row) => match asker.ask(host, &addresses(rows, row), ask).await {
+            Ok(answer) => Outcome::Answer(answer),
+            Err(error) => Outcome::Unreachable(error.to_string()),
+        },
+    };
+    HostAnswer { host: host.clone(), outcome }
+}
+
+/// Where to reach a host: on a wire we share and hear it on, on a subnet we share, at its primary address.
+fn addresses(rows: &[RowView], row: &RowView) -> Vec<SocketAddrV4> {
+    let own: Vec<&Interface> =
+        rows.iter().filter(|r| r.own).flat_map(|r| &r.interfaces).map(|i| &i.interface).collect();
+    let shared = |ip: Ipv4Addr| own.iter().any(|i| i.holds(ip));
+    let heard = row.interfaces.iter().filter(|i| i.lastpkt >= 0);
+    let mut ips: Vec<Ipv4Addr> = heard.map(|i| i.interface.ip).filter(|ip| shared(*ip)).collect();
+    ips.extend(row.interfaces.iter().map(|i| i.interface.ip).filter(|ip| shared(*ip)));
+    ips.push(row.addr);
+    let mut addrs: Vec<SocketAddrV4> = Vec::new();
+    for ip in ips.into_iter().filter(|ip| !ip.is_unspecified()) {
+        let addr = SocketAddrV4::new(ip, proto::PORT);
+        if !addrs.contains(&addr) {
+            addrs.push(addr);
+        }
+    }
+    addrs
+}
+
+fn key(name: &str) -> Result<Key, String> {
+    let bad = || format!("{name:?} cannot name a template: use letters, digits and \"._-\"");
+    if name.contains('/') {
+        return Err(bad());
+    }
+    format!("{TEMPLATES}{name}").parse().map_err(|_| bad())
+}
+
+fn absent(name: &str) -> String {
+    format!("there is no template {name}; groupmgr template list shows those there are")
+}

@@ -1,0 +1,17 @@
+//! An operator's requests: from the command line by a Unix socket, and from other hosts of the group by TLS.
+//!
+//! The command line asks the daemon of its own machine, which asks the other hosts: they trust each other by the
+//! group key, while an operator needs none. What one host cannot answer for another is listed as such, never left out.
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | [`wire`] | what is asked and answered, one line of JSON each |
+//! | [`desk`] | answering for this host, and gathering the answers of others |
+//! | [`local`] | the Unix socket |
+//! | [`trust`], [`peer`] | how two hosts prove themselves, and the connection between them |
+
+pub mod desk;
+pub(crate) mod local;
+mod peer;
+mod trust;
+pub mod wire;

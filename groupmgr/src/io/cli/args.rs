@@ -1,0 +1,271 @@
+//! The words of the command line.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+
+use authmgr::admission::AccountName;
+use clap::{Args, Parser, Subcommand};
+use proto::host_message::Label;
+use proto::{HostName, Token};
+
+use crate::io::accept::bounds::PER_ADDRESS;
+use crate::io::admin::wire::Target;
+use crate::lab::LabArgs;
+
+/// Where a group's keys are unless said otherwise, relative to where the program is started.
+pub(super) const KEYS: &str = "hotdesk-keys";
+
+/// The group manager: makes servers that share a key one failover group for thin clients.
+///
+/// Every command but `keygen`, `run` and `lab` asks the daemon of this machine, which asks the other hosts.
+#[derive(Debug, Parser)]
+#[command(name = "groupmgr", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) at: At,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong command line, key directory or template, \
+                          3 no daemon here, or a host that does not answer.";
+
+/// Which daemon is asked, and how its answer is printed.
+#[derive(Clone, Debug, Args)]
+pub(super) struct At {
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// The daemon of this machine to ask, when there are several
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) host: Option<HostName>,
+    /// Where the daemons of this machine have their sockets [default: /run/hotdesk as root, else
+    /// $XDG_RUNTIME_DIR/hotdesk, else /tmp/hotdesk-UID]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) run_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a group's key directory: a key ring and a CA, to be copied to every host
+    Keygen {
+        /// The directory; made if need be, and nothing in it is overwritten
+        dir: PathBuf,
+    },
+    /// Run a host of the group in the foreground; prints one line, "ready ...", when it serves
+    Run(Box<RunArgs>),
+    /// Say goodbye and end a daemon; returns when it has ended
+    Stop(#[command(flatten)] On),
+    /// Show what a host knows of all hosts and their interfaces
+    Topology {
+        /// In the form of the original system's Table A
+        #[arg(long, conflicts_with = "json")]
+        seed_format: bool,
+        #[command(flatten)]
+        on: On,
+    },
+    /// Show how the hosts are
+    Status {
+        /// Again every second, until interrupted
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        on: On,
+    },
+    /// Show what would be done with a token, and why
+    Explain {
+        /// Such as card.7f3a or pseudo.080020a1b2c3
+        token: Token,
+    },
+    /// Check everything a host needs, and say what to do about what is missing
+    Doctor {
+        /// The group's key directory [default: the running daemon's, else hotdesk-keys]
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+    /// Sessions of the whole group
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Connected DTUs of the whole group
+    #[command(subcommand)]
+    Dtu(DtuCommand),
+    /// Take no new sessions; those there are stay reachable
+    Drain {
+        /// Return when no session is left
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        on: On,
+    },
+    /// Take new sessions again
+    Undrain {
+        #[command(flatten)]
+        on: On,
+    },
+    /// Take a host out of the topology table that is gone for good, on all hosts
+    Forget {
+        /// Its name
+        #[arg(value_name = "HOST")]
+        gone: HostName,
+    },
+    /// Templates, from which sessions are made; they live in the data store
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Try a whole group on this machine
+    Lab(LabArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which hosts a command is for.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct On {
+    /// For which hosts: a name, all, or local (the daemon that is asked)
+    #[arg(long, value_name = "HOST", value_parser = target)]
+    pub(super) on: Option<Target>,
+}
+
+impl On {
+    pub(super) fn or(self, default: Target) -> Target {
+        self.on.unwrap_or(default)
+    }
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    match text {
+        "all" => Ok(Target::All),
+        "local" => Ok(Target::Local),
+        name => name.parse().map(Target::Host).map_err(|e: proto::ids::BadName| e.to_string()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The group's key directory, made by: groupmgr keygen DIR
+    #[arg(long, value_name = "DIR", default_value = KEYS)]
+    pub(super) keys: PathBuf,
+    /// This host's name in the group [default: the machine's name]
+    #[arg(long, value_parser = host_name)]
+    pub(super) name: Option<HostName>,
+    /// Serve only this address; may be repeated. 127.0.N.1 lets several hosts share a machine
+    /// [default: every interface that is up, loopback excepted]
+    #[arg(long, value_name = "IP", value_parser = bind_address)]
+    pub(super) bind: Vec<Ipv4Addr>,
+    /// The group's data store [default: one of this host's own]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) store: Option<SocketAddrV4>,
+    /// Where a data store of its own is kept [default: /var/lib/hotdesk as root, else $XDG_STATE_HOME/hotdesk]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Allow the session protocol without TLS, for terminals that cannot do it; who listens can read along
+    #[arg(long)]
+    pub(super) plain: bool,
+    /// Let sessions outlive this daemon; the next one takes them up
+    #[arg(long)]
+    pub(super) keep_sessions: bool,
+    /// The rack this host stands in
+    #[arg(long, default_value = "-")]
+    pub(super) rack: Label,
+    /// The site this host stands at
+    #[arg(long, default_value = "-")]
+    pub(super) site: Label,
+    /// Announce to this multicast group instead of broadcasting
+    #[arg(long, value_name = "GROUP", value_parser = multicast_group)]
+    pub(super) multicast: Option<Ipv4Addr>,
+    /// Connections one address may have; 0 for no bound but the machine's
+    #[arg(long, value_name = "N", default_value_t = PER_ADDRESS)]
+    pub(super) per_address: usize,
+    /// Sessions this host takes; 0 for no bound but the machine's
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) sessions_max: usize,
+    /// The account of sessions for which nothing else names one, when running as root
+    #[arg(long, value_name = "USER")]
+    pub(super) account: Option<AccountName>,
+    /// Write the log as JSON
+    #[arg(long)]
+    pub(super) log_json: bool,
+}
+
+fn host_name(text: &str) -> Result<HostName, String> {
+    if matches!(text, "all" | "local") {
+        return Err(format!("{text:?} means something else on this command line; choose another name"));
+    }
+    text.parse().map_err(|e: proto::ids::BadName| e.to_string())
+}
+
+fn bind_address(text: &str) -> Result<Ipv4Addr, String> {
+    let ip: Ipv4Addr = text.parse().map_err(|_| "an IPv4 address is wanted".to_owned())?;
+    if ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() {
+        return Err("an address of one interface is wanted; leave --bind out to serve all".to_owned());
+    }
+    if ip == Ipv4Addr::new(127, 255, 255, 255) {
+        return Err("this is the loopback's broadcast address; use 127.0.N.1".to_owned());
+    }
+    Ok(ip)
+}
+
+fn multicast_group(text: &str) -> Result<Ipv4Addr, String> {
+    let ip: Ipv4Addr = text.parse().map_err(|_| "an IPv4 address is wanted".to_owned())?;
+    if ip.is_multicast() {
+        Ok(ip)
+    } else {
+        Err("a group from 224.0.0.0/4 is wanted, such as 239.70.0.9".to_owned())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// List sessions
+    List {
+        /// Only those of this token
+        #[arg(long)]
+        token: Option<Token>,
+        #[command(flatten)]
+        on: On,
+    },
+    /// Take a session off its DTU; its programs run on
+    Detach {
+        /// The beginning of its id, or its token
+        session: String,
+    },
+    /// End a session and all its programs
+    End {
+        /// The beginning of its id, or its token
+        session: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DtuCommand {
+    /// List connected DTUs
+    List {
+        #[command(flatten)]
+        on: On,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TemplateCommand {
+    /// Check a template's file and store it
+    Put {
+        /// Its name; sessions are made from the one called "default" unless their token says otherwise
+        name: String,
+        /// The file (TOML)
+        file: PathBuf,
+    },
+    /// List the names of templates
+    List,
+    /// Print a template
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Delete a template
+    Rm {
+        /// Its name
+        name: String,
+    },
+}

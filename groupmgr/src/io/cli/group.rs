@@ -1,0 +1,165 @@
+//! Commands about the hosts themselves.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crossterm::{cursor, queue, terminal};
+use proto::{HostName, Token};
+use serde_json::json;
+
+use super::args::{At, DtuCommand, On};
+use super::ask::{Daemon, Gathered};
+use super::{CliError, say, say_json, session, show};
+use crate::host::admin::{Command, Explanation, Reply, Status};
+use crate::io::admin::wire::Target;
+use crate::topology::RowView;
+
+/// How often `status --watch` and `drain --wait` look again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) fn stop(at: &At, on: On) -> Result<ExitCode, CliError> {
+    let mut daemon = Daemon::connect(at)?;
+    let target = on.or(Target::Local);
+    let is_elsewhere = matches!(target, Target::Host(_));
+    let done = daemon.command(target, Command::Stop)?;
+    if !is_elsewhere && done.refused.is_empty() {
+        daemon.wait_for_end()?;
+    }
+    Ok(done.conclude())
+}
+
+pub(super) fn topology(at: &At, on: On, seed_format: bool) -> Result<ExitCode, CliError> {
+    let gathered = Daemon::connect(at)?.command(on.or(Target::Local), Command::Topology)?;
+    let tables: Vec<(&HostName, &Vec<RowView>)> = (gathered.replies.iter())
+        .filter_map(|(host, reply)| match reply {
+            Reply::Topology(rows) => Some((host, rows)),
+            _ => None,
+        })
+        .collect();
+    match tables[..] {
+        [(_, rows)] if at.json => say_json(rows)?,
+        _ if at.json => {
+            let of_host = |(host, rows): &(&HostName, &Vec<RowView>)| json!({"host": host, "topology": rows});
+            say_json(&tables.iter().map(of_host).collect::<Vec<_>>())?;
+        }
+        _ => {
+            for (at, (host, rows)) in tables.iter().enumerate() {
+                if tables.len() > 1 {
+                    say(&format!("{}as {host} sees it:\n", if at == 0 { "" } else { "\n" }))?;
+                }
+                let text = if seed_format {
+                    rows.iter().map(RowView::seed_form).collect()
+                } else {
+                    show::topology(rows)
+                };
+                say(&text)?;
+            }
+        }
+    }
+    Ok(gathered.conclude())
+}
+
+pub(super) fn status(at: &At, on: On, watch: bool) -> Result<ExitCode, CliError> {
+    let target = on.or(Target::All);
+    let mut daemon = Daemon::connect(at)?;
+    loop {
+        let gathered = daemon.command(target.clone(), Command::Status)?;
+        let hosts: Vec<&Status> = (gathered.replies.iter())
+            .filter_map(|(_, reply)| match reply {
+                Reply::Status(status) => Some(&**status),
+                _ => None,
+            })
+            .collect();
+        let whole = json!({"hosts": hosts, "unreachable": gathered.missing(), "stopped": gathered.stopped});
+        match (at.json, watch) {
+            (true, true) => say(&format!("{whole}\n"))?,
+            (true, false) => say_json(&whole)?,
+            (false, _) => {
+                if watch && io::stdout().is_terminal() {
+                    let clear = (terminal::Clear(terminal::ClearType::All), cursor::MoveTo(0, 0));
+                    queue!(io::stdout(), clear.0, clear.1).map_err(|e| CliError::No(e.to_string()))?;
+                }
+                say(&show::status(&hosts, &gathered.stopped))?;
+            }
+        }
+        let code = gathered.conclude();
+        if !watch {
+            return Ok(code);
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+pub(super) fn explain(at: &At, token: &Token) -> Result<ExitCode, CliError> {
+    let gathered = Daemon::connect(at)?.command(Target::All, Command::Explain(token.clone()))?;
+    let explained: Vec<(&HostName, &Explanation)> = (gathered.replies.iter())
+        .filter_map(|(host, reply)| match reply {
+            Reply::Explain(explanation) => Some((host, explanation)),
+            _ => None,
+        })
+        .collect();
+    if at.json {
+        let hosts: Vec<_> =
+            explained.iter().map(|(host, e)| json!({"host": host, "explanation": e})).collect();
+        say_json(&json!({"token": token, "hosts": hosts, "unreachable": gathered.missing()}))?;
+    } else {
+        say(&show::explanation(token, &explained))?;
+    }
+    Ok(gathered.conclude())
+}
+
+pub(super) fn dtu(at: &At, command: DtuCommand) -> Result<ExitCode, CliError> {
+    let DtuCommand::List { on } = command;
+    let gathered = Daemon::connect(at)?.command(on.or(Target::All), Command::Dtus)?;
+    let dtus: Vec<_> = (gathered.replies.iter())
+        .filter_map(|(_, reply)| match reply {
+            Reply::Dtus(dtus) => Some(dtus),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if at.json {
+        say_json(&json!({"dtus": dtus, "unreachable": gathered.missing()}))?;
+    } else {
+        say(&show::dtus(&dtus))?;
+    }
+    Ok(gathered.conclude())
+}
+
+pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<ExitCode, CliError> {
+    let target = on.or(Target::Local);
+    let mut daemon = Daemon::connect(at)?;
+    let done = daemon.command(target.clone(), Command::Drain(drain))?;
+    let mut left = None;
+    while wait {
+        let (sessions, _) = session::list(&mut daemon, target.clone())?;
+        if sessions.is_empty() {
+            break;
+        }
+        if left != Some(sessions.len()) && !at.json {
+            left = Some(sessions.len());
+            say(&format!("{} sessions left\n", sessions.len()))?;
+        }
+        std::thread::sleep(AGAIN);
+    }
+    finish(at, &done)
+}
+
+pub(super) fn forget(at: &At, gone: HostName) -> Result<ExitCode, CliError> {
+    let mut done = Daemon::connect(at)?.command(Target::All, Command::Forget(gone.clone()))?;
+    // The one that is to be forgotten is asked too, and its silence is why.
+    done.unreachable.retain(|(host, _)| *host != gone);
+    finish(at, &done)
+}
+
+/// Prints who did what was asked, for a program; for a person, doing it is enough.
+fn finish(at: &At, done: &Gathered) -> Result<ExitCode, CliError> {
+    if at.json {
+        let hosts: Vec<&HostName> = done.replies.iter().map(|(host, _)| host).collect();
+        let refused: Vec<_> =
+            done.refused.iter().map(|(host, why)| json!({"host": host, "why": why})).collect();
+        say_json(&json!({"done": hosts, "refused": refused, "unreachable": done.missing()}))?;
+    }
+    Ok(done.conclude())
+}

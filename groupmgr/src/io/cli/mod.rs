@@ -1,0 +1,144 @@
+//! The command line of the group: `groupmgr`, and every other program of the system by way of it.
+//!
+//! | Exit code | Meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | no: refused, a check failed, or the daemon cannot run |
+//! | 2 | wrong command line, key directory or template |
+//! | 3 | no daemon here, or a host that does not answer; what the others answered is printed |
+//!
+//! Every error is one line on the standard error: what, where, and what would help.
+
+mod applets;
+mod args;
+mod ask;
+mod doctor;
+mod group;
+mod run;
+mod session;
+mod show;
+mod table;
+mod template;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use self::args::{Cli, Command};
+
+/// Runs the program on its command line, whose first word is its name. Must be called while the process has one
+/// thread: some commands start a runtime, some move the process into namespaces, and the spawner forks.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = applets::run(&args) {
+        return code;
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(CliError::Quiet) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "groupmgr: {error}"));
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
+    let at = cli.at;
+    match cli.command {
+        Command::Keygen { dir } => run::keygen(&dir, at.json),
+        Command::Run(args) => run::run(*args, &at),
+        Command::Stop(on) => group::stop(&at, on),
+        Command::Topology { seed_format, on } => group::topology(&at, on, seed_format),
+        Command::Status { watch, on } => group::status(&at, on, watch),
+        Command::Explain { token } => group::explain(&at, &token),
+        Command::Doctor { keys } => doctor::run(&at, keys.as_deref()),
+        Command::Session(command) => session::run(&at, command),
+        Command::Dtu(command) => group::dtu(&at, command),
+        Command::Drain { wait, on } => group::drain(&at, on, true, wait),
+        Command::Undrain { on } => group::drain(&at, on, false, false),
+        Command::Forget { gone } => group::forget(&at, gone),
+        Command::Template(command) => template::run(&at, command),
+        Command::Lab(args) => applets::lab(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "groupmgr", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What ended a command early.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// It was refused, or cannot be done.
+    #[error("{0}")]
+    No(String),
+    /// What was given is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// Somebody cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Nobody reads what is printed.
+    #[error("")]
+    Quiet,
+}
+
+impl CliError {
+    const fn code(&self) -> u8 {
+        match self {
+            Self::Quiet => 0,
+            Self::No(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => UNREACHABLE,
+        }
+    }
+}
+
+/// The exit code for somebody who cannot be reached.
+const UNREACHABLE: u8 = 3;
+
+/// Prints text as it is.
+fn say(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => CliError::Quiet,
+        _ => CliError::No(format!("cannot print: {error}")),
+    })
+}
+
+/// Prints JSON for a program, on several lines.
+fn say_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| CliError::No(e.to_string()))?;
+    say(&(text + "\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_for_the_daemon_asked_may_stand_before_and_behind_the_command() {
+        for words in [
+            vec!["groupmgr", "--json", "--host", "a", "topology"],
+            vec!["groupmgr", "topology", "--json", "--host", "a"],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert!(cli.at.json && cli.at.host.is_some());
+        }
+    }
+}

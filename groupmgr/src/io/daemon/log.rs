@@ -1,0 +1,38 @@
+//! The host machine's notes as log records.
+
+use crate::host::Note;
+use crate::topology::Change;
+
+/// Writes one note.
+pub(super) fn log(note: &Note) {
+    match note {
+        Note::Host(change) => log_change(change),
+        Note::WasAway { ms } => {
+            tracing::warn!(ms, "this host was not run for a while and judges nobody by it")
+        }
+        Note::Attached { token, session, serial } => {
+            tracing::info!(%token, %session, dtu = %serial, "attached")
+        }
+        Note::Detached { token, session } => tracing::info!(%token, %session, "detached"),
+        Note::Redirected { token, serial, to } => tracing::info!(%token, dtu = %serial, %to, "redirected"),
+        Note::Denied { token, serial, why } => tracing::warn!(%token, dtu = %serial, why, "denied"),
+        Note::Made { token, session, claimed } => tracing::info!(%token, %session, claimed, "session made"),
+        Note::Ended { token, session, why } => tracing::info!(%token, %session, why, "session ended"),
+        Note::Superseded { token, session } => {
+            tracing::warn!(%token, %session, "another host shows a newer session of this token");
+        }
+        Note::Store { up: true } => tracing::info!("the data store can be reached"),
+        Note::Store { up: false } => tracing::warn!("the data store cannot be reached"),
+    }
+}
+
+fn log_change(change: &Change) {
+    match change {
+        Change::Up(host) => tracing::info!(%host, "host up"),
+        Change::Silent(host) => tracing::warn!(%host, "host silent"),
+        Change::Down(host) => tracing::warn!(%host, "host down"),
+        Change::Left(host) => tracing::info!(%host, "host stopped"),
+        Change::Restarted(host) => tracing::info!(%host, "host restarted"),
+        Change::Changed(host) => tracing::debug!(%host, "host changed"),
+    }
+}

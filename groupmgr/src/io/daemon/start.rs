@@ -1,0 +1,348 @@
+//! The order of start and of stop.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use proto::io::{KeyDir, KeyDirError, random};
+use proto::line::Line;
+use proto::net::Interface;
+use proto::{BootId, Instant};
+use tokio::runtime::{Builder, Handle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::turn::{Pending, Turn};
+use super::{Event, Inbox, Options};
+use crate::announce::{CHAIN_LEN, Identity};
+use crate::host::{Host, HostConfig, Input};
+use crate::io::accept::Acceptor;
+use crate::io::accept::bounds::Bounds;
+use crate::io::admin::desk::{Desk, FactFinder};
+use crate::io::admin::local;
+use crate::io::admin::wire::Facts;
+use crate::io::counters::Counters;
+use crate::io::dirs::{self, DirError, RunDir};
+use crate::io::net::{Changes, Ends, Heard, Listen, Net, NetError};
+use crate::io::sessions::{SessionDriver, SessionError};
+use crate::io::store::{StoreDriver, StoreOpenError};
+use crate::io::{clock, rank, vitals};
+
+/// Batches of datagrams that wait for the host machine; more stay in the kernel's buffers.
+const HEARD_MAX: usize = 256;
+/// How often interfaces are looked at when the kernel reports no change: well within every announcement.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// And when the kernel cannot report changes.
+const LOOK_EVERY_BLIND: Duration = Duration::from_secs(1);
+/// How long the last words of connections may take at the end.
+const FAREWELL_WITHIN: Duration = Duration::from_millis(500);
+/// File descriptors that are not for connections: sockets, the data store, sessions' control sockets.
+const FDS_RESERVED: u64 = 512;
+
+/// Why a daemon does not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyDirError),
+    /// A directory cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// The data store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreOpenError),
+    /// There is no way to make sessions.
+    #[error(transparent)]
+    Sessions(#[from] SessionError),
+    /// The network cannot be used.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The administration socket cannot be made.
+    #[error("the administration socket in {path}: {source}; choose another directory with --run-dir")]
+    Admin {
+        /// Its directory.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no threads.
+    #[error("no threads: {0}; raise the limit on processes (ulimit -u)")]
+    Threads(io::Error),
+}
+
+/// Runs a daemon until it is told to end. Must be called on a process's main thread, outside a runtime, which then
+/// runs the host machine.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run(options: &Options) -> Result<(), RunError> {
+    let keys = KeyDir::open(&options.keys)?;
+    let acceptor = TlsAcceptor::from(keys.server_tls(options.name.as_str())?);
+    let run_dir = RunDir::take(&options.run_dir, &options.name)?;
+    let fds_max = raise_fds();
+    let workers = Builder::new_multi_thread()
+        .worker_threads(usize::from(vitals::cpus()).max(2))
+        .thread_name("hotdesk-worker")
+        .enable_all()
+        .build()
+        .map_err(RunError::Threads)?;
+    let (inbox, events) = Inbox::new();
+    let boot = BootId(u64::from_be_bytes(random()));
+    let store = {
+        let _context = workers.enter();
+        open_store(options, &keys, boot)?
+    };
+    let sessions = SessionDriver::start(options.keeps_sessions, run_dir.path(), workers.handle())?;
+    let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox };
+    let main = Builder::new_current_thread().enable_all().build().map_err(RunError::Threads)?;
+    let result = LocalSet::new().block_on(&main, started.serve(workers.handle(), acceptor, events));
+    workers.shutdown_timeout(FAREWELL_WITHIN);
+    result
+}
+
+fn open_store(options: &Options, keys: &KeyDir, boot: BootId) -> Result<StoreDriver, RunError> {
+    if let Some(at) = options.store {
+        return Ok(StoreDriver::shared(at, keys)?);
+    }
+    let dir = options.state_dir.join(options.name.as_str());
+    dirs::private_dir(&dir, "--state-dir")?;
+    Ok(StoreDriver::own(&dir.join("store"), boot)?)
+}
+
+/// What is there when the sockets are to be opened.
+struct Started<'a> {
+    options: &'a Options,
+    keys: KeyDir,
+    run_dir: RunDir,
+    boot: BootId,
+    fds_max: u64,
+    store: StoreDriver,
+    sessions: SessionDriver,
+    inbox: Inbox,
+}
+
+impl Started<'_> {
+    async fn serve(
+        mut self,
+        workers: &Handle,
+        tls: TlsAcceptor,
+        events: mpsc::Receiver<Event>,
+    ) -> Result<(), RunError> {
+        let counters = Counters::default();
+        let total = usize::try_from(self.fds_max.saturating_sub(FDS_RESERVED).max(64)).unwrap_or(usize::MAX);
+        let per_address = if self.options.per_address == 0 { total } else { self.options.per_address };
+        let bounds = Bounds::new(per_address, total);
+        let desk = Arc::new(self.desk(&bounds, &counters)?);
+        let acceptor = Arc::new(Acceptor {
+            tls,
+            allows_plain: self.options.allows_plain,
+            bounds: bounds.clone(),
+            counters: counters.clone(),
+            inbox: self.inbox.clone(),
+            desk: Arc::clone(&desk),
+            next_conn: AtomicU64::new(1),
+        });
+        let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
+        let mut net = self.net(workers, &acceptor, heard_sender, &counters);
+        let interfaces = net.open()?;
+        let operators = self.operators(workers, &desk, &counters)?;
+        let host = self.host();
+        self.store.watch_link(workers, self.inbox.clone());
+        self.background(workers);
+        self.say_ready(&net);
+        rank::go_first();
+        let mut turn = Turn {
+            host,
+            net,
+            store: self.store,
+            sessions: self.sessions,
+            runtime: workers.clone(),
+            inbox: self.inbox,
+            counters,
+            desk: Pending::default(),
+        };
+        turn.run(interfaces, heard, events).await;
+        drop(operators);
+        drop(std::fs::remove_file(self.run_dir.admin_socket()));
+        turn.let_go();
+        turn.sessions.leave().await;
+        let give_up_at = clock::now() + FAREWELL_WITHIN;
+        while (desk.is_busy() || !bounds.is_empty()) && clock::now() < give_up_at {
+            clock::until(Some(clock::now() + Duration::from_millis(5))).await;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn desk(&self, bounds: &Bounds, counters: &Counters) -> Result<Desk, RunError> {
+        let tls = self.keys.client_tls()?;
+        Ok(Desk::new(
+            self.options.name.clone(),
+            self.keys.ring.clone(),
+            tls,
+            self.inbox.clone(),
+            self.store.store(),
+            counters.clone(),
+            self.facts(bounds.clone()),
+        ))
+    }
+
+    fn facts(&self, bounds: Bounds) -> FactFinder {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.into()).display().to_string();
+        let (keys, run_dir) = (absolute(&self.options.keys), absolute(self.run_dir.path()));
+        let state_dir = absolute(&self.options.state_dir);
+        let (fds_max, own_accounts) = (self.fds_max, self.sessions.has_own_accounts());
+        Box::new(move |interfaces: Vec<Interface>| Facts {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            keys: keys.clone(),
+            run_dir: run_dir.clone(),
+            state_dir: state_dir.clone(),
+            interfaces,
+            connections: bounds.len(),
+            fds: std::fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64),
+            fds_max,
+            own_accounts,
+        })
+    }
+
+    fn net(
+        &self,
+        workers: &Handle,
+        acceptor: &Arc<Acceptor>,
+        heard: mpsc::Sender<Heard>,
+        counters: &Counters,
+    ) -> Net {
+        let (workers, acceptor) = (workers.clone(), Arc::clone(acceptor));
+        let listen: Listen = Box::new(move |listener, _| {
+            Ends::of(workers.spawn(Arc::clone(&acceptor).listen(listener)).abort_handle())
+        });
+        Net::new(self.options.net.clone(), heard, counters.clone(), listen)
+    }
+
+    fn operators(&self, workers: &Handle, desk: &Arc<Desk>, counters: &Counters) -> Result<Ends, RunError> {
+        let _context = workers.enter();
+        let listener = local::bind(&self.run_dir.admin_socket())
+            .map_err(|source| RunError::Admin { path: self.run_dir.path().display().to_string(), source })?;
+        let serve = local::serve(listener, Arc::clone(desk), counters.clone());
+        Ok(Ends::of(workers.spawn(serve).abort_handle()))
+    }
+
+    fn host(&self) -> Host {
+        let identity = Identity {
+            host: self.options.name.clone(),
+            boot: self.boot,
+            machine: vitals::machine(),
+            rack: self.options.rack.clone(),
+            site: self.options.site.clone(),
+            store: self.store.label().clone(),
+            keep: self.options.keeps_sessions,
+            port: self.options.net.port,
+            cpus: vitals::cpus(),
+            clock: vitals::clock_mhz(),
+            chain_len: CHAIN_LEN,
+        };
+        let config = HostConfig {
+            identity,
+            ring: self.keys.ring.clone(),
+            sessions_max: self.options.sessions_max,
+            tools: self.sessions.tools(),
+            shared_machine_account: self.options.account.clone(),
+        };
+        Host::new(clock::now(), config, random())
+    }
+
+    /// What tells the loop of signals, of how busy the machine is, and of interfaces.
+    fn background(&self, workers: &Handle) {
+        workers.spawn(tell_vitals(self.inbox.clone()));
+        workers.spawn(tell_signals(self.inbox.clone()));
+        tokio::task::spawn_local(tell_changes(self.inbox.clone()));
+    }
+
+    fn say_ready(&self, net: &Net) {
+        let mut line = Line::new("ready").with("host", &self.options.name);
+        for addr in net.addresses() {
+            line.push("addr", addr);
+        }
+        tracing::info!(host = %self.options.name, boot = %self.boot, store = %self.store.label(), "ready");
+        let mut out = io::stdout().lock();
+        // Whoever started the daemon may not want to read it.
+        drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+    }
+}
+
+async fn tell_vitals(inbox: Inbox) {
+    let mut sampler = vitals::Sampler::new();
+    let mut ticks = tokio::time::interval(vitals::SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for n in 0_u32.. {
+        ticks.tick().await;
+        let run_queue = sampler.sample();
+        if n.is_multiple_of(vitals::SAMPLES_PER_REPORT) {
+            let input = Input::Vitals { run_queue, mem_mib: vitals::mem_mib() };
+            inbox.send(Event::Input(input)).await;
+        }
+    }
+}
+
+/// The first signal ends the daemon in order, the second one at once.
+async fn tell_signals(inbox: Inbox) {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
+        tracing::warn!(
+            "signals cannot be waited for: the daemon will not say goodbye when it is ended by one"
+        );
+        return;
+    };
+    let mut is_ending = false;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        if is_ending {
+            std::process::exit(1);
+        }
+        is_ending = true;
+        inbox.send(Event::End).await;
+    }
+}
+
+async fn tell_changes(inbox: Inbox) {
+    let changes = match Changes::subscribe() {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::warn!(%error, "the kernel does not report changes of interfaces; they are looked at every second");
+            look_every(&inbox, LOOK_EVERY_BLIND).await;
+            return;
+        }
+    };
+    loop {
+        if let Ok(Err(error)) = tokio::time::timeout(LOOK_EVERY, changes.next()).await {
+            tracing::warn!(%error, "changes of interfaces are no longer reported");
+            look_every(&inbox, LOOK_EVERY_BLIND).await;
+        }
+        inbox.send(Event::Look).await;
+    }
+}
+
+async fn look_every(inbox: &Inbox, pause: Duration) {
+    let mut at: Instant = clock::now();
+    loop {
+        at += pause;
+        clock::until(Some(at)).await;
+        inbox.send(Event::Look).await;
+    }
+}
+
+/// Raises the limit of open files to what is allowed, and says what it is.
+fn raise_fds() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
+}

@@ -1,0 +1,232 @@
+//! The loop that owns the host machine: one thing at a time goes in, and all that comes out of it is done.
+//!
+//! Nothing here waits but for the next thing to happen: sockets are written without blocking, and what takes time is
+//! handed to other threads. Beacons go first: no turn takes more than a bounded number of inputs before the
+//! clock is looked at again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use proto::Instant;
+use proto::net::Interface;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Event, Inbox, log, text_of};
+use crate::host::admin::{Command, Reply};
+use crate::host::{AdminReq, ConnId, Effect, Host, Input};
+use crate::io::accept::Held;
+use crate::io::clock;
+use crate::io::counters::{Counters, Reason};
+use crate::io::net::{Heard, Net};
+use crate::io::sessions::SessionDriver;
+use crate::io::store::StoreDriver;
+
+/// Batches of datagrams, and other events, taken in one turn.
+const HEARD_PER_TURN: usize = 4;
+const EVENTS_PER_TURN: usize = 64;
+
+/// How long a display connection may wait for the host's word.
+const HELD_MAX: Duration = Duration::from_secs(5);
+
+/// The host machine and everything it moves.
+pub(super) struct Turn {
+    pub(super) host: Host,
+    pub(super) net: Net,
+    pub(super) store: StoreDriver,
+    pub(super) sessions: SessionDriver,
+    pub(super) runtime: Handle,
+    pub(super) inbox: Inbox,
+    pub(super) counters: Counters,
+    pub(super) desk: Pending,
+}
+
+/// Who waits for what.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// The ways out of connections of the session protocol.
+    writers: BTreeMap<ConnId, mpsc::Sender<Box<str>>>,
+    held: BTreeMap<ConnId, (Instant, Held)>,
+    operators: BTreeMap<AdminReq, oneshot::Sender<Reply>>,
+    next_req: u64,
+    /// What followed from doing something, to be handed in next.
+    inputs: VecDeque<Input>,
+    is_over: bool,
+}
+
+impl Turn {
+    /// Runs until the host machine says that the daemon is to end.
+    pub(super) async fn run(
+        &mut self,
+        interfaces: Vec<Interface>,
+        mut heard: mpsc::Receiver<Heard>,
+        mut events: mpsc::Receiver<Event>,
+    ) {
+        self.feed(Input::Interfaces(interfaces));
+        while !self.desk.is_over {
+            let due = self.host.poll_at();
+            if due.is_some_and(|at| at <= clock::now()) {
+                self.feed(Input::Timeout);
+            }
+            tokio::select! {
+                biased;
+                () = clock::until(due) => {}
+                Some(batch) = heard.recv() => {
+                    self.hear(batch);
+                    self.go_on(&mut heard, &mut events, HEARD_PER_TURN - 1, EVENTS_PER_TURN);
+                }
+                input = self.sessions.next() => {
+                    self.feed(input);
+                    self.go_on(&mut heard, &mut events, HEARD_PER_TURN, EVENTS_PER_TURN - 1);
+                }
+                Some(event) = events.recv() => {
+                    self.take(event);
+                    self.go_on(&mut heard, &mut events, HEARD_PER_TURN, EVENTS_PER_TURN - 1);
+                }
+            }
+        }
+    }
+
+    /// Takes what is there already, up to a bound of either kind.
+    fn go_on(
+        &mut self,
+        heard: &mut mpsc::Receiver<Heard>,
+        events: &mut mpsc::Receiver<Event>,
+        heard_max: usize,
+        events_max: usize,
+    ) {
+        for _ in 0..heard_max {
+            let Ok(batch) = heard.try_recv() else { break };
+            self.hear(batch);
+        }
+        for _ in 0..events_max {
+            let Ok(event) = events.try_recv() else { break };
+            self.take(event);
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Datagrams { iface, datagrams } => {
+                for (from, bytes) in datagrams {
+                    self.feed(Input::Datagram { iface: iface.clone(), from, bytes });
+                }
+            }
+            Heard::Refused { addr } => self.feed(Input::Refused { addr }),
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Input(input) => self.feed(input),
+            Event::Opened { conn, peer, outgoing } => {
+                self.desk.writers.insert(conn, outgoing);
+                self.feed(Input::Opened { conn, peer });
+            }
+            Event::Line(conn, line) => {
+                // Lines of a connection that was closed meanwhile are nobody's.
+                if self.desk.writers.contains_key(&conn) {
+                    self.feed(Input::Line { conn, line });
+                }
+            }
+            Event::Closed(conn) => {
+                if self.desk.writers.remove(&conn).is_some() {
+                    self.feed(Input::Closed { conn });
+                }
+            }
+            Event::Display { conn, session, held } => {
+                self.desk.held.insert(conn, (clock::now(), held));
+                self.feed(Input::Display { conn, session });
+            }
+            Event::Admin { command, answer } => self.command(command, Some(answer)),
+            Event::Look => self.look(),
+            Event::End => self.command(Command::Stop, None),
+        }
+    }
+
+    fn command(&mut self, command: Command, answer: Option<oneshot::Sender<Reply>>) {
+        self.desk.next_req += 1;
+        let req = AdminReq(self.desk.next_req);
+        if let Some(answer) = answer {
+            self.desk.operators.insert(req, answer);
+        }
+        self.feed(Input::Admin { req, command });
+    }
+
+    /// Asks the kernel for the interfaces of the present moment, and clears away what nobody came for.
+    fn look(&mut self) {
+        let interfaces = self.net.refresh();
+        self.feed(Input::Interfaces(interfaces));
+        let now = clock::now();
+        let before = self.desk.held.len();
+        self.desk.held.retain(|_, (since, _)| now.since(*since) < HELD_MAX);
+        self.counters.count_many(Reason::Display, (before - self.desk.held.len()) as u64);
+        self.desk.operators.retain(|_, answer| !answer.is_closed());
+    }
+
+    /// Hands one input to the machine, and what follows from doing what it says.
+    fn feed(&mut self, input: Input) {
+        let mut next = Some(input);
+        let mut effects = Vec::new();
+        while let Some(input) = next {
+            self.host.handle(clock::now(), proto::io::wall_now(), input, &mut effects);
+            for effect in effects.drain(..) {
+                self.perform(effect);
+            }
+            next = self.desk.inputs.pop_front();
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Broadcast(said) => self.net.broadcast(&said.iface, &said.bytes),
+            Effect::Datagram { iface, to, bytes } => self.net.datagram(&iface, to, &bytes),
+            Effect::Ask(ask) => self.net.ask(clock::now(), ask.to, &ask.bytes),
+            Effect::Send { conn, message } => self.send(conn, text_of(&message)),
+            Effect::Close { conn } => {
+                // What waits to be written is written first: the connection ends when its queue does.
+                self.desk.writers.remove(&conn);
+                self.desk.held.remove(&conn);
+            }
+            Effect::HandOver { conn, session } => {
+                if let Some((_, held)) = self.desk.held.remove(&conn)
+                    && !self.sessions.hand_over(session, held)
+                {
+                    self.counters.count(Reason::Display);
+                }
+            }
+            Effect::Store { req, request } => self.store.ask(&self.runtime, &self.inbox, req, *request),
+            Effect::Spawn(spec) => self.desk.inputs.extend(self.sessions.spawn(*spec)),
+            Effect::Kill(session) => self.sessions.kill(session),
+            Effect::Tell { session, message } => self.sessions.tell(session, *message),
+            Effect::Answer { req, reply } => self.answer(req, *reply),
+            Effect::Note(note) => log::log(&note),
+            Effect::Stop => self.desk.is_over = true,
+        }
+    }
+
+    /// Queues a message. Whoever lets the queue fill up does not read, and is closed.
+    fn send(&mut self, conn: ConnId, text: Box<str>) {
+        let Some(writer) = self.desk.writers.get(&conn) else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = writer.try_send(text) {
+            self.counters.count(Reason::WriteQueue);
+            self.desk.writers.remove(&conn);
+            self.desk.inputs.push_back(Input::Closed { conn });
+        }
+    }
+
+    fn answer(&mut self, req: AdminReq, mut reply: Reply) {
+        if let Reply::Status(status) = &mut reply {
+            self.counters.add_to(&mut status.refused);
+        }
+        if let Some(answer) = self.desk.operators.remove(&req) {
+            drop(answer.send(reply));
+        }
+    }
+
+    /// Lets go of every connection; each ends when what it was to be told is written.
+    pub(super) fn let_go(&mut self) {
+        self.desk.writers.clear();
+        self.desk.held.clear();
+    }
+}

@@ -1,0 +1,203 @@
+//! Where a daemon keeps its sockets and its data, and how the command line finds the daemons of a machine.
+//!
+//! | Directory | As root | Otherwise |
+//! |---|---|---|
+//! | run | `/run/hotdesk` | `$XDG_RUNTIME_DIR/hotdesk`, else `/tmp/hotdesk-<uid>` |
+//! | state | `/var/lib/hotdesk` | `$XDG_STATE_HOME/hotdesk`, else `~/.local/state/hotdesk`, else beside the run directory |
+//!
+//! Each daemon has `<run>/<host>`, with its sockets and a lock that says that it runs. Its mode is 0700; as root 0711,
+//! so that the accounts of sessions can pass through to what is theirs.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::Uid;
+use proto::HostName;
+
+/// The administration socket's name.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+const LOCK: &str = "daemon.lock";
+
+/// What a socket's path may be long, its end included (`sockaddr_un`).
+const SOCKET_PATH_MAX: usize = 108;
+/// Longest name of a socket in a run directory.
+const SOCKET_NAME_MAX: usize = 24;
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirError {
+    /// It cannot be made, read or written.
+    #[error("{}: {source}; choose another directory with {option}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// By which option another one is chosen.
+        option: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It belongs to somebody else, who could read and replace what is in it.
+    #[error("{}: belongs to user {owner}; choose another directory with {option}", path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// By which option another one is chosen.
+        option: &'static str,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// A socket in it would have a name the system cannot take.
+    #[error("{}: too long for a socket's path; choose a shorter directory with --run-dir", .0.display())]
+    TooLong(PathBuf),
+    /// A daemon of this name runs.
+    #[error(
+        "a host named {host} runs already on this machine (process {pid}); stop it with: groupmgr stop --host {host}, or choose another name with --name"
+    )]
+    Running {
+        /// Its name.
+        host: HostName,
+        /// Its process.
+        pid: String,
+    },
+}
+
+/// The default of `--run-dir`.
+#[must_use]
+pub fn run_base() -> PathBuf {
+    let uid = Uid::effective();
+    if uid.is_root() && is_writable_dir(Path::new("/run")) {
+        return "/run/hotdesk".into();
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| is_writable_dir(Path::new(dir))) {
+        Some(dir) => Path::new(&dir).join("hotdesk"),
+        None => format!("/tmp/hotdesk-{uid}").into(),
+    }
+}
+
+/// The default of `--state-dir`.
+#[must_use]
+pub fn state_base() -> PathBuf {
+    if Uid::effective().is_root() && is_writable_dir(Path::new("/var/lib")) {
+        return "/var/lib/hotdesk".into();
+    }
+    let set = |name| std::env::var_os(name).filter(|dir| Path::new(dir).is_absolute());
+    let home = || set("HOME").map(|home| Path::new(&home).join(".local/state"));
+    match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
+        Some(dir) => dir.join("hotdesk"),
+        None => run_base().join("state"),
+    }
+}
+
+fn is_writable_dir(path: &Path) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    path.is_dir() && access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+}
+
+/// The run directory of one daemon, locked as long as this lives.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: Flock<fs::File>,
+}
+
+impl RunDir {
+    /// Makes and locks the directory of `host` under `base`.
+    ///
+    /// # Errors
+    /// See [`DirError`].
+    pub fn take(base: &Path, host: &HostName) -> Result<Self, DirError> {
+        let path = base.join(host.as_str());
+        if path.as_os_str().len() + 1 + SOCKET_NAME_MAX >= SOCKET_PATH_MAX {
+            return Err(DirError::TooLong(path));
+        }
+        private_dir(base, "--run-dir")?;
+        private_dir(&path, "--run-dir")?;
+        let fail = |source| DirError::Io { path: path.join(LOCK), option: "--run-dir", source };
+        let file = fs::File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path.join(LOCK))
+            .map_err(fail)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(fail)?;
+                Ok(Self { path, _lock: lock })
+            }
+            Err((mut file, _)) => {
+                let mut pid = String::new();
+                drop(file.read_to_string(&mut pid));
+                Err(DirError::Running { host: host.clone(), pid: pid.trim().to_owned() })
+            }
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The administration socket's path.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.path.join(ADMIN_SOCKET)
+    }
+}
+
+/// Makes `path` if need be, with mode 0700, or 0711 as root, and refuses one that is somebody else's.
+///
+/// # Errors
+/// See [`DirError`].
+pub fn private_dir(path: &Path, option: &'static str) -> Result<(), DirError> {
+    let fail = |source| DirError::Io { path: path.into(), option, source };
+    let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(fail)?;
+    let meta = fs::symlink_metadata(path).map_err(fail)?;
+    let owner = meta.uid();
+    let own = Uid::effective();
+    if owner != own.as_raw() && !own.is_root() {
+        return Err(DirError::Foreign { path: path.into(), option, owner });
+    }
+    Ok(())
+}
+
+/// The daemons that have a directory under `base`, whether they run or not, by name.
+#[must_use]
+pub fn hosts_in(base: &Path) -> Vec<HostName> {
+    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    let mut hosts: Vec<HostName> = entries
+        .filter(|entry| entry.path().join(ADMIN_SOCKET).exists())
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    hosts.sort();
+    hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_daemons_of_one_name_cannot_run_and_the_second_is_told_of_the_first() {
+        let base = tempfile::tempdir().unwrap();
+        let host: HostName = "a".parse().unwrap();
+        let first = RunDir::take(base.path(), &host).unwrap();
+        let error = RunDir::take(base.path(), &host).unwrap_err().to_string();
+        assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
+        drop(first);
+        RunDir::take(base.path(), &host).unwrap();
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused_before_anything_is_made() {
+        let base = tempfile::tempdir().unwrap();
+        let long = base.path().join("x".repeat(90));
+        let error = RunDir::take(&long, &"a".parse().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("--run-dir") && !long.exists(), "{error}");
+    }
+}

@@ -1,0 +1,33 @@
+//! Everything of the group manager that awaits: the daemon around the pure host machine, and the command line.
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | [`daemon`] | the order of start and stop, and the one loop that feeds the host machine and does what it says |
+//! | [`net`] | interfaces, and the UDP sockets on them |
+//! | [`accept`] | TCP connections: what they are, their bounds, session protocol lines |
+//! | [`store`], [`sessions`] | the data store and the session processes, as the machine sees them |
+//! | [`admin`] | an operator's requests, from this host and from others of the group |
+//! | [`cli`] | the command line |
+//! | [`dirs`] | where sockets and data are |
+//! | [`clock`], [`rank`], [`vitals`], [`counters`] | time, the loop's precedence, how busy the machine is, what was dropped |
+//!
+//! Nothing here decides what a host does; it decides what a socket may cost.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "io is where clocks are read and threads wait; what decides is outside"
+)]
+
+pub mod accept;
+pub mod admin;
+pub mod cli;
+pub mod clock;
+pub mod counters;
+pub mod daemon;
+pub mod dirs;
+pub mod net;
+pub mod rank;
+pub mod sessions;
+pub mod store;
+pub mod vitals;

@@ -1,0 +1,254 @@
+//! The network as one host sees it: its interfaces, the sockets on them, what comes in and what goes out.
+//!
+//! Per interface there is one socket on its own address, which sends everything and hears what is meant for this
+//! host; one on the broadcast address, which hears what is meant for all; and the TCP listener. They are opened and
+//! closed as interfaces come and go. An interface whose sockets cannot be opened is not announced.
+
+mod ask;
+mod flood;
+pub mod interfaces;
+mod netlink;
+mod receive;
+mod socket;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
+use proto::Instant;
+use proto::net::{IfName, Interface};
+use socket2::SockRef;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use self::ask::Asks;
+use self::interfaces::{BindError, Wire};
+pub(crate) use self::netlink::Changes;
+use self::receive::{Pace, Shared};
+pub use self::socket::OpenError;
+use crate::io::counters::{Counters, Reason};
+
+/// What of the network is the operator's choice.
+#[derive(Clone, Debug)]
+pub struct NetOptions {
+    /// Addresses to serve; empty means every interface but loopback.
+    pub bind: Vec<Ipv4Addr>,
+    /// Announce to this group instead of broadcasting.
+    pub multicast: Option<Ipv4Addr>,
+    /// The port, UDP and TCP.
+    pub port: u16,
+}
+
+/// Why the network could not be opened at start.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The interfaces do not allow it.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A socket could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// What came in by UDP.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Datagrams on one interface.
+    Datagrams { iface: IfName, datagrams: Vec<(SocketAddrV4, Vec<u8>)> },
+    /// Nobody listens where something was asked.
+    Refused { addr: SocketAddrV4 },
+}
+
+/// Takes over the listener of an interface; the listener is closed when what it returns is dropped.
+pub(crate) type Listen = Box<dyn Fn(TcpListener, &Wire) -> Ends>;
+
+/// A task that ends when this is dropped.
+pub(crate) struct Ends(tokio::task::AbortHandle);
+
+impl Ends {
+    /// A task on the thread of the host machine.
+    fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
+        Self(tokio::task::spawn_local(task).abort_handle())
+    }
+
+    /// A task elsewhere.
+    pub(crate) const fn of(task: tokio::task::AbortHandle) -> Self {
+        Self(task)
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The sockets of one interface.
+struct Link {
+    wire: Wire,
+    unicast: Rc<UdpSocket>,
+    _readers: Vec<Ends>,
+    _listener: Ends,
+}
+
+/// All sockets of a host. Lives on the thread of the host machine.
+pub(crate) struct Net {
+    options: NetOptions,
+    links: Vec<Link>,
+    asks: Asks,
+    shared: Shared,
+    listen: Listen,
+    /// What could not be opened, so that it is said once and not at every look.
+    troubles: Vec<String>,
+}
+
+impl Net {
+    /// A network with nothing open.
+    pub(crate) fn new(
+        options: NetOptions,
+        heard: mpsc::Sender<Heard>,
+        counters: Counters,
+        listen: Listen,
+    ) -> Self {
+        let asks = Asks::new(heard.clone());
+        let shared = Shared { heard, flood: Rc::default(), counters, space: Rc::new(RefCell::default()) };
+        Self { options, links: Vec::new(), asks, shared, listen, troubles: Vec::new() }
+    }
+
+    /// Opens everything; at start, when what cannot be opened is an error.
+    pub(crate) fn open(&mut self) -> Result<Vec<Interface>, NetError> {
+        let found = interfaces::list();
+        interfaces::check(&found, &self.options.bind)?;
+        for wire in interfaces::choose(&found, &self.options.bind) {
+            let link = self.open_link(wire)?;
+            self.links.push(link);
+        }
+        Ok(self.interfaces())
+    }
+
+    /// Asks the kernel what is there now, opens what is new and closes what is gone.
+    pub(crate) fn refresh(&mut self) -> Vec<Interface> {
+        let wires = interfaces::choose(&interfaces::list(), &self.options.bind);
+        let before = self.links.len();
+        self.links.retain(|link| wires.contains(&link.wire));
+        let mut changed = before != self.links.len();
+        let mut troubles = Vec::new();
+        for wire in &wires {
+            if self.links.iter().any(|link| link.wire == *wire) {
+                continue;
+            }
+            match self.open_link(wire.clone()) {
+                Ok(link) => {
+                    self.links.push(link);
+                    changed = true;
+                }
+                Err(error) => troubles.push(error.to_string()),
+            }
+        }
+        for trouble in troubles.iter().filter(|text| !self.troubles.contains(text)) {
+            tracing::error!("an interface is not used: {trouble}");
+        }
+        self.troubles = troubles;
+        if changed {
+            self.links.sort_by_key(|link| wires.iter().position(|wire| *wire == link.wire));
+            self.asks.clear();
+            tracing::info!(interfaces = ?self.addresses(), "interfaces changed");
+        }
+        self.interfaces()
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        self.links.iter().map(|link| link.wire.interface.clone()).collect()
+    }
+
+    /// The addresses served.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddrV4> {
+        self.links.iter().map(|l| SocketAddrV4::new(l.wire.interface.ip, self.options.port)).collect()
+    }
+
+    fn open_link(&self, wire: Wire) -> Result<Link, OpenError> {
+        let port = self.options.port;
+        let register = |socket, to: Ipv4Addr| {
+            let addr = SocketAddrV4::new(to, port);
+            UdpSocket::from_std(socket).map(Rc::new).map_err(|source| OpenError::Other {
+                addr,
+                proto: "UDP",
+                source,
+            })
+        };
+        let own = wire.interface.ip;
+        let unicast = register(socket::unicast(&wire, port)?, own)?;
+        let mut readers = vec![self.reader(&wire, unicast.clone(), Pace::AtOnce)];
+        // A DTU that does not know its netmask asks the whole network.
+        let everybody = (!own.is_loopback()).then_some(Ipv4Addr::BROADCAST);
+        for to in [Some(wire.interface.bcast), everybody, self.options.multicast].into_iter().flatten() {
+            let socket = register(socket::shared(&wire, to, port)?, to)?;
+            readers.push(self.reader(&wire, socket, Pace::Gathering));
+        }
+        let listener = (self.listen)(socket::listener(&wire, port)?, &wire);
+        Ok(Link { wire, unicast, _readers: readers, _listener: listener })
+    }
+
+    fn reader(&self, wire: &Wire, socket: Rc<UdpSocket>, pace: Pace) -> Ends {
+        let Interface { name, ip, .. } = wire.interface.clone();
+        Ends::spawn(receive::read(socket, name, ip, pace, self.shared.clone()))
+    }
+
+    fn link(&self, iface: &IfName) -> Option<&Link> {
+        self.links.iter().find(|link| link.wire.interface.name == *iface)
+    }
+
+    /// Sends to everybody on an interface.
+    pub(crate) fn broadcast(&self, iface: &IfName, bytes: &[u8]) {
+        let Some(link) = self.link(iface) else { return };
+        let to = self.options.multicast.unwrap_or(link.wire.interface.bcast);
+        let to = SocketAddrV4::new(to, self.options.port);
+        self.note(to, send_on(link, to, bytes));
+    }
+
+    /// Sends to one address from an interface's own socket.
+    pub(crate) fn datagram(&self, iface: &IfName, to: SocketAddrV4, bytes: &[u8]) {
+        let holds = |link: &&Link| link.wire.interface.holds(*to.ip());
+        let Some(link) = self.link(iface).or_else(|| self.links.iter().find(holds)) else { return };
+        // What is sent to an address of this machine never leaves by the interface, nor does what is routed.
+        let is_own = self.links.iter().any(|link| link.wire.interface.ip == *to.ip());
+        let sent = if holds(&link) && !is_own {
+            send_on(link, to, bytes)
+        } else {
+            SockRef::from(&*link.unicast).send_to(bytes, &to.into()).map(|_| ())
+        };
+        self.note(to, sent);
+    }
+
+    /// Sends to one address so that a refusal is reported.
+    pub(crate) fn ask(&mut self, now: Instant, to: SocketAddrV4, bytes: &[u8]) {
+        let sent = self.asks.ask(now, self.links.iter().map(|link| &link.wire), to, bytes);
+        self.note(to, sent);
+    }
+
+    fn note(&self, to: SocketAddrV4, sent: io::Result<()>) {
+        if let Err(error) = sent {
+            self.shared.counters.count(Reason::NotSent);
+            tracing::debug!(%to, %error, "not sent");
+        }
+    }
+}
+
+/// Sends by this interface, whatever the routing table thinks: subnets on different wires may have the same
+/// numbers.
+fn send_on(link: &Link, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
+    let source = libc::in_addr { s_addr: u32::from_ne_bytes(link.wire.interface.ip.octets()) };
+    let info = libc::in_pktinfo {
+        ipi_ifindex: i32::try_from(link.wire.index).unwrap_or(0),
+        ipi_spec_dst: source,
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    let by = [ControlMessage::Ipv4PacketInfo(&info)];
+    let (fd, to) = (link.unicast.as_raw_fd(), SockaddrIn::from(to));
+    sendmsg(fd, &[IoSlice::new(bytes)], &by, MsgFlags::MSG_DONTWAIT, Some(&to))?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Receiving datagrams: many with one call, and from broadcast sockets with a pause in between.
+//!
+//! Beacons of a large group come by the thousand a second and are no more urgent than a few milliseconds, so
+//! they are let gather: the cost of waking up is paid for dozens at once. What is sent to this host alone is a question
+//! or an answer that somebody waits for and is read at once.
+
+use std::cell::RefCell;
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
+use proto::line::LINE_MAX;
+use proto::net::IfName;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use super::Heard;
+use super::flood::Flood;
+use crate::io::clock;
+use crate::io::counters::{Counters, Reason};
+
+/// Datagrams taken with one call.
+const BATCH: usize = 64;
+/// Calls before others get a turn.
+const ROUNDS_MAX: usize = 16;
+/// How long datagrams gather on a broadcast socket.
+const PAUSE: Duration = Duration::from_millis(3);
+/// One byte more than any message has, so that one that is too long is seen to be.
+const DATAGRAM_MAX: usize = LINE_MAX + 1;
+
+/// Whether datagrams may gather.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Somebody waits for them.
+    AtOnce,
+    /// They may.
+    Gathering,
+}
+
+/// What all readers of a host share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) flood: Rc<RefCell<Flood>>,
+    pub(super) counters: Counters,
+    pub(super) space: Rc<RefCell<Space>>,
+}
+
+/// Room for one batch. There is one for all sockets, as they are read one after another.
+pub(super) struct Space(Box<[[u8; DATAGRAM_MAX]]>);
+
+impl Default for Space {
+    fn default() -> Self {
+        Self(vec![[0; DATAGRAM_MAX]; BATCH].into_boxed_slice())
+    }
+}
+
+/// Reads `socket` until it fails, which it does when its interface goes away.
+pub(super) async fn read(socket: Rc<UdpSocket>, iface: IfName, own: Ipv4Addr, pace: Pace, shared: Shared) {
+    if let Err(error) = read_on(&socket, &iface, own, pace, &shared).await {
+        tracing::info!(%iface, %error, "a socket ended");
+    }
+}
+
+async fn read_on(
+    socket: &UdpSocket,
+    iface: &IfName,
+    own: Ipv4Addr,
+    pace: Pace,
+    shared: &Shared,
+) -> io::Result<()> {
+    loop {
+        socket.readable().await?;
+        for _ in 0..ROUNDS_MAX {
+            let mut datagrams = Vec::new();
+            let taken = take_batch(socket, own, shared, &mut datagrams)?;
+            if !datagrams.is_empty() {
+                // A full queue leaves the rest in the kernel, which drops what does not fit.
+                let heard = Heard::Datagrams { iface: iface.clone(), datagrams };
+                shared.heard.send(heard).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+            }
+            if taken < BATCH {
+                break;
+            }
+        }
+        match pace {
+            Pace::Gathering => tokio::time::sleep(PAUSE).await,
+            Pace::AtOnce => tokio::task::yield_now().await,
+        }
+    }
+}
+
+/// Takes what is there, up to a batch. Returns how many datagrams that were; those of floods and our own
+/// echoes are left out.
+fn take_batch(
+    socket: &UdpSocket,
+    own: Ipv4Addr,
+    shared: &Shared,
+    out: &mut Vec<(SocketAddrV4, Vec<u8>)>,
+) -> io::Result<usize> {
+    let mut space = shared.space.borrow_mut();
+    let mut flood = shared.flood.borrow_mut();
+    let receive = || {
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> = space.0.iter_mut().map(|s| [IoSliceMut::new(s)]).collect();
+        let fd = socket.as_raw_fd();
+        let received = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)?;
+        Ok(received.map(|m| (m.address, m.bytes)).collect::<Vec<_>>())
+    };
+    let received = match socket.try_io(Interest::READABLE, receive) {
+        Ok(received) => received,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+        Err(error) if error.raw_os_error().is_some_and(is_of_the_past) => return Ok(BATCH),
+        Err(error) => return Err(error),
+    };
+    let now = clock::now();
+    let mut dropped = 0;
+    for ((from, len), bytes) in received.iter().zip(space.0.iter()) {
+        let Some(from) = from.map(SocketAddrV4::from) else { continue };
+        if *from.ip() == own && from.port() == proto::PORT {
+            continue;
+        }
+        if flood.admits(now, *from.ip()) {
+            out.push((from, bytes[..(*len).min(DATAGRAM_MAX)].to_vec()));
+        } else {
+            dropped += 1;
+        }
+    }
+    shared.counters.count_many(Reason::Flood, dropped);
+    Ok(received.len())
+}
+
+/// Errors that tell what became of an earlier datagram sent from the socket; what came in is still there.
+fn is_of_the_past(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EINTR | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN
+    )
+}

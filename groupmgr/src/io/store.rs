@@ -1,0 +1,99 @@
+//! The data store, as the host machine sees it: requests and answers that carry the machine's own numbers.
+
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datastore::client::Patience;
+use datastore::io::{Remote, SledStore, Store, Target};
+use datastore::{Request, StoreError};
+use proto::BootId;
+use proto::host_message::Label;
+use proto::io::{KeyDir, KeyDirError};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::daemon::{Event, Inbox};
+use crate::host::{Input, StoreReq};
+
+/// Why there is no data store to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreOpenError {
+    /// The keys do not allow a connection.
+    #[error(transparent)]
+    Keys(#[from] KeyDirError),
+    /// The host's own one cannot be opened.
+    #[error("the host's own data store in {}: {source}", path.display())]
+    Own {
+        /// Where.
+        path: PathBuf,
+        /// What its engine says.
+        source: datastore::io::OpenError,
+    },
+}
+
+/// The data store of one host.
+pub(crate) struct StoreDriver {
+    store: Arc<dyn Store>,
+    link: Option<watch::Receiver<bool>>,
+    label: Label,
+}
+
+impl StoreDriver {
+    /// A data store that hosts share. It need not be there yet.
+    pub(crate) fn shared(at: SocketAddrV4, keys: &KeyDir) -> Result<Self, StoreOpenError> {
+        let remote = Remote::connect(Target::tcp(at.into(), keys)?, Patience::default());
+        let link = Some(remote.link());
+        let label = at.to_string().parse().unwrap_or_default();
+        Ok(Self { store: Arc::new(remote), link, label })
+    }
+
+    /// A data store of this host alone, in `path`.
+    pub(crate) fn own(path: &Path, boot: BootId) -> Result<Self, StoreOpenError> {
+        let store =
+            SledStore::open(path).map_err(|source| StoreOpenError::Own { path: path.into(), source })?;
+        let label = format!("own-{boot}").parse().unwrap_or_default();
+        Ok(Self { store: Arc::new(store), link: None, label })
+    }
+
+    /// What hosts call it.
+    pub(crate) const fn label(&self) -> &Label {
+        &self.label
+    }
+
+    /// The store itself, for what does not pass through the host machine.
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// Begins to tell the machine whether the store can be reached. An own one always can.
+    pub(crate) fn watch_link(&mut self, runtime: &Handle, inbox: Inbox) {
+        let link = self.link.take();
+        runtime.spawn(async move {
+            let Some(mut link) = link else {
+                inbox.send(Event::Input(Input::StoreLink { up: true })).await;
+                return;
+            };
+            let mut told = None;
+            loop {
+                let up = *link.borrow_and_update();
+                if told != Some(up) {
+                    told = Some(up);
+                    inbox.send(Event::Input(Input::StoreLink { up })).await;
+                }
+                if link.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Asks, and tells the machine the answer.
+    pub(crate) fn ask(&self, runtime: &Handle, inbox: &Inbox, req: StoreReq, request: Request) {
+        let (store, inbox) = (Arc::clone(&self.store), inbox.clone());
+        runtime.spawn(async move {
+            let outcome: Result<_, StoreError> = store.call(request).await;
+            inbox.send(Event::Input(Input::Store { req, outcome })).await;
+        });
+    }
+}

@@ -1,0 +1,133 @@
+//! How busy the machine is, and which machine it is, as the kernel tells.
+
+use std::fs;
+
+use proto::MachineId;
+use sha2::{Digest, Sha256};
+
+/// How often the run queue is looked at.
+pub const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Samples for one report to the host machine.
+pub const SAMPLES_PER_REPORT: u32 = 4;
+
+/// Weight of the newest sample, as a divisor: the run queue is what was seen in about the last two seconds,
+/// long enough not to jump with every process and short enough for a storm of DTUs.
+const SMOOTHING: u32 = 8;
+
+/// The run queue of this machine, smoothed.
+#[derive(Debug)]
+pub struct Sampler {
+    cpus: u32,
+    /// Runnable threads, times 100 and times [`SMOOTHING`].
+    level: Option<u32>,
+}
+
+impl Sampler {
+    /// A sampler that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { cpus: u32::from(cpus()).max(1), level: None }
+    }
+
+    /// Looks once more. Returns the run queue per processor times 100.
+    pub fn sample(&mut self) -> u32 {
+        let running = fs::read_to_string("/proc/loadavg").ok().and_then(|text| running(&text)).unwrap_or(0);
+        self.take(running)
+    }
+
+    fn take(&mut self, running: u32) -> u32 {
+        let now = running.min(1_000_000) * 100;
+        let level = match self.level {
+            None => now * SMOOTHING,
+            Some(level) => level - level / SMOOTHING + now,
+        };
+        self.level = Some(level);
+        level / SMOOTHING / self.cpus
+    }
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runnable threads of a `/proc/loadavg`, without the one that reads it.
+fn running(text: &str) -> Option<u32> {
+    let (running, _) = text.split_whitespace().nth(3)?.split_once('/')?;
+    running.parse::<u32>().ok().map(|n| n.saturating_sub(1))
+}
+
+/// MiB of memory that programs can still get.
+#[must_use]
+pub fn mem_mib() -> u32 {
+    fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_mib(&text)).unwrap_or(0)
+}
+
+fn available_mib(text: &str) -> Option<u32> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().and_then(|kib| u32::try_from(kib / 1024).ok())
+}
+
+/// Processors this process may use.
+#[must_use]
+pub fn cpus() -> u16 {
+    std::thread::available_parallelism().ok().and_then(|n| u16::try_from(n.get()).ok()).unwrap_or(1)
+}
+
+/// The clock of the first processor, in MHz; a round 1000 where the kernel does not say.
+#[must_use]
+pub fn clock_mhz() -> u32 {
+    const UNKNOWN: u32 = 1000;
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    clock_of(&cpuinfo).filter(|mhz| *mhz > 0).unwrap_or(UNKNOWN)
+}
+
+fn clock_of(cpuinfo: &str) -> Option<u32> {
+    let line = cpuinfo.lines().find_map(|line| line.strip_prefix("cpu MHz"))?;
+    line.split_once(':')?.1.trim().split('.').next()?.parse().ok()
+}
+
+/// A hash of the machine's own id. Machines without one are told apart by a random number, so that no two are
+/// ever taken for the same.
+#[must_use]
+pub fn machine() -> MachineId {
+    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"]
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .find(|id| !id.trim().is_empty());
+    id.map_or_else(|| MachineId(u64::from_be_bytes(proto::io::random())), |id| machine_of(id.trim()))
+}
+
+/// The id itself is a secret by convention (machine-id(5)); its hash is not.
+fn machine_of(id: &str) -> MachineId {
+    let digest = Sha256::new().chain_update(b"hotdesk machine").chain_update(id).finalize();
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest[..8]);
+    MachineId(u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_figures_are_read() {
+        assert_eq!(running("0.52 0.58 0.59 9/1034 12345\n"), Some(8));
+        assert_eq!(running("rubbish"), None);
+        assert_eq!(available_mib("MemTotal: 9 kB\nMemAvailable:   2097152 kB\n"), Some(2048));
+        assert_eq!(clock_of("x\ncpu MHz\t\t: 2445.404\n"), Some(2445));
+        assert!(mem_mib() > 0 && cpus() > 0 && clock_mhz() > 0);
+        assert_eq!(machine(), machine());
+    }
+
+    #[test]
+    fn the_run_queue_follows_a_storm_within_two_seconds_and_ignores_one_blip() {
+        let mut sampler = Sampler { cpus: 2, level: None };
+        assert_eq!(sampler.take(0), 0);
+        assert!(sampler.take(8) <= 50);
+        let after = (0..16).map(|_| sampler.take(8)).last();
+        assert!(after.is_some_and(|load| (330..=400).contains(&load)), "{after:?}");
+    }
+}
