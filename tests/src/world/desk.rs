@@ -1,0 +1,466 @@
+//! Desks: the real DTU machine with a screen, or a hand that types the session protocol itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use dtu_emu::dtu::{
+    Config, ConnId, DisplayTarget, Dtu, DtuEvent, DtuInput, Effect, Fault, Paint, Shows, Timing,
+};
+use proto::beacon::Beacon;
+use proto::card::Card;
+use proto::discovery::{ServerQ, ServerR};
+use proto::frame::{Frame, Size};
+use proto::line::Line;
+use proto::{Instant, SessionId};
+use sessiond::display::Screen;
+
+use super::tcp::{Conn, ConnKey, Kind, Seg, Side};
+use super::udp::Datagram;
+use super::wire::{LanId, LinkId, Node};
+use super::{Event, World};
+
+/// Events of a desk that are kept.
+const EVENTS_MAX: usize = 4_000;
+
+/// A desk of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeskId(pub(super) usize);
+
+/// What a desk is made with.
+#[derive(Clone, Debug)]
+pub struct DeskPlan {
+    pub(super) name: String,
+    pub(super) lans: Vec<LanId>,
+    pub(super) servers: Vec<String>,
+    pub(super) card: Option<String>,
+    pub(super) shows: Shows,
+    pub(super) size: Size,
+    pub(super) timing: Timing,
+    pub(super) is_off: bool,
+}
+
+impl DeskPlan {
+    /// A desk of this name on a LAN.
+    #[must_use]
+    pub fn named(name: &str, lan: LanId) -> Self {
+        Self {
+            name: name.to_owned(),
+            lans: vec![lan],
+            servers: Vec::new(),
+            card: None,
+            shows: Shows::Display,
+            size: Size::default(),
+            timing: Timing::default(),
+            is_off: false,
+        }
+    }
+
+    /// It is told to try this host first, at the host's primary address.
+    #[must_use]
+    pub fn server(mut self, host: &str) -> Self {
+        self.servers.push(host.to_owned());
+        self
+    }
+
+    /// The card is in it when it is switched on.
+    #[must_use]
+    pub fn card(mut self, token: &str) -> Self {
+        self.card = Some(token.to_owned());
+        self
+    }
+
+    /// It opens no displays and has no screen.
+    #[must_use]
+    pub fn without_display(mut self) -> Self {
+        self.shows = Shows::Nothing;
+        self
+    }
+
+    /// Its screen has this size.
+    #[must_use]
+    pub fn size(mut self, cols: u16, rows: u16) -> Self {
+        self.size = Size { cols, rows };
+        self
+    }
+
+    /// It is not switched on yet.
+    #[must_use]
+    pub fn off(mut self) -> Self {
+        self.is_off = true;
+        self
+    }
+}
+
+/// Who decides at a desk.
+pub(super) enum Brain {
+    Dtu(Box<Dtu>),
+    /// Nobody: a test says what goes over its connection, and reads what comes back.
+    Hand {
+        heard: Vec<Line>,
+        is_open: bool,
+    },
+}
+
+pub(super) enum ToDesk {
+    Beacon(Box<Beacon>, Ipv4Addr),
+    Datagram(Datagram),
+    Seg(ConnKey, Seg),
+}
+
+pub(super) struct Desk {
+    pub(super) name: String,
+    pub(super) brain: Brain,
+    pub(super) links: Vec<LinkId>,
+    conns: BTreeMap<u64, ConnKey>,
+    wake: Option<Instant>,
+    pub(super) is_asleep: bool,
+    held: VecDeque<ToDesk>,
+    pub(super) screen: Option<Screen>,
+    pub(super) notice: Option<String>,
+    pub(super) events: VecDeque<(Instant, DtuEvent)>,
+}
+
+impl Desk {
+    pub(super) fn dtu(&self) -> Option<&Dtu> {
+        match &self.brain {
+            Brain::Dtu(dtu) => Some(dtu),
+            Brain::Hand { .. } => None,
+        }
+    }
+}
+
+impl World {
+    /// Adds a desk and switches it on.
+    pub fn add_desk(&mut self, plan: DeskPlan) -> DeskId {
+        let number = self.desks.len();
+        let serial = format!("02{number:010x}");
+        let servers = plan.servers.iter().map(|host| {
+            let link = self.machines[self.host_number(host)].links[0];
+            SocketAddrV4::new(self.wire.link(link).ip, proto::PORT)
+        });
+        let servers: Vec<SocketAddrV4> = servers.collect();
+        let config = Config {
+            servers,
+            shows: plan.shows,
+            size: plan.size,
+            timing: plan.timing,
+            ..Config::new(self.parsed(&serial), self.dice.seed())
+        };
+        let screen = (plan.shows == Shows::Display).then(|| Screen::new(plan.size));
+        let desk = self.put_desk(&plan.name, &plan.lans, Brain::Dtu(Box::new(Dtu::new(config))), screen);
+        if let Some(token) = &plan.card {
+            self.insert(desk, token);
+        }
+        if !plan.is_off {
+            self.switch_on(desk);
+        }
+        desk
+    }
+
+    pub(super) fn put_desk(
+        &mut self,
+        name: &str,
+        lans: &[LanId],
+        brain: Brain,
+        screen: Option<Screen>,
+    ) -> DeskId {
+        let number = self.desks.len();
+        let links = lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Desk(number), n, *lan));
+        let links = links.collect();
+        self.desks.push(Desk {
+            name: name.to_owned(),
+            brain,
+            links,
+            conns: BTreeMap::new(),
+            wake: None,
+            is_asleep: false,
+            held: VecDeque::new(),
+            screen,
+            notice: None,
+            events: VecDeque::new(),
+        });
+        DeskId(number)
+    }
+
+    /// Switches a desk on.
+    pub fn switch_on(&mut self, desk: DeskId) {
+        self.give(desk.0, DtuInput::Boot);
+    }
+
+    /// Puts a card in that is presented as `token`.
+    pub fn insert(&mut self, desk: DeskId, token: &str) {
+        let card = Card::new(self.parsed(token), None);
+        match card {
+            Ok(card) => self.insert_card(desk, card),
+            Err(error) => self.fail(&error.to_string()),
+        }
+    }
+
+    /// Puts this card in.
+    pub fn insert_card(&mut self, desk: DeskId, card: Card) {
+        self.history.tell(self.now, || format!("{}: card {} put in", self.desks[desk.0].name, card.token()));
+        self.give(desk.0, DtuInput::CardInserted(card));
+    }
+
+    /// Takes the card out.
+    pub fn remove(&mut self, desk: DeskId) {
+        self.history.tell(self.now, || format!("{}: card taken out", self.desks[desk.0].name));
+        self.give(desk.0, DtuInput::CardRemoved);
+    }
+
+    /// Types a line and Enter.
+    pub fn type_line(&mut self, desk: DeskId, line: &str) {
+        self.history.tell(self.now, || format!("{}: types {line:?}", self.desks[desk.0].name));
+        self.give(desk.0, DtuInput::Typed(format!("{line}\r").as_bytes()));
+    }
+
+    /// The desk is not run for a while, as when its machine is busy.
+    pub fn put_to_sleep(&mut self, desk: DeskId) {
+        self.desks[desk.0].is_asleep = true;
+    }
+
+    /// It runs on.
+    pub fn wake_up(&mut self, desk: DeskId) {
+        self.desks[desk.0].is_asleep = false;
+        for what in core::mem::take(&mut self.desks[desk.0].held) {
+            self.reach_desk(desk.0, what);
+        }
+        self.on_desk_due(desk.0);
+    }
+
+    pub(super) fn desk_hears_beacon(&mut self, desk: usize, beacon: &Beacon, from: Ipv4Addr) {
+        if self.desks[desk].is_asleep {
+            self.desks[desk].held.push_back(ToDesk::Beacon(Box::new(beacon.clone()), from));
+        } else {
+            self.give(desk, DtuInput::Beacon { beacon, from });
+        }
+    }
+
+    pub(super) fn desk_hears(&mut self, desk: usize, datagram: Datagram) {
+        self.reach_desk(desk, ToDesk::Datagram(datagram));
+    }
+
+    pub(super) fn seg_to_desk(&mut self, desk: usize, key: ConnKey, seg: Seg) {
+        self.reach_desk(desk, ToDesk::Seg(key, seg));
+    }
+
+    fn reach_desk(&mut self, desk: usize, what: ToDesk) {
+        if self.desks[desk].is_asleep {
+            self.desks[desk].held.push_back(what);
+            return;
+        }
+        match what {
+            ToDesk::Beacon(beacon, from) => self.give(desk, DtuInput::Beacon { beacon: &beacon, from }),
+            ToDesk::Datagram(datagram) => {
+                if let Some(beacon) = super::udp::read_beacon(&datagram.bytes) {
+                    self.give(desk, DtuInput::Beacon { beacon: &beacon, from: *datagram.from.ip() });
+                } else if let Ok(line) = Line::parse(&datagram.bytes)
+                    && let Ok(answer) = ServerR::from_line(&line)
+                {
+                    self.give(desk, DtuInput::ServerR(&answer));
+                }
+            }
+            ToDesk::Seg(key, seg) => self.desk_takes_seg(desk, key, seg),
+        }
+    }
+
+    fn desk_takes_seg(&mut self, desk: usize, key: ConnKey, seg: Seg) {
+        let Some(conn) = self.conns.get_mut(&key).filter(|conn| conn.is_wanted) else { return };
+        let (id, kind, near) = (ConnId(conn.number), conn.kind, conn.near);
+        match (seg, kind) {
+            (Seg::SynAck, _) => self.transmit(key, Side::Host, Seg::Hello),
+            (Seg::HelloBack(_), Kind::Control) => {
+                let local = self.wire.link(near).ip;
+                self.give(desk, DtuInput::ControlOpened { conn: id, local });
+            }
+            (Seg::HelloBack(fp), Kind::Display(target)) if fp == target.fp => {
+                self.give(desk, DtuInput::DisplayOpened { conn: id });
+            }
+            (Seg::HelloBack(_), Kind::Display(_)) => {
+                self.close_from_desk(desk, id);
+                let fault = Fault::Tls("another certificate than connInf told".into());
+                self.give(desk, DtuInput::DisplayClosed { conn: id, fault });
+            }
+            (Seg::Data(bytes), Kind::Control) => {
+                let mut lines = Vec::new();
+                conn.desk_lines.push(&bytes, |line| lines.extend(line.ok()));
+                for line in lines {
+                    self.give(desk, DtuInput::ControlLine { conn: id, line: &line });
+                }
+            }
+            (Seg::Data(bytes), Kind::Display(_)) => self.frames_come(desk, key, &bytes),
+            (Seg::Refused, kind) => self.end_at_desk(desk, key, kind, Fault::Refused),
+            (Seg::Fin | Seg::Rst, kind) => self.end_at_desk(desk, key, kind, Fault::Closed),
+            (Seg::Syn | Seg::Hello, _) => {}
+        }
+    }
+
+    fn frames_come(&mut self, desk: usize, key: ConnKey, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&key) else { return };
+        let id = ConnId(conn.number);
+        conn.desk_frames.push(bytes);
+        while let Some(conn) = self.conns.get_mut(&key).filter(|conn| conn.is_wanted)
+            && let Ok(Some(frame)) = conn.desk_frames.next_frame()
+        {
+            self.give(desk, DtuInput::DisplayFrame { conn: id, frame });
+        }
+    }
+
+    fn end_at_desk(&mut self, desk: usize, key: ConnKey, kind: Kind, fault: Fault) {
+        let Some(conn) = self.conns.get_mut(&key) else { return };
+        conn.is_wanted = false;
+        let number = conn.number;
+        self.desks[desk].conns.remove(&number);
+        self.transmit(key, Side::Host, Seg::Fin);
+        let conn = ConnId(number);
+        let input = match kind {
+            Kind::Control => DtuInput::ControlClosed { conn, fault },
+            Kind::Display(_) => DtuInput::DisplayClosed { conn, fault },
+        };
+        self.give(desk, input);
+    }
+
+    /// Hands an input to the desk and does what it says.
+    pub(super) fn give(&mut self, desk: usize, input: DtuInput<'_>) {
+        let now = self.now;
+        let mut out = Vec::new();
+        match &mut self.desks[desk].brain {
+            Brain::Dtu(dtu) => dtu.handle(now, input, &mut out),
+            Brain::Hand { heard, is_open } => match input {
+                DtuInput::ControlLine { line, .. } => heard.push(line.clone()),
+                DtuInput::ControlOpened { .. } => *is_open = true,
+                DtuInput::ControlClosed { .. } => *is_open = false,
+                _ => {}
+            },
+        }
+        for effect in out {
+            self.perform_at_desk(desk, effect);
+        }
+        self.rearm_desk(desk);
+    }
+
+    fn rearm_desk(&mut self, number: usize) {
+        let desk = &mut self.desks[number];
+        let due = match &desk.brain {
+            Brain::Dtu(dtu) if !desk.is_asleep => dtu.poll_at(),
+            _ => None,
+        };
+        let Some(due) = due.map(|at| at.max(self.now)) else { return };
+        if desk.wake.is_none_or(|wake| wake > due) {
+            desk.wake = Some(due);
+            self.queue.put(due, Event::DeskDue { desk: number });
+        }
+    }
+
+    pub(super) fn on_desk_due(&mut self, number: usize) {
+        let now = self.now;
+        let desk = &mut self.desks[number];
+        desk.wake.take_if(|at| *at <= now);
+        if desk.is_asleep {
+            return;
+        }
+        let is_due = desk.dtu().and_then(Dtu::poll_at).is_some_and(|at| at <= now);
+        if is_due {
+            self.give(number, DtuInput::Timeout);
+        } else {
+            self.rearm_desk(number);
+        }
+    }
+
+    fn perform_at_desk(&mut self, desk: usize, effect: Effect) {
+        match effect {
+            Effect::BroadcastServerQ => self.ask_for_servers(desk),
+            Effect::OpenControl { conn, addr } => self.open(desk, conn.0, addr, Kind::Control),
+            Effect::OpenDisplay { conn, target } => {
+                self.open(desk, conn.0, target.addr, Kind::Display(target));
+            }
+            Effect::SendControl { conn, line } => {
+                self.send_from_desk(desk, conn, format!("{line}\n").into_bytes());
+            }
+            Effect::SendDisplay { conn, frame } => {
+                let mut bytes = Vec::new();
+                Frame::emit(&frame, &mut bytes);
+                self.send_from_desk(desk, conn, bytes);
+            }
+            Effect::CloseControl { conn } | Effect::CloseDisplay { conn } => self.close_from_desk(desk, conn),
+            Effect::Paint(paint) => self.paint(desk, paint),
+            Effect::Report(event) => {
+                self.history.tell(self.now, || format!("{}: {event:?}", self.desks[desk].name));
+                let events = &mut self.desks[desk].events;
+                if events.len() == EVENTS_MAX {
+                    events.pop_front();
+                }
+                events.push_back((self.now, event));
+            }
+        }
+    }
+
+    fn ask_for_servers(&mut self, desk: usize) {
+        for n in 0..self.desks[desk].links.len() {
+            let link = self.desks[desk].links[n];
+            let Some(sn) = self.desks[desk].dtu().map(|dtu| dtu.serial().clone()) else { return };
+            let question = ServerQ { sn, ip: self.wire.link(link).ip };
+            self.broadcast(link, question.to_line().to_string().into_bytes().into());
+        }
+    }
+
+    /// Begins to open a connection. Where no way leads, nothing answers.
+    pub(super) fn open(&mut self, desk: usize, number: u64, addr: SocketAddrV4, kind: Kind) {
+        let Some((near, far)) = self.wire.route(&self.desks[desk].links, *addr.ip()) else { return };
+        let Node::Host(host) = self.wire.link(far).node else { return };
+        self.next_conn += 1;
+        let key = ConnKey(self.next_conn);
+        self.conns.insert(key, Conn::new(desk, number, kind, host, (near, far)));
+        self.desks[desk].conns.insert(number, key);
+        self.transmit(key, Side::Host, Seg::Syn);
+    }
+
+    pub(super) fn send_from_desk(&mut self, desk: usize, conn: ConnId, bytes: Vec<u8>) {
+        if let Some(key) = self.desks[desk].conns.get(&conn.0).copied() {
+            self.transmit(key, Side::Host, Seg::Data(bytes));
+        }
+    }
+
+    pub(super) fn close_from_desk(&mut self, desk: usize, conn: ConnId) {
+        let Some(key) = self.desks[desk].conns.remove(&conn.0) else { return };
+        if let Some(conn) = self.conns.get_mut(&key) {
+            conn.is_wanted = false;
+        }
+        self.transmit(key, Side::Host, Seg::Fin);
+    }
+
+    fn paint(&mut self, desk: usize, paint: Paint) {
+        let desk = &mut self.desks[desk];
+        match paint {
+            Paint::Notice(text) => desk.notice = text,
+            Paint::Bytes(bytes) => {
+                if let Some(screen) = &mut desk.screen {
+                    screen.feed(&bytes);
+                }
+            }
+            Paint::Repaint { size, bytes } => {
+                if let Some(screen) = &mut desk.screen {
+                    *screen = Screen::new(size);
+                    screen.feed(&bytes);
+                }
+            }
+            Paint::Clear => {
+                if let Some(screen) = &mut desk.screen {
+                    *screen = Screen::new(screen.size());
+                }
+            }
+        }
+    }
+
+    /// Opens a display by hand: for whoever has seen a connInf that was not meant for it.
+    pub fn open_display_by_hand(
+        &mut self,
+        desk: DeskId,
+        number: u64,
+        addr: SocketAddrV4,
+        session: SessionId,
+    ) {
+        let target = DisplayTarget { addr, session, fp: [0; 32] };
+        self.open(desk.0, number, addr, Kind::Display(target));
+    }
+}

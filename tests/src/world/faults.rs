@@ -1,0 +1,231 @@
+//! What goes wrong, and what puts it right again.
+
+use groupmgr::host::admin::{Command, Reply};
+use proto::SessionId;
+
+use super::machine::Daemon;
+use super::process::ToProcess;
+use super::tcp::Owner;
+use super::wire::{LinkId, Node, Way};
+use super::{DeskId, Duration, LanId, Rule, World};
+
+impl World {
+    /// `kill -9` of a daemon. Its machine goes on: connections are reset, datagrams refused.
+    pub fn kill(&mut self, host: &str) {
+        self.history.tell(self.now, || format!("— kill {host}"));
+        let host = self.host_number(host);
+        self.daemon_ends(host);
+    }
+
+    /// Asks a daemon to stop, and waits until it has.
+    pub fn stop(&mut self, host: &str) {
+        self.history.tell(self.now, || format!("— stop {host}"));
+        match self.ask(host, Command::Stop) {
+            Reply::Done => {}
+            other => self.fail(&format!("{host} does not stop: {other:?}")),
+        }
+    }
+
+    pub(super) fn daemon_ends(&mut self, host: usize) {
+        self.machines[host].daemon = Daemon::Dead;
+        self.orphan(host, |owner| matches!(owner, Owner::Kernel | Owner::Daemon));
+        if !self.machines[host].plan.keep {
+            let sessions: Vec<SessionId> = self.machines[host].processes.keys().copied().collect();
+            for session in sessions {
+                self.process_gone(host, session);
+            }
+        }
+    }
+
+    /// Starts a host's daemon, and its machine if that is off.
+    pub fn start(&mut self, host: &str) {
+        let number = self.host_number(host);
+        if self.machines[number].daemon.is_dead() {
+            self.machines[number].has_power = true;
+            self.boot(number);
+        }
+    }
+
+    /// Kills a daemon and starts it again at once.
+    pub fn restart(&mut self, host: &str) {
+        self.kill(host);
+        self.start(host);
+    }
+
+    /// The machine loses its power: everything on it is gone, and nothing says so.
+    pub fn power_off(&mut self, host: &str) {
+        self.history.tell(self.now, || format!("— power off {host}"));
+        let host = self.host_number(host);
+        self.machines[host].has_power = false;
+        self.machines[host].daemon = Daemon::Dead;
+        self.machines[host].processes.clear();
+        self.orphan(host, |_| true);
+    }
+
+    /// Stops a daemon alone (SIGSTOP); its sessions run on.
+    pub fn stop_daemon(&mut self, host: &str) {
+        self.history.tell(self.now, || format!("— SIGSTOP to the daemon of {host}"));
+        let host = self.host_number(host);
+        if let Some(running) = self.machines[host].daemon.running() {
+            running.is_stopped = true;
+        }
+    }
+
+    /// Lets a stopped daemon run on.
+    pub fn continue_daemon(&mut self, host: &str) {
+        self.history.tell(self.now, || format!("— SIGCONT to the daemon of {host}"));
+        let host = self.host_number(host);
+        self.resume_daemon(host);
+    }
+
+    fn resume_daemon(&mut self, host: usize) {
+        let Daemon::Alive(running) = &mut self.machines[host].daemon else { return };
+        let held = running.resume();
+        for what in held {
+            self.reach_daemon(host, what);
+        }
+        self.rearm(host);
+    }
+
+    /// Stops all processes of a host.
+    pub fn freeze(&mut self, host: &str) {
+        self.history.tell(self.now, || format!("— freeze {host}"));
+        let host = self.host_number(host);
+        let machine = &mut self.machines[host];
+        machine.is_frozen = true;
+        if let Some(running) = machine.daemon.running() {
+            running.is_stopped = true;
+        }
+        for process in machine.processes.values_mut() {
+            process.is_stopped = true;
+        }
+    }
+
+    /// Lets all processes of a host run on.
+    pub fn thaw(&mut self, host: &str) {
+        self.history.tell(self.now, || format!("— thaw {host}"));
+        let host = self.host_number(host);
+        self.machines[host].is_frozen = false;
+        self.resume_daemon(host);
+        let sessions: Vec<SessionId> = self.machines[host].processes.keys().copied().collect();
+        for session in sessions {
+            let Some(process) = self.machines[host].processes.get_mut(&session) else { continue };
+            process.is_stopped = false;
+            process.wake = None;
+            for what in core::mem::take(&mut process.held) {
+                self.reach_process(host, session, what);
+            }
+            self.reach_process(host, session, ToProcess::Due);
+        }
+    }
+
+    /// Kills the process of a session (`kill -9`).
+    pub fn kill_session(&mut self, host: &str, session: SessionId) {
+        self.history.tell(self.now, || format!("— kill session {} on {host}", session.short()));
+        let host = self.host_number(host);
+        self.process_gone(host, session);
+    }
+
+    fn link_on(&self, host: &str, lan: LanId) -> LinkId {
+        let number = self.host_number(host);
+        let found = self.machines[number].links.iter().copied().find(|l| self.wire.link(*l).lan == lan);
+        match found {
+            Some(link) => link,
+            None => self.fail(&format!("{host} is not on {}", self.wire.lan(lan).name)),
+        }
+    }
+
+    /// Sets the rule of a host's link to a LAN.
+    pub fn set_rule(&mut self, host: &str, lan: LanId, way: Way, rule: Rule) {
+        self.history.tell(self.now, || format!("— {host} on {}: {way:?} {rule:?}", self.wire.lan(lan).name));
+        let link = self.link_on(host, lan);
+        self.rule_link(link, way, rule);
+    }
+
+    fn rule_link(&mut self, link: LinkId, way: Way, rule: Rule) {
+        let link = self.wire.link_mut(link);
+        if way != Way::In {
+            link.out = rule;
+        }
+        if way != Way::Out {
+            link.into = rule;
+        }
+    }
+
+    /// Cuts a host's link to a LAN, both ways and silently.
+    pub fn cut(&mut self, host: &str, lan: LanId) {
+        self.cut_way(host, lan, Way::Both);
+    }
+
+    /// Cuts it one way.
+    pub fn cut_way(&mut self, host: &str, lan: LanId, way: Way) {
+        self.set_rule(host, lan, way, Rule { cut: true, ..Rule::default() });
+    }
+
+    /// Takes all rules off a host's link to a LAN.
+    pub fn heal(&mut self, host: &str, lan: LanId) {
+        self.set_rule(host, lan, Way::Both, Rule::default());
+    }
+
+    /// A host's link to a LAN loses this share of datagrams, both ways.
+    pub fn lose(&mut self, host: &str, lan: LanId, loss: f64) {
+        self.set_rule(host, lan, Way::Both, Rule { loss, ..Rule::default() });
+    }
+
+    /// A host's link to a LAN is late by this, both ways.
+    pub fn delay(&mut self, host: &str, lan: LanId, delay: Duration) {
+        self.set_rule(host, lan, Way::Both, Rule { delay, ..Rule::default() });
+    }
+
+    /// Sets the rule of a desk's link.
+    pub fn set_desk_rule(&mut self, desk: DeskId, way: Way, rule: Rule) {
+        self.history.tell(self.now, || format!("— {}: {way:?} {rule:?}", self.desks[desk.0].name));
+        let link = self.desks[desk.0].links[0];
+        self.rule_link(link, way, rule);
+    }
+
+    /// Splits a LAN: these hosts and desks on one side, all others on the other.
+    pub fn split(&mut self, lan: LanId, hosts: &[&str], desks: &[DeskId]) {
+        self.history.tell(self.now, || format!("— split {}: {hosts:?}", self.wire.lan(lan).name));
+        let mut aside: Vec<LinkId> = hosts.iter().map(|host| self.link_on(host, lan)).collect();
+        aside.extend(desks.iter().map(|desk| self.desks[desk.0].links[0]));
+        self.wire.split(lan, aside);
+    }
+
+    /// Joins the two sides of a LAN.
+    pub fn join(&mut self, lan: LanId) {
+        self.history.tell(self.now, || format!("— join {}", self.wire.lan(lan).name));
+        self.wire.split(lan, Vec::new());
+    }
+
+    /// Pulls a host's plug out of a LAN, which its kernel notices.
+    pub fn unplug(&mut self, host: &str, lan: LanId) {
+        self.set_plug(host, lan, false);
+    }
+
+    /// Puts it in again.
+    pub fn plug(&mut self, host: &str, lan: LanId) {
+        self.set_plug(host, lan, true);
+    }
+
+    fn set_plug(&mut self, host: &str, lan: LanId, carrier: bool) {
+        self.history.tell(self.now, || format!("— {host} on {}: plug {carrier}", self.wire.lan(lan).name));
+        let link = self.link_on(host, lan);
+        self.wire.link_mut(link).carrier = carrier;
+        let Node::Host(number) = self.wire.link(link).node else { return };
+        self.tell_interfaces(number);
+    }
+
+    /// Sets a host's wall clock, ahead of the world's or behind it, in milliseconds.
+    pub fn set_clock(&mut self, host: &str, off_ms: i64) {
+        self.history.tell(self.now, || format!("— {host}: wall clock {off_ms:+} ms"));
+        let host = self.host_number(host);
+        self.machines[host].wall_off_ms = off_ms;
+    }
+
+    /// From its next start a host can make no session process, for this reason; or it can again.
+    pub fn set_cannot_spawn(&mut self, host: &str, reason: Option<&str>) {
+        let host = self.host_number(host);
+        self.machines[host].plan.cannot_spawn = reason.map(str::to_owned);
+    }
+}

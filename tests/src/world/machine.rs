@@ -1,0 +1,484 @@
+//! A host: the machine, the daemon on it (the real [`Host`]) and what its processes are connected to.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+
+use groupmgr::announce::{Announcement, Identity};
+use groupmgr::host::admin::{Command, Reply};
+use groupmgr::host::{AdminReq, ConnId, Effect, Host, HostConfig, Input, Note};
+use proto::host_message::Label;
+use proto::line::{Line, LineError};
+use proto::net::IfName;
+use proto::time::{Duration, earliest};
+use proto::{BootId, Instant, MachineId, SessionId, WallTime};
+
+use super::process::{Process, ToProcess};
+use super::store::{StoreLink, StoreNews};
+use super::tcp::{ConnKey, Kind, Owner, Seg, Side};
+use super::wire::{LanId, LinkId, Node};
+use super::{Event, World};
+
+/// The wall clock of the world at its beginning: the day of the seed's example, in seconds since 1970.
+const EPOCH_SECS: u64 = 950_739_941;
+/// Datagrams that wait for a stopped daemon: about what a socket's buffer holds.
+const DATAGRAMS_HELD_MAX: usize = 2_000;
+/// The port that questions are asked from.
+const ASKING_PORT: u16 = 40_000;
+/// A machine that asks this often in a row to be called at once, and does nothing, hangs.
+const IDLE_CALLS_MAX: u32 = 10_000;
+/// Links of a beacon's hash chain: enough for ten minutes.
+const CHAIN_LEN: usize = 6_000;
+
+/// What a host is made with.
+#[derive(Clone, Debug)]
+pub struct HostPlan {
+    pub(super) name: String,
+    pub(super) lans: Vec<LanId>,
+    pub(super) keep: bool,
+    pub(super) sessions_max: usize,
+    pub(super) cpus: u16,
+    pub(super) clock: u32,
+    pub(super) cannot_spawn: Option<String>,
+    pub(super) chain_len: usize,
+}
+
+impl HostPlan {
+    /// A host of this name without an interface.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            lans: Vec::new(),
+            keep: false,
+            sessions_max: 0,
+            cpus: 2,
+            clock: 2_000,
+            cannot_spawn: None,
+            chain_len: CHAIN_LEN,
+        }
+    }
+
+    /// With an interface on this LAN: the first one is its primary.
+    #[must_use]
+    pub fn on(mut self, lan: LanId) -> Self {
+        self.lans.push(lan);
+        self
+    }
+
+    /// Its sessions outlive its daemon.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    /// It takes so many sessions.
+    #[must_use]
+    pub fn sessions_max(mut self, sessions: usize) -> Self {
+        self.sessions_max = sessions;
+        self
+    }
+
+    /// It can make no session process, for this reason.
+    #[must_use]
+    pub fn cannot_spawn(mut self, reason: &str) -> Self {
+        self.cannot_spawn = Some(reason.to_owned());
+        self
+    }
+
+    /// Its beacons' hash chain has so many links.
+    #[must_use]
+    pub fn chain_len(mut self, links: usize) -> Self {
+        self.chain_len = links;
+        self
+    }
+}
+
+/// What comes for a daemon.
+#[derive(Debug)]
+pub(super) enum ToDaemon {
+    Input(Box<Input>),
+    Datagram { iface: IfName, from: SocketAddrV4, bytes: Rc<[u8]> },
+    Seg(ConnKey, Seg),
+    Store(StoreNews),
+}
+
+/// The daemon of a host.
+#[derive(Debug)]
+pub(super) enum Daemon {
+    Dead,
+    Alive(Box<Running>),
+}
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) boot: BootId,
+    pub(super) core: Host,
+    pub(super) store: StoreLink,
+    pub(super) is_stopped: bool,
+    pub(super) held: VecDeque<ToDaemon>,
+    datagrams_held: usize,
+    wake: Option<Instant>,
+    idle_calls: (Instant, u32),
+}
+
+impl Daemon {
+    pub(super) const fn is_dead(&self) -> bool {
+        matches!(self, Self::Dead)
+    }
+
+    pub(super) fn boot(&self) -> Option<BootId> {
+        match self {
+            Self::Dead => None,
+            Self::Alive(running) => Some(running.boot),
+        }
+    }
+
+    pub(super) fn running(&mut self) -> Option<&mut Running> {
+        match self {
+            Self::Alive(running) if !running.is_stopped => Some(running),
+            _ => None,
+        }
+    }
+
+    pub(super) fn alive(&self) -> Option<&Running> {
+        match self {
+            Self::Alive(running) => Some(running),
+            Self::Dead => None,
+        }
+    }
+}
+
+/// A machine with a daemon and session processes.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) name: String,
+    pub(super) plan: HostPlan,
+    pub(super) links: Vec<LinkId>,
+    pub(super) has_power: bool,
+    /// All its processes are stopped.
+    pub(super) is_frozen: bool,
+    pub(super) daemon: Daemon,
+    pub(super) processes: BTreeMap<SessionId, Process>,
+    pub(super) conns: BTreeSet<ConnKey>,
+    /// Its wall clock, ahead of or behind the world's, in milliseconds.
+    pub(super) wall_off_ms: i64,
+    /// Its monotonic clock counts from elsewhere than the world's.
+    clock_from: Duration,
+    /// Nothing passes between it and the data store.
+    pub(super) is_store_cut: bool,
+    load: (u32, u32),
+    pub(super) notes: Vec<(Instant, Note)>,
+    replies: BTreeMap<AdminReq, Reply>,
+    asked: u64,
+}
+
+impl Machine {
+    pub(super) fn new(plan: HostPlan, links: Vec<LinkId>, clock_from: Duration) -> Self {
+        Self {
+            name: plan.name.clone(),
+            plan,
+            links,
+            has_power: true,
+            is_frozen: false,
+            daemon: Daemon::Dead,
+            processes: BTreeMap::new(),
+            conns: BTreeSet::new(),
+            wall_off_ms: 0,
+            clock_from,
+            is_store_cut: false,
+            load: (10, 4_000),
+            notes: Vec::new(),
+            replies: BTreeMap::new(),
+            asked: 0,
+        }
+    }
+
+    pub(super) fn own_time(&self, now: Instant) -> Instant {
+        now + self.clock_from
+    }
+
+    fn world_time(&self, at: Instant) -> Instant {
+        at - self.clock_from
+    }
+
+    pub(super) fn wall(&self, now: Instant) -> WallTime {
+        let micros = EPOCH_SECS as i64 * 1_000_000 + now.as_micros() as i64 + self.wall_off_ms * 1_000;
+        WallTime::from_micros(micros.max(0) as u64)
+    }
+}
+
+impl World {
+    /// Starts a daemon.
+    pub(super) fn boot(&mut self, host: usize) {
+        let boot = BootId(self.dice.u64());
+        let seed = self.dice.seed();
+        let machine = &mut self.machines[host];
+        let plan = &machine.plan;
+        let identity = Identity {
+            host: self.names[host].clone(),
+            boot,
+            machine: MachineId(host as u64 + 1),
+            rack: Label::default(),
+            site: Label::default(),
+            store: Label::default(),
+            keep: plan.keep,
+            port: proto::PORT,
+            cpus: plan.cpus,
+            clock: plan.clock,
+            chain_len: plan.chain_len,
+        };
+        let config = HostConfig {
+            identity,
+            ring: self.ring.clone(),
+            sessions_max: plan.sessions_max,
+            tools: None,
+            shared_machine_account: None,
+        };
+        let own_now = machine.own_time(self.now);
+        machine.daemon = Daemon::Alive(Box::new(Running {
+            boot,
+            core: Host::new(own_now, config, seed),
+            store: StoreLink::new(own_now),
+            is_stopped: false,
+            held: VecDeque::new(),
+            datagrams_held: 0,
+            wake: None,
+            idle_calls: (self.now, 0),
+        }));
+        let kept: Vec<SessionId> = machine.processes.keys().copied().collect();
+        self.history.tell(self.now, || format!("{} starts, boot {boot}", self.machines[host].name));
+        self.tell_interfaces(host);
+        self.tell_load(host);
+        self.feed(host, Input::StoreLink { up: false });
+        for session in kept {
+            let input = Input::SessionSpawned { session, kept: true };
+            self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
+        }
+        self.drive_store(host, |client, now, out| client.timeout(now, out));
+    }
+
+    /// Says how busy a host is: run queue per processor times 100, and MiB free.
+    pub fn set_load(&mut self, host: &str, run_queue: u32, mem_mib: u32) {
+        let host = self.host_number(host);
+        self.machines[host].load = (run_queue, mem_mib);
+        self.tell_load(host);
+    }
+
+    fn tell_load(&mut self, host: usize) {
+        let (run_queue, mem_mib) = self.machines[host].load;
+        self.reach_daemon(host, ToDaemon::Input(Box::new(Input::Vitals { run_queue, mem_mib })));
+    }
+
+    /// What the kernel says of the interfaces now.
+    pub(super) fn tell_interfaces(&mut self, host: usize) {
+        let links = self.machines[host].links.iter().copied().filter(|l| self.wire.link(*l).carrier);
+        let interfaces = links.map(|link| self.wire.interface(link)).collect();
+        self.reach_daemon(host, ToDaemon::Input(Box::new(Input::Interfaces(interfaces))));
+    }
+
+    pub(super) fn reach_daemon(&mut self, host: usize, what: ToDaemon) {
+        match &mut self.machines[host].daemon {
+            Daemon::Dead => {}
+            Daemon::Alive(running) if running.is_stopped => running.hold(what),
+            Daemon::Alive(_) => self.daemon_takes(host, what),
+        }
+    }
+
+    pub(super) fn daemon_takes(&mut self, host: usize, what: ToDaemon) {
+        match what {
+            ToDaemon::Input(input) => self.feed(host, *input),
+            ToDaemon::Datagram { iface, from, bytes } => {
+                self.feed(host, Input::Datagram { iface, from, bytes: bytes.to_vec() });
+            }
+            ToDaemon::Seg(key, seg) => self.daemon_takes_seg(host, key, seg),
+            ToDaemon::Store(news) => self.on_store_news(host, news),
+        }
+    }
+
+    pub(super) fn seg_to_daemon(&mut self, host: usize, key: ConnKey, seg: Seg) {
+        self.reach_daemon(host, ToDaemon::Seg(key, seg));
+    }
+
+    fn daemon_takes_seg(&mut self, host: usize, key: ConnKey, seg: Seg) {
+        let Some(conn) = self.conns.get_mut(&key) else { return };
+        let (id, kind) = (ConnId(key.0), conn.kind);
+        match (seg, kind) {
+            (Seg::Hello, Kind::Control) => {
+                conn.owner = Owner::Daemon;
+                let port = 32_768 + u16::try_from(key.0 % 28_000).unwrap_or(0);
+                let peer = SocketAddrV4::new(self.wire.link(conn.near).ip, port);
+                self.transmit(key, Side::Desk, Seg::HelloBack([0; 32]));
+                self.feed(host, Input::Opened { conn: id, peer });
+            }
+            (Seg::Hello, Kind::Display(target)) => {
+                conn.owner = Owner::Daemon;
+                self.feed(host, Input::Display { conn: id, session: target.session });
+            }
+            (Seg::Data(bytes), Kind::Control) => {
+                let mut lines: Vec<Result<Line, LineError>> = Vec::new();
+                conn.host_lines.push(&bytes, |line| lines.push(line));
+                for line in lines {
+                    // Lines of a connection that was closed meanwhile are nobody's.
+                    if self.conns.get(&key).is_some_and(|conn| conn.owner == Owner::Daemon) {
+                        self.feed(host, Input::Line { conn: id, line });
+                    }
+                }
+            }
+            (Seg::Fin | Seg::Rst, Kind::Control) => {
+                let was_open = conn.owner == Owner::Daemon;
+                self.forget_conn(key);
+                if was_open {
+                    self.feed(host, Input::Closed { conn: id });
+                }
+            }
+            (Seg::Fin | Seg::Rst, Kind::Display(_)) => self.forget_conn(key),
+            _ => {}
+        }
+    }
+
+    /// Hands an input to the daemon's machine and does what it says.
+    pub(super) fn feed(&mut self, host: usize, input: Input) {
+        let machine = &mut self.machines[host];
+        let (now, wall) = (machine.own_time(self.now), machine.wall(self.now));
+        let Some(running) = machine.daemon.running() else { return };
+        let mut effects = Vec::new();
+        let is_timeout = matches!(input, Input::Timeout);
+        running.core.handle(now, wall, input, &mut effects);
+        self.note_idle_calls(host, is_timeout && effects.is_empty());
+        for effect in effects {
+            self.perform(host, effect);
+        }
+        self.rearm(host);
+    }
+
+    /// A machine that wants to be called at a moment that has passed, over and over, would stop the world.
+    fn note_idle_calls(&mut self, host: usize, idle: bool) {
+        let now = self.now;
+        let Some(running) = self.machines[host].daemon.running() else { return };
+        let (at, calls) = running.idle_calls;
+        running.idle_calls = if idle && at == now { (at, calls + 1) } else { (now, 0) };
+        if running.idle_calls.1 > IDLE_CALLS_MAX {
+            let due = running.core.poll_at();
+            self.fail(&format!("{} hangs: it wants to be called at {due:?}", self.machines[host].name));
+        }
+    }
+
+    /// Puts the daemon's next deadline into the queue.
+    pub(super) fn rearm(&mut self, host: usize) {
+        let machine = &self.machines[host];
+        let Some(running) = machine.daemon.alive().filter(|r| !r.is_stopped) else { return };
+        let due = earliest(running.core.poll_at(), running.store.client.poll_at());
+        let Some(due) = due.map(|at| machine.world_time(at).max(self.now)) else { return };
+        let boot = running.boot;
+        let Some(running) = self.machines[host].daemon.running() else { return };
+        if running.wake.is_none_or(|wake| wake > due) {
+            running.wake = Some(due);
+            self.queue.put(due, Event::Due { host, boot });
+        }
+    }
+
+    pub(super) fn on_due(&mut self, host: usize, boot: BootId) {
+        let machine = &mut self.machines[host];
+        let own_now = machine.own_time(self.now);
+        let now = self.now;
+        let Some(running) = machine.daemon.running().filter(|r| r.boot == boot) else { return };
+        running.wake.take_if(|at| *at <= now);
+        let core_is_due = running.core.poll_at().is_some_and(|at| at <= own_now);
+        if running.store.client.poll_at().is_some_and(|at| at <= own_now) {
+            self.drive_store(host, |client, now, out| client.timeout(now, out));
+        }
+        if core_is_due {
+            self.feed(host, Input::Timeout);
+        } else {
+            self.rearm(host);
+        }
+    }
+
+    fn perform(&mut self, host: usize, effect: Effect) {
+        match effect {
+            Effect::Broadcast(Announcement { iface, bytes }) => {
+                if let Some(link) = self.link_named(host, &iface) {
+                    self.broadcast(link, bytes.into());
+                }
+            }
+            Effect::Datagram { to, bytes, .. } => {
+                self.datagram(Node::Host(host), proto::PORT, to, bytes.into(), false);
+            }
+            Effect::Ask(ask) => self.datagram(Node::Host(host), ASKING_PORT, ask.to, ask.bytes.into(), true),
+            Effect::Send { conn, message } => {
+                let mut text = message.to_line().to_string();
+                text.push('\n');
+                self.transmit(ConnKey(conn.0), Side::Desk, Seg::Data(text.into_bytes()));
+            }
+            Effect::Close { conn } => self.close_from_host(ConnKey(conn.0)),
+            Effect::HandOver { conn, session } => {
+                self.tell_process(host, session, ToProcess::Display(ConnKey(conn.0)));
+            }
+            Effect::Store { req, request } => self.ask_store(host, req, *request),
+            Effect::Spawn(spec) => self.spawn(host, *spec),
+            Effect::Kill(session) => self.process_gone(host, session),
+            Effect::Tell { session, message } => {
+                self.tell_process(host, session, ToProcess::Told(message));
+            }
+            Effect::Answer { req, reply } => {
+                self.machines[host].replies.insert(req, *reply);
+            }
+            Effect::Note(note) => {
+                self.history.tell(self.now, || format!("{}: {note:?}", self.machines[host].name));
+                self.machines[host].notes.push((self.now, note));
+            }
+            Effect::Stop => self.queue.put(self.now, Event::Stopped { host }),
+        }
+    }
+
+    pub(super) fn link_named(&self, host: usize, iface: &IfName) -> Option<LinkId> {
+        self.machines[host].links.iter().copied().find(|l| self.wire.link(*l).iface == *iface)
+    }
+
+    /// A host's address on a LAN.
+    pub(super) fn address_on(&self, host: usize, lan: LanId) -> Option<Ipv4Addr> {
+        let links = self.machines[host].links.iter().map(|l| self.wire.link(*l));
+        links.filter(|link| link.lan == lan).map(|link| link.ip).next()
+    }
+
+    /// Asks a host as an operator does, and waits for the answer.
+    ///
+    /// # Panics
+    /// When the host does not answer within a second.
+    pub fn ask(&mut self, host: &str, command: Command) -> Reply {
+        let number = self.host_number(host);
+        let machine = &mut self.machines[number];
+        machine.asked += 1;
+        let req = AdminReq(machine.asked);
+        self.reach_daemon(number, ToDaemon::Input(Box::new(Input::Admin { req, command })));
+        let answered = move |w: &Self| w.machines[number].replies.contains_key(&req);
+        self.expect_that(&format!("{host} answers its operator"), answered).within(Duration::from_secs(1));
+        match self.machines[number].replies.remove(&req) {
+            Some(reply) => reply,
+            None => self.fail("the reply is gone"),
+        }
+    }
+}
+
+impl Running {
+    /// Keeps what comes for a stopped daemon; of datagrams as many as a socket's buffer holds.
+    fn hold(&mut self, what: ToDaemon) {
+        if matches!(what, ToDaemon::Datagram { .. }) {
+            if self.datagrams_held == DATAGRAMS_HELD_MAX {
+                return;
+            }
+            self.datagrams_held += 1;
+        }
+        self.held.push_back(what);
+    }
+
+    /// It runs again: what was held for it.
+    pub(super) fn resume(&mut self) -> VecDeque<ToDaemon> {
+        self.is_stopped = false;
+        self.wake = None;
+        self.datagrams_held = 0;
+        core::mem::take(&mut self.held)
+    }
+}

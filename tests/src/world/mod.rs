@@ -1,0 +1,357 @@
+//! The simulated world: real hosts ([`groupmgr::host::Host`]), real DTUs ([`dtu_emu::dtu::Dtu`]), real session
+//! cores and store clients, in virtual time; networks, machines, processes and faults are modelled.
+//!
+//! ```text
+//!  desk ── Dtu ──▶ udp, tcp ──▶ wire ──▶ machine ── Host ──▶ process ── SessionCore + shell
+//!                                           └── Client ──▶ store
+//! ```
+//!
+//! Everything that is said is encoded, signed, carried as bytes and read again. One queue orders what happens by
+//! time and then by the order it was put in; whoever has a deadline is looked at when it is due, nobody else. Every
+//! choice is drawn from the seed: the same seed and the same calls make the same run.
+//!
+//! A run that fails prints its story: [`World::story`].
+
+#![allow(clippy::panic, reason = "a world that cannot go on is a failed test")]
+
+mod desk;
+mod dice;
+mod expect;
+mod faults;
+mod hand;
+mod history;
+mod look;
+mod machine;
+mod process;
+mod queue;
+mod shell;
+mod store;
+mod stranger;
+mod tcp;
+mod udp;
+mod wire;
+
+use core::str::FromStr;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+
+use datastore::wire::Call;
+use groupmgr::host::Input;
+use groupmgr::topology::Standing;
+use proto::keys::{GroupKey, KeyRing};
+use proto::{BootId, HostName, Instant, SessionId};
+use sessiond::control::SessionSpec;
+
+pub use desk::{DeskId, DeskPlan};
+pub use expect::{Expect, Goal, HostExpect};
+pub use machine::HostPlan;
+pub use proto::time::Duration;
+pub use store::Backup;
+pub use stranger::StrangerId;
+pub use udp::Heard;
+pub use wire::{LanId, Rule, Way};
+
+use desk::Desk;
+use dice::Dice;
+use history::History;
+use machine::{Machine, ToDaemon};
+use process::ToProcess;
+use queue::Queue;
+use store::StoreNode;
+use stranger::Stranger;
+use tcp::{Conn, ConnKey, Seg, Side};
+use udp::Datagram;
+use wire::{LinkId, Node, Wire};
+
+/// So many milliseconds.
+#[must_use]
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// So many seconds.
+#[must_use]
+pub const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Something that is going to happen.
+enum Event {
+    /// A daemon asked to be called.
+    Due { host: usize, boot: BootId },
+    /// A desk did.
+    DeskDue { desk: usize },
+    /// A broadcast is heard.
+    Broadcast { link: LinkId, from: SocketAddrV4, bytes: Rc<[u8]> },
+    /// A datagram arrives.
+    Datagram { link: LinkId, datagram: Datagram },
+    /// ICMP says that nobody listens there.
+    Refused { host: usize, addr: SocketAddrV4 },
+    /// A part of a connection's bytes arrives.
+    Segment { conn: ConnKey, to: Side, seg: Seg },
+    /// What was lost of a connection's bytes is sent again.
+    Resend { conn: ConnKey, to: Side },
+    /// A session process is there.
+    Spawned { host: usize, spec: Box<SessionSpec> },
+    /// Something happens to a session process.
+    Process { host: usize, session: SessionId, what: ToProcess },
+    /// Something of its own machine reaches a daemon, if it is still the same.
+    Daemon { host: usize, boot: Option<BootId>, what: ToDaemon },
+    /// A call arrives at the data store.
+    StoreCall { host: usize, number: u64, call: Box<Call> },
+    /// A daemon has ended by itself.
+    Stopped { host: usize },
+}
+
+/// The simulated world. See the module's text.
+pub struct World {
+    now: Instant,
+    queue: Queue<Event>,
+    dice: Dice,
+    wire: Wire,
+    ring: KeyRing,
+    machines: Vec<Machine>,
+    names: Vec<HostName>,
+    by_name: BTreeMap<String, usize>,
+    desks: Vec<Desk>,
+    strangers: Vec<Stranger>,
+    conns: BTreeMap<ConnKey, Conn>,
+    store: StoreNode,
+    history: History,
+    seed: u64,
+    next_conn: u64,
+    next_pid: u32,
+    /// The next free address of each LAN, of hosts and of everybody else.
+    addresses: BTreeMap<LanId, (u32, u32)>,
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let secret = dice.seed();
+        let Ok(key) = GroupKey::new(&secret) else { panic!("32 bytes make a key") };
+        Self {
+            now: Instant::from_micros(1_000_000),
+            queue: Queue::new(),
+            wire: Wire::new(Dice::new(dice.u64())),
+            dice,
+            ring: KeyRing::new(key, Vec::new()),
+            machines: Vec::new(),
+            names: Vec::new(),
+            by_name: BTreeMap::new(),
+            desks: Vec::new(),
+            strangers: Vec::new(),
+            conns: BTreeMap::new(),
+            store: StoreNode::new(),
+            history: History::new(),
+            seed,
+            next_conn: 0,
+            next_pid: 1_000,
+            addresses: BTreeMap::new(),
+        }
+    }
+
+    /// A world with one LAN, a data store and so many hosts, `h1` and up, that know each other.
+    #[must_use]
+    pub fn of(hosts: usize) -> Self {
+        Self::of_hosts((1..=hosts).map(|n| HostPlan::named(&format!("h{n}"))))
+    }
+
+    /// The same with these hosts, all on the one LAN.
+    #[must_use]
+    pub fn of_hosts(plans: impl IntoIterator<Item = HostPlan>) -> Self {
+        let mut world = Self::new(1);
+        let lan = world.add_lan("lan", "10.0.0.0", 16);
+        for plan in plans {
+            world.add_host(plan.on(lan));
+            // Machines are not switched on in one moment.
+            let pause = world.dice.below(90_000);
+            world.run_for(Duration::from_micros(pause));
+        }
+        world.settle();
+        world
+    }
+
+    /// The first LAN.
+    #[must_use]
+    pub const fn lan(&self) -> LanId {
+        LanId(0)
+    }
+
+    /// Adds a LAN.
+    pub fn add_lan(&mut self, name: &str, net: &str, prefix: u8) -> LanId {
+        let net: Ipv4Addr = self.parsed(net);
+        self.wire.add_lan(name, net, prefix)
+    }
+
+    /// A router joins these LANs.
+    pub fn route(&mut self, lans: &[LanId]) {
+        for lan in lans {
+            self.wire.lans[lan.0].routed = true;
+        }
+    }
+
+    /// Adds a host and starts it.
+    pub fn add_host(&mut self, plan: HostPlan) {
+        let number = self.machines.len();
+        let name: HostName = self.parsed(&plan.name);
+        self.by_name.insert(plan.name.clone(), number);
+        self.names.push(name);
+        let links = plan.lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Host(number), n, *lan));
+        let links = links.collect();
+        // Monotonic clocks of different machines have nothing to do with each other.
+        let clock_from = Duration::from_micros(self.dice.below(1_000_000_000));
+        let mut machine = Machine::new(plan, links, clock_from);
+        machine.wall_off_ms = i64::try_from(self.dice.below(4_000)).unwrap_or(0) - 2_000;
+        self.machines.push(machine);
+        self.boot(number);
+    }
+
+    /// Adds a desk on a LAN and switches it on.
+    pub fn desk(&mut self, name: &str, lan: LanId) -> DeskId {
+        self.add_desk(DeskPlan::named(name, lan))
+    }
+
+    fn plug_in(&mut self, node: Node, n: usize, lan: LanId) -> LinkId {
+        let (hosts, others) = self.addresses.entry(lan).or_insert((1, 0));
+        let address = if matches!(node, Node::Host(_)) {
+            *hosts += 1;
+            *hosts - 1
+        } else {
+            *others += 1;
+            // After the first two hundred or, on a larger LAN, the first two thousand.
+            *others + 199
+        };
+        let ip = self.wire.lan(lan).address(address);
+        let iface = self.parsed(&format!("eth{n}"));
+        self.wire.attach(node, lan, iface, ip)
+    }
+
+    fn links_of(&self, node: Node) -> &[LinkId] {
+        match node {
+            Node::Host(n) => &self.machines[n].links,
+            Node::Desk(n) => &self.desks[n].links,
+            Node::Stranger(n) => &self.strangers[n].links,
+        }
+    }
+
+    /// Runs until all hosts that run know each other, and have read what the data store has for them.
+    ///
+    /// # Panics
+    /// When they do not within two seconds.
+    pub fn settle(&mut self) {
+        let all_up = |w: &Self| {
+            let alive = |n: &usize| w.machines[*n].daemon.alive().is_some();
+            let hosts: Vec<usize> = (0..w.machines.len()).filter(alive).collect();
+            let pairs = hosts.iter().flat_map(|a| hosts.iter().map(move |b| (*a, *b)));
+            pairs.filter(|(a, b)| a != b).all(|(a, b)| w.standing_at(a, b) == Some(Standing::Up))
+        };
+        self.expect_that("all hosts know each other", all_up).within(secs(2));
+        self.run_for(ms(200));
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Things that have been put into the queue so far: the work done.
+    #[must_use]
+    pub const fn work(&self) -> u64 {
+        self.queue.count()
+    }
+
+    /// Lets so much time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Lets time pass until something holds, at most so much; says how much it was.
+    pub fn run_until(&mut self, within: Duration, holds: impl Fn(&Self) -> bool) -> Option<Duration> {
+        let (start, until) = (self.now, self.now + within);
+        loop {
+            if holds(self) {
+                return Some(self.now.since(start));
+            }
+            if !self.step(until) {
+                self.now = until;
+                return None;
+            }
+        }
+    }
+
+    /// Lets the next thing happen, if it does by `until`.
+    fn step(&mut self, until: Instant) -> bool {
+        let Some((at, event)) = self.queue.pop_by(until) else { return false };
+        self.now = at;
+        self.happen(event);
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Due { host, boot } => self.on_due(host, boot),
+            Event::DeskDue { desk } => self.on_desk_due(desk),
+            Event::Broadcast { link, from, bytes } => self.on_broadcast(link, from, &bytes),
+            Event::Datagram { link, datagram } => self.arrive(link, datagram),
+            Event::Refused { host, addr } => {
+                self.reach_daemon(host, ToDaemon::Input(Box::new(Input::Refused { addr })));
+            }
+            Event::Segment { conn, to, seg } => self.on_segment(conn, to, seg),
+            Event::Resend { conn, to } => self.on_resend(conn, to),
+            Event::Spawned { host, spec } => self.on_spawned(host, *spec),
+            Event::Process { host, session, what } => self.reach_process(host, session, what),
+            Event::Daemon { host, boot, what } if self.machines[host].daemon.boot() == boot => {
+                self.reach_daemon(host, what);
+            }
+            Event::Daemon { .. } => {}
+            Event::StoreCall { host, number, call } => self.on_store_call(host, number, *call),
+            Event::Stopped { host } => self.daemon_ends(host),
+        }
+    }
+
+    fn host_number(&self, host: &str) -> usize {
+        match self.by_name.get(host) {
+            Some(number) => *number,
+            None => self.fail(&format!("there is no host {host}")),
+        }
+    }
+
+    fn parsed<T: FromStr>(&self, text: &str) -> T {
+        match text.parse() {
+            Ok(value) => value,
+            Err(_) => self.fail(&format!("{text:?} cannot be read")),
+        }
+    }
+
+    /// What happened, line by line, the newest last.
+    #[must_use]
+    pub fn story(&self) -> String {
+        self.history.text(usize::MAX)
+    }
+
+    /// Adds a line to the story.
+    pub fn tell(&mut self, line: &str) {
+        self.history.tell(self.now, || format!("— {line}"));
+    }
+
+    /// Keeps no story: for large worlds.
+    pub const fn without_story(&mut self) {
+        self.history.is_kept = false;
+    }
+
+    /// Ends the test with the story of the run.
+    ///
+    /// # Panics
+    /// Always.
+    #[track_caller]
+    pub fn fail(&self, what: &str) -> ! {
+        panic!("{what}\nseed {}, now {}\n{}", self.seed, self.now, self.history.end_of_it())
+    }
+}

@@ -1,0 +1,349 @@
+//! The session processes of a host and the spawner that makes them: the real [`SessionCore`] around a modelled
+//! shell.
+//!
+//! A process that is stopped keeps what comes for it until it runs again. Without `keep` the spawner ends all
+//! of them as soon as the daemon is gone, however it died.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use datastore::wire::{self, FromStore};
+use proto::frame::{Frame, FrameBuffer};
+use proto::time::{Duration, earliest};
+use proto::{Instant, Nonce, ServiceName, SessionId};
+use sessiond::control::{Bytes, Exit, Fingerprint, FromSession, SessionSpec, ToSession};
+use sessiond::session::{ConnId, Effect, SessionCore};
+
+use super::machine::ToDaemon;
+use super::shell::{Does, Shell};
+use super::tcp::{ConnKey, Owner, Seg, Side};
+use super::{Event, World};
+use groupmgr::host::Input;
+
+/// From the daemon's wish to a process.
+const SPAWN_TIME: Duration = Duration::from_millis(2);
+/// From a process to its first word.
+const START_TIME: Duration = Duration::from_millis(1);
+/// Between daemon and session process, either way.
+const LOCAL: Duration = Duration::from_micros(50);
+/// Bytes of output given to a connection at once.
+const ROOM: usize = 64 * 1024;
+
+/// What happens to a session process.
+#[derive(Debug)]
+pub(super) enum ToProcess {
+    /// Its first moment.
+    Begin,
+    /// It has its certificate.
+    Ready,
+    /// The daemon says something.
+    Told(Box<ToSession>),
+    /// It is handed a display connection.
+    Display(ConnKey),
+    /// Something comes on one.
+    Seg(ConnKey, Seg),
+    /// It asked to be called now.
+    Due,
+}
+
+/// A session process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) core: SessionCore,
+    fingerprint: [u8; 32],
+    pub(super) shells: BTreeMap<ServiceName, Shell>,
+    /// Which shell asked the data store, by the number of its connection; and the parts of an answer.
+    askers: BTreeMap<u32, (ServiceName, Vec<u8>)>,
+    asked: u32,
+    conns: BTreeMap<ConnKey, Display>,
+    pub(super) wake: Option<Instant>,
+    pub(super) is_stopped: bool,
+    pub(super) held: VecDeque<ToProcess>,
+}
+
+#[derive(Debug, Default)]
+struct Display {
+    frames: FrameBuffer,
+    has_said_hello: bool,
+}
+
+impl World {
+    pub(super) fn spawn(&mut self, host: usize, spec: SessionSpec) {
+        if let Some(reason) = self.machines[host].plan.cannot_spawn.clone() {
+            let input = Input::SpawnFailed { session: spec.session, reason };
+            return self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
+        }
+        self.queue.put(self.now + SPAWN_TIME, Event::Spawned { host, spec: Box::new(spec) });
+    }
+
+    pub(super) fn on_spawned(&mut self, host: usize, spec: SessionSpec) {
+        let machine = &self.machines[host];
+        if !machine.has_power || (machine.daemon.is_dead() && !machine.plan.keep) {
+            return;
+        }
+        let session = spec.session;
+        self.next_pid += 1;
+        let mut fingerprint = [0; 32];
+        fingerprint[..16].copy_from_slice(&session.0.to_be_bytes());
+        fingerprint[28..].copy_from_slice(&self.next_pid.to_be_bytes());
+        let streams = Nonce((u128::from(self.dice.u64()) << 64) | u128::from(self.next_pid) << 32);
+        let core = SessionCore::new(spec, self.next_pid, streams);
+        let process = Process {
+            core,
+            fingerprint,
+            shells: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            asked: 0,
+            conns: BTreeMap::new(),
+            wake: None,
+            is_stopped: self.machines[host].is_frozen,
+            held: VecDeque::new(),
+        };
+        self.machines[host].processes.insert(session, process);
+        self.tell_daemon(host, ToDaemon::Input(Box::new(Input::SessionSpawned { session, kept: false })));
+        self.reach_process(host, session, ToProcess::Begin);
+        self.queue.put(self.now + START_TIME, Event::Process { host, session, what: ToProcess::Ready });
+    }
+
+    /// Tells a session process something, a moment later.
+    pub(super) fn tell_process(&mut self, host: usize, session: SessionId, what: ToProcess) {
+        self.queue.put(self.now + LOCAL, Event::Process { host, session, what });
+    }
+
+    /// Tells the daemon something, a moment later.
+    pub(super) fn tell_daemon(&mut self, host: usize, what: ToDaemon) {
+        let boot = self.machines[host].daemon.boot();
+        self.queue.put(self.now + LOCAL, Event::Daemon { host, boot, what });
+    }
+
+    fn say(&mut self, host: usize, session: SessionId, said: FromSession) {
+        let input = Input::Session { session, said: Box::new(said) };
+        self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
+    }
+
+    pub(super) fn seg_to_session(&mut self, host: usize, session: SessionId, key: ConnKey, seg: Seg) {
+        self.reach_process(host, session, ToProcess::Seg(key, seg));
+    }
+
+    pub(super) fn reach_process(&mut self, host: usize, session: SessionId, what: ToProcess) {
+        let Some(process) = self.machines[host].processes.get_mut(&session) else {
+            if let ToProcess::Display(key) = what {
+                self.close_from_host(key);
+            }
+            return;
+        };
+        if process.is_stopped {
+            process.held.push_back(what);
+            return;
+        }
+        let now = self.now;
+        let mut out = Vec::new();
+        match what {
+            ToProcess::Begin => process.core.begin(&mut out),
+            ToProcess::Ready => process.core.ready(Fingerprint(process.fingerprint), &mut out),
+            ToProcess::Told(message) => process.core.control(now, *message, &mut out),
+            ToProcess::Due => {
+                // One that was put in for a deadline that has moved since must not undo the newer one.
+                process.wake.take_if(|at| *at <= now);
+                process.core.on_timeout(now, &mut out);
+            }
+            ToProcess::Display(key) => {
+                process.conns.insert(key, Display::default());
+                let fingerprint = process.fingerprint;
+                if let Some(conn) = self.conns.get_mut(&key) {
+                    conn.owner = Owner::Session(session);
+                    self.transmit(key, Side::Desk, Seg::HelloBack(fingerprint));
+                }
+            }
+            ToProcess::Seg(key, seg) => process.take_seg(now, key, seg, &mut out),
+        }
+        self.carry_out(host, session, out);
+        self.pump(host, session);
+    }
+
+    fn carry_out(&mut self, host: usize, session: SessionId, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let mut more = Vec::new();
+            self.carry_out_one(host, session, effect, &mut more);
+            effects.extend(more);
+        }
+    }
+
+    fn carry_out_one(&mut self, host: usize, session: SessionId, effect: Effect, more: &mut Vec<Effect>) {
+        match effect {
+            Effect::Tell(said) => self.say(host, session, said),
+            Effect::Close(conn, frames) => self.close_display(host, session, ConnKey(conn.0), &frames),
+            Effect::Quit { .. } => self.process_gone(host, session),
+            Effect::Start { service, .. } => {
+                self.next_pid += 1;
+                let (pid, name) = (self.next_pid, self.machines[host].name.clone());
+                if let Some(process) = self.machines[host].processes.get_mut(&session) {
+                    process.start(&service.name, Shell::new(&name, pid), more);
+                }
+            }
+            Effect::Resize(..) | Effect::ForgetData => {}
+            effect => {
+                let now = self.now;
+                let Some(process) = self.machines[host].processes.get_mut(&session) else { return };
+                process.do_locally(now, effect, more);
+            }
+        }
+    }
+
+    fn close_display(&mut self, host: usize, session: SessionId, key: ConnKey, frames: &[Frame]) {
+        let Some(process) = self.machines[host].processes.get_mut(&session) else { return };
+        process.conns.remove(&key);
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame.emit(&mut bytes);
+        }
+        if !bytes.is_empty() {
+            self.transmit(key, Side::Desk, Seg::Data(bytes));
+        }
+        self.close_from_host(key);
+    }
+
+    /// A session process ended by itself or was killed.
+    pub(super) fn process_gone(&mut self, host: usize, session: SessionId) {
+        if self.machines[host].processes.remove(&session).is_none() {
+            return;
+        }
+        self.orphan(host, |owner| owner == Owner::Session(session));
+        self.tell_daemon(host, ToDaemon::Input(Box::new(Input::SessionExited { session })));
+    }
+
+    /// Sends what the displays of a session lack, and sees to its next deadline.
+    pub(super) fn pump(&mut self, host: usize, session: SessionId) {
+        let now = self.now;
+        let Some(process) = self.machines[host].processes.get_mut(&session).filter(|p| !p.is_stopped) else {
+            return;
+        };
+        let keys: Vec<ConnKey> = process.conns.keys().copied().collect();
+        let mut effects = Vec::new();
+        let mut sent = Vec::new();
+        for key in keys {
+            if self.conns.get(&key).is_none_or(|conn| !conn.flows_to(Side::Desk)) {
+                continue;
+            }
+            loop {
+                let mut bytes = Vec::new();
+                process.core.pull(now, ConnId(key.0), ROOM, &mut bytes, &mut effects);
+                if bytes.is_empty() {
+                    break;
+                }
+                sent.push((key, bytes));
+            }
+        }
+        process.core.digest();
+        let pull_at = process.conns.keys().map(|key| process.core.pull_at(ConnId(key.0)));
+        let due = pull_at.fold(process.core.poll_at(), earliest).map(|at| at.max(now));
+        if let Some(at) = due.filter(|at| process.wake.is_none_or(|wake| wake > *at)) {
+            process.wake = Some(at);
+            self.queue.put(at, Event::Process { host, session, what: ToProcess::Due });
+        }
+        for (key, bytes) in sent {
+            self.transmit(key, Side::Desk, Seg::Data(bytes));
+        }
+        self.carry_out(host, session, effects);
+    }
+}
+
+impl Process {
+    fn start(&mut self, name: &ServiceName, shell: Shell, more: &mut Vec<Effect>) {
+        self.core.started(name, shell.pid, more);
+        self.core.output(name, shell.prompt().as_bytes());
+        self.shells.insert(name.clone(), shell);
+    }
+
+    fn take_seg(&mut self, now: Instant, key: ConnKey, seg: Seg, out: &mut Vec<Effect>) {
+        match seg {
+            Seg::Data(bytes) => {
+                let Some(display) = self.conns.get_mut(&key) else { return };
+                display.frames.push(&bytes);
+                while let Some(display) = self.conns.get_mut(&key)
+                    && let Ok(Some(frame)) = display.frames.next_frame()
+                {
+                    match (core::mem::replace(&mut display.has_said_hello, true), frame) {
+                        (false, Frame::Hello(hello)) => self.core.hello(now, ConnId(key.0), &hello, out),
+                        (false, _) => out.push(Effect::Close(ConnId(key.0), Vec::new())),
+                        (true, frame) => self.core.frame(ConnId(key.0), frame, out),
+                    }
+                }
+            }
+            Seg::Fin | Seg::Rst => {
+                self.conns.remove(&key);
+                self.core.lost(ConnId(key.0), out);
+                out.push(Effect::Close(ConnId(key.0), Vec::new()));
+            }
+            _ => {}
+        }
+    }
+
+    /// What concerns nobody but the process and its shells.
+    fn do_locally(&mut self, now: Instant, effect: Effect, more: &mut Vec<Effect>) {
+        match effect {
+            Effect::Input(name) => self.give_input(now, &name, more),
+            Effect::Hangup(Some(name)) => self.end_shell(now, &name, Exit::Signal(1), more),
+            Effect::Kill(Some(name)) => self.end_shell(now, &name, Exit::Signal(9), more),
+            Effect::Hangup(None) | Effect::Kill(None) => {
+                for name in self.shells.keys().cloned().collect::<Vec<_>>() {
+                    self.end_shell(now, &name, Exit::Signal(1), more);
+                }
+                self.core.all_gone(more);
+            }
+            Effect::Data { client, part: Bytes(part), last } => {
+                let Some((name, mut payload)) = self.askers.remove(&client) else { return };
+                payload.extend(part);
+                if last {
+                    self.answer(&name, &payload);
+                } else {
+                    self.askers.insert(client, (name, payload));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, name: &ServiceName, payload: &[u8]) {
+        let Some(shell) = self.shells.get(name) else { return };
+        let does = match wire::decode(payload) {
+            Ok(FromStore::Reply { response, .. }) => shell.answered(Ok(response)),
+            other => Does::Print(format!("{other:?}\r\n")),
+        };
+        if let Does::Print(text) = does {
+            self.core.output(name, text.as_bytes());
+        }
+    }
+
+    fn give_input(&mut self, now: Instant, name: &ServiceName, more: &mut Vec<Effect>) {
+        loop {
+            let typed = self.core.input(name).to_vec();
+            if typed.is_empty() {
+                return;
+            }
+            self.core.input_taken(now, name, typed.len());
+            let Some(shell) = self.shells.get_mut(name) else { continue };
+            for does in shell.take(&typed) {
+                match does {
+                    Does::Print(text) => self.core.output(name, text.as_bytes()),
+                    Does::Exit(status) => return self.end_shell(now, name, Exit::Status(status), more),
+                    Does::Ask(call) => {
+                        self.asked += 1;
+                        let mut frame = Vec::new();
+                        if wire::encode(&*call, &mut frame).is_ok() {
+                            self.askers.insert(self.asked, (name.clone(), Vec::new()));
+                            let request = Bytes(frame.split_off(wire::HEADER_LEN));
+                            more.push(Effect::Tell(FromSession::Data { client: self.asked, request }));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn end_shell(&mut self, now: Instant, name: &ServiceName, exit: Exit, more: &mut Vec<Effect>) {
+        if self.shells.remove(name).is_some() {
+            self.core.exited(now, name, exit, more);
+        }
+    }
+}

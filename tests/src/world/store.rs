@@ -1,0 +1,289 @@
+//! The data store, and each daemon's connection to it by the real client machine.
+//!
+//! The store can be killed, stopped, cut off from some hosts, and restored from a backup. A write that was under way
+//! when it was killed may or may not have been done.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use datastore::client::{Client, ConnectError, Effect, Patience};
+use datastore::wire::{Call, FromStore};
+use datastore::{Key, MemoryStore, Request, RequestId, Value};
+use groupmgr::host::{Input, StoreReq};
+use proto::Instant;
+use proto::time::Duration;
+
+use super::machine::ToDaemon;
+use super::{Event, World};
+
+/// How long a host waits for a connection to open.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Where the store is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    Runs,
+    Stopped,
+    Dead,
+}
+
+/// The data store of the world.
+#[derive(Debug)]
+pub(super) struct StoreNode {
+    pub(super) data: MemoryStore,
+    power: Power,
+    /// One way between a host and the store.
+    pub(super) delay: Duration,
+    /// What a write takes beside that.
+    pub(super) fsync: Duration,
+    /// What waits for a stopped one.
+    held: VecDeque<(usize, u64, Call)>,
+}
+
+impl StoreNode {
+    pub(super) fn new() -> Self {
+        Self {
+            data: MemoryStore::default(),
+            power: Power::Runs,
+            delay: Duration::from_micros(200),
+            fsync: Duration::from_millis(1),
+            held: VecDeque::new(),
+        }
+    }
+}
+
+/// One daemon's connection to the store.
+#[derive(Debug)]
+pub(super) struct StoreLink {
+    pub(super) client: Client,
+    /// Counts the connections: what belongs to an earlier one is nobody's.
+    number: u64,
+    asked: BTreeMap<RequestId, StoreReq>,
+    told: bool,
+}
+
+impl StoreLink {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            client: Client::new(now, "store", Patience::default()),
+            number: 0,
+            asked: BTreeMap::new(),
+            told: false,
+        }
+    }
+}
+
+/// What happens on a daemon's connection to the store.
+#[derive(Debug)]
+pub(super) struct StoreNews {
+    number: u64,
+    what: News,
+}
+
+#[derive(Debug)]
+enum News {
+    Connected,
+    NotConnected(&'static str),
+    Broken,
+    Said(FromStore),
+}
+
+/// A copy of the store's data.
+#[derive(Clone, Debug)]
+pub struct Backup(MemoryStore);
+
+impl World {
+    /// Runs a step of a daemon's store client and does what follows from it.
+    pub(super) fn drive_store(
+        &mut self,
+        host: usize,
+        step: impl FnOnce(&mut Client, Instant, &mut Vec<Effect>),
+    ) {
+        let machine = &mut self.machines[host];
+        let now = machine.own_time(self.now);
+        let Some(running) = machine.daemon.running() else { return };
+        let mut out = Vec::new();
+        step(&mut running.store.client, now, &mut out);
+        for effect in out {
+            self.perform_store(host, effect);
+        }
+        let Some(running) = self.machines[host].daemon.running() else { return };
+        let up = running.store.client.is_up();
+        if core::mem::replace(&mut running.store.told, up) != up {
+            self.feed(host, Input::StoreLink { up });
+        }
+        self.rearm(host);
+    }
+
+    pub(super) fn ask_store(&mut self, host: usize, req: StoreReq, request: Request) {
+        let machine = &mut self.machines[host];
+        let now = machine.own_time(self.now);
+        let Some(running) = machine.daemon.running() else { return };
+        let mut out = Vec::new();
+        let id = running.store.client.call(now, request, &mut out);
+        running.store.asked.insert(id, req);
+        for effect in out {
+            self.perform_store(host, effect);
+        }
+    }
+
+    fn perform_store(&mut self, host: usize, effect: Effect) {
+        let reached = self.is_store_reached(host);
+        let (delay, power) = (self.store.delay, self.store.power);
+        let Some(running) = self.machines[host].daemon.running() else { return };
+        match effect {
+            Effect::Connect => {
+                running.store.number += 1;
+                let number = running.store.number;
+                let (after, what) = match power {
+                    Power::Runs if reached => (delay * 4, News::Connected),
+                    Power::Dead if reached => (delay * 2, News::NotConnected("connection refused")),
+                    _ => (CONNECT_WITHIN, News::NotConnected("no answer")),
+                };
+                self.store_news(host, after, StoreNews { number, what });
+            }
+            Effect::Send(call) => {
+                let number = running.store.number;
+                self.queue.put(self.now + delay, Event::StoreCall { host, number, call: Box::new(call) });
+            }
+            Effect::Disconnect => running.store.number += 1,
+            Effect::Done { id, result } => {
+                if let Some(req) = running.store.asked.remove(&id) {
+                    let input = Input::Store { req, outcome: result };
+                    self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
+                }
+            }
+            Effect::Event { .. } | Effect::Ended { .. } => {}
+        }
+    }
+
+    fn store_news(&mut self, host: usize, after: Duration, news: StoreNews) {
+        let boot = self.machines[host].daemon.boot();
+        self.queue.put(self.now + after, Event::Daemon { host, boot, what: ToDaemon::Store(news) });
+    }
+
+    fn is_store_reached(&self, host: usize) -> bool {
+        !self.machines[host].is_store_cut && self.machines[host].has_power
+    }
+
+    pub(super) fn on_store_news(&mut self, host: usize, StoreNews { number, what }: StoreNews) {
+        let reached = self.is_store_reached(host);
+        let Some(running) = self.machines[host].daemon.running() else { return };
+        if running.store.number != number {
+            return;
+        }
+        match what {
+            News::Connected if reached => self.drive_store(host, Client::connected),
+            News::Connected => {
+                self.store_news(host, CONNECT_WITHIN, StoreNews { number, what: News::NotConnected("cut") });
+            }
+            News::NotConnected(why) => self.drive_store(host, |client, now, out| {
+                client.connect_failed(now, ConnectError::Unreachable(why.into()), out);
+            }),
+            News::Broken => self.drive_store(host, |client, now, out| {
+                client.disconnected(now, "it was closed", out);
+            }),
+            News::Said(message) if reached => self.drive_store(host, |client, now, out| {
+                client.received(now, message, out);
+            }),
+            News::Said(_) => {}
+        }
+    }
+
+    /// A call arrives at the store.
+    pub(super) fn on_store_call(&mut self, host: usize, number: u64, call: Call) {
+        if !self.is_store_reached(host) {
+            return;
+        }
+        match self.store.power {
+            Power::Runs => self.serve(host, number, call),
+            Power::Stopped => self.store.held.push_back((host, number, call)),
+            Power::Dead => {
+                self.store_news(host, self.store.delay, StoreNews { number, what: News::Broken });
+            }
+        }
+    }
+
+    fn serve(&mut self, host: usize, number: u64, Call { id, request }: Call) {
+        let is_write = request.is_write();
+        if is_write {
+            self.history.tell(self.now, || format!("store: {} asks {request:?}", self.machines[host].name));
+        }
+        let mut changed = Vec::new();
+        let response = self.store.data.apply(request, &mut changed);
+        let work = if is_write { self.store.fsync } else { Duration::ZERO };
+        let what = News::Said(FromStore::Reply { id, response });
+        self.store_news(host, self.store.delay + work, StoreNews { number, what });
+    }
+
+    /// Kills the store: connections break, new ones are refused.
+    pub fn kill_store(&mut self) {
+        self.history.tell(self.now, || "the store is killed".into());
+        self.store.power = Power::Dead;
+        self.store.held.clear();
+        self.break_store_links();
+    }
+
+    /// Stops the store: it says nothing until it runs on.
+    pub fn stop_store(&mut self) {
+        self.history.tell(self.now, || "the store is stopped".into());
+        self.store.power = Power::Stopped;
+    }
+
+    /// The store runs again.
+    pub fn start_store(&mut self) {
+        self.history.tell(self.now, || "the store runs".into());
+        self.store.power = Power::Runs;
+        for (host, number, call) in core::mem::take(&mut self.store.held) {
+            self.serve(host, number, call);
+        }
+    }
+
+    /// Nothing passes between a host and the store, or again.
+    pub fn cut_store(&mut self, host: &str, cut: bool) {
+        self.history.tell(self.now, || format!("{host} and the store: cut {cut}"));
+        let host = self.host_number(host);
+        self.machines[host].is_store_cut = cut;
+    }
+
+    /// A copy of the store's data.
+    #[must_use]
+    pub fn back_up_store(&self) -> Backup {
+        Backup(self.store.data.clone())
+    }
+
+    /// Restarts the store with a backup's data.
+    pub fn restore_store(&mut self, backup: Backup) {
+        self.history.tell(self.now, || "the store is restored from a backup".into());
+        self.store.data.restore(backup.0);
+        self.break_store_links();
+    }
+
+    fn break_store_links(&mut self) {
+        for host in 0..self.machines.len() {
+            let Some(running) = self.machines[host].daemon.alive() else { continue };
+            if self.is_store_reached(host) {
+                let number = running.store.number;
+                self.store_news(host, self.store.delay, StoreNews { number, what: News::Broken });
+            }
+        }
+    }
+
+    /// What the store holds under a key, without asking it.
+    #[must_use]
+    pub fn stored(&self, key: &str) -> Option<String> {
+        let key: Key = key.parse().ok()?;
+        match self.store.data.clone().apply(Request::Get { key }, &mut Vec::new()).answer {
+            datastore::Answer::Value(value) => {
+                value.map(|v: Value| String::from_utf8_lossy(v.as_bytes()).into_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts a value into the store, past all hosts.
+    pub fn store_put(&mut self, key: &str, text: &str) {
+        if let (Ok(key), Ok(value)) = (key.parse(), Value::new(text.as_bytes())) {
+            self.store.data.apply(Request::Put { key, value }, &mut Vec::new());
+        }
+    }
+}

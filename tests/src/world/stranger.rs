@@ -1,0 +1,78 @@
+//! Machines on a LAN that are no hosts: they listen, they say whatever they like, and they hold no key of the group
+//! unless a test gives them one.
+
+use std::net::SocketAddrV4;
+
+use groupmgr::directory::Ask;
+use proto::keys::{KeyRing, Purpose};
+use proto::line::Line;
+
+use super::udp::{Datagram, Heard};
+use super::wire::{LinkId, Node};
+use super::{LanId, World};
+
+/// What a stranger remembers.
+const HEARD_MAX: usize = 100_000;
+
+/// A stranger of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StrangerId(usize);
+
+#[derive(Debug)]
+pub(super) struct Stranger {
+    pub(super) links: Vec<LinkId>,
+    heard: Vec<Heard>,
+}
+
+impl Stranger {
+    pub(super) fn hear(&mut self, datagram: Datagram) {
+        if self.heard.len() < HEARD_MAX {
+            self.heard.push(Heard { from: datagram.from, bytes: datagram.bytes.to_vec() });
+        }
+    }
+}
+
+impl World {
+    /// A machine on a LAN that belongs to nobody.
+    pub fn stranger(&mut self, lan: LanId) -> StrangerId {
+        let number = self.strangers.len();
+        let link = self.plug_in(Node::Stranger(number), 0, lan);
+        self.strangers.push(Stranger { links: vec![link], heard: Vec::new() });
+        StrangerId(number)
+    }
+
+    /// Everything it has heard.
+    #[must_use]
+    pub fn recording(&self, stranger: StrangerId) -> Vec<Heard> {
+        self.strangers[stranger.0].heard.clone()
+    }
+
+    /// It broadcasts something.
+    pub fn stranger_shouts(&mut self, stranger: StrangerId, bytes: &[u8]) {
+        let link = self.strangers[stranger.0].links[0];
+        self.broadcast(link, bytes.into());
+    }
+
+    /// It says something to one address.
+    pub fn stranger_says(&mut self, stranger: StrangerId, to: SocketAddrV4, bytes: &[u8]) {
+        self.datagram(Node::Stranger(stranger.0), proto::PORT, to, bytes.into(), false);
+    }
+
+    /// The group's own key ring: for a stranger that has stolen it, and for messages no host would send.
+    #[must_use]
+    pub const fn stolen_ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// A line signed with the group's key.
+    #[must_use]
+    pub fn signed(&self, purpose: Purpose, line: &Line) -> Vec<u8> {
+        self.ring.seal(purpose, line)
+    }
+
+    /// Says something in the name of a host, from its own address.
+    pub fn say_as(&mut self, host: &str, ask: Ask) {
+        let host = self.host_number(host);
+        self.datagram(Node::Host(host), proto::PORT, ask.to, ask.bytes.into(), false);
+    }
+}

@@ -1,0 +1,120 @@
+//! Datagrams: broadcasts, which everybody on the LAN hears, and those to one address.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+
+use proto::beacon::Beacon;
+use proto::line::Line;
+
+use super::machine::ToDaemon;
+use super::wire::{LinkId, Node, Way, Wire};
+use super::{Event, World};
+
+/// A datagram as it is on a LAN.
+#[derive(Clone, Debug)]
+pub(super) struct Datagram {
+    pub(super) from: SocketAddrV4,
+    pub(super) to: SocketAddrV4,
+    pub(super) bytes: Rc<[u8]>,
+    /// The host that asked from a connected socket, and is told when it is refused.
+    pub(super) asker: Option<usize>,
+}
+
+/// One that was heard on a LAN, for a recording.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Its sender.
+    pub from: SocketAddrV4,
+    /// What it said.
+    pub bytes: Vec<u8>,
+}
+
+impl World {
+    /// Sends a broadcast from a link.
+    pub(super) fn broadcast(&mut self, link: LinkId, bytes: Rc<[u8]>) {
+        let from = SocketAddrV4::new(self.wire.link(link).ip, proto::PORT);
+        if let Some(delay) = self.wire.passes(link, Way::Out) {
+            self.queue.put(self.now + Wire::lan_delay() + delay, Event::Broadcast { link, from, bytes });
+        }
+    }
+
+    pub(super) fn on_broadcast(&mut self, from_link: LinkId, from: SocketAddrV4, bytes: &Rc<[u8]>) {
+        let lan = self.wire.link(from_link).lan;
+        let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, proto::PORT);
+        // Read once, however many DTUs hear it.
+        let mut beacon: Option<Option<Beacon>> = None;
+        for n in 0..self.wire.lan(lan).links.len() {
+            let link = self.wire.lan(lan).links[n];
+            if link == from_link || !self.wire.same_side(from_link, link) {
+                continue;
+            }
+            let Some(late) = self.wire.passes(link, Way::In) else { continue };
+            if !late.is_zero() {
+                let datagram = Datagram { from, to, bytes: Rc::clone(bytes), asker: None };
+                self.queue.put(self.now + late, Event::Datagram { link, datagram });
+            } else if let Node::Desk(desk) = self.wire.link(link).node {
+                let beacon = beacon.get_or_insert_with(|| read_beacon(bytes));
+                if let Some(beacon) = beacon {
+                    self.desk_hears_beacon(desk, beacon, *from.ip());
+                }
+            } else {
+                self.arrive(link, Datagram { from, to, bytes: Rc::clone(bytes), asker: None });
+            }
+        }
+    }
+
+    /// Sends a datagram from a machine to one address.
+    pub(super) fn datagram(&mut self, node: Node, port: u16, to: SocketAddrV4, bytes: Rc<[u8]>, asks: bool) {
+        let Some((near, far)) = self.wire.route(self.links_of(node), *to.ip()) else { return };
+        let from = SocketAddrV4::new(self.wire.link(near).ip, port);
+        let asker = match node {
+            Node::Host(host) if asks => Some(host),
+            _ => None,
+        };
+        if let Some(delay) = self.wire.crosses(near, far) {
+            let datagram = Datagram { from, to, bytes, asker };
+            self.queue.put(self.now + delay, Event::Datagram { link: far, datagram });
+        }
+    }
+
+    /// A datagram arrives at the machine of a link.
+    pub(super) fn arrive(&mut self, link: LinkId, datagram: Datagram) {
+        match self.wire.link(link).node {
+            Node::Host(host) => self.arrive_at_host(host, link, datagram),
+            Node::Desk(desk) => self.desk_hears(desk, datagram),
+            Node::Stranger(stranger) => self.strangers[stranger].hear(datagram),
+        }
+    }
+
+    fn arrive_at_host(&mut self, host: usize, link: LinkId, datagram: Datagram) {
+        let machine = &self.machines[host];
+        if !machine.has_power {
+            return;
+        }
+        if machine.daemon.is_dead() {
+            if let Some(asker) = datagram.asker {
+                self.refuse(host, asker, &datagram);
+            }
+            return;
+        }
+        let iface = self.wire.link(link).iface.clone();
+        let Datagram { from, bytes, .. } = datagram;
+        self.reach_daemon(host, ToDaemon::Datagram { iface, from, bytes });
+    }
+
+    /// The machine is there and its daemon is not: ICMP says so to whoever asked.
+    fn refuse(&mut self, host: usize, asker: usize, datagram: &Datagram) {
+        let way = self.wire.route(&self.machines[host].links, *datagram.from.ip());
+        if let Some(delay) = way.and_then(|(near, far)| self.wire.crosses(near, far)) {
+            self.queue.put(self.now + delay, Event::Refused { host: asker, addr: datagram.to });
+        }
+    }
+}
+
+/// The beacon in a datagram, as a DTU reads it: its signature is not for it.
+pub(super) fn read_beacon(bytes: &[u8]) -> Option<Beacon> {
+    if !bytes.starts_with(b"beacon ") {
+        return None;
+    }
+    Beacon::from_line(&Line::parse(bytes).ok()?).ok()
+}
