@@ -100,7 +100,8 @@ pub struct Host {
     discovery: datagrams::Discovery,
     counters: Counters,
     started: Instant,
-    last_run: Instant,
+    /// None before the first call: to be made and to be run are two things.
+    last_run: Option<Instant>,
     refresh_at: Option<Instant>,
     stopping: bool,
 }
@@ -134,7 +135,7 @@ impl Host {
             discovery: datagrams::Discovery::default(),
             counters: Counters::default(),
             started: now,
-            last_run: now,
+            last_run: None,
             refresh_at: None,
             stopping: false,
             entropy,
@@ -200,9 +201,9 @@ impl Host {
 
     /// Who was not run cannot have listened (DESIGN 4.2): the time is given to everybody.
     fn notice_absence(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        let gap = clock.now.since(self.last_run);
+        let Some(last_run) = self.last_run.replace(clock.now) else { return };
+        let gap = clock.now.since(last_run);
         let expected = self.announcer.every() + AWAY_AFTER;
-        self.last_run = clock.now;
         if gap > expected {
             self.topology.was_away(gap);
             self.counters.done("was_away");
@@ -218,8 +219,12 @@ impl Host {
             Input::Timeout => {}
             Input::Interfaces(interfaces) => self.announcer.set_interfaces(clock.now, interfaces),
             Input::Vitals { run_queue, mem_mib } => {
-                let sessions = self.announcer.load().sessions;
+                let Load { sessions, mem_mib: before, .. } = self.announcer.load();
                 self.announcer.set_load(Load { run_queue, mem_mib, sessions });
+                if before == 0 {
+                    // Beacons do not carry it, and nobody places sessions where no memory is known of.
+                    self.announcer.announce_soon(clock.now);
+                }
             }
             Input::Datagram { iface, from, bytes } => self.on_datagram(clock, &iface, from, &bytes, out),
             Input::Refused { addr } => self.on_refused(clock, addr, out),
