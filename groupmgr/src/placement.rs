@@ -3,7 +3,8 @@
 //! Source: seed 003 ("a load balancing mechanism that attempts to find the most lightly-loaded server"). What
 //! counts is the run queue per processor, the processors and their clock, the sessions, the memory, and what was
 //! placed since the host was last heard. Only two candidates drawn at random are compared: with the least loaded
-//! of all, every asking host would send everybody to the same one until it speaks again.
+//! of all, every asking host would send everybody to the same one until it speaks again. And the asking host keeps
+//! what the better of both would carry only a little more lightly: a redirect costs the DTU a handshake.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use crate::entropy::Entropy;
 pub struct Candidate {
     /// Which.
     pub host: HostName,
-    /// Whether it is the asking host: it wins a tie, since a redirect costs a round trip.
+    /// Whether it is the asking host.
     pub own: bool,
     /// How busy it said it is.
     pub load: Load,
@@ -33,6 +34,8 @@ pub struct Candidate {
 const SESSION_WEIGHT: u64 = 5;
 /// Run queue that a session adds while it starts, times 100.
 const STARTING_WEIGHT: u64 = 50;
+/// The asking host keeps a session unless another one is less busy by more than this, in percent of itself.
+const WORTH_A_REDIRECT: u64 = 20;
 /// Below this much free memory a host is chosen only if all are.
 const MEM_LOW_MIB: u32 = 128;
 
@@ -63,13 +66,19 @@ impl Placement {
         // The second draw leaves out the first, so that of two hosts the better one always wins.
         let others: Vec<&&Candidate> = pool.iter().filter(|c| c.host != first.host).collect();
         let second = others.get(entropy.below(others.len())).map_or(first, |second| *second);
-        let best = if self.cost(second) < self.cost(first) { second } else { first };
+        let mut best = if self.cost(second) < self.cost(first) { second } else { first };
+        if let Some(own) = pool.iter().find(|c| c.own) {
+            let ((own_short, own_cost, _), (best_short, best_cost, _)) = (self.cost(own), self.cost(best));
+            if own_short == best_short && own_cost * (100 - WORTH_A_REDIRECT) <= best_cost * 100 {
+                best = own;
+            }
+        }
         *self.placed.entry(best.host.clone()).or_default() += 1;
         Some(best.host.clone())
     }
 
-    /// The busier, the higher; ties go to the asking host, then by name, so that the choice is repeatable.
-    fn cost<'a>(&self, c: &'a Candidate) -> (bool, u64, bool, &'a HostName) {
+    /// The busier, the higher; ties are broken by name, so that the choice is repeatable.
+    fn cost<'a>(&self, c: &'a Candidate) -> (bool, u64, &'a HostName) {
         let placed = u64::from(self.placed.get(&c.host).copied().unwrap_or(0));
         let cpus = u64::from(c.cpus.max(1));
         let demand = u64::from(c.load.run_queue) * cpus
@@ -78,8 +87,9 @@ impl Placement {
             + STARTING_WEIGHT;
         // In thousandths of what a GHz processor does; a host that does not say its clock counts as 1 GHz.
         let capacity = cpus * u64::from(if c.clock == 0 { 1_000 } else { c.clock });
-        let short_of_memory = c.load.mem_mib < MEM_LOW_MIB;
-        (short_of_memory, demand * 1_000_000 / capacity, !c.own, &c.host)
+        // None at all means that it has not said yet.
+        let short_of_memory = (1..MEM_LOW_MIB).contains(&c.load.mem_mib);
+        (short_of_memory, demand * 1_000_000 / capacity, &c.host)
     }
 }
 
@@ -131,6 +141,14 @@ mod tests {
         let count = chosen(&hosts, 1_000);
         assert_eq!(count.len(), 10);
         assert!(count.values().all(|n| (80..=120).contains(n)), "{count:?}");
+    }
+
+    #[test]
+    fn the_asking_host_keeps_what_another_would_carry_only_a_little_more_lightly() {
+        let mut own = candidate("own", 100);
+        own.own = true;
+        assert_eq!(chosen(&[own.clone(), candidate("b", 90)], 1), [("own".into(), 1)].into());
+        assert_eq!(chosen(&[own, candidate("b", 10)], 1), [("b".into(), 1)].into());
     }
 
     #[test]
