@@ -1,3 +1,190 @@
-//! Sessions a second.
+//! How fast sessions with a shell are made, and how fast a keystroke comes back from one.
+//!
+//! `cargo bench -p sessiond --bench spawn [-- SESSIONS]`; prints a table. The shell is bash without start-up files where
+//! there is one, so that what is measured is ours and the kernel's.
 
-fn main() {}
+#![allow(missing_docs, clippy::disallowed_types, clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use proto::frame::{Frame, FrameBuffer, Hello, Size};
+use proto::{Nonce, SessionId};
+use rustls::{ClientConnection, StreamOwned};
+use sessiond::control::{Bytes, Description, FromSession, SessionSpec, ToSession};
+use sessiond::io::client::{Client, Event, Start};
+use sessiond::template::{Command, Continuity, Service};
+
+/// Sessions made for each line of the table, unless the command line says otherwise.
+const SESSIONS: u128 = 300;
+const KEYSTROKES: usize = 2000;
+
+fn main() {
+    let count = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(SESSIONS);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
+    println!("{:34} {:>10} {:>9} {:>9} {:>9} {:>9}", "", "per second", "min ms", "median", "p99", "max");
+    runtime.block_on(async {
+        one_after_the_other(count).await;
+        all_at_once(count).await;
+        keystrokes().await;
+    });
+}
+
+fn shell() -> Service {
+    let words = if std::path::Path::new("/bin/bash").exists() {
+        &["/bin/bash", "--norc", "--noprofile", "-i"][..]
+    } else {
+        &["/bin/sh", "-i"]
+    };
+    Service::terminal(Command::Words(words.iter().map(|word| (*word).to_owned()).collect()))
+}
+
+fn spec(id: u128, service: Service) -> SessionSpec {
+    SessionSpec {
+        session: SessionId(id),
+        token: "card.bench".parse().expect("a token"),
+        host: "a".parse().expect("a host"),
+        account: None,
+        services: vec![service],
+        size: Size::default(),
+        continuity: Continuity::Restart,
+        tools: None,
+        meta: Bytes::default(),
+    }
+}
+
+async fn client() -> (tempfile::TempDir, Client) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let start = Start {
+        program: env!("CARGO_BIN_EXE_sessiond").into(),
+        arguments: Vec::new(),
+        run_dir: dir.path().join("run"),
+        keep: false,
+    };
+    let client = Client::start(&start).await.expect("a spawner");
+    (dir, client)
+}
+
+async fn ready(client: &mut Client) -> Box<Description> {
+    loop {
+        match client.next().await.expect("an event") {
+            Event::Session { message: FromSession::Ready(what), .. } => return what,
+            Event::SpawnFailed { reason, .. } => panic!("{reason}"),
+            _ => {}
+        }
+    }
+}
+
+/// What a user waits for who comes alone.
+async fn one_after_the_other(count: u128) {
+    let (_dir, mut client) = client().await;
+    let mut latencies = Vec::new();
+    let begin = Instant::now();
+    for id in 0..count {
+        let asked = Instant::now();
+        client.spawn(spec(id, shell())).expect("room");
+        ready(&mut client).await;
+        latencies.push(asked.elapsed());
+    }
+    row("spawn to ready, one by one", Some((count, begin.elapsed())), &mut latencies);
+    end(client).await;
+}
+
+/// What happens when a host has died and all its users come at once.
+async fn all_at_once(count: u128) {
+    let (_dir, mut client) = client().await;
+    let mut asked = BTreeMap::new();
+    let mut latencies = Vec::new();
+    let begin = Instant::now();
+    let mut next = 0;
+    while latencies.len() < usize::try_from(count).unwrap_or(usize::MAX) {
+        while next < count && client.spawn(spec(next, shell())).is_ok() {
+            asked.insert(next, Instant::now());
+            next += 1;
+        }
+        let made = ready(&mut client).await;
+        latencies.push(asked[&made.spec.session.0].elapsed());
+    }
+    row("spawn to ready, all at once", Some((count, begin.elapsed())), &mut latencies);
+    end(client).await;
+}
+
+async fn end(mut client: Client) {
+    client.end_all().expect("room");
+    while !matches!(client.next().await, Some(Event::SpawnerGone) | None) {}
+}
+
+/// From a key to what the terminal's driver echoes, through TLS and the session process.
+async fn keystrokes() {
+    let (_dir, mut client) = client().await;
+    let words = ["/bin/sh", "-c", "stty raw echo; exec tail -f /dev/null"].map(str::to_owned).to_vec();
+    client.spawn(spec(1, Service::terminal(Command::Words(words)))).expect("room");
+    let made = ready(&mut client).await;
+    let serial: proto::Serial = "bench".parse().expect("a serial");
+    let attach = ToSession::Attach { ticket: Nonce(1), serial: serial.clone(), size: Size::default() };
+    client.tell(SessionId(1), attach).expect("room");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    stream.set_nodelay(true).expect("an option");
+    let (accepted, _) = listener.accept().expect("a connection");
+    client.hand_over(SessionId(1), accepted.into(), Vec::new()).expect("room");
+    let hello = Hello {
+        ticket: Nonce(1),
+        serial,
+        service: "terminal".parse().expect("a service"),
+        run: Nonce(1),
+        stream: Nonce(0),
+        have: 0,
+        size: Size::default(),
+    };
+    let fingerprint = proto::io::tls::Fingerprint(made.fingerprint.0);
+    let mut latencies =
+        tokio::task::spawn_blocking(move || type_keys(stream, fingerprint, hello)).await.expect("no panic");
+    row("keystroke to echo", None, &mut latencies);
+    end(client).await;
+}
+
+fn type_keys(stream: TcpStream, fingerprint: proto::io::tls::Fingerprint, hello: Hello) -> Vec<Duration> {
+    let config = proto::io::tls::client_of_fingerprint(fingerprint).expect("rustls");
+    let tls = ClientConnection::new(config, proto::io::tls::server_name()).expect("rustls");
+    let mut tls = StreamOwned::new(tls, stream);
+    let mut buffer = FrameBuffer::default();
+    let mut send = |tls: &mut StreamOwned<_, _>, frame: &Frame| {
+        let mut bytes = Vec::new();
+        frame.emit(&mut bytes);
+        tls.write_all(&bytes).expect("a connection");
+    };
+    let mut next_output = |tls: &mut StreamOwned<ClientConnection, TcpStream>| {
+        let mut bytes = [0; 4096];
+        loop {
+            while let Some(frame) = buffer.next_frame().expect("frames") {
+                if matches!(frame, Frame::Output { .. } | Frame::Repaint { .. }) {
+                    return;
+                }
+            }
+            let n = tls.read(&mut bytes).expect("a connection");
+            buffer.push(&bytes[..n]);
+        }
+    };
+    send(&mut tls, &Frame::Hello(hello));
+    next_output(&mut tls);
+    let mut latencies = Vec::new();
+    for seq in 0..KEYSTROKES as u64 {
+        let typed = Instant::now();
+        send(&mut tls, &Frame::Input { seq, bytes: b"x".to_vec() });
+        next_output(&mut tls);
+        latencies.push(typed.elapsed());
+    }
+    latencies
+}
+
+fn row(what: &str, rate: Option<(u128, Duration)>, latencies: &mut [Duration]) {
+    latencies.sort_unstable();
+    let at = |share: usize| latencies[(latencies.len() - 1) * share / 100].as_secs_f64() * 1e3;
+    let rate = rate.map_or_else(String::new, |(count, took)| {
+        format!("{:.0}", u32::try_from(count).unwrap_or(u32::MAX) as f64 / took.as_secs_f64())
+    });
+    println!("{what:34} {rate:>10} {:>9.3} {:>9.3} {:>9.3} {:>9.3}", at(0), at(50), at(99), at(100));
+}

@@ -7,12 +7,15 @@
 //! A session may be older than the daemon that takes it up (`--keep-sessions`), so within a version variants and
 //! fields are only ever appended as new variants; anything else raises [`VERSION`].
 
+mod packet;
+
 use core::fmt;
 
 use proto::frame::Size;
 use proto::{HostName, Nonce, Serial, ServiceName, SessionId, Token};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use packet::{ControlError, Message};
 
 use crate::template::{self, Continuity, Service};
 
@@ -20,8 +23,10 @@ use crate::template::{self, Continuity, Service};
 pub const VERSION: u8 = 1;
 /// Largest packet: below what a Unix socket takes with the kernel's default buffers.
 pub const PACKET_MAX: usize = 192 * 1024;
-/// Largest request to the data store, and largest reply.
-pub const DATA_MAX: usize = 128 * 1024;
+/// Largest request to the data store: a swap of the two largest values. Longer replies come in parts.
+pub const DATA_MAX: usize = 132 * 1024;
+/// Largest reply of the data store, all parts together: the largest frame it sends.
+pub const REPLY_MAX: usize = datastore::wire::FRAME_MAX;
 /// Most bytes the daemon may leave with a session.
 pub const META_MAX: usize = 32 * 1024;
 /// Most bytes of a display connection that were read before it was handed over.
@@ -203,6 +208,8 @@ pub enum FromSpawner {
     },
     /// Another daemon is connected; this connection closes.
     Busy,
+    /// Instead of `Hello`: the spawner cannot begin.
+    Failed(String),
 }
 
 /// Daemon → session process.
@@ -228,11 +235,12 @@ pub enum ToSession {
     StopService(ServiceName),
     /// Keep these bytes for the next daemon.
     SetMeta(Bytes),
-    /// The data store's answer to [`FromSession::Data`].
+    /// The data store's answer to [`FromSession::Data`], or an event of a watch; at most [`REPLY_MAX`] bytes. Goes
+    /// through [`ToSession::in_parts`].
     DataReply {
         /// Whose request it was.
         client: u32,
-        /// The answer.
+        /// The payload of one frame ([`datastore::wire::FromStore`]).
         reply: Bytes,
     },
     /// Say what you are: answered by [`FromSession::Described`]. A daemon that takes a session up asks this
@@ -245,6 +253,29 @@ pub enum ToSession {
     },
     /// A line for the person at the screen.
     Notice(String),
+    /// The beginning of a reply that does not fit one packet; more of it follows for the same client.
+    DataPart {
+        /// Whose request it was.
+        client: u32,
+        /// The next part of the payload.
+        part: Bytes,
+    },
+}
+
+impl ToSession {
+    /// The messages to send for this one: a long [`ToSession::DataReply`] becomes several, all others stay as they
+    /// are.
+    #[must_use]
+    pub fn in_parts(self) -> Vec<Self> {
+        let Self::DataReply { client, reply: Bytes(mut rest) } = self else { return vec![self] };
+        let mut messages = Vec::new();
+        while rest.len() > DATA_MAX {
+            let after = rest.split_off(DATA_MAX);
+            messages.push(Self::DataPart { client, part: Bytes(core::mem::replace(&mut rest, after)) });
+        }
+        messages.push(Self::DataReply { client, reply: Bytes(rest) });
+        messages
+    }
 }
 
 /// Session process → daemon.
@@ -295,9 +326,9 @@ pub enum FromSession {
     DisplayRefused(Refusal),
     /// A request to the data store on behalf of the session's user; answered by [`ToSession::DataReply`].
     Data {
-        /// Who asks; one request at a time.
+        /// Which connection to the state socket asks. Never used again by the same process.
         client: u32,
-        /// The request.
+        /// The payload of one frame as it came ([`datastore::wire::Call`]); not looked at here.
         request: Bytes,
     },
     /// The session is over and all it had started is gone; the process exits.
@@ -380,6 +411,23 @@ pub enum Refusal {
     TooMany,
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "the TLS handshake failed",
+            Self::NoHello => "no hello",
+            Self::Late => "no hello in time",
+            Self::Detached => "the session is not attached",
+            Self::WrongTicket => "not the ticket of the present attachment",
+            Self::UsedTicket => "the ticket was used before",
+            Self::OldTicket => "the ticket was not used in time",
+            Self::WrongSerial => "the ticket is for another DTU",
+            Self::NoSuchService => "no such service, or one without a display",
+            Self::TooMany => "too many connections wait to say hello",
+        })
+    }
+}
+
 /// Why a session is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndReason {
@@ -391,114 +439,6 @@ pub enum EndReason {
     Asked,
     /// Neither daemon nor spawner is there any more.
     Alone,
-}
-
-/// A packet that is not a message of ours. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ControlError {
-    /// Another version; the daemon is older or newer than what it speaks to.
-    #[error("a control message of version {0}, where {VERSION} is spoken")]
-    Version(u8),
-    /// It does not read as a message.
-    #[error("a malformed control message")]
-    Malformed,
-    /// It reads, but something in it is longer than allowed.
-    #[error("a control message out of bounds")]
-    Bounds,
-}
-
-/// A message that can travel as a packet.
-pub trait Message: Serialize + DeserializeOwned {
-    /// Whether what is in it is within the bounds.
-    ///
-    /// # Errors
-    /// [`ControlError::Bounds`].
-    fn check(&self) -> Result<(), ControlError>;
-
-    /// Whether a file descriptor goes with it.
-    fn has_fd(&self) -> bool {
-        false
-    }
-
-    /// The packet.
-    ///
-    /// # Errors
-    /// [`ControlError::Bounds`] when something in it is longer than allowed.
-    fn encode(&self) -> Result<Vec<u8>, ControlError> {
-        self.check()?;
-        let packet = postcard::to_extend(self, vec![VERSION]).map_err(|_| ControlError::Malformed)?;
-        if packet.len() > PACKET_MAX { Err(ControlError::Bounds) } else { Ok(packet) }
-    }
-
-    /// Reads a packet.
-    ///
-    /// # Errors
-    /// See [`ControlError`]; whoever sent it is at fault.
-    fn decode(packet: &[u8]) -> Result<Self, ControlError> {
-        let (version, body) = packet.split_first().ok_or(ControlError::Malformed)?;
-        if *version != VERSION {
-            return Err(ControlError::Version(*version));
-        }
-        let message: Self = postcard::from_bytes(body).map_err(|_| ControlError::Malformed)?;
-        message.check()?;
-        Ok(message)
-    }
-}
-
-fn fits(ok: bool) -> Result<(), ControlError> {
-    if ok { Ok(()) } else { Err(ControlError::Bounds) }
-}
-
-impl Message for ToSpawner {
-    fn check(&self) -> Result<(), ControlError> {
-        match self {
-            Self::Spawn(spec) => spec.check(),
-            Self::Kill(_) | Self::Keep(_) | Self::EndAll => Ok(()),
-        }
-    }
-}
-
-impl Message for FromSpawner {
-    fn check(&self) -> Result<(), ControlError> {
-        match self {
-            Self::SpawnFailed { reason, .. } => fits(reason.len() <= TEXT_MAX),
-            _ => Ok(()),
-        }
-    }
-
-    fn has_fd(&self) -> bool {
-        matches!(self, Self::Kept(_) | Self::Spawned(_))
-    }
-}
-
-impl Message for ToSession {
-    fn check(&self) -> Result<(), ControlError> {
-        match self {
-            Self::StartService(service) => fits(service.check().is_ok()),
-            Self::SetMeta(meta) => fits(meta.0.len() <= META_MAX),
-            Self::DataReply { reply, .. } => fits(reply.0.len() <= DATA_MAX),
-            Self::Display { already } => fits(already.0.len() <= ALREADY_MAX),
-            Self::Notice(text) => fits(text.len() <= TEXT_MAX),
-            _ => Ok(()),
-        }
-    }
-
-    fn has_fd(&self) -> bool {
-        matches!(self, Self::Display { .. })
-    }
-}
-
-impl Message for FromSession {
-    fn check(&self) -> Result<(), ControlError> {
-        match self {
-            Self::Ready(description) | Self::Described(description) => description.spec.check(),
-            Self::ServiceFailed { reason, .. } | Self::Ended(EndReason::CouldNotStart(reason)) => {
-                fits(reason.len() <= TEXT_MAX)
-            }
-            Self::Data { request, .. } => fits(request.0.len() <= DATA_MAX),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// `text` cut to [`TEXT_MAX`] bytes at a character's end.
@@ -513,96 +453,4 @@ pub fn short(mut text: String) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::template::{Command, Template};
-    use proptest::prelude::*;
-
-    pub(crate) fn spec() -> SessionSpec {
-        SessionSpec {
-            session: SessionId(7),
-            token: "card.1".parse().unwrap(),
-            host: "a".parse().unwrap(),
-            account: None,
-            services: Template::default().services,
-            size: Size::default(),
-            continuity: Continuity::Restart,
-            tools: Some(Tools { exe: "/bin/groupmgr".into(), names: vec!["datastore".into()] }),
-            meta: Bytes(vec![1, 2, 3]),
-        }
-    }
-
-    #[test]
-    fn a_message_reads_back_as_it_was_written() {
-        let to = ToSpawner::Spawn(Box::new(spec()));
-        assert_eq!(ToSpawner::decode(&to.encode().unwrap()), Ok(to));
-        let attach = ToSession::Attach {
-            ticket: Nonce(9),
-            serial: "080020abcdef".parse().unwrap(),
-            size: Size::default(),
-        };
-        assert_eq!(ToSession::decode(&attach.encode().unwrap()), Ok(attach));
-        let ready = FromSession::Ready(Box::new(Description {
-            spec: spec(),
-            pid: 12,
-            fingerprint: Fingerprint([3; 32]),
-            services: vec![("terminal".parse().unwrap(), ServiceState::Running { pid: 13 })],
-            attached: None,
-        }));
-        assert_eq!(FromSession::decode(&ready.encode().unwrap()), Ok(ready));
-        let spawned = FromSpawner::Spawned(SessionId(7));
-        assert!(spawned.has_fd());
-        assert_eq!(FromSpawner::decode(&spawned.encode().unwrap()), Ok(spawned));
-    }
-
-    #[test]
-    fn the_bytes_of_a_message_stay_what_they_are_within_a_version() {
-        let hex = |packet: Result<Vec<u8>, ControlError>| proto::hex::encode(&packet.unwrap());
-        assert_eq!(hex(ToSession::Detach.encode()), "0101");
-        assert_eq!(hex(ToSession::Notice("hi".into()).encode()), "0109026869");
-        assert_eq!(hex(ToSpawner::Keep(true).encode()), "010201");
-        assert_eq!(hex(FromSpawner::Hello { keep: true, sessions: 2 }.encode()), "01000102");
-        assert_eq!(hex(FromSession::Data { client: 1, request: Bytes(vec![255]) }.encode()), "01080101ff");
-        assert_eq!(hex(FromSession::Ended(EndReason::Finished(Exit::Status(1))).encode()), "0109010002");
-    }
-
-    #[test]
-    fn another_version_is_named_not_misread() {
-        assert_eq!(ToSession::decode(&[2, 1]), Err(ControlError::Version(2)));
-        assert_eq!(ToSession::decode(&[]), Err(ControlError::Malformed));
-    }
-
-    #[test]
-    fn what_is_out_of_bounds_is_neither_sent_nor_taken() {
-        let long = ToSession::SetMeta(Bytes(vec![0; META_MAX + 1]));
-        assert_eq!(long.encode(), Err(ControlError::Bounds));
-        let forged = postcard::to_extend(&long, vec![VERSION]).unwrap();
-        assert_eq!(ToSession::decode(&forged), Err(ControlError::Bounds));
-        for broken in [
-            SessionSpec { account: Some("-rf".into()), ..spec() },
-            SessionSpec { tools: Some(Tools { exe: "bin".into(), names: vec![] }), ..spec() },
-            SessionSpec { tools: Some(Tools { exe: "/bin".into(), names: vec!["../x".into()] }), ..spec() },
-            SessionSpec { services: vec![Service::terminal(Command::Words(vec![]))], ..spec() },
-            SessionSpec { services: vec![Service::terminal(Command::LoginShell); 9], ..spec() },
-        ] {
-            assert_eq!(broken.check(), Err(ControlError::Bounds), "{broken:?}");
-        }
-    }
-
-    #[test]
-    fn a_reason_is_cut_at_a_characters_end() {
-        assert_eq!(short("ä".repeat(TEXT_MAX)).len(), TEXT_MAX);
-        assert_eq!(short(format!("x{}", "ä".repeat(TEXT_MAX))).len(), TEXT_MAX - 1);
-    }
-
-    proptest! {
-        #[test]
-        fn reading_a_message_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), kind in 0_u8..12) {
-            let packet: Vec<u8> = [VERSION, kind].into_iter().chain(bytes).collect();
-            let _ = ToSpawner::decode(&packet);
-            let _ = FromSpawner::decode(&packet);
-            let _ = ToSession::decode(&packet);
-            let _ = FromSession::decode(&packet);
-        }
-    }
-}
+pub(crate) mod tests;

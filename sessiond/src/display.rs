@@ -334,10 +334,10 @@ impl DisplayFeed {
 
     /// A place that fell out of the backlog is lost.
     fn drop_behind(&mut self) {
-        if let Some(viewer) = &mut self.viewer {
-            if matches!(viewer.place, Place::At(offset) if !self.backlog.reaches(offset)) {
-                viewer.place = Place::Lost;
-            }
+        if let Some(viewer) = &mut self.viewer
+            && matches!(viewer.place, Place::At(offset) if !self.backlog.reaches(offset))
+        {
+            viewer.place = Place::Lost;
         }
     }
 }

@@ -58,12 +58,14 @@ pub enum Effect {
     Close(ConnId, Vec<Frame>),
     /// Tell the daemon.
     Tell(FromSession),
-    /// Give a program of the session the data store's answer.
-    DataReply {
+    /// Give a program of the session the data store's answer, or a part of it.
+    Data {
         /// Which of its connections.
         client: u32,
-        /// The answer.
-        reply: Bytes,
+        /// The part.
+        part: Bytes,
+        /// Whether the answer is complete with it.
+        last: bool,
     },
     /// Another daemon took the session up: what was asked of the data store through an earlier one will not be
     /// answered.
@@ -237,6 +239,10 @@ impl SessionCore {
         slot.kill_at = None;
         slot.feed.end(exit.code());
         out.push(Effect::Tell(FromSession::ServiceExited { service: name.clone(), exit }));
+        if asked {
+            // What it has started and left behind goes with it.
+            out.push(Effect::Kill(Some(name.clone())));
+        }
         let by_itself = |slot: &Slot| matches!(slot.state, ServiceState::Exited(Exit::Status(_)));
         let mut required = self.slots.values().filter(|slot| slot.service.required).peekable();
         // One that was stopped or crashed is started again by the next connection; that is no reason to end.
@@ -257,7 +263,8 @@ impl SessionCore {
             ToSession::StartService(service) => self.start_service(*service, out),
             ToSession::StopService(name) => self.stop_service(now, &name, out),
             ToSession::SetMeta(meta) => self.spec.meta = meta,
-            ToSession::DataReply { client, reply } => out.push(Effect::DataReply { client, reply }),
+            ToSession::DataPart { client, part } => out.push(Effect::Data { client, part, last: false }),
+            ToSession::DataReply { client, reply } => out.push(Effect::Data { client, part: reply, last: true }),
             ToSession::Describe => {
                 out.push(Effect::ForgetData);
                 out.push(Effect::Tell(FromSession::Described(Box::new(self.describe()))));
@@ -521,23 +528,6 @@ fn carry_over(name: &ServiceName, from: &mut Vec<FeedEffect>, to: &mut Vec<Effec
         FeedEffect::Input => Effect::Input(name.clone()),
         FeedEffect::Resize(size) => Effect::Resize(name.clone(), size),
     }));
-}
-
-impl core::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Tls => "the TLS handshake failed",
-            Self::NoHello => "no hello",
-            Self::Late => "no hello in time",
-            Self::Detached => "the session is not attached",
-            Self::WrongTicket => "not the ticket of the present attachment",
-            Self::UsedTicket => "the ticket was used before",
-            Self::OldTicket => "the ticket was not used in time",
-            Self::WrongSerial => "the ticket is for another DTU",
-            Self::NoSuchService => "no such service, or one without a display",
-            Self::TooMany => "too many connections wait to say hello",
-        })
-    }
 }
 
 #[cfg(test)]

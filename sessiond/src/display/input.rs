@@ -205,8 +205,8 @@ mod tests {
                     prop_assert_eq!(byte, expected);
                     got[run].push(byte);
                 }
-                for run in 0..3 {
-                    prop_assert_eq!(queue.applied(Nonce(run as u128)), got[run].len() as u64);
+                for (run, got) in (0..).zip(&got) {
+                    prop_assert_eq!(queue.applied(Nonce(run)), got.len() as u64);
                 }
             }
         }

@@ -299,7 +299,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => output().prop_map(Step::Output),
-        1 => (1_u8..5).prop_map(Step::Flood),
+        1 => (1_u8..3).prop_map(Step::Flood),
         2 => "[a-z]{1,20}".prop_map(|text| Step::Type(text.into_bytes())),
         3 => (1_usize..30).prop_map(Step::Send),
         2 => (1_usize..40).prop_map(Step::ServiceReads),
@@ -322,7 +322,7 @@ fn run(steps: Vec<Step>) -> (Pair, Vec<u8>) {
                 written.extend(bytes);
             }
             Step::Flood(n) => {
-                let flood = format!("flood {n}\r\n").repeat(BACKLOG_MAX / 18 * usize::from(n));
+                let flood = format!("flood {n}\r\n").repeat(BACKLOG_MAX / 9 * usize::from(n));
                 pair.feed.output(flood.as_bytes());
                 written.extend(flood.into_bytes());
             }

@@ -97,19 +97,19 @@ impl World {
     }
 
     fn starts(&self) -> Vec<&str> {
-        let start = |effect| match effect {
-            &Effect::Start { ref service, .. } => Some(service.name.as_str()),
+        let starts = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Start { service, .. } => Some(service.name.as_str()),
             _ => None,
-        };
-        self.effects.iter().filter_map(start).collect()
+        });
+        starts.collect()
     }
 
     fn told(&self) -> Vec<&FromSession> {
-        let told = |effect| match effect {
-            &Effect::Tell(ref told) => Some(told),
+        let told = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Tell(told) => Some(told),
             _ => None,
-        };
-        self.effects.iter().filter_map(told).collect()
+        });
+        told.collect()
     }
 
     fn refused(&self) -> Option<Refusal> {
@@ -197,6 +197,7 @@ fn a_stopped_service_is_hung_up_then_killed_and_the_session_stays() {
     assert_eq!(world.effects, [Effect::Hangup(Some(name("terminal")))]);
     assert_eq!(world.later(GRACE).effects, [Effect::Kill(Some(name("terminal")))]);
     world.exit("terminal", Exit::Status(0));
+    assert!(world.effects.contains(&Effect::Kill(Some(name("terminal")))), "what it left behind goes with it");
     assert!(!world.core.is_ending(), "it did not end by itself");
     assert_eq!(world.core.poll_at(), None);
 }

@@ -1,0 +1,158 @@
+//! The directory of a spawner: its socket and one directory per session.
+//!
+//! ```text
+//!   RUN/            whoever may pass through, the spawner's own
+//!   RUN/lock        held by the spawner that lives here
+//!   RUN/spawner/    the daemon's account only
+//!   RUN/spawner/socket
+//!   RUN/s/<id>/     the session's account only: `state` is its socket, `bin/` the first of its PATH
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Uid, geteuid};
+use proto::SessionId;
+
+use super::account::Account;
+
+/// Longest path of a Unix socket, its final zero byte excluded.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The paths in it.
+#[derive(Clone, Debug)]
+pub(super) struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    pub(super) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where the daemon connects.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.root.join("spawner/socket")
+    }
+
+    /// A session's own directory.
+    pub(super) fn of_session(&self, session: SessionId) -> PathBuf {
+        self.root.join("s").join(session.to_string())
+    }
+
+    /// Where a spawner that outlives its daemon writes what it has to say.
+    pub(super) fn log(&self) -> PathBuf {
+        self.root.join("spawner.log")
+    }
+
+    /// Makes the directory this spawner's: waits until no other one lives here, then prepares it for a daemon of
+    /// the account `daemon`. It is this spawner's as long as the lock is held.
+    ///
+    /// The error says what to do about it.
+    pub(super) fn take(&self, daemon: Uid) -> Result<Flock<File>, String> {
+        let longest = self.of_session(SessionId(0)).join("state").as_os_str().len();
+        if longest > SOCKET_PATH_MAX {
+            return Err(format!(
+                "the run directory {} is too long: choose one at least {} bytes shorter",
+                self.root.display(),
+                longest - SOCKET_PATH_MAX
+            ));
+        }
+        let wrong = |path: &Path, error: &Error| {
+            format!("the run directory cannot be used: {}: {error}: choose another, or remove it", path.display())
+        };
+        // A session's account must be able to pass through to its own directory.
+        let pass = if geteuid().is_root() { 0o711 } else { 0o700 };
+        make_dir(&self.root, pass).map_err(|error| wrong(&self.root, &error))?;
+        let lock_path = self.root.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(|error| wrong(&lock_path, &error))?;
+        // A spawner whose daemon has died is still ending its sessions; that is a moment.
+        let lock = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, error)| wrong(&lock_path, &Error::from(error)))?;
+        for (dir, mode, owner) in [("spawner", 0o700, Some(daemon)), ("s", pass, None)] {
+            let path = self.root.join(dir);
+            remove(&path)
+                .and_then(|()| make_dir(&path, mode))
+                .and_then(|()| owner.map_or(Ok(()), |uid| chown(&path, Some(uid.as_raw()), None)))
+                .map_err(|error| wrong(&path, &error))?;
+        }
+        Ok(lock)
+    }
+
+    /// A session's directory, of its account and nobody else's.
+    pub(super) fn make_session(&self, session: SessionId, account: &Account) -> Result<PathBuf, Error> {
+        let path = self.of_session(session);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        if account.uid != geteuid() {
+            chown(&path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))?;
+        }
+        Ok(path)
+    }
+
+    /// Removes what is left of a session whose process has removed its own. What its user has put there stays
+    /// until the spawner's end: the spawner has no time to clear up after users.
+    pub(super) fn forget_session(&self, session: SessionId) {
+        let _ = fs::remove_dir(self.of_session(session));
+    }
+
+    /// Removes everything but the lock, which a successor may be waiting for.
+    pub(super) fn clear(&self) {
+        for dir in ["spawner", "s"] {
+            if let Err(error) = remove(&self.root.join(dir)) {
+                tracing::warn!("{dir} is left in {}: {error}", self.root.display());
+            }
+        }
+    }
+}
+
+/// Makes `path` a directory with `mode`, parents included; one that is somebody else's is refused.
+fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    if fs::symlink_metadata(path)?.uid() != geteuid().as_raw() {
+        return Err(Error::new(ErrorKind::PermissionDenied, "it belongs to another account"));
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_the_daemon_gets_to_the_spawner_and_only_its_user_into_a_session() {
+        let temp = tempfile::tempdir().unwrap();
+        let run = RunDir::new(temp.path().join("run"));
+        let lock = run.take(geteuid()).unwrap();
+        assert_eq!(mode(&temp.path().join("run/spawner")), 0o700);
+        let account = Account::resolve(None, geteuid()).unwrap();
+        let session = run.make_session(SessionId(5), &account).unwrap();
+        assert_eq!(mode(&session), 0o700);
+        assert!(run.make_session(SessionId(5), &account).is_err(), "a session's directory is its own");
+        run.forget_session(SessionId(5));
+        assert!(!session.exists());
+        run.clear();
+        drop(lock);
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused_at_the_start() {
+        let run = RunDir::new(format!("/tmp/{}", "x".repeat(100)));
+        let error = run.take(geteuid()).unwrap_err();
+        assert!(error.contains("shorter"), "{error}");
+    }
+}

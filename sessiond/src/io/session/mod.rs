@@ -1,0 +1,147 @@
+//! The session process: one per session, forked from the spawner, running as the session's user.
+//!
+//! A single thread around one `poll`: it owns the terminals of its services, the display connections it is handed
+//! and the state socket, and asks [`SessionCore`](crate::session::SessionCore) what to do. Nothing here waits for any one of them. It never
+//! holds a group key.
+
+mod displays;
+mod services;
+mod shell;
+mod state;
+
+use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Uid, setsid};
+use proto::Nonce;
+
+use super::account::Account;
+use super::packets;
+use super::rundir::RunDir;
+use super::sys;
+use crate::control::{EndReason, FromSession, SessionSpec, short};
+use crate::session::SessionCore;
+
+/// The process ended in order, and so did all it had started.
+const CLEAN: i32 = 0;
+/// It leaves something to the spawner.
+const UNCLEAN: i32 = 1;
+/// It panicked; as every program of this language that does.
+const PANICKED: i32 = 101;
+
+/// What a session process is started with.
+pub(super) struct Start {
+    pub(super) spec: Box<SessionSpec>,
+    /// Its end of its control socket.
+    pub(super) control: OwnedFd,
+    pub(super) run: RunDir,
+    /// The account of the daemon that asked for it.
+    pub(super) daemon: Uid,
+    /// Open files its services may have, soft and hard.
+    pub(super) limits: Option<(rlim_t, rlim_t)>,
+}
+
+/// Is the session, in a process just forked for it. Never returns: what the parent had on its stack is not ours.
+pub(super) fn run(start: Start) -> ! {
+    let is_session = std::panic::AssertUnwindSafe(|| be(start));
+    sys::leave(std::panic::catch_unwind(is_session).unwrap_or(PANICKED))
+}
+
+fn be(start: Start) -> i32 {
+    let Start { spec, control, run, daemon, limits } = start;
+    let session = spec.session;
+    match prepare(&spec, &control, &run, daemon, limits) {
+        Ok((home, ready)) => {
+            let core = SessionCore::new(*spec, std::process::id(), Nonce(u128::from_be_bytes(proto::io::random())));
+            let status = shell::Shell::new(core, control, ready).run();
+            home.clear();
+            status
+        }
+        Err(reason) => {
+            tracing::warn!("session {} cannot start: {reason}", session.short());
+            let ended = FromSession::Ended(EndReason::CouldNotStart(short(reason)));
+            let _ = packets::send(&control, &ended, None);
+            CLEAN
+        }
+    }
+}
+
+/// What is ready before the session begins.
+struct Prepared {
+    signals: nix::sys::signalfd::SignalFd,
+    surroundings: services::Surroundings,
+    state: state::StateSocket,
+}
+
+fn prepare(
+    spec: &SessionSpec,
+    control: &OwnedFd,
+    run: &RunDir,
+    daemon: Uid,
+    limits: Option<(rlim_t, rlim_t)>,
+) -> Result<(Home, Prepared), String> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    sys::close_all_but(control.as_fd()).map_err(|error| failed("close_range", &error))?;
+    setsid().map_err(|error| failed("setsid", &error))?;
+    prctl::set_child_subreaper(true).map_err(|error| failed("prctl", &error))?;
+    let _ = prctl::set_name(c"session");
+    umask(Mode::from_bits_truncate(0o022));
+    if let Some((soft, hard)) = limits {
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(|error| failed("setrlimit", &error))?;
+    }
+    let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    let signals = sys::signals(&signals).map_err(|error| failed("signals", &error))?;
+    let account = Account::resolve(spec.account.as_deref(), daemon)?;
+    let dir = run.make_session(spec.session, &account).map_err(|error| failed("the session's directory", &error))?;
+    account.assume()?;
+    let home = Home::furnish(dir, spec).map_err(|error| failed("the session's directory", &error))?;
+    let state = state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
+    let surroundings = services::Surroundings::new(spec, account, &home.bin(), &home.state());
+    Ok((home, Prepared { signals, surroundings, state }))
+}
+
+/// The session's directory.
+struct Home {
+    dir: PathBuf,
+    tools: Vec<String>,
+}
+
+impl Home {
+    /// Puts the links to our own program into it.
+    fn furnish(dir: PathBuf, spec: &SessionSpec) -> std::io::Result<Self> {
+        let home = Self { dir, tools: spec.tools.iter().flat_map(|tools| tools.names.clone()).collect() };
+        fs::create_dir(home.bin())?;
+        if let Some(tools) = &spec.tools {
+            for name in &tools.names {
+                symlink(&tools.exe, home.bin().join(name))?;
+            }
+        }
+        Ok(home)
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.dir.join("bin")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Removes what was put into it, and nothing else: the rest is the user's.
+    fn clear(&self) {
+        let remove = |path: &Path| {
+            let _ = fs::remove_file(path);
+        };
+        remove(&self.state());
+        for name in &self.tools {
+            remove(&self.bin().join(name));
+        }
+        let _ = fs::remove_dir(self.bin());
+    }
+}

@@ -1,0 +1,185 @@
+//! The services of a session as processes, each on a terminal of its own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Program, Stdio};
+
+use nix::unistd::Pid;
+use proto::ServiceName;
+use proto::frame::Size;
+
+use crate::control::SessionSpec;
+use crate::io::account::Account;
+use crate::io::{procs, sys};
+use crate::template::{Command, Service};
+
+/// Where programs are looked for when nobody says.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables of the spawner that a session has too: what says how people write and what time it is.
+const INHERITED: [&str; 3] = ["LANG", "TZ", "PATH"];
+
+/// Tells the processes of one service from those of another.
+const MARK: &str = "HOTDESK_SERVICE";
+
+/// Most output of one service that is read before others have their turn.
+const TURN_MAX: usize = 64 * 1024;
+
+/// Most output that is read of a service that has ended: what its terminal can hold, and some.
+const LAST_MAX: usize = 1024 * 1024;
+
+/// What all services of a session are started with.
+pub(super) struct Surroundings {
+    account: Account,
+    env: BTreeMap<OsString, OsString>,
+}
+
+impl Surroundings {
+    pub(super) fn new(spec: &SessionSpec, account: Account, bin: &Path, state: &Path) -> Self {
+        let is_inherited =
+            |name: &OsString| name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"));
+        let mut env: BTreeMap<OsString, OsString> =
+            std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect();
+        let mut path = OsString::from(bin);
+        path.push(":");
+        path.push(env.get(&OsString::from("PATH")).map_or(OsString::from(PATH), OsString::clone));
+        for (name, value) in [
+            ("PATH", path),
+            ("HOME", account.home.clone().into()),
+            ("SHELL", account.shell.clone().into()),
+            ("USER", account.name.clone().into()),
+            ("LOGNAME", account.name.clone().into()),
+            ("TERM", "xterm-256color".into()),
+            ("HOTDESK_SESSION", spec.session.to_string().into()),
+            ("HOTDESK_TOKEN", spec.token.to_string().into()),
+            ("HOTDESK_HOST", spec.host.to_string().into()),
+            ("HOTDESK_SOCKET", state.into()),
+        ] {
+            env.insert(name.into(), value);
+        }
+        Self { account, env }
+    }
+
+    /// Starts a service. The error is for the person at the screen.
+    pub(super) fn start(&self, service: &Service, size: Size) -> Result<Running, String> {
+        let failed = |error: io::Error| format!("no terminal for the service {}: {error}", service.name);
+        let terminal = sys::terminal(size).map_err(failed)?;
+        let end = || terminal.slave.try_clone().map(Stdio::from).map_err(failed);
+        let shell = self.account.shell.clone().into_os_string();
+        let words: Vec<OsString> = match &service.command {
+            Command::LoginShell => vec![shell],
+            Command::Words(words) => words.iter().map(OsString::from).collect(),
+        };
+        let (program, arguments) = words.split_first().ok_or_else(|| "an empty command".to_owned())?;
+        let mut command = Program::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.env)
+            .envs(&service.env)
+            .env(MARK, service.name.as_str())
+            .current_dir(self.directory(service)?)
+            .stdin(end()?)
+            .stdout(end()?)
+            .stderr(end()?);
+        // SAFETY: between fork and exec it only makes system calls.
+        unsafe { command.pre_exec(sys::take_terminal) };
+        let child = command.spawn().map_err(|error| {
+            format!("{} cannot be run: {error}: see the service {}", program.display(), service.name)
+        })?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        Ok(Running { pid, master: Some(terminal.master), write_blocked: false, mark: format!("{MARK}={}", service.name) })
+    }
+
+    /// The directory a service starts in. A home that is not there must not keep anybody from logging in; a
+    /// directory that a template names must be there.
+    fn directory(&self, service: &Service) -> Result<PathBuf, String> {
+        match &service.cwd {
+            Some(cwd) if Path::new(cwd).is_dir() => Ok(cwd.into()),
+            Some(cwd) => Err(format!("there is no directory {cwd}, where the service {} starts", service.name)),
+            None if self.account.home.is_dir() => Ok(self.account.home.clone()),
+            None => Ok("/".into()),
+        }
+    }
+}
+
+/// A service that was started.
+pub(super) struct Running {
+    pub(super) pid: Pid,
+    /// Our end of its terminal, until nobody holds the other one.
+    master: Option<OwnedFd>,
+    write_blocked: bool,
+    /// What its processes have in their environment.
+    mark: String,
+}
+
+impl Running {
+    /// What to wait for, if anything, when there is input or not.
+    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        self.master.as_ref().map(|master| (master.as_fd(), self.write_blocked))
+    }
+
+    /// Reads what it has written.
+    pub(super) fn read(&mut self, buffer: &mut Vec<u8>) {
+        self.read_up_to(TURN_MAX, buffer);
+    }
+
+    /// Reads the last it has written, now that its process has ended, and hangs up.
+    pub(super) fn read_last(&mut self, buffer: &mut Vec<u8>) {
+        self.read_up_to(LAST_MAX, buffer);
+        self.master = None;
+    }
+
+    fn read_up_to(&mut self, max: usize, buffer: &mut Vec<u8>) {
+        let Some(master) = &self.master else { return };
+        let mut piece = [0; 4096];
+        while buffer.len() < max {
+            match nix::unistd::read(master, &mut piece) {
+                Ok(n) if n > 0 => buffer.extend_from_slice(&piece[..n]),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(nix::errno::Errno::EAGAIN) => return,
+                // EIO: nobody has the terminal open any more.
+                Ok(_) | Err(_) => {
+                    self.master = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives it input; says how much it took.
+    pub(super) fn write(&mut self, input: &[u8]) -> usize {
+        self.write_blocked = false;
+        let Some(master) = &self.master else { return input.len() };
+        match nix::unistd::write(master, input) {
+            Ok(n) => n,
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {
+                self.write_blocked = true;
+                0
+            }
+            // Nobody will ever read it.
+            Err(_) => input.len(),
+        }
+    }
+
+    pub(super) fn resize(&self, size: Size) {
+        if let Some(master) = &self.master {
+            let _ = sys::resize(master, size);
+        }
+    }
+
+    pub(super) fn hang_up(&self) {
+        procs::hang_up(&procs::of_service(self.pid, &self.mark));
+    }
+
+    pub(super) fn kill(&self) {
+        procs::end(&procs::of_service(self.pid, &self.mark));
+    }
+}
+
+/// The services that were started, by name; one that has ended stays until it is started again.
+pub(super) type Services = BTreeMap<ServiceName, Running>;

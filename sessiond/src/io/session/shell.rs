@@ -1,0 +1,516 @@
+//! The loop around [`SessionCore`]: waits for what happens, tells it, and does what it says.
+//!
+//! A turn goes in the order in which a person waits for it: what was read goes in, what a service wrote goes out to
+//! its DTU, and only then the screens are brought up to date.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
+use proto::frame::Frame;
+use proto::time::{Duration, earliest};
+use proto::{Instant, ServiceName};
+use rustls::ServerConfig;
+
+use super::displays::{self, Broken, Connection, Stage};
+use super::services::{Services, Surroundings};
+use super::state::StateSocket;
+use super::{CLEAN, Prepared, UNCLEAN};
+use crate::control::{FromSession, Refusal, ToSession};
+use crate::io::packets::{self, Receiver};
+use crate::io::procs::{self, Reaped};
+use crate::io::Clock;
+use crate::session::{ConnId, Effect, SessionCore};
+
+/// Output given to a connection at once; as much again may be in the kernel.
+const ROOM: usize = 64 * 1024;
+
+/// Display connections that have not said hello, at most.
+const STRANGERS_MAX: usize = 8;
+
+/// Messages that wait for the daemon, at most. Those beyond are lost; a daemon that has not read so many is
+/// gone, and the next one asks for the whole state.
+const OUTBOX_MAX: usize = 256;
+
+/// How long the displays may take to deliver their last frames when the session is over.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Shell {
+    clock: Clock,
+    core: SessionCore,
+    effects: Vec<Effect>,
+    control: Option<OwnedFd>,
+    receiver: Receiver,
+    outbox: VecDeque<FromSession>,
+    signals: SignalFd,
+    surroundings: Surroundings,
+    services: Services,
+    state: StateSocket,
+    tls: Option<Arc<ServerConfig>>,
+    displays: BTreeMap<ConnId, Connection>,
+    next_conn: u64,
+    /// Everything is to be killed, whatever is found.
+    killing: bool,
+    leaving: Option<Leaving>,
+}
+
+struct Leaving {
+    status: i32,
+    until: Instant,
+}
+
+/// What has become ready.
+#[derive(Clone)]
+enum Ready {
+    Signals,
+    Control(PollFlags),
+    Service(ServiceName, PollFlags),
+    Display(ConnId, PollFlags),
+    State(Option<u32>, PollFlags),
+}
+
+impl Shell {
+    pub(super) fn new(core: SessionCore, control: OwnedFd, ready: Prepared) -> Self {
+        Self {
+            clock: Clock::start(),
+            core,
+            effects: Vec::new(),
+            control: Some(control),
+            receiver: Receiver::new(),
+            outbox: VecDeque::new(),
+            signals: ready.signals,
+            surroundings: ready.surroundings,
+            services: Services::new(),
+            state: ready.state,
+            tls: None,
+            displays: BTreeMap::new(),
+            next_conn: 0,
+            killing: false,
+            leaving: None,
+        }
+    }
+
+    /// Is the session until it is over. Returns the status to leave with.
+    pub(super) fn run(mut self) -> i32 {
+        self.core.begin(&mut self.effects);
+        self.perform();
+        // While the services start.
+        match displays::identity() {
+            Ok((config, fingerprint)) => {
+                self.tls = Some(config);
+                self.core.ready(fingerprint, &mut self.effects);
+            }
+            Err(error) => tracing::error!("no certificate for the displays: {error}"),
+        }
+        loop {
+            self.settle();
+            if let Some(leaving) = &self.leaving
+                && (self.displays.is_empty() || leaving.until <= self.clock.now())
+            {
+                return leaving.status;
+            }
+            let ready = self.wait();
+            for ready in ready {
+                self.on_ready(ready);
+            }
+            let now = self.clock.now();
+            self.core.on_timeout(now, &mut self.effects);
+            self.on_time(now);
+        }
+    }
+
+    /// Does all there is to do before waiting again.
+    fn settle(&mut self) {
+        loop {
+            self.perform();
+            self.feed_displays();
+            if self.effects.is_empty() {
+                break;
+            }
+        }
+        self.flush_outbox();
+        self.core.digest();
+        if self.core.is_ending() && self.leaving.is_none() {
+            self.reap();
+            self.perform();
+        }
+    }
+
+    fn wait(&self) -> Vec<Ready> {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let mut names: Vec<Ready> = vec![Ready::Signals];
+        let flags = |read: bool, write: bool| {
+            let read = if read { PollFlags::POLLIN } else { PollFlags::empty() };
+            if write { read | PollFlags::POLLOUT } else { read }
+        };
+        if let Some(control) = &self.control {
+            fds.push(PollFd::new(control.as_fd(), flags(true, !self.outbox.is_empty())));
+            names.push(Ready::Control(PollFlags::empty()));
+        }
+        for (name, service) in &self.services {
+            if let Some((fd, blocked)) = service.interest() {
+                fds.push(PollFd::new(fd, flags(true, blocked)));
+                names.push(Ready::Service(name.clone(), PollFlags::empty()));
+            }
+        }
+        for (conn, display) in &self.displays {
+            fds.push(PollFd::new(display.fd(), flags(true, !display.is_idle())));
+            names.push(Ready::Display(*conn, PollFlags::empty()));
+        }
+        for interest in self.state.interest(self.outbox.is_empty()) {
+            fds.push(PollFd::new(interest.fd, flags(interest.read, interest.write)));
+            names.push(Ready::State(interest.client, PollFlags::empty()));
+        }
+        if poll(&mut fds, self.timeout()).is_err() {
+            return Vec::new();
+        }
+        let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+        let ready = fds.iter().map(events).zip(names).filter(|(events, _)| !events.is_empty());
+        ready.map(|(events, name)| name.with(events)).collect()
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let mut at = earliest(self.core.poll_at(), self.leaving.as_ref().map(|leaving| leaving.until));
+        for (conn, display) in &self.displays {
+            at = earliest(at, display.poll_at());
+            if display.is_idle() {
+                at = earliest(at, self.core.pull_at(*conn));
+            }
+        }
+        // Rounded up, or the last millisecond would be spent turning.
+        let left = |at: Instant| at.since(self.clock.now()).as_micros().div_ceil(1000);
+        at.map_or(PollTimeout::NONE, |at| PollTimeout::try_from(left(at)).unwrap_or(PollTimeout::MAX))
+    }
+
+    fn on_ready(&mut self, ready: Ready) {
+        match ready {
+            Ready::Signals => self.on_signals(),
+            Ready::Control(events) => {
+                if events.contains(PollFlags::POLLOUT) {
+                    self.flush_outbox();
+                }
+                self.on_control();
+            }
+            Ready::Service(name, events) => {
+                if events.contains(PollFlags::POLLOUT) {
+                    self.effects.push(Effect::Input(name.clone()));
+                }
+                self.on_output(&name);
+            }
+            Ready::Display(conn, events) => {
+                if let Some(display) = self.displays.get_mut(&conn).filter(|_| events.contains(PollFlags::POLLOUT)) {
+                    display.flush(self.clock.now());
+                }
+                if events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+                    self.on_display(conn);
+                }
+            }
+            Ready::State(None, _) => self.state.accept(),
+            Ready::State(Some(client), events) => {
+                if events.contains(PollFlags::POLLOUT) {
+                    self.state.write(client);
+                }
+                if events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+                    self.relay(client);
+                }
+            }
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        let late: Vec<ConnId> =
+            self.displays.iter().filter(|(_, d)| d.poll_at().is_some_and(|at| at <= now)).map(|(c, _)| *c).collect();
+        for conn in late {
+            match self.displays.get(&conn).map(|display| display.stage) {
+                Some(Stage::Hello { .. }) => self.refuse(conn, Refusal::Late),
+                _ => drop(self.displays.remove(&conn)),
+            }
+        }
+    }
+
+    // Processes.
+
+    fn on_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            if info.ssi_signo == Signal::SIGTERM as u32 {
+                self.core.alone(self.clock.now(), &mut self.effects);
+            }
+        }
+        self.reap();
+    }
+
+    fn reap(&mut self) {
+        loop {
+            match procs::reap() {
+                Reaped::Child(pid, exit) => {
+                    let ended = self.services.iter_mut().find(|(_, service)| service.pid == pid);
+                    let Some((name, service)) = ended else { continue };
+                    let (name, mut last) = (name.clone(), Vec::new());
+                    service.read_last(&mut last);
+                    self.core.output(&name, &last);
+                    self.core.exited(self.clock.now(), &name, exit, &mut self.effects);
+                }
+                Reaped::NoneYet => break,
+                Reaped::NoneLeft => {
+                    self.core.all_gone(&mut self.effects);
+                    return;
+                }
+            }
+        }
+        if self.killing {
+            // What was killed has left children, or had some that were made meanwhile.
+            procs::end(&procs::below(Pid::this()));
+        }
+    }
+
+    fn on_output(&mut self, name: &ServiceName) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        let mut output = Vec::new();
+        service.read(&mut output);
+        self.core.output(name, &output);
+    }
+
+    fn give_input(&mut self, name: &ServiceName) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        loop {
+            let input = self.core.input(name);
+            if input.is_empty() {
+                return;
+            }
+            let taken = service.write(input);
+            if taken == 0 {
+                return;
+            }
+            self.core.input_taken(self.clock.now(), name, taken);
+        }
+    }
+
+    // The daemon.
+
+    fn on_control(&mut self) {
+        while let Some(control) = &self.control {
+            match self.receiver.receive::<ToSession>(control) {
+                Ok(Some((ToSession::Display { already }, Some(fd)))) => self.on_handed_over(fd, &already.0),
+                Ok(Some((message, _))) => self.core.control(self.clock.now(), message, &mut self.effects),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    tracing::warn!("a message of the daemon is passed over: {error}");
+                }
+                Ok(None) | Err(_) => {
+                    self.control = None;
+                    self.core.alone(self.clock.now(), &mut self.effects);
+                }
+            }
+        }
+    }
+
+    /// Passes on what a program asks of the data store.
+    fn relay(&mut self, client: u32) {
+        for request in self.state.read(client) {
+            if !self.tell(FromSession::Data { client, request }) {
+                return self.state.close(client);
+            }
+        }
+    }
+
+    /// Says whether the message will be told.
+    fn tell(&mut self, message: FromSession) -> bool {
+        if self.outbox.len() >= OUTBOX_MAX {
+            tracing::warn!("the daemon does not read: a message to it is lost");
+            return false;
+        }
+        self.outbox.push_back(message);
+        self.flush_outbox();
+        true
+    }
+
+    fn flush_outbox(&mut self) {
+        let Some(control) = &self.control else {
+            self.outbox.clear();
+            return;
+        };
+        while let Some(message) = self.outbox.front() {
+            match packets::send(control, message, None) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => tracing::debug!("the daemon cannot be told: {error}"),
+                Ok(()) => {}
+            }
+            self.outbox.pop_front();
+        }
+    }
+
+    // Displays.
+
+    fn on_handed_over(&mut self, fd: OwnedFd, already: &[u8]) {
+        let Some(tls) = self.tls.clone() else { return };
+        let now = self.clock.now();
+        let strangers =
+            self.displays.iter().filter(|(_, d)| matches!(d.stage, Stage::Hello { .. })).map(|(conn, _)| *conn);
+        let strangers: Vec<ConnId> = strangers.collect();
+        if let Some(oldest) = strangers.first().filter(|_| strangers.len() >= STRANGERS_MAX) {
+            self.refuse(*oldest, Refusal::TooMany);
+        }
+        let Ok(connection) = Connection::new(fd, &tls, now) else { return };
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.displays.insert(conn, connection);
+        self.with_frames(conn, |display, frames| display.begin(already, frames));
+        // Whoever connects has mostly sent the rest already.
+        self.on_display(conn);
+    }
+
+    fn on_display(&mut self, conn: ConnId) {
+        self.with_frames(conn, Connection::read);
+    }
+
+    /// Reads from a connection in some way and acts on the frames that came of it.
+    fn with_frames(&mut self, conn: ConnId, read: impl FnOnce(&mut Connection, &mut Vec<Frame>) -> Result<(), Broken>) {
+        let Some(display) = self.displays.get_mut(&conn) else { return };
+        let mut frames = Vec::new();
+        let outcome = read(display, &mut frames);
+        display.flush(self.clock.now());
+        for frame in frames {
+            self.on_frame(conn, frame);
+        }
+        if let Err(broken) = outcome {
+            self.on_broken(conn, &broken);
+        }
+    }
+
+    fn on_frame(&mut self, conn: ConnId, frame: Frame) {
+        let Some(display) = self.displays.get_mut(&conn) else { return };
+        match (display.stage, frame) {
+            (Stage::Hello { .. }, Frame::Hello(hello)) => {
+                display.stage = Stage::Open;
+                self.core.hello(self.clock.now(), conn, &hello, &mut self.effects);
+            }
+            (Stage::Hello { .. }, _) => self.refuse(conn, Refusal::NoHello),
+            (Stage::Open, frame) => self.core.frame(conn, frame, &mut self.effects),
+            (Stage::Closing { .. } | Stage::Gone, _) => {}
+        }
+        // Input reaches its service before the next frame is looked at.
+        self.perform();
+    }
+
+    fn on_broken(&mut self, conn: ConnId, broken: &Broken) {
+        let Some(display) = self.displays.get_mut(&conn) else { return };
+        match (display.stage, broken) {
+            (Stage::Hello { .. }, Broken::Tls) => self.refuse(conn, Refusal::Tls),
+            (Stage::Hello { .. }, Broken::Frame) => self.refuse(conn, Refusal::NoHello),
+            (Stage::Open, Broken::Frame | Broken::Tls) => {
+                self.core.lost(conn, &mut self.effects);
+                display.close(&[Frame::Notice("That was not a frame.".into())], self.clock.now());
+            }
+            _ => {
+                self.core.lost(conn, &mut self.effects);
+                self.displays.remove(&conn);
+            }
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
+        if let Some(display) = self.displays.get_mut(&conn) {
+            display.close(&[Frame::Notice(refusal.to_string())], self.clock.now());
+            self.effects.push(Effect::Tell(FromSession::DisplayRefused(refusal)));
+        }
+    }
+
+    /// Gives each connection what it should show, as long as it takes it.
+    fn feed_displays(&mut self) {
+        let mut bytes = Vec::new();
+        for (conn, display) in &mut self.displays {
+            while display.stage == Stage::Open && display.is_idle() {
+                bytes.clear();
+                self.core.pull(self.clock.now(), *conn, ROOM, &mut bytes, &mut self.effects);
+                if bytes.is_empty() {
+                    break;
+                }
+                display.give(&bytes);
+                display.flush(self.clock.now());
+            }
+        }
+        self.drop_gone();
+    }
+
+    fn drop_gone(&mut self) {
+        let gone: Vec<ConnId> =
+            self.displays.iter().filter(|(_, d)| d.stage == Stage::Gone).map(|(conn, _)| *conn).collect();
+        for conn in gone {
+            self.core.lost(conn, &mut self.effects);
+            self.displays.remove(&conn);
+        }
+    }
+
+    // What the core says.
+
+    fn perform(&mut self) {
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                self.act(effect);
+            }
+        }
+    }
+
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start { service, size } => match self.surroundings.start(&service, size) {
+                Ok(running) => {
+                    let pid = running.pid.as_raw().unsigned_abs();
+                    self.services.insert(service.name.clone(), running);
+                    self.core.started(&service.name, pid, &mut self.effects);
+                }
+                Err(reason) => self.core.failed(&service.name, reason, &mut self.effects),
+            },
+            Effect::Hangup(Some(name)) => {
+                if let Some(service) = self.services.get(&name) {
+                    service.hang_up();
+                }
+            }
+            Effect::Hangup(None) => procs::hang_up(&procs::below(Pid::this())),
+            Effect::Kill(Some(name)) => {
+                if let Some(service) = self.services.get(&name) {
+                    service.kill();
+                }
+            }
+            Effect::Kill(None) => {
+                self.killing = true;
+                procs::end(&procs::below(Pid::this()));
+            }
+            Effect::Resize(name, size) => {
+                if let Some(service) = self.services.get(&name) {
+                    service.resize(size);
+                }
+            }
+            Effect::Input(name) => self.give_input(&name),
+            Effect::Close(conn, last) => {
+                if let Some(display) = self.displays.get_mut(&conn) {
+                    display.close(&last, self.clock.now());
+                }
+            }
+            Effect::Tell(message) => drop(self.tell(message)),
+            Effect::Data { client, part, last } => self.state.answer(client, &part.0, last),
+            Effect::ForgetData => self.state.forget(),
+            Effect::Quit { clean } => {
+                let status = if clean { CLEAN } else { UNCLEAN };
+                self.leaving = Some(Leaving { status, until: self.clock.now() + LEAVE_WITHIN });
+            }
+        }
+    }
+}
+
+impl Ready {
+    fn with(self, events: PollFlags) -> Self {
+        match self {
+            Self::Signals => Self::Signals,
+            Self::Control(_) => Self::Control(events),
+            Self::Service(name, _) => Self::Service(name, events),
+            Self::Display(conn, _) => Self::Display(conn, events),
+            Self::State(client, _) => Self::State(client, events),
+        }
+    }
+}
