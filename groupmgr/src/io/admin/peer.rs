@@ -59,7 +59,11 @@ impl Asker {
                 Err(_) => last = PeerError::Late { addr },
                 Ok(Err(error)) => last = error,
                 // It was reached: what becomes of the request now is not to be tried again elsewhere.
-                Ok(Ok(mut stream)) => return exchange(&mut stream, addr, ask).await,
+                Ok(Ok(mut stream)) => {
+                    let answer = exchange(&mut stream, addr, ask).await;
+                    drop(tokio::time::timeout(CONNECT_WITHIN, stream.shutdown()).await);
+                    return answer;
+                }
             }
         }
         Err(last)
@@ -134,6 +138,8 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send>(
 /// The next request of another host, within the time it may think.
 pub(super) async fn next_ask(stream: &mut impl Both) -> io::Result<Option<Ask>> {
     match tokio::time::timeout(ANSWER_WITHIN, read_json(stream, REQUEST_MAX)).await {
+        // A host that died in the middle of a request asks nothing any more.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Ok(ask) => ask,
         Err(_) => Ok(None),
     }

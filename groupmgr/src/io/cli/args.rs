@@ -27,8 +27,11 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong command line, key directory or template, \
-                          3 no daemon here, or a host that does not answer.";
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  refused or failed
+  2  wrong command line, key directory or template
+  3  no daemon here, or a host that does not answer";
 
 /// Which daemon is asked, and how its answer is printed.
 #[derive(Clone, Debug, Args)]

@@ -27,11 +27,10 @@ impl std::fmt::Display for Table {
         let widths: Vec<usize> = (self.head.iter().enumerate())
             .map(|(at, head)| self.rows.iter().map(|row| cell(row, at)).fold(head.len(), usize::max))
             .collect();
-        let is_number = |text: &str| text == "-" || text.parse::<f64>().is_ok();
         let right: Vec<bool> = (0..self.head.len())
             .map(|at| {
-                let mut cells = self.rows.iter().filter_map(|row| row.get(at)).peekable();
-                cells.peek().is_some() && cells.all(|text| is_number(text))
+                let cells = || self.rows.iter().filter_map(move |row| row.get(at));
+                cells().any(|text| is_number(text)) && cells().all(|text| text == "-" || is_number(text))
             })
             .collect();
         let line = |cells: Vec<&str>| {
@@ -55,6 +54,14 @@ impl std::fmt::Display for Table {
     }
 }
 
+/// Digits with a dot or a sign; not the hex of an id.
+fn is_number(text: &str) -> bool {
+    let digits = text.trim_start_matches(['+', '-']);
+    digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits.len() < 8
+        && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +72,13 @@ mod tests {
         table.row(["a".to_owned(), "5".to_owned()]);
         table.row(["longer".to_owned(), "1250".to_owned()]);
         assert_eq!(table.to_string(), "HOST    LOAD\na          5\nlonger  1250\n");
+    }
+
+    #[test]
+    fn ids_and_empty_columns_stand_to_the_left() {
+        let mut table = Table::new(&["KEY", "NOTE", "N"]);
+        table.row(["0131e177".to_owned(), "-".to_owned(), "1".to_owned()]);
+        table.row(["01311777".to_owned(), "-".to_owned(), "-".to_owned()]);
+        assert_eq!(table.to_string(), "KEY       NOTE  N\n0131e177  -     1\n01311777  -     -\n");
     }
 }

@@ -21,6 +21,7 @@ use crate::io::counters::{Counters, Reason};
 use crate::io::net::{Heard, Net};
 use crate::io::sessions::SessionDriver;
 use crate::io::store::StoreDriver;
+use crate::io::vitals;
 
 /// Batches of datagrams, and other events, taken in one turn.
 const HEARD_PER_TURN: usize = 4;
@@ -62,6 +63,8 @@ impl Turn {
         mut heard: mpsc::Receiver<Heard>,
         mut events: mpsc::Receiver<Event>,
     ) {
+        // Before the first announcement, so that it says how busy this machine is.
+        self.feed(Input::Vitals { run_queue: vitals::Sampler::new().sample(), mem_mib: vitals::mem_mib() });
         self.feed(Input::Interfaces(interfaces));
         while !self.desk.is_over {
             let due = self.host.poll_at();

@@ -1,0 +1,215 @@
+//! Daemons on loopback addresses: how they find, lose and administer each other.
+#![allow(clippy::expect_used, reason = "tests")]
+
+mod common;
+
+use std::io::Write as _;
+use std::net::{TcpStream, UdpSocket};
+
+use common::{Daemon, Site, complaint, read_to_end};
+use nix::sys::signal::Signal;
+
+#[test]
+fn two_hosts_with_one_key_find_each_other_and_a_stop_says_goodbye() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.1.1");
+    assert_eq!(a.ready, "ready host=a addr=127.11.1.1:7009");
+    let b = site.start("keys", "b", "127.11.2.1");
+    a.wait_for(&["host up", "host=b"]);
+    b.wait_for(&["host up", "host=a"]);
+    assert_eq!(site.standing("a", "b").as_deref(), Some("up"));
+    assert!(site.ask("b", &["stop"]).status.success());
+    assert_eq!(b.wait(), Some(0));
+    a.wait_for(&["host stopped", "host=b"]);
+    assert_eq!(site.standing("a", "b").as_deref(), Some("left"));
+    assert!(!common::exists(&site.path("run/b/admin.sock")));
+}
+
+#[test]
+fn a_host_that_is_killed_is_silent_and_its_restart_is_noticed() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.3.1");
+    let b = site.start("keys", "b", "127.11.4.1");
+    a.wait_for(&["host up", "host=b"]);
+    b.kill();
+    a.wait_for(&["host silent", "host=b"]);
+    let _b = site.start("keys", "b", "127.11.4.1");
+    a.wait_for(&["host up", "host=b"]);
+}
+
+#[test]
+fn a_host_with_another_key_is_a_stranger_and_cannot_administer() {
+    let site = Site::new();
+    site.keygen("others");
+    let _a = site.start("keys", "a", "127.11.5.1");
+    let stranger = site.start("others", "x", "127.11.6.1");
+    let friend = site.start("keys", "b", "127.11.7.1");
+    // The friend started last: when it is up, the stranger's first message has been heard too.
+    friend.wait_for(&["host up", "host=a"]);
+    let rows = site.ask_json("b", &["topology"]);
+    let row = rows.as_array().expect("a table").iter().find(|row| row["host"] == "x");
+    assert!(row.is_none_or(|row| row["trusted"] == false), "{row:?}");
+    assert_eq!(site.standing("a", "x"), None);
+    let status = site.ask_json("x", &["status", "--on", "all"]);
+    assert_eq!(status["hosts"].as_array().map(Vec::len), Some(1), "a stranger sees only itself: {status}");
+    drop(stranger);
+}
+
+#[test]
+fn any_host_answers_for_all_and_one_that_is_dead_is_listed() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.8.1");
+    let b = site.start("keys", "b", "127.11.9.1");
+    a.wait_for(&["host up", "host=b"]);
+    b.wait_for(&["host up", "host=a"]);
+    let status = site.ask_json("a", &["status"]);
+    let names: Vec<_> =
+        status["hosts"].as_array().expect("hosts").iter().map(|h| h["host"].clone()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert!(site.ask("a", &["drain", "--on", "b"]).status.success());
+    assert_eq!(site.ask_json("b", &["status", "--on", "local"])["hosts"][0]["drain"], true);
+    b.kill();
+    let output = site.ask("a", &["status"]);
+    let (text, code) = complaint(&output);
+    assert!(text.contains("b does not answer") && text.contains("groupmgr forget b"), "{text}");
+    assert_eq!(code, 3);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\na "), "{output:?}");
+    a.wait_for(&["host silent", "host=b"]);
+    assert!(site.ask("a", &["forget", "b"]).status.success());
+    assert!(site.ask("a", &["status"]).status.success());
+}
+
+#[test]
+fn a_signal_ends_a_daemon_in_order() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.10.1");
+    let b = site.start("keys", "b", "127.11.11.1");
+    a.wait_for(&["host up", "host=b"]);
+    b.signal(Signal::SIGTERM);
+    assert_eq!(b.wait(), Some(0));
+    a.wait_for(&["host stopped", "host=b"]);
+}
+
+#[test]
+fn a_frozen_host_is_silent_and_when_it_goes_on_it_accuses_nobody() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.12.1");
+    let b = site.start("keys", "b", "127.11.13.1");
+    a.wait_for(&["host up", "host=b"]);
+    b.wait_for(&["host up", "host=a"]);
+    b.signal(Signal::SIGSTOP);
+    a.wait_for(&["host silent", "host=b"]);
+    b.signal(Signal::SIGCONT);
+    a.wait_for(&["host up", "host=b"]);
+    b.wait_for(&["this host was not run"]);
+    assert_eq!(site.standing("b", "a").as_deref(), Some("up"));
+}
+
+#[test]
+fn one_name_runs_once_and_several_daemons_are_told_apart_by_name() {
+    let site = Site::new();
+    let _a = site.start("keys", "a", "127.11.14.1");
+    let (text, code) =
+        complaint(&site.command("keys", "a", "127.11.15.1").output().expect("it can be started"));
+    assert!(text.contains("a host named a runs already"), "{text}");
+    assert_eq!(code, 1);
+    let _b = site.start("keys", "b", "127.11.15.1");
+    let unnamed = common::groupmgr().args(["topology", "--run-dir"]).arg(site.path("run")).output();
+    let (text, code) = complaint(&unnamed.expect("it can be started"));
+    assert!(text.contains("--host: a, b"), "{text}");
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn plain_text_is_refused_at_once_and_counted_unless_it_is_allowed() {
+    let site = Site::new();
+    let _a = site.start("keys", "a", "127.11.16.1");
+    let mut stream = TcpStream::connect("127.11.16.1:7009").expect("it listens");
+    stream.write_all(b"infoReq sn=1 event=insert").expect("it is connected");
+    assert_eq!(read_to_end(&mut stream), "");
+    let refused = &site.ask_json("a", &["status", "--on", "local"])["hosts"][0]["refused"];
+    assert_eq!(refused["plain_refused"], 1, "{refused}");
+    let mut command = site.command("keys", "p", "127.11.17.1");
+    let _p = Daemon::start({
+        command.arg("--plain");
+        command
+    });
+    let mut stream = TcpStream::connect("127.11.17.1:7009").expect("it listens");
+    stream.write_all(b"keepAliveReq\n").expect("it is connected");
+    let mut answer = [0; 12];
+    std::io::Read::read_exact(&mut stream, &mut answer).expect("it answers");
+    assert_eq!(&answer, b"keepAliveCnf");
+}
+
+#[test]
+fn a_display_connection_of_no_session_is_closed() {
+    let site = Site::new();
+    let _a = site.start("keys", "a", "127.11.18.1");
+    let mut stream = TcpStream::connect("127.11.18.1:7009").expect("it listens");
+    stream.write_all(b"display session=000000000000000000000000000000ff\n").expect("it is connected");
+    assert_eq!(read_to_end(&mut stream), "");
+}
+
+#[test]
+fn rubbish_by_udp_is_counted_and_changes_nothing() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.19.1");
+    let _b = site.start("keys", "b", "127.11.20.1");
+    a.wait_for(&["host up", "host=b"]);
+    let socket = UdpSocket::bind("127.11.19.9:0").expect("a socket");
+    for rubbish in [&b"\xff\xfe"[..], b"", b"hello there", &[b'x'; 9000]] {
+        socket.send_to(rubbish, "127.11.19.1:7009").expect("it can be sent");
+    }
+    // Another question over the same socket: when it is answered, all before it has been read.
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a limit");
+    socket.send_to(b"serverQ sn=1 ip=7f0b1309", "127.11.19.1:7009").expect("it can be sent");
+    let mut answer = [0; 512];
+    let len = socket.recv(&mut answer).expect("it answers");
+    assert!(
+        answer[..len].starts_with(b"serverR host=a ip=7f0b1301"),
+        "{:?}",
+        String::from_utf8_lossy(&answer[..len])
+    );
+    let refused = &site.ask_json("a", &["status", "--on", "local"])["hosts"][0]["refused"];
+    let counted: u64 = refused.as_object().expect("counters").values().filter_map(|n| n.as_u64()).sum();
+    assert!(counted >= 3, "{refused}");
+    assert_eq!(site.standing("a", "b").as_deref(), Some("up"));
+}
+
+#[test]
+fn templates_are_checked_before_they_are_stored() {
+    let site = Site::new();
+    let _a = site.start("keys", "a", "127.11.21.1");
+    let file = site.path("t.toml");
+    let name = file.display().to_string();
+    std::fs::write(&file, "[[service]]\nname = \"a b\"\n").expect("a file");
+    let (text, code) = complaint(&site.ask("a", &["template", "put", "default", &name]));
+    assert!(text.contains("t.toml: line 2:") && text.contains("service's name"), "{text}");
+    assert_eq!(code, 2);
+    std::fs::write(&file, "[[service]]\nname = \"shell\"\n").expect("a file");
+    assert!(site.ask("a", &["template", "put", "default", &name]).status.success());
+    assert_eq!(site.ask("a", &["template", "list"]).stdout, b"default\n");
+    assert_eq!(site.ask("a", &["template", "show", "default"]).stdout, b"[[service]]\nname = \"shell\"\n");
+    assert!(site.ask("a", &["template", "rm", "default"]).status.success());
+    let (text, code) = complaint(&site.ask("a", &["template", "rm", "default"]));
+    assert!(text.contains("no template default"), "{text}");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_and_what_is_right() {
+    let site = Site::new();
+    let _a = site.start("keys", "a", "127.11.22.1");
+    let checks = site.ask_json("a", &["doctor"]);
+    let verdict = |what: &str| {
+        let checks = checks.as_array().expect("checks");
+        checks.iter().find(|check| check["what"] == what).map(|check| check["verdict"].clone())
+    };
+    assert_eq!(verdict("keys"), Some("ok".into()), "{checks}");
+    assert_eq!(verdict("data store"), Some("ok".into()));
+    let b = site.start("keys", "b", "127.11.23.1");
+    b.wait_for(&["host up", "host=a"]);
+    let output = site.ask("b", &["doctor"]);
+    assert_eq!(output.status.code(), Some(1), "two hosts with a data store each are no group");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("start every host with the same --store"));
+}
