@@ -2,4 +2,5 @@
 //!
 //! The scenarios are in `tests/`, one file per theme, each test named as the rule it shows.
 
+pub mod scene;
 pub mod world;

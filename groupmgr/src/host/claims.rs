@@ -231,6 +231,7 @@ impl Host {
         if up {
             self.store.offer_at = Some(clock.now);
             self.read_registry_at(clock.now);
+            self.go_on_with_store(clock.now);
         }
     }
 

@@ -69,6 +69,8 @@ pub struct Row {
     passed: BTreeMap<IfName, Passed>,
     /// When each interface of the host was last heard, and on which of ours.
     heard_on: BTreeMap<IfName, BTreeMap<IfName, Instant>>,
+    /// When a host message last came from each interface of the host: what the seed's table shows.
+    message_on: BTreeMap<IfName, Instant>,
     addr: Ipv4Addr,
     interfaces: Vec<Interface>,
     facts: Facts,
@@ -151,6 +153,7 @@ impl Row {
             every: beacon::INTERVAL,
             passed: BTreeMap::new(),
             heard_on: BTreeMap::new(),
+            message_on: BTreeMap::new(),
             addr: Ipv4Addr::UNSPECIFIED,
             interfaces: Vec::new(),
             facts: Facts { port: proto::PORT, ..Facts::default() },
@@ -231,9 +234,13 @@ impl Row {
         self.beacon_at
     }
 
-    /// When its interface `theirs` was last heard on any interface of ours: the seed's `lastpkt`.
+    /// When a host message last came from its interface `theirs`: the seed's `lastpkt`.
     #[must_use]
     pub fn lastpkt(&self, theirs: &IfName) -> Option<Instant> {
+        self.message_on.get(theirs).copied()
+    }
+
+    fn heard_on_any(&self, theirs: &IfName) -> Option<Instant> {
         self.heard_on.get(theirs)?.values().max().copied()
     }
 
@@ -251,7 +258,7 @@ impl Row {
         let heard = self
             .interfaces
             .iter()
-            .filter(|i| self.lastpkt(&i.name).is_some_and(|at| now.since(at) <= self.patience()));
+            .filter(|i| self.heard_on_any(&i.name).is_some_and(|at| now.since(at) <= self.patience()));
         let ip = heard.map(|i| i.ip).next().unwrap_or(self.addr);
         SocketAddrV4::new(ip, self.facts.port)
     }
@@ -304,6 +311,8 @@ impl Row {
         self.facts = facts;
         self.addr = message.addr;
         self.message_at = Some(at.now);
+        // As many as there are numbers in `passed`, which is bounded.
+        self.message_on.insert(vitals.iface.clone(), at.now);
         self.hear(at, &vitals.iface);
         Ok(changed)
     }
@@ -335,6 +344,7 @@ impl Row {
         self.boot = boot;
         self.passed.clear();
         self.heard_on.clear();
+        self.message_on.clear();
         self.become_standing(Standing::Left);
     }
 

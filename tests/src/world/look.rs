@@ -125,6 +125,11 @@ impl World {
         self.machines[self.host_number(host)].processes.len()
     }
 
+    /// The names of all hosts.
+    pub fn host_names(&self) -> impl Iterator<Item = &str> {
+        self.machines.iter().map(|machine| machine.name.as_str())
+    }
+
     /// How a session stands with the data store, as its host believes.
     #[must_use]
     pub fn claim_of(&self, host: &str, session: SessionId) -> Option<Claim> {

@@ -41,6 +41,7 @@ pub struct HostPlan {
     pub(super) clock: u32,
     pub(super) cannot_spawn: Option<String>,
     pub(super) chain_len: usize,
+    pub(super) is_foreign: bool,
 }
 
 impl HostPlan {
@@ -56,6 +57,7 @@ impl HostPlan {
             clock: 2_000,
             cannot_spawn: None,
             chain_len: CHAIN_LEN,
+            is_foreign: false,
         }
     }
 
@@ -84,6 +86,13 @@ impl HostPlan {
     #[must_use]
     pub fn cannot_spawn(mut self, reason: &str) -> Self {
         self.cannot_spawn = Some(reason.to_owned());
+        self
+    }
+
+    /// It holds the key of another group.
+    #[must_use]
+    pub fn of_another_group(mut self) -> Self {
+        self.is_foreign = true;
         self
     }
 
@@ -231,7 +240,7 @@ impl World {
         };
         let config = HostConfig {
             identity,
-            ring: self.ring.clone(),
+            ring: if plan.is_foreign { self.foreign_ring.clone() } else { self.ring.clone() },
             sessions_max: plan.sessions_max,
             tools: None,
             shared_machine_account: None,

@@ -111,6 +111,8 @@ pub struct World {
     dice: Dice,
     wire: Wire,
     ring: KeyRing,
+    /// That of another group on the same LANs.
+    foreign_ring: KeyRing,
     machines: Vec<Machine>,
     names: Vec<HostName>,
     by_name: BTreeMap<String, usize>,
@@ -131,14 +133,18 @@ impl World {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let secret = dice.seed();
-        let Ok(key) = GroupKey::new(&secret) else { panic!("32 bytes make a key") };
+        let mut ring = || match GroupKey::new(&dice.seed()) {
+            Ok(key) => KeyRing::new(key, Vec::new()),
+            Err(short) => panic!("32 bytes: {short}"),
+        };
+        let (ring, foreign_ring) = (ring(), ring());
         Self {
             now: Instant::from_micros(1_000_000),
             queue: Queue::new(),
             wire: Wire::new(Dice::new(dice.u64())),
             dice,
-            ring: KeyRing::new(key, Vec::new()),
+            ring,
+            foreign_ring,
             machines: Vec::new(),
             names: Vec::new(),
             by_name: BTreeMap::new(),
@@ -247,10 +253,19 @@ impl World {
             let alive = |n: &usize| w.machines[*n].daemon.alive().is_some();
             let hosts: Vec<usize> = (0..w.machines.len()).filter(alive).collect();
             let pairs = hosts.iter().flat_map(|a| hosts.iter().map(move |b| (*a, *b)));
-            pairs.filter(|(a, b)| a != b).all(|(a, b)| w.standing_at(a, b) == Some(Standing::Up))
+            let one_group = |a: usize, b: usize| {
+                w.machines[a].plan.is_foreign == w.machines[b].plan.is_foreign && w.share_a_lan(a, b)
+            };
+            let mut pairs = pairs.filter(|(a, b)| a != b && one_group(*a, *b));
+            pairs.all(|(a, b)| w.standing_at(a, b) == Some(Standing::Up))
         };
         self.expect_that("all hosts know each other", all_up).within(secs(2));
         self.run_for(ms(200));
+    }
+
+    fn share_a_lan(&self, a: usize, b: usize) -> bool {
+        let lans = |n: usize| self.machines[n].plan.lans.iter();
+        lans(a).any(|lan| lans(b).any(|other| lan == other))
     }
 
     /// The present moment.

@@ -235,6 +235,16 @@ impl Host {
         self.set_stage(conn, Stage::Waiting { again_at: clock.now + pause });
     }
 
+    /// The data store is back: who waits for it need not wait for the next attempt.
+    pub(super) fn go_on_with_store(&mut self, now: Instant) {
+        let waits = |flow: &Flow| flow.admitted.is_none() && matches!(flow.stage, Stage::Waiting { .. });
+        let waiting: Vec<ConnId> =
+            self.conns.iter().filter(|(_, c)| c.flow.as_ref().is_some_and(waits)).map(|(id, _)| id).collect();
+        for conn in waiting {
+            self.set_stage(conn, Stage::Waiting { again_at: now });
+        }
+    }
+
     pub(super) fn poll_flow(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
         let due = self.conns.get(conn).and_then(|c| c.flow.as_ref()).and_then(Flow::poll_at);
         if due.is_none_or(|at| at > clock.now) {

@@ -1,0 +1,54 @@
+//! What many scenarios begin with.
+
+use groupmgr::host::admin::{Command, Reply, Status};
+
+use crate::world::{DeskId, DeskPlan, World, ms, secs};
+
+/// A new desk whose card has its session on this host, made there for it.
+///
+/// # Panics
+/// When that cannot be had.
+pub fn desk_with_session(w: &mut World, host: &str, card: &str) -> DeskId {
+    let lan = w.lan();
+    let others: Vec<String> = w.host_names().filter(|name| *name != host).map(str::to_owned).collect();
+    drain(w, &others, true);
+    let plan = DeskPlan::named(&format!("desk-{card}"), lan).server(host).card(card);
+    let desk = w.add_desk(plan);
+    w.expect(desk).attached_to(host).within(secs(2));
+    drain(w, &others, false);
+    desk
+}
+
+/// Drains hosts, or ends that, and waits until the others know.
+pub fn drain(w: &mut World, hosts: &[String], drain: bool) {
+    let alive: Vec<&String> = hosts.iter().filter(|host| w.host(host).is_some()).collect();
+    for host in alive {
+        w.ask(host, Command::Drain(drain));
+    }
+    w.run_for(ms(450));
+}
+
+/// How a host is, as its operator sees it.
+///
+/// # Panics
+/// When the host does not say.
+pub fn status(w: &mut World, host: &str) -> Status {
+    match w.ask(host, Command::Status) {
+        Reply::Status(status) => *status,
+        other => w.fail(&format!("{host} says {other:?} when asked how it is")),
+    }
+}
+
+/// What a desk's shell says its process is.
+///
+/// # Panics
+/// When it says nothing.
+pub fn pid_on(w: &mut World, desk: DeskId) -> u32 {
+    w.type_line(desk, "pid");
+    w.expect(desk).reading("pid=").within(ms(500));
+    let line = w.screen(desk).into_iter().rev().find_map(|line| line.strip_prefix("pid=")?.parse().ok());
+    match line {
+        Some(pid) => pid,
+        None => w.fail("a pid that is no number"),
+    }
+}
