@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, Mac as _};
 use proto::beacon::{self, Beacon};
 use proto::chain::Chain;
 use proto::host_message::{HostMessage, Load, Vitals};

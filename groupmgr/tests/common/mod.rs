@@ -1,5 +1,11 @@
 //! Daemons as processes, on loopback addresses of these tests' own, and waiting for what they say.
-#![allow(clippy::disallowed_types, clippy::expect_used, dead_code, reason = "each test uses a part of this")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::panic,
+    dead_code,
+    reason = "each test uses a part of this"
+)]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};

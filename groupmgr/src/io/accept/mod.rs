@@ -134,7 +134,7 @@ impl Acceptor {
         };
         match first::identify(&mut stream, self.allows_plain).await {
             Ok(First::Tls) => match self.tls.accept(stream).await {
-                Ok(stream) => first_line(stream).await.map(Known::Tls),
+                Ok(stream) => first_line(stream).await.map(|begun| Known::Tls(Box::new(begun))),
                 Err(error) => {
                     tracing::debug!(%peer, %error, "handshake failed");
                     refuse(Reason::Handshake)
@@ -169,7 +169,7 @@ impl Acceptor {
                         drop(place);
                     });
                 }
-                _ => self.open(begun, peer, place).await,
+                _ => self.open(*begun, peer, place).await,
             },
         }
     }
@@ -205,7 +205,7 @@ impl Acceptor {
 
 /// A connection of which is known what it is.
 enum Known {
-    Tls(Begun<tokio_rustls::server::TlsStream<TcpStream>>),
+    Tls(Box<Begun<tokio_rustls::server::TlsStream<TcpStream>>>),
     Plain(Begun<TcpStream>),
     Display { session: proto::SessionId, already: Vec<u8>, stream: TcpStream },
 }

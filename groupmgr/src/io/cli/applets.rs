@@ -12,6 +12,7 @@ type Main = fn(Vec<OsString>) -> ExitCode;
 
 /// Every program but this one.
 const APPLETS: &[(&str, Main)] = &[
+    ("authmgr", authmgr::io::cli::run),
     ("datastore", datastore::io::cli::run),
     ("sessiond", |args| ExitCode::from(u8::try_from(sessiond::io::cli::run(args)).unwrap_or(1))),
 ];

@@ -150,9 +150,7 @@ fn check_network(checks: &mut Checks) {
         let ip = wire.interface.ip;
         let free = UdpSocket::bind((ip, proto::PORT)).and_then(|_| TcpListener::bind((ip, proto::PORT)));
         match free {
-            Ok(_) => {
-                checks.ok("interface", format!("{} {ip}: port {} is free", wire.interface.name, proto::PORT))
-            }
+            Ok(_) => checks.ok("interface", format!("{} {ip}: {} is free", wire.interface.name, proto::PORT)),
             Err(error) => checks.fail(
                 "interface",
                 format!("{} {ip}: port {}: {error}", wire.interface.name, proto::PORT),

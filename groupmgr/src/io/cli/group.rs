@@ -131,19 +131,25 @@ pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<ExitCode
     let target = on.or(Target::Local);
     let mut daemon = Daemon::connect(at)?;
     let done = daemon.command(target.clone(), Command::Drain(drain))?;
+    if wait {
+        wait_until_empty(at, &mut daemon, &target)?;
+    }
+    finish(at, &done)
+}
+
+/// Waits until no host meant has a session, and tells a person how many are left.
+fn wait_until_empty(at: &At, daemon: &mut Daemon, target: &Target) -> Result<(), CliError> {
     let mut left = None;
-    while wait {
-        let (sessions, _) = session::list(&mut daemon, target.clone())?;
+    loop {
+        let (sessions, _) = session::list(daemon, target.clone())?;
         if sessions.is_empty() {
-            break;
+            return Ok(());
         }
-        if left != Some(sessions.len()) && !at.json {
-            left = Some(sessions.len());
+        if left.replace(sessions.len()) != Some(sessions.len()) && !at.json {
             say(&format!("{} sessions left\n", sessions.len()))?;
         }
         std::thread::sleep(AGAIN);
     }
-    finish(at, &done)
 }
 
 pub(super) fn forget(at: &At, gone: HostName) -> Result<ExitCode, CliError> {

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_session_is_meant_by_the_beginning_of_its_id_or_by_its_token() {
-        let sessions = [session(0x1234_567, "card.1"), session(0x1299_999, "card.2")];
+        let sessions = [session(0x0123_4567, "card.1"), session(0x0129_9999, "card.2")];
         assert_eq!(find(&sessions, "123").len(), 1);
         assert_eq!(find(&sessions, "12").len(), 2);
         assert_eq!(find(&sessions, "card.2").len(), 1);

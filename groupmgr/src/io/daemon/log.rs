@@ -8,10 +8,10 @@ pub(super) fn log(note: &Note) {
     match note {
         Note::Host(change) => log_change(change),
         Note::WasAway { ms } => {
-            tracing::warn!(ms, "this host was not run for a while and judges nobody by it")
+            tracing::warn!(ms, "this host was not run for a while and judges nobody by it");
         }
         Note::Attached { token, session, serial } => {
-            tracing::info!(%token, %session, dtu = %serial, "attached")
+            tracing::info!(%token, %session, dtu = %serial, "attached");
         }
         Note::Detached { token, session } => tracing::info!(%token, %session, "detached"),
         Note::Redirected { token, serial, to } => tracing::info!(%token, dtu = %serial, %to, "redirected"),
