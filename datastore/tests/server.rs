@@ -299,7 +299,7 @@ async fn a_server_that_stops_lets_its_port_go() {
 async fn a_frozen_server_is_noticed_and_its_return_is_too() {
     let place = Place::new();
     let server = ServerProcess::start(&place, &place.path("data"));
-    let remote = place.remote(server.addr);
+    let remote = place.remote_with(server.addr, Patience::default());
     let mut watch = remote.watch(Prefix::default()).await.unwrap();
     remote.put(&key("a"), value("1")).await.unwrap();
     assert!(matches!(watch.next().await, Some(WatchEvent::Changed(_))));

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::{Place, key, text, value};
+use datastore::client::Patience;
 use datastore::confine::Confinement;
 use datastore::io::{Confined, Memory, Remote, Server, SledStore, Store, back_up, restore};
 use datastore::{
@@ -312,7 +313,7 @@ async fn a_remote_store_that_is_not_there_is_said_to_be_out_of_reach() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
-    let remote: Remote = place.remote(nobody);
+    let remote: Remote = place.remote_with(nobody, Patience::default());
     let error = remote.put(&key("a"), value("1")).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unreachable { at, .. } if *at == nobody.to_string()), "{error}");
     assert!(!error.may_have_happened());

@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use datastore::client::Patience;
 use datastore::io::{Remote, Target};
@@ -41,8 +42,13 @@ impl Place {
         self.dir.path().join(name)
     }
 
+    /// A client with the patience of a test on a busy machine.
     pub(crate) fn remote(&self, addr: SocketAddr) -> Remote {
-        Remote::connect(Target::tcp(addr, &self.keys).unwrap(), Patience::default())
+        self.remote_with(addr, Patience { connect: Duration::from_secs(20), answer: Duration::from_secs(40) })
+    }
+
+    pub(crate) fn remote_with(&self, addr: SocketAddr, patience: Patience) -> Remote {
+        Remote::connect(Target::tcp(addr, &self.keys).unwrap(), patience)
     }
 
     /// The program with these arguments, keys of this group, and no session around it.

@@ -150,6 +150,9 @@ enum CliError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Here(String),
+    /// Whoever read our output has gone, as `head` does when it has enough. Nothing to be said.
+    #[error("nobody reads the output")]
+    NobodyReads,
 }
 
 impl CliError {
@@ -160,7 +163,7 @@ impl CliError {
             Self::Store(StoreError::Unreachable { .. }) => 3,
             Self::Store(StoreError::Refused(_) | StoreError::NotTrusted { .. }) => 4,
             Self::Store(StoreError::OutcomeUnknown { .. } | StoreError::Malformed { .. }) => 5,
-            Self::Here(_) => 6,
+            Self::Here(_) | Self::NobodyReads => 6,
         }
     }
 }
@@ -175,7 +178,16 @@ macro_rules! here {
     )*};
 }
 
-here!(OpenError, ServerError, proto::io::KeyDirError, std::io::Error);
+here!(OpenError, ServerError, proto::io::KeyDirError);
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::NobodyReads,
+            _ => Self::Here(error.to_string()),
+        }
+    }
+}
 
 impl From<BackupFileError> for CliError {
     fn from(error: BackupFileError) -> Self {
@@ -199,6 +211,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ CliError::NobodyReads) => ExitCode::from(error.code()),
         Err(error) => {
             eprintln!("datastore: {error}");
             ExitCode::from(error.code())
