@@ -216,15 +216,22 @@ impl Announcer {
     fn say_messages(&mut self, wall: WallTime, ring: &KeyRing, out: &mut Vec<Announcement>) {
         let names: Vec<IfName> = self.interfaces.iter().map(|i| i.name.clone()).collect();
         for iface in names {
-            let sent = self.sent.entry(iface.clone()).or_default();
-            sent.messages += 1;
-            let seq = sent.messages;
-            for part in self.interfaces.chunks(INTERFACES_PER_MESSAGE) {
-                let message = self.message(wall, &iface, seq, part.to_vec());
-                let bytes = ring.seal(Purpose::HostMessage, &message.to_line());
-                out.push(Announcement { iface: iface.clone(), bytes });
-            }
+            self.sent.entry(iface.clone()).or_default().messages += 1;
+            let parts = self.newest_message(wall, ring, &iface);
+            out.extend(parts.into_iter().map(|bytes| Announcement { iface: iface.clone(), bytes }));
         }
+    }
+
+    /// The newest host message of an interface in its parts, as it was broadcast: for a host that has just met
+    /// this one and must not wait for the next round. Empty before the first round.
+    #[must_use]
+    pub fn newest_message(&self, wall: WallTime, ring: &KeyRing, iface: &IfName) -> Vec<Vec<u8>> {
+        let Some(seq) = self.sent.get(iface).map(|sent| sent.messages).filter(|seq| *seq > 0) else {
+            return Vec::new();
+        };
+        let parts = self.interfaces.chunks(INTERFACES_PER_MESSAGE);
+        let message = |part: &[Interface]| self.message(wall, iface, seq, part.to_vec());
+        parts.map(|part| ring.seal(Purpose::HostMessage, &message(part).to_line())).collect()
     }
 
     fn message(&self, wall: WallTime, iface: &IfName, seq: u64, part: Vec<Interface>) -> HostMessage {

@@ -209,8 +209,12 @@ impl Host {
                 if to != self.config.identity.boot {
                     return Err(Ignored::Ended.into());
                 }
-                let bytes = self.seal_peer(PeerBody::HostR { to: boot, nonce });
-                out.push(Effect::Datagram { iface: at.iface.clone(), to: at.from, bytes });
+                // Who asks may have heard no more of us than a beacon, and our next message may be 20 s away.
+                let mut answers = self.announcer.newest_message(clock.wall, &self.config.ring, at.iface);
+                answers.push(self.seal_peer(PeerBody::HostR { to: boot, nonce }));
+                for bytes in answers {
+                    out.push(Effect::Datagram { iface: at.iface.clone(), to: at.from, bytes });
+                }
                 return Ok(());
             }
             PeerBody::HostR { to, nonce } if to == self.config.identity.boot => {

@@ -41,6 +41,8 @@ pub(super) struct Shows {
     waiting: BTreeMap<SessionId, BTreeSet<ConnId>>,
     /// Tags of tokens with sessions here, under every key of the ring.
     tags: BTreeMap<(KeyId, TokenTag), Token>,
+    /// The latest time of last connection that another host announced for a token with sessions here.
+    heard: BTreeMap<Token, Last>,
     fresh: Vec<(Token, Last)>,
     say_at: Option<Instant>,
     repeats: VecDeque<(Instant, usize, Vec<u8>)>,
@@ -69,6 +71,7 @@ impl Shows {
     }
 
     fn forget_token(&mut self, ring: &KeyRing, token: &Token) {
+        self.heard.remove(token);
         for key in ring.keys() {
             if let Some(tag) = ring.tag(key.id(), token) {
                 self.tags.remove(&(key.id(), tag));
@@ -109,7 +112,8 @@ impl Host {
         let (token, heard) = (s.token.clone(), s.last);
         let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
         let Presentation { token_seq, serial, addr, size, .. } = flow.presentation().clone();
-        let last = Last::next(clock.wall, Some(heard.max(flow.last_heard())));
+        let announced = self.shows.heard.get(&token).copied().unwrap_or_default();
+        let last = Last::next(clock.wall, Some(heard.max(announced).max(flow.last_heard())));
         self.take_from_others(clock, conn, &token, out);
         let ticket = Nonce(self.entropy.u128());
         let mut attached = false;
@@ -319,6 +323,8 @@ impl Host {
                 self.counters.refused("absurd_last");
                 continue;
             }
+            let heard = self.shows.heard.entry(token.clone()).or_default();
+            *heard = (*heard).max(*last);
             let earlier: Vec<SessionId> = self
                 .sessions
                 .of_token(&token)

@@ -255,10 +255,11 @@ impl Topology {
         Err(Ignored::Unproven)
     }
 
-    /// Takes in a hostR whose signature was checked: the run is alive.
+    /// Takes in a hostR whose signature was checked: the run is alive. Without a message of it, which comes
+    /// before the proof, nobody would know how to reach it: then it is asked again.
     ///
     /// # Errors
-    /// When it answers nothing that was asked.
+    /// When it answers nothing that was asked, or too little is known of it.
     pub fn on_proof(
         &mut self,
         at: Arrival<'_>,
@@ -270,6 +271,10 @@ impl Topology {
         let Some(candidate) = self.candidates.remove(host).filter(|_| proven) else {
             return Err(Ignored::Unasked);
         };
+        if candidate.messages.is_empty() {
+            self.candidates.insert(host.clone(), candidate);
+            return Err(Ignored::Unproven);
+        }
         let (row, restarted) = match self.rows.remove(host) {
             Some(mut row) => {
                 row.restart(boot);

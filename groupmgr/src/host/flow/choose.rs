@@ -1,17 +1,22 @@
 //! Who has a session for the token: everybody is asked whom the DTU can reach, and the session with the most
 //! recent last connection wins (seed 003, Figure 9b, 916 to 922).
 
+use std::net::SocketAddrV4;
+
 use authmgr::{Denial, Presentation};
-use proto::SessionId;
 use proto::alp::RedirectInf;
 use proto::peer::SessionNote;
 use proto::ticket::{Ticket, TicketClaims};
+use proto::{Instant, SessionId};
 
 use super::super::driver::{ConnId, Effect};
 use super::super::note::Note;
 use super::super::{Clock, Host};
 use super::Stage;
+use super::create::KEEP_GRACE;
 use crate::directory::{Answer, Found, Outbox, Target};
+use crate::reach::{Choice, Reachable};
+use crate::topology::{Row, Standing};
 
 impl Host {
     /// Asks everybody. What comes of it goes on in [`Host::on_found`].
@@ -19,8 +24,9 @@ impl Host {
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
         let token = flow.token().clone();
         let Presentation { addr, avoid, .. } = &flow.presentation;
-        let targets: Vec<Target> = self
-            .reachable(clock.now, *addr)
+        let mut hosts = self.reachable(clock.now, *addr);
+        hosts.extend(self.perhaps_restarting(clock.now));
+        let targets: Vec<Target> = hosts
             .into_iter()
             .filter(|reach| Some(&reach.host) != avoid.as_ref())
             .filter_map(|reach| {
@@ -42,6 +48,20 @@ impl Host {
         for found in found {
             self.on_found(clock, found, out);
         }
+    }
+
+    /// Silent hosts whose sessions may be waiting for their next daemon. They are asked only to find out whether
+    /// it is the daemon that is gone, which is refused, or the whole host, which says nothing.
+    fn perhaps_restarting(&self, now: Instant) -> Vec<Reachable> {
+        let silent = self.topology.rows().filter(|row| row.standing() == Standing::Silent && row.facts().keep);
+        let lately = silent.filter(|row| now.since(row.heard_at()) < KEEP_GRACE);
+        let reach = |row: &Row| Reachable {
+            host: row.host().clone(),
+            boot: row.boot(),
+            addr: SocketAddrV4::new(row.addr(), row.facts().port),
+            choice: Choice::Second,
+        };
+        lately.map(reach).collect()
     }
 
     pub(in crate::host) fn on_found(&mut self, clock: Clock, found: Found, out: &mut Vec<Effect>) {

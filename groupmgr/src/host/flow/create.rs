@@ -17,7 +17,7 @@ use crate::placement::Candidate;
 use crate::reach::Choice;
 
 /// The sessions of a host that keeps them are held this long for its next daemon.
-const KEEP_GRACE: Duration = Duration::from_secs(10);
+pub(super) const KEEP_GRACE: Duration = Duration::from_secs(10);
 /// How often a held host is asked for.
 const HELD_AGAIN: Duration = Duration::from_millis(250);
 /// How long a higher host lets a lower one go first while there is no data store to decide.
@@ -115,9 +115,11 @@ impl Host {
         let Some(row) = self.topology.row(&claim.host) else { return Holder::Nobody };
         let (up, same_run, keeps) = (row.is_up(), row.boot() == claim.boot, row.facts().keep);
         let gone = found.is_some_and(|f| f.gone.contains(&claim.host));
+        if gone && keeps && clock.now.since(row.heard_at()) < KEEP_GRACE {
+            return Holder::Held(claim.host.clone());
+        }
         if !up || gone {
-            let held = keeps && clock.now.since(row.heard_at()) < KEEP_GRACE;
-            return if held { Holder::Held(claim.host.clone()) } else { Holder::Nobody };
+            return Holder::Nobody;
         }
         if !same_run && !keeps {
             return Holder::Nobody;
