@@ -41,7 +41,8 @@ fn bare(dir: &Path) -> f64 {
     rate
 }
 
-/// What many concurrent writers get acknowledged, and how long one write takes in the middle and at the 99th percentile.
+/// What many concurrent writers get acknowledged a second, and how long one write takes: the median and the
+/// 99th percentile.
 async fn store(store: &Arc<dyn Store>, writers: u32) -> (f64, Duration, Duration) {
     let start = Instant::now();
     let tasks: Vec<_> = (0..writers)

@@ -1,8 +1,8 @@
 //! The shared permanent-data store of a group.
 //!
 //! Sessions come and go with their hosts; what must stay is here: claims, the token registry, templates,
-//! and the users' own notes. The crate owns the store's vocabulary, its engine, its server and its clients. It refuses to know what is
-//! stored: values are bytes, and nothing here reads them.
+//! and the users' own notes. The crate owns the store's vocabulary, its engine, its server and its clients.
+//! It refuses to know what is stored: values are bytes, and nothing here reads them.
 //!
 //! # What a store promises
 //!

@@ -2,12 +2,11 @@
 //!
 //! The same frames are spoken over TCP (inside TLS, after [`crate::handshake`]) and over the Unix socket
 //! inside a session (at once, without either), so that whoever relays between the two need not understand
-//! them. Since a frame is far shorter than 16 MiB, its first byte is always zero, which tells this protocol from any
-//! text on a shared socket.
+//! them. Since a frame is far shorter than 16 MiB, its first byte is always zero, which tells this protocol
+//! from any text on a shared socket.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize as SerializeDerive};
+use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
 use crate::message::{Page, Request, RequestId, Response, WatchEvent};
@@ -29,7 +28,7 @@ pub const HEADER_LEN: usize = 4;
 pub const IN_FLIGHT_MAX: usize = 160;
 
 /// Client → store.
-#[derive(Clone, Debug, PartialEq, Eq, SerializeDerive, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Names the request on this connection. The client's choice; not to be used again while under way.
     pub id: RequestId,
@@ -38,7 +37,7 @@ pub struct Call {
 }
 
 /// Store → client. The order of variants is the wire form: append only.
-#[derive(Clone, Debug, PartialEq, Eq, SerializeDerive, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromStore {
     /// The answer to a [`Call`]. Answers come in any order.
     Reply {

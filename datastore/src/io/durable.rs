@@ -11,13 +11,14 @@
 //!
 //! Why this keeps the promise that nothing visible can be lost: a reader holds the view's lock for the whole
 //! of its reading, so it falls entirely before step 2, where the engine holds only what is safe, or between
-//! 2 and 4, where everything unsafe is hidden, or after 4. A swap is decided in the committer, so that it sees
-//! what is newest, and may thus lose against a value that is not safe yet; but its answer waits for step 5 like any
-//! other. A watcher that hears of a change and then reads finds it, because telling and showing are one step.
+//! 2 and 4, where everything unsafe is hidden, or after 4. A swap is decided in the committer, so that it
+//! sees what is newest, and may thus lose against a value that is not safe yet; but its answer waits for
+//! step 5 like any other. A watcher that hears of a change and then reads finds it, because telling and
+//! showing are one step.
 //!
-//! When the disk fails, nobody can say whether the batch will be found after a restart. Its writers are told just
-//! that, it stays hidden, and no further write is taken: a second fsync after a failed one may well succeed
-//! without having written anything.
+//! When the disk fails, nobody can say whether the batch will be found after a restart. Its writers are told
+//! just that, it stays hidden, and no further write is taken: a second fsync after a failed one may well
+//! succeed without having written anything.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
