@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -75,7 +76,11 @@ impl World {
             tempfile::Builder::new().prefix(prefix).tempdir().map_err(doing("make a directory"))?;
         let commands = Commands { binary, files: Files { root: directory.path().to_owned() } };
         for path in commands.files.directories() {
-            std::fs::create_dir_all(&path).map_err(doing("make a directory"))?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(doing("make a directory"))?;
         }
         let backend = Backend::new(ground, &plan).map_err(doing("make the networks"))?;
         let nodes = plan.numbered().map(|(node, _)| (node.name.clone(), Power::Off));
