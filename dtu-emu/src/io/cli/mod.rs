@@ -1,0 +1,167 @@
+//! The command line: `dtu-emu boot | insert | remove | type | screen | attach | wait | list | fleet | completions`.
+//!
+//! | Exit code | Meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | not so: what was waited for did not come, or not the whole fleet is attached |
+//! | 2 | wrong command line, card file or CA file |
+//! | 3 | no such DTU is running here |
+//! | 6 | this machine is in the way: a terminal, a file, a socket, a limit |
+
+mod args;
+mod ask;
+mod boot;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use proto::card::{Card, CardError};
+
+use super::control::ClientError;
+use super::trust::TrustError;
+use args::{Cli, Command};
+
+/// Why a command was not done. The text names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error("{}: {source}; a card file is made with: authmgr card new FILE", path.display())]
+    CardFile { path: PathBuf, source: io::Error },
+    #[error("{}: {source}; make a card file with: authmgr card new FILE", path.display())]
+    Card { path: PathBuf, source: CardError },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(
+        "by what shall hosts be known? Give --ca FILE (the group's ca.pem), --fingerprint HEX, or set HOTDESK_CA; --plain trusts anybody"
+    )]
+    NoTrust,
+    #[error("--server {name}: {what}; give an IPv4 address or a name that has one")]
+    Server { name: String, what: String },
+    #[error("{0} is not an address of this machine; see `ip address`, and give one of its own with --bind")]
+    Bind(std::net::Ipv4Addr),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("boot shows the session in this terminal, and this is none; use --headless")]
+    NoTerminal,
+    #[error("{0}")]
+    Limit(String),
+    #[error("{0}")]
+    NotSo(String),
+    #[error("{0}")]
+    Here(io::Error),
+    #[error("{}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+impl CliError {
+    const fn code(&self) -> u8 {
+        match self {
+            Self::NotSo(_) | Self::Client(ClientError::Refused(_)) => 1,
+            Self::CardFile { .. }
+            | Self::Card { .. }
+            | Self::Trust(_)
+            | Self::NoTrust
+            | Self::Server { .. }
+            | Self::Bind(_) => 2,
+            Self::Client(_) => 3,
+            Self::NoTerminal | Self::Limit(_) | Self::Here(_) | Self::Write { .. } => 6,
+        }
+    }
+}
+
+/// Runs the program on a command line whose first word is the program's name, and says how to exit. Starts a
+/// runtime of its own: not to be called within one.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dtu-emu: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Boot(args) => on_runtime(Threads::Few, boot::run(args)),
+        Command::Fleet(args) => on_runtime(Threads::Many, boot::fleet(args)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "dtu-emu", &mut script);
+            print(&script)
+        }
+        command => on_runtime(Threads::Few, ask::run(command)),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    Few,
+    Many,
+}
+
+fn on_runtime(threads: Threads, task: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let mut builder = match threads {
+        Threads::Few => tokio::runtime::Builder::new_current_thread(),
+        Threads::Many => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build().map_err(CliError::Here)?;
+    let done = runtime.block_on(task);
+    // A thread that waits for keys cannot be called off.
+    runtime.shutdown_background();
+    done
+}
+
+/// Reads a card file; the card as one line.
+pub(super) fn read_card(path: &Path) -> Result<String, CliError> {
+    const CARD_FILE_MAX: u64 = 64 * 1024;
+    let file = |source| CliError::CardFile { path: path.to_path_buf(), source };
+    if std::fs::metadata(path).map_err(file)?.len() > CARD_FILE_MAX {
+        return Err(file(io::Error::new(io::ErrorKind::InvalidData, "too large for a card file")));
+    }
+    let text = std::fs::read_to_string(path).map_err(file)?;
+    let card =
+        Card::from_file_text(&text).map_err(|source| CliError::Card { path: path.to_path_buf(), source })?;
+    Ok(card.to_line().to_string())
+}
+
+/// Writes to standard output. A reader that has gone away is no error: `| head` is a fair thing to do.
+fn print(bytes: &[u8]) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Here(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_damaged_card_file_is_refused_with_its_name_and_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ann.card");
+        for content in ["", "card type=card", "card type=card id=1 secret=zz"] {
+            std::fs::write(&path, content).unwrap();
+            let text = read_card(&path).unwrap_err().to_string();
+            assert!(text.contains("ann.card: ") && text.contains("authmgr card new"), "{text}");
+        }
+        std::fs::write(&path, "# Ann\ncard type=card id=1\n").unwrap();
+        assert_eq!(read_card(&path).unwrap(), "card type=card id=1");
+    }
+}

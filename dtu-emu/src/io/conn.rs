@@ -1,0 +1,286 @@
+//! One connection of a DTU, control or display: a task that opens it, carries it and ends with it.
+//!
+//! What it hears goes to the shell as [`Note`]s, in order and with back-pressure: a connection whose notes are not
+//! taken is not read. It ends when its [`Sender`] is dropped, after sending what was queued.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::frame::{Frame, FrameBuffer};
+use proto::io::tls::{Fingerprint, client_of_fingerprint, server_name};
+use proto::line::Splitter;
+use proto::{Line, SessionId};
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+
+use super::trust::Trust;
+use crate::dtu::{ConnId, DisplayTarget, Fault};
+
+/// What a connection tells the shell.
+#[derive(Debug)]
+pub(super) enum Note {
+    ControlOpened { conn: ConnId, local: Ipv4Addr },
+    ControlLine { conn: ConnId, line: Line },
+    ControlClosed { conn: ConnId, fault: Fault },
+    DisplayOpened { conn: ConnId },
+    DisplayHeard { conn: ConnId },
+    DisplayFrame { conn: ConnId, frame: Frame },
+    DisplayClosed { conn: ConnId, fault: Fault },
+}
+
+/// Where the notes of one DTU go: to the shell, with the DTU's number.
+#[derive(Clone)]
+pub(super) struct Notes {
+    pub(super) desk: usize,
+    pub(super) to: mpsc::Sender<(usize, Note)>,
+}
+
+impl Notes {
+    /// False when the shell is gone.
+    async fn say(&self, note: Note) -> bool {
+        self.to.send((self.desk, note)).await.is_ok()
+    }
+}
+
+/// Bytes to send; dropping it closes the connection.
+pub(super) type Sender = mpsc::UnboundedSender<Vec<u8>>;
+type Outgoing = mpsc::UnboundedReceiver<Vec<u8>>;
+
+/// Long enough to get a farewell out, short enough not to matter.
+const FAREWELL: Duration = Duration::from_millis(200);
+/// Nobody takes this long over a few lines who is still there.
+const SENDING_MAX: Duration = Duration::from_secs(60);
+const READ_CONTROL: usize = 4 * 1024;
+const READ_DISPLAY: usize = 32 * 1024;
+
+/// Opens a control connection from `bind`, if given.
+pub(super) fn open_control(
+    notes: Notes,
+    conn: ConnId,
+    addr: SocketAddrV4,
+    bind: Option<Ipv4Addr>,
+    trust: Trust,
+) -> Sender {
+    let (sender, outgoing) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        if let Err(fault) = run_control(&notes, conn, addr, bind, trust, outgoing).await {
+            notes.say(Note::ControlClosed { conn, fault }).await;
+        }
+    });
+    sender
+}
+
+/// Opens a display channel.
+pub(super) fn open_display(
+    notes: Notes,
+    conn: ConnId,
+    target: DisplayTarget,
+    bind: Option<Ipv4Addr>,
+) -> Sender {
+    let (sender, outgoing) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        if let Err(fault) = run_display(&notes, conn, target, bind, outgoing).await {
+            notes.say(Note::DisplayClosed { conn, fault }).await;
+        }
+    });
+    sender
+}
+
+/// `Ok` when it was ours to end it.
+async fn run_control(
+    notes: &Notes,
+    conn: ConnId,
+    addr: SocketAddrV4,
+    bind: Option<Ipv4Addr>,
+    trust: Trust,
+    mut outgoing: Outgoing,
+) -> Result<(), Fault> {
+    let opening = async {
+        let stream = connect(addr, bind).await?;
+        let local = match stream.local_addr() {
+            Ok(SocketAddr::V4(local)) => *local.ip(),
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        Ok::<_, Fault>((local, secure(trust, stream).await?))
+    };
+    let Some((local, stream)) = unless_dropped(&mut outgoing, opening).await? else { return Ok(()) };
+    notes.say(Note::ControlOpened { conn, local }).await;
+    carry(stream, outgoing, READ_CONTROL, Ears { notes, conn, hears: Hears::Lines(Splitter::new()) }).await
+}
+
+async fn run_display(
+    notes: &Notes,
+    conn: ConnId,
+    target: DisplayTarget,
+    bind: Option<Ipv4Addr>,
+    mut outgoing: Outgoing,
+) -> Result<(), Fault> {
+    let opening = async {
+        let config = client_of_fingerprint(Fingerprint(target.fp)).map_err(Fault::Tls)?;
+        let mut stream = connect(target.addr, bind).await?;
+        stream.write_all(preamble(target.session).as_bytes()).await.map_err(fault_of)?;
+        handshake(config, stream).await
+    };
+    let Some(stream) = unless_dropped(&mut outgoing, opening).await? else { return Ok(()) };
+    notes.say(Note::DisplayOpened { conn }).await;
+    let hears = Hears::Frames(FrameBuffer::default());
+    carry(stream, outgoing, READ_DISPLAY, Ears { notes, conn, hears }).await
+}
+
+/// Makes notes of what is received.
+struct Ears<'a> {
+    notes: &'a Notes,
+    conn: ConnId,
+    hears: Hears,
+}
+
+enum Hears {
+    Lines(Splitter),
+    Frames(FrameBuffer),
+}
+
+impl Ears<'_> {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let conn = self.conn;
+        match &mut self.hears {
+            Hears::Lines(lines) => {
+                let mut read = Vec::new();
+                // A line that cannot be read is no reason to hang up (protocol sheet 3.1).
+                lines.push(bytes, |line| read.extend(line.ok()));
+                for line in read {
+                    self.notes.say(Note::ControlLine { conn, line }).await;
+                }
+            }
+            Hears::Frames(frames) => {
+                frames.push(bytes);
+                let mut whole = false;
+                while let Some(frame) = frames.next_frame().map_err(|error| Fault::Tls(error.to_string()))? {
+                    whole = true;
+                    self.notes.say(Note::DisplayFrame { conn, frame }).await;
+                }
+                if !whole {
+                    self.notes.say(Note::DisplayHeard { conn }).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The line that tells the host's daemon to which session the socket belongs (DESIGN 4.5).
+fn preamble(session: SessionId) -> String {
+    format!("{}\n", Line::new("display").with("session", session))
+}
+
+/// `None` when nobody wants the connection any more.
+async fn unless_dropped<T>(
+    outgoing: &mut Outgoing,
+    opening: impl Future<Output = Result<T, Fault>>,
+) -> Result<Option<T>, Fault> {
+    tokio::select! {
+        opened = opening => opened.map(Some),
+        // Nothing is sent before it is open, so this is the end of the sender.
+        _ = outgoing.recv() => Ok(None),
+    }
+}
+
+async fn connect(addr: SocketAddrV4, bind: Option<Ipv4Addr>) -> Result<TcpStream, Fault> {
+    let open = async {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(ip) = bind {
+            // The port is chosen at connect, or thousands of DTUs on one address would run out of them.
+            nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(SocketAddrV4::new(ip, 0).into())?;
+        }
+        let stream = socket.connect(addr.into()).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    open.await.map_err(|error: io::Error| match error.kind() {
+        ErrorKind::ConnectionRefused => Fault::Refused,
+        _ => Fault::Unreachable,
+    })
+}
+
+/// A stream, secured or not.
+enum Stream {
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+async fn secure(trust: Trust, stream: TcpStream) -> Result<Stream, Fault> {
+    match trust {
+        Trust::Tls(config) => handshake(config, stream).await,
+        Trust::Plain => Ok(Stream::Plain(stream)),
+    }
+}
+
+async fn handshake(config: Arc<ClientConfig>, stream: TcpStream) -> Result<Stream, Fault> {
+    let stream = TlsConnector::from(config).connect(server_name(), stream).await.map_err(fault_of)?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// rustls reports what it does not believe as invalid data; everything else is the network's.
+fn fault_of(error: io::Error) -> Fault {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(what) => Fault::Tls(what.to_string()),
+        None => Fault::Closed,
+    }
+}
+
+/// Moves bytes both ways until one side ends. `Ok` when it was ours.
+async fn carry(stream: Stream, outgoing: Outgoing, buffer: usize, ears: Ears<'_>) -> Result<(), Fault> {
+    match stream {
+        Stream::Tls(stream) => carry_halves(*stream, outgoing, buffer, ears).await,
+        Stream::Plain(stream) => carry_halves(stream, outgoing, buffer, ears).await,
+    }
+}
+
+async fn carry_halves(
+    stream: impl AsyncRead + AsyncWrite,
+    outgoing: Outgoing,
+    buffer: usize,
+    mut ears: Ears<'_>,
+) -> Result<(), Fault> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let reading = async {
+        let mut bytes = vec![0; buffer];
+        loop {
+            match reader.read(&mut bytes).await {
+                Ok(0) => return Fault::Closed,
+                Ok(n) => {
+                    if let Err(fault) = ears.take(&bytes[..n]).await {
+                        return fault;
+                    }
+                }
+                Err(error) => return fault_of(error),
+            }
+        }
+    };
+    tokio::select! {
+        fault = reading => Err(fault),
+        sent = send_all(&mut writer, outgoing) => sent.map_err(fault_of),
+    }
+}
+
+/// Sends what is queued until the sender is dropped.
+async fn send_all(writer: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing) -> io::Result<()> {
+    while let Some(mut bytes) = outgoing.recv().await {
+        while let Ok(more) = outgoing.try_recv() {
+            bytes.extend(more);
+        }
+        let sending = async {
+            writer.write_all(&bytes).await?;
+            writer.flush().await
+        };
+        tokio::time::timeout(SENDING_MAX, sending).await.map_err(io::Error::from)??;
+    }
+    // The other side may be frozen; it does not get to keep us.
+    let _ = tokio::time::timeout(FAREWELL, writer.shutdown()).await;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! A DTU's screen and keyboard in this terminal.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
+
+use proto::frame::Size;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::cli::CliError;
+use super::control::{Port, Request};
+use super::keys::{Act, Keys};
+
+/// This terminal, handed over to a session: raw, and put back when dropped.
+struct RawTerminal;
+
+impl RawTerminal {
+    fn take() -> Result<Self, CliError> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return Err(CliError::NoTerminal);
+        }
+        crossterm::terminal::enable_raw_mode().map_err(CliError::Here)?;
+        Ok(Self)
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // Whatever the session left behind: other buffer, region, colours, hidden cursor, mouse and paste modes.
+        let calm = "\x1b[?1049l\x1b[!p\x1b[r\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[999;1H\r\n";
+        let _ = write(calm.as_bytes());
+        let _ = crossterm::terminal::disable_raw_mode();
+    }
+}
+
+/// The size of this terminal.
+pub(super) fn terminal_size() -> Option<Size> {
+    let (cols, rows) = crossterm::terminal::size().ok()?;
+    Some(Size::clamped(cols, rows))
+}
+
+fn write(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// Shows a port in this terminal until the user leaves or the port closes.
+pub(super) async fn run(port: Port) -> Result<(), CliError> {
+    let _raw = RawTerminal::take()?;
+    let Port { requests, mut screen } = port;
+    let mut typed = keyboard();
+    let mut keys = Keys::default();
+    let mut resized = signal(SignalKind::window_change()).map_err(CliError::Here)?;
+    let mut ended = signal(SignalKind::terminate()).map_err(CliError::Here)?;
+    let ask = async |request: Request| requests.send(request).await.is_ok();
+    if let Some(Size { cols, rows }) = terminal_size() {
+        ask(Request::Resize { cols, rows }).await;
+    }
+    loop {
+        tokio::select! {
+            bytes = screen.recv() => match bytes {
+                Some(bytes) => write(&bytes).map_err(CliError::Here)?,
+                None => return Ok(()),
+            },
+            bytes = typed.recv() => {
+                let Some(bytes) = bytes else { return Ok(()) };
+                for act in keys.take(&bytes) {
+                    let asked = match act {
+                        Act::Quit => return Ok(()),
+                        Act::Line(text) => {
+                            show_line(&text).map_err(CliError::Here)?;
+                            true
+                        }
+                        Act::Send(keys) => ask(Request::Type { keys: proto::hex::encode(&keys) }).await,
+                        Act::Redraw => ask(Request::Redraw).await,
+                        Act::Remove => ask(Request::Remove).await & ask(Request::Redraw).await,
+                        Act::Insert(path) => match super::cli::read_card(Path::new(&path)) {
+                            Ok(card) => ask(Request::Insert { card }).await & ask(Request::Redraw).await,
+                            Err(error) => {
+                                show_line(&error.to_string()).map_err(CliError::Here)?;
+                                true
+                            }
+                        },
+                    };
+                    if !asked {
+                        return Ok(());
+                    }
+                }
+            }
+            _ = resized.recv() => {
+                if let Some(Size { cols, rows }) = terminal_size() {
+                    ask(Request::Resize { cols, rows }).await;
+                    ask(Request::Redraw).await;
+                }
+            }
+            _ = ended.recv() => return Ok(()),
+        }
+    }
+}
+
+/// A line of ours where the screen's last one is, until the next redraw.
+fn show_line(text: &str) -> io::Result<()> {
+    let Size { cols, rows } = terminal_size().unwrap_or_default();
+    let text: String = text.chars().filter(|c| !c.is_control()).take(cols.into()).collect();
+    write(format!("\x1b[r\x1b[{rows};1H\x1b[0;7m{text}\x1b[0m\x1b[K").as_bytes())
+}
+
+/// What is typed. The thread that reads it ends with the process: a read cannot be called off.
+fn keyboard() -> mpsc::Receiver<Vec<u8>> {
+    let (to, typed) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(len @ 1..) = io::stdin().read(&mut bytes) {
+            if to.blocking_send(bytes[..len].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    typed
+}

@@ -1,0 +1,483 @@
+//! Drives DTUs, one or thousands, in one loop that owns them all: it takes what happened to each, carries out what
+//! each wants, and wakes each when it asked for it. Connections run in tasks of their own; nothing is locked.
+//!
+//! What waits is taken before deadlines are looked at, so that an answer that has arrived is never judged as silence.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use proto::card::Card;
+use proto::frame::Size;
+use proto::{Instant, Serial};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::air::{Air, Band, Heard};
+use super::clock::Clock;
+use super::conn::{self, Note, Notes};
+use super::trust::Trust;
+use crate::dtu::{Config, ConnId, Dtu, DtuEvent, DtuInput, Effect, Paint, Status};
+use crate::screen::Screen;
+
+/// A DTU of a shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Desk(pub usize);
+
+/// What is common to all DTUs of a shell.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// By what they know their hosts.
+    pub trust: Trust,
+    /// The address, and with it the interface, that they listen and ask on; all interfaces without it.
+    pub bind: Option<Ipv4Addr>,
+    /// The port of hosts and beacons.
+    pub port: u16,
+    /// A multicast group on which beacons are sent, besides each interface's broadcast address.
+    pub multicast: Option<Ipv4Addr>,
+}
+
+/// An event of a DTU.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Whose.
+    pub desk: Desk,
+    /// Its serial.
+    pub serial: Serial,
+    /// When, on the shell's clock.
+    pub at: Instant,
+    /// What.
+    pub event: DtuEvent,
+}
+
+/// What a DTU looks like.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// What it would say of itself.
+    pub status: Status,
+    /// Its serial.
+    pub serial: Serial,
+    /// The size of its screen.
+    pub size: Size,
+    /// The lines on it.
+    pub lines: Vec<String>,
+    /// Column and row of its cursor.
+    pub cursor: Option<(usize, usize)>,
+    /// Its own line above the session's output.
+    pub notice: Option<String>,
+    /// What draws it on a terminal of the same size.
+    pub redraw: Vec<u8>,
+}
+
+/// A change of a watched screen.
+#[derive(Clone, Debug)]
+pub enum View {
+    /// Write this to the terminal.
+    Bytes(Arc<[u8]>),
+    /// The same; it draws everything.
+    Redraw(Arc<[u8]>),
+}
+
+enum Command {
+    Add { config: Box<Config>, bind: Option<Ipv4Addr>, screen: bool, reply: oneshot::Sender<Desk> },
+    Do { desk: Desk, deed: Deed },
+    Look { desk: Desk, reply: oneshot::Sender<Look> },
+    View { desk: Desk, reply: oneshot::Sender<(Vec<u8>, broadcast::Receiver<View>)> },
+    Changes { desk: Desk, reply: oneshot::Sender<watch::Receiver<u64>> },
+}
+
+enum Deed {
+    Insert(Card),
+    Remove,
+    Type(Vec<u8>),
+    Resize(Size),
+}
+
+/// The way to a running shell. It stops when the last of its handles is dropped.
+#[derive(Clone)]
+pub struct ShellHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl ShellHandle {
+    /// Adds a DTU and switches it on. `bind` is the address its connections come from; `screen` whether what it
+    /// shows is kept. `None` when the shell has stopped.
+    pub async fn add(&self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> Option<Desk> {
+        self.ask(|reply| Command::Add { config: Box::new(config), bind, screen, reply }).await
+    }
+
+    /// Puts a card in.
+    pub async fn insert(&self, desk: Desk, card: Card) {
+        self.tell(desk, Deed::Insert(card)).await;
+    }
+
+    /// Takes it out.
+    pub async fn remove(&self, desk: Desk) {
+        self.tell(desk, Deed::Remove).await;
+    }
+
+    /// Types.
+    pub async fn type_keys(&self, desk: Desk, keys: Vec<u8>) {
+        self.tell(desk, Deed::Type(keys)).await;
+    }
+
+    /// Gives its screen another size.
+    pub async fn resize(&self, desk: Desk, size: Size) {
+        self.tell(desk, Deed::Resize(size)).await;
+    }
+
+    /// What it looks like. `None` when there is no such DTU.
+    pub async fn look(&self, desk: Desk) -> Option<Look> {
+        self.ask(|reply| Command::Look { desk, reply }).await
+    }
+
+    /// What draws its screen now, and every change from here on.
+    pub async fn view(&self, desk: Desk) -> Option<(Vec<u8>, broadcast::Receiver<View>)> {
+        self.ask(|reply| Command::View { desk, reply }).await
+    }
+
+    /// Says when its screen or its state may have changed.
+    pub async fn changes(&self, desk: Desk) -> Option<watch::Receiver<u64>> {
+        self.ask(|reply| Command::Changes { desk, reply }).await
+    }
+
+    async fn tell(&self, desk: Desk, deed: Deed) {
+        // A shell that has stopped has no DTUs to do anything.
+        let _ = self.commands.send(Command::Do { desk, deed }).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+struct Slot {
+    dtu: Dtu,
+    screen: Option<Screen>,
+    bind: Option<Ipv4Addr>,
+    conns: Vec<(ConnId, conn::Sender)>,
+    /// The entry in the heap that will wake it.
+    armed: Option<Instant>,
+    views: broadcast::Sender<View>,
+    changes: watch::Sender<u64>,
+    dirty: Dirty,
+}
+
+/// What viewers have not been sent yet.
+enum Dirty {
+    No,
+    /// The state changed, the screen did not.
+    State,
+    Bytes(Vec<u8>),
+    All,
+}
+
+/// Changes a slow viewer may lag behind before it is sent the whole screen.
+const VIEW_BACKLOG: usize = 64;
+/// Notes taken before deadlines are looked at.
+const BATCH: usize = 1024;
+
+/// See the module's text.
+pub struct Shell {
+    options: Options,
+    clock: Clock,
+    slots: Vec<Slot>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    commands: mpsc::Receiver<Command>,
+    notes: mpsc::Receiver<(usize, Note)>,
+    notes_to: mpsc::Sender<(usize, Note)>,
+    heard: mpsc::Receiver<Heard>,
+    air: Air,
+    told: mpsc::UnboundedSender<Told>,
+    touched: Vec<usize>,
+    effects: Vec<Effect>,
+}
+
+impl Shell {
+    /// A shell without DTUs, to be run as a task, and the way to it. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(options: Options, clock: Clock, told: mpsc::UnboundedSender<Told>) -> (Self, ShellHandle) {
+        let (command, commands) = mpsc::channel(256);
+        let (notes_to, notes) = mpsc::channel(4096);
+        let (to_heard, heard) = mpsc::channel(1024);
+        let Options { bind, port, multicast, .. } = options;
+        let shell = Self {
+            options,
+            clock,
+            slots: Vec::new(),
+            timers: BinaryHeap::new(),
+            commands,
+            notes,
+            notes_to,
+            heard,
+            air: Air::start(Band { bind, port, multicast }, to_heard),
+            told,
+            touched: Vec::new(),
+            effects: Vec::new(),
+        };
+        (shell, ShellHandle { commands: command })
+    }
+
+    /// Runs until the last handle is dropped.
+    pub async fn run(mut self) {
+        loop {
+            let wake = self.timers.peek().map(|Reverse((at, _))| self.clock.to_tokio(*at));
+            let sleep = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                Some((desk, note)) = self.notes.recv() => self.note(desk, note),
+                Some(heard) = self.heard.recv() => self.heard(&heard),
+                () = sleep => {}
+            }
+            for _ in 0..BATCH {
+                let Ok((desk, note)) = self.notes.try_recv() else { break };
+                self.note(desk, note);
+            }
+            while let Ok(heard) = self.heard.try_recv() {
+                self.heard(&heard);
+            }
+            self.wake_due();
+            self.show();
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add { config, bind, screen, reply } => {
+                let desk = self.add(*config, bind, screen);
+                let _ = reply.send(desk);
+                self.input(desk.0, DtuInput::Boot);
+            }
+            Command::Do { desk, deed } => match deed {
+                Deed::Insert(card) => self.input(desk.0, DtuInput::CardInserted(card)),
+                Deed::Remove => self.input(desk.0, DtuInput::CardRemoved),
+                Deed::Type(keys) => self.input(desk.0, DtuInput::Typed(&keys)),
+                Deed::Resize(size) => {
+                    if let Some(slot) = self.slots.get_mut(desk.0) {
+                        slot.screen.iter_mut().for_each(|screen| screen.resize(size));
+                        if slot.touch(Dirty::All) {
+                            self.touched.push(desk.0);
+                        }
+                    }
+                    self.input(desk.0, DtuInput::Resized(size));
+                }
+            },
+            Command::Look { desk, reply } => {
+                if let Some(slot) = self.slots.get(desk.0) {
+                    let _ = reply.send(slot.look());
+                }
+            }
+            Command::View { desk, reply } => {
+                // What was painted before is in the redraw and must not come again.
+                self.show();
+                if let Some(slot) = self.slots.get(desk.0) {
+                    let redraw = slot.screen.as_ref().map_or_else(Vec::new, Screen::redraw);
+                    let _ = reply.send((redraw, slot.views.subscribe()));
+                }
+            }
+            Command::Changes { desk, reply } => {
+                if let Some(slot) = self.slots.get(desk.0) {
+                    let _ = reply.send(slot.changes.subscribe());
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> Desk {
+        self.slots.push(Slot {
+            screen: screen.then(|| Screen::new(config.size)),
+            dtu: Dtu::new(config),
+            bind: bind.or(self.options.bind),
+            conns: Vec::new(),
+            armed: None,
+            views: broadcast::Sender::new(VIEW_BACKLOG),
+            changes: watch::Sender::new(0),
+            dirty: Dirty::No,
+        });
+        Desk(self.slots.len() - 1)
+    }
+
+    fn note(&mut self, desk: usize, note: Note) {
+        if let Note::ControlClosed { conn, .. } | Note::DisplayClosed { conn, .. } = &note
+            && let Some(slot) = self.slots.get_mut(desk)
+        {
+            slot.conns.retain(|(known, _)| known != conn);
+        }
+        match note {
+            Note::ControlOpened { conn, local } => self.input(desk, DtuInput::ControlOpened { conn, local }),
+            Note::ControlLine { conn, line } => self.input(desk, DtuInput::ControlLine { conn, line: &line }),
+            Note::ControlClosed { conn, fault } => self.input(desk, DtuInput::ControlClosed { conn, fault }),
+            Note::DisplayOpened { conn } => self.input(desk, DtuInput::DisplayOpened { conn }),
+            Note::DisplayHeard { conn } => self.input(desk, DtuInput::DisplayHeard { conn }),
+            Note::DisplayFrame { conn, frame } => self.input(desk, DtuInput::DisplayFrame { conn, frame }),
+            Note::DisplayClosed { conn, fault } => self.input(desk, DtuInput::DisplayClosed { conn, fault }),
+        }
+    }
+
+    fn heard(&mut self, heard: &Heard) {
+        for desk in 0..self.slots.len() {
+            self.input(
+                desk,
+                match heard {
+                    Heard::Beacon { beacon, from } => DtuInput::Beacon { beacon, from: *from },
+                    Heard::ServerR(answer) => DtuInput::ServerR(answer),
+                },
+            );
+        }
+    }
+
+    fn wake_due(&mut self) {
+        let now = self.clock.now();
+        while let Some(Reverse((at, desk))) =
+            self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            self.timers.pop();
+            let slot = &mut self.slots[desk];
+            // An entry that an earlier one has replaced.
+            if slot.armed != Some(at) {
+                continue;
+            }
+            slot.armed = None;
+            if slot.dtu.poll_at().is_some_and(|due| due <= now) {
+                self.input(desk, DtuInput::Timeout);
+            } else {
+                self.arm(desk);
+            }
+        }
+    }
+
+    /// A deadline that moved away leaves its entry: a beacon then costs no change of the heap.
+    fn arm(&mut self, desk: usize) {
+        let slot = &mut self.slots[desk];
+        if let Some(due) = slot.dtu.poll_at()
+            && slot.armed.is_none_or(|armed| due < armed)
+        {
+            slot.armed = Some(due);
+            self.timers.push(Reverse((due, desk)));
+        }
+    }
+
+    fn input(&mut self, desk: usize, input: DtuInput<'_>) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(desk) else { return };
+        let mut effects = core::mem::take(&mut self.effects);
+        slot.dtu.handle(now, input, &mut effects);
+        for effect in effects.drain(..) {
+            self.perform(now, desk, effect);
+        }
+        self.effects = effects;
+        self.arm(desk);
+    }
+
+    fn perform(&mut self, now: Instant, desk: usize, effect: Effect) {
+        let slot = &mut self.slots[desk];
+        let notes = || Notes { desk, to: self.notes_to.clone() };
+        match effect {
+            Effect::BroadcastServerQ => self.air.ask(slot.dtu.serial()),
+            Effect::OpenControl { conn, addr } => {
+                let sender = conn::open_control(notes(), conn, addr, slot.bind, self.options.trust.clone());
+                slot.conns.push((conn, sender));
+            }
+            Effect::OpenDisplay { conn, target } => {
+                slot.conns.push((conn, conn::open_display(notes(), conn, target, slot.bind)));
+            }
+            Effect::SendControl { conn, line } => slot.send(conn, format!("{line}\n").into_bytes()),
+            Effect::SendDisplay { conn, frame } => {
+                let mut bytes = Vec::new();
+                frame.emit(&mut bytes);
+                slot.send(conn, bytes);
+            }
+            Effect::CloseControl { conn } | Effect::CloseDisplay { conn } => {
+                slot.conns.retain(|(known, _)| *known != conn);
+            }
+            Effect::Paint(paint) => {
+                if slot.paint(paint) {
+                    self.touched.push(desk);
+                }
+            }
+            Effect::Report(event) => {
+                if matches!(slot.dirty, Dirty::No) && slot.touch(Dirty::State) {
+                    self.touched.push(desk);
+                }
+                let serial = slot.dtu.serial().clone();
+                let _ = self.told.send(Told { desk: Desk(desk), serial, at: now, event });
+            }
+        }
+    }
+
+    /// Sends to viewers what was painted.
+    fn show(&mut self) {
+        for desk in self.touched.drain(..) {
+            self.slots[desk].show();
+        }
+    }
+}
+
+impl Slot {
+    fn send(&self, conn: ConnId, bytes: Vec<u8>) {
+        if let Some((_, sender)) = self.conns.iter().find(|(known, _)| *known == conn) {
+            // A connection that has just ended says so itself.
+            let _ = sender.send(bytes);
+        }
+    }
+
+    /// True when viewers have to be told.
+    fn paint(&mut self, paint: Paint) -> bool {
+        let Some(screen) = &mut self.screen else { return false };
+        screen.apply(&paint);
+        let next = match (paint, &mut self.dirty) {
+            // A notice covers what is written under it.
+            (Paint::Bytes(_), Dirty::All) => Dirty::All,
+            (Paint::Bytes(bytes), Dirty::Bytes(before)) if screen.notice().is_none() => {
+                before.extend(bytes);
+                return false;
+            }
+            (Paint::Bytes(bytes), _) if screen.notice().is_none() => Dirty::Bytes(bytes),
+            _ => Dirty::All,
+        };
+        self.touch(next)
+    }
+
+    /// True when viewers were not going to be told anyway.
+    fn touch(&mut self, dirty: Dirty) -> bool {
+        matches!(core::mem::replace(&mut self.dirty, dirty), Dirty::No)
+    }
+
+    fn show(&mut self) {
+        let view = match core::mem::replace(&mut self.dirty, Dirty::No) {
+            Dirty::No => return,
+            Dirty::State => None,
+            Dirty::Bytes(bytes) => Some(View::Bytes(bytes.into())),
+            Dirty::All if self.views.receiver_count() == 0 => None,
+            Dirty::All => self.screen.as_ref().map(|screen| View::Redraw(screen.redraw().into())),
+        };
+        if let Some(view) = view {
+            // Nobody watches most of the time.
+            let _ = self.views.send(view);
+        }
+        self.changes.send_modify(|revision| *revision += 1);
+    }
+
+    fn look(&self) -> Look {
+        Look {
+            status: self.dtu.status(),
+            serial: self.dtu.serial().clone(),
+            size: self.screen.as_ref().map_or_else(Size::default, Screen::size),
+            lines: self.screen.as_ref().map_or_else(Vec::new, Screen::lines),
+            cursor: self.screen.as_ref().and_then(Screen::cursor),
+            notice: self.screen.as_ref().and_then(|screen| screen.notice().map(str::to_owned)),
+            redraw: self.screen.as_ref().map_or_else(Vec::new, Screen::redraw),
+        }
+    }
+}
