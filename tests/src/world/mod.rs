@@ -100,6 +100,8 @@ enum Event {
     Daemon { host: usize, boot: Option<BootId>, what: ToDaemon },
     /// A call arrives at the data store.
     StoreCall { host: usize, number: u64, call: Box<Call> },
+    /// A write has reached the data store's disk.
+    StoreCommit { host: usize, number: u64, call: Box<Call> },
     /// A daemon has ended by itself.
     Stopped { host: usize },
 }
@@ -327,6 +329,7 @@ impl World {
             }
             Event::Daemon { .. } => {}
             Event::StoreCall { host, number, call } => self.on_store_call(host, number, *call),
+            Event::StoreCommit { host, number, call } => self.on_store_commit(host, number, *call),
             Event::Stopped { host } => self.daemon_ends(host),
         }
     }

@@ -35,6 +35,7 @@ pub(super) struct StoreNode {
     pub(super) delay: Duration,
     /// What a write takes beside that.
     pub(super) fsync: Duration,
+    slowness: Duration,
     /// What waits for a stopped one.
     held: VecDeque<(usize, u64, Call)>,
 }
@@ -46,6 +47,7 @@ impl StoreNode {
             power: Power::Runs,
             delay: Duration::from_micros(200),
             fsync: Duration::from_millis(1),
+            slowness: Duration::ZERO,
             held: VecDeque::new(),
         }
     }
@@ -203,16 +205,29 @@ impl World {
         }
     }
 
-    fn serve(&mut self, host: usize, number: u64, Call { id, request }: Call) {
-        let is_write = request.is_write();
-        if is_write {
+    /// A read is answered at once; a write is seen by nobody before it is on the disk.
+    fn serve(&mut self, host: usize, number: u64, call: Call) {
+        if call.request.is_write() {
+            let request = &call.request;
             self.history.tell(self.now, || format!("store: {} asks {request:?}", self.machines[host].name));
+            let at = self.now + self.store.fsync;
+            self.queue.put(at, Event::StoreCommit { host, number, call: Box::new(call) });
+        } else {
+            self.apply(host, number, call);
         }
-        let mut changed = Vec::new();
-        let response = self.store.data.apply(request, &mut changed);
-        let work = if is_write { self.store.fsync } else { Duration::ZERO };
+    }
+
+    /// A write is on the disk, if the store still runs.
+    pub(super) fn on_store_commit(&mut self, host: usize, number: u64, call: Call) {
+        if self.store.power != Power::Dead {
+            self.apply(host, number, call);
+        }
+    }
+
+    fn apply(&mut self, host: usize, number: u64, Call { id, request }: Call) {
+        let response = self.store.data.apply(request, &mut Vec::new());
         let what = News::Said(FromStore::Reply { id, response });
-        self.store_news(host, self.store.delay + work, StoreNews { number, what });
+        self.store_news(host, self.store.delay + self.store.slowness, StoreNews { number, what });
     }
 
     /// Kills the store: connections break, new ones are refused.
@@ -243,6 +258,12 @@ impl World {
         self.history.tell(self.now, || format!("{host} and the store: cut {cut}"));
         let host = self.host_number(host);
         self.machines[host].is_store_cut = cut;
+    }
+
+    /// Every answer of the store takes so much longer.
+    pub fn slow_down_store(&mut self, by: Duration) {
+        self.history.tell(self.now, || format!("the store is slower by {by:?}"));
+        self.store.slowness = by;
     }
 
     /// A copy of the store's data.

@@ -20,6 +20,12 @@ use crate::reach::Choice;
 pub(super) const KEEP_GRACE: Duration = Duration::from_secs(10);
 /// How often a held host is asked for.
 const HELD_AGAIN: Duration = Duration::from_millis(250);
+/// How soon everybody is asked again when the claim's host knew nothing of it; then after twice as long.
+const DOUBT_FIRST: Duration = Duration::from_millis(20);
+/// And how often.
+const DOUBTS_MAX: u32 = 5;
+/// How long a host listens before it takes a host it has not heard for one that is gone.
+const LISTEN_FIRST: Duration = Duration::from_millis(400);
 /// How long a higher host lets a lower one go first while there is no data store to decide.
 const LOWER_FIRST: Duration = Duration::from_millis(60);
 /// And how often.
@@ -54,6 +60,8 @@ enum Holder {
     Nobody,
     /// Of a session that this host alone knows is gone, because it asked.
     GoneByWhatWeFound,
+    /// Of a session that its host does not know: gone, or claimed after the host was asked.
+    Unsure,
     /// Of a session that its host's next daemon may take up.
     Held(HostName),
     /// Of a session that lives where this DTU cannot go.
@@ -91,10 +99,16 @@ impl Host {
             return;
         };
         let record = value.as_ref().and_then(|v| ClaimRecord::parse(v.as_bytes()).ok());
+        // Made here for another DTU while this one was being decided about.
+        let here = record.as_ref().and_then(|r| self.sessions.get(r.session)).filter(|s| s.is_usable());
+        if let Some(session) = here.map(|s| s.id) {
+            self.show_when_running(clock, conn, session, out);
+            return;
+        }
         let epoch = record.as_ref().map_or(Epoch::default(), |r| r.epoch);
         let swap = NewClaim::Swap { expected: value, epoch };
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
-        let bound = flow.bound;
+        let (bound, doubts) = (flow.bound, flow.doubts);
         match record.map_or(Holder::Nobody, |r| self.holder(clock, &r, flow.found.as_ref())) {
             Holder::Nobody if !bound => self.place(clock, conn, swap, out),
             Holder::Nobody | Holder::GoneByWhatWeFound => self.create(clock, conn, swap, out),
@@ -102,6 +116,13 @@ impl Host {
                 let notice = format!("Waiting for host {host}, which has your session.");
                 self.wait(clock, conn, HELD_AGAIN, &notice, out);
             }
+            Holder::Unsure if doubts < DOUBTS_MAX => {
+                if let Some(flow) = self.flow_mut(conn) {
+                    flow.doubts += 1;
+                }
+                self.wait(clock, conn, DOUBT_FIRST * (1 << doubts), "", out);
+            }
+            Holder::Unsure => self.create(clock, conn, swap, out),
             // The DTU goes back to whoever sent it, who asks everybody again.
             Holder::OutOfReach if bound => self.deny(clock, conn, Denial::SessionFailed, out),
             Holder::OutOfReach => self.create(clock, conn, NewClaim::Beside, out),
@@ -110,9 +131,18 @@ impl Host {
 
     fn holder(&self, clock: Clock, claim: &ClaimRecord, found: Option<&Found>) -> Holder {
         if claim.host == *self.name() {
-            return Holder::GoneByWhatWeFound;
+            // Of this run it may be one whose answer is still on its way to us; of an earlier one, a session
+            // that is just being taken up.
+            let id = &self.config.identity;
+            let taking_up = id.keep && clock.now.since(self.started) < LISTEN_FIRST;
+            let perhaps = claim.boot == id.boot || taking_up || self.sessions.get(claim.session).is_some();
+            return if perhaps { Holder::Unsure } else { Holder::GoneByWhatWeFound };
         }
-        let Some(row) = self.topology.row(&claim.host) else { return Holder::Nobody };
+        let Some(row) = self.topology.row(&claim.host) else {
+            // Who has just started has not yet listened for as long as a host may be quiet.
+            let fresh = clock.now.since(self.started) < LISTEN_FIRST;
+            return if fresh { Holder::Unsure } else { Holder::Nobody };
+        };
         let (up, same_run, keeps) = (row.is_up(), row.boot() == claim.boot, row.facts().keep);
         let gone = found.is_some_and(|f| f.gone.contains(&claim.host));
         if gone && keeps && clock.now.since(row.heard_at()) < KEEP_GRACE {
@@ -124,10 +154,11 @@ impl Host {
         if !same_run && !keeps {
             return Holder::Nobody;
         }
-        let asked = found.is_some_and(|f| {
-            f.mute.contains(&claim.host) || f.answers.iter().any(|a| a.reach.host == claim.host)
-        });
-        if asked { Holder::GoneByWhatWeFound } else { Holder::OutOfReach }
+        if found.is_some_and(|f| f.mute.contains(&claim.host)) {
+            return Holder::GoneByWhatWeFound;
+        }
+        let answered = found.is_some_and(|f| f.answers.iter().any(|a| a.reach.host == claim.host));
+        if answered { Holder::Unsure } else { Holder::OutOfReach }
     }
 
     /// Chooses among this host and those that answered.

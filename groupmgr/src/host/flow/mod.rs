@@ -42,6 +42,8 @@ pub(super) struct Flow {
     bound: bool,
     admitted: Option<Admitted>,
     attempts: u32,
+    /// How often the claim named a session that its host knew nothing of.
+    doubts: u32,
     /// What the last lookup found.
     found: Option<Found>,
     stage: Stage,
@@ -143,6 +145,7 @@ impl Host {
                 bound: bound.is_some(),
                 admitted: None,
                 attempts: 0,
+                doubts: 0,
                 found: None,
                 stage: Stage::Record,
             });
