@@ -3,7 +3,13 @@
 //! `cargo bench -p sessiond --bench spawn [-- SESSIONS]`; prints a table. The shell is bash without start-up files where
 //! there is one, so that what is measured is ours and the kernel's.
 
-#![allow(missing_docs, clippy::disallowed_types, clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -23,7 +29,8 @@ const KEYSTROKES: usize = 2000;
 
 fn main() {
     let count = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(SESSIONS);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
     println!("{:34} {:>10} {:>9} {:>9} {:>9} {:>9}", "", "per second", "min ms", "median", "p99", "max");
     runtime.block_on(async {
         one_after_the_other(count).await;
@@ -151,7 +158,7 @@ fn type_keys(stream: TcpStream, fingerprint: proto::io::tls::Fingerprint, hello:
     let tls = ClientConnection::new(config, proto::io::tls::server_name()).expect("rustls");
     let mut tls = StreamOwned::new(tls, stream);
     let mut buffer = FrameBuffer::default();
-    let mut send = |tls: &mut StreamOwned<_, _>, frame: &Frame| {
+    let send = |tls: &mut StreamOwned<_, _>, frame: &Frame| {
         let mut bytes = Vec::new();
         frame.emit(&mut bytes);
         tls.write_all(&bytes).expect("a connection");

@@ -264,7 +264,9 @@ impl SessionCore {
             ToSession::StopService(name) => self.stop_service(now, &name, out),
             ToSession::SetMeta(meta) => self.spec.meta = meta,
             ToSession::DataPart { client, part } => out.push(Effect::Data { client, part, last: false }),
-            ToSession::DataReply { client, reply } => out.push(Effect::Data { client, part: reply, last: true }),
+            ToSession::DataReply { client, reply } => {
+                out.push(Effect::Data { client, part: reply, last: true });
+            }
             ToSession::Describe => {
                 out.push(Effect::ForgetData);
                 out.push(Effect::Tell(FromSession::Described(Box::new(self.describe()))));
@@ -339,8 +341,13 @@ impl SessionCore {
         }
     }
 
-    /// Neither daemon nor spawner is there any more, or the spawner says to end.
+    /// Neither daemon nor spawner is there any more, or the spawner says to end. The displays are closed before
+    /// anything else and without a last word: to its DTU this host is dead, and each millisecond until it notices
+    /// is one later at another.
     pub fn alone(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        for (name, slot) in &mut self.slots {
+            lose_viewer(name, slot, Gone::Detached, &[], out);
+        }
         self.end(now, EndReason::Alone, out);
     }
 

@@ -1,10 +1,18 @@
 //! Sessions as real processes on real terminals: what reaches a DTU, what survives whom, and what is left behind.
 
-#![allow(missing_docs, unreachable_pub, clippy::disallowed_types, clippy::disallowed_methods)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "all of it is a test, though without the usual harness: one role of this program is a daemon to be killed"
+)]
 
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,19 +20,22 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
-use proto::frame::{Frame, INPUT_WINDOW};
 use proto::SessionId;
+use proto::frame::{Frame, INPUT_WINDOW};
 use sessiond::control::{Bytes, EndReason, Exit, FromSession, Gone, Refusal, ServiceState, ToSession};
 use sessiond::io::client::{Client, Event, StartError};
 use sessiond::template::{Command, Service};
 use support::{Daemon, Dtu, Has, OtherDaemon, Pipe, Process, pipe_to_session, service, spec};
+
+/// Its name, whether it can be tested here, and its test.
+type Rule = (&'static str, bool, fn(&Path));
 
 fn main() -> ExitCode {
     if let Some(dir) = std::env::var_os(support::ROLE) {
         support::be_daemon(Path::new(&dir));
     }
     let root = geteuid().is_root();
-    let tests: &[(&'static str, bool, fn(&Path))] = &[
+    let tests: &[Rule] = &[
         ("a_shells_output_reaches_a_dtu_and_what_is_typed_reaches_the_shell", true, shell),
         ("a_dtu_that_comes_back_is_sent_what_it_missed_and_one_with_nothing_is_repainted", true, comes_back),
         ("a_ticket_opens_a_display_once", true, ticket),
@@ -44,15 +55,17 @@ fn main() -> ExitCode {
         ("services_start_and_stop_one_by_one", true, one_by_one),
         ("a_hundred_sessions_are_made_at_once", true, hundred),
         ("a_session_runs_wholly_as_its_account", root, account),
+        ("a_daemon_that_is_not_root_gets_sessions_of_ordinary_users_only", root, two_accounts),
         ("an_account_that_cannot_be_had_is_refused_with_the_reason", true, no_account),
         ("what_cannot_be_run_is_said_on_the_screen", true, cannot_run),
     ];
-    let trial = |(name, possible, test): &(&'static str, bool, fn(&Path))| {
+    let trial = |(name, possible, test): &Rule| {
         let test = *test;
         let run = move || {
             let dir = tempfile::Builder::new().prefix("s").tempdir()?;
             // A session of another account must reach its own directory.
             std::process::Command::new("chmod").arg("755").arg(dir.path()).status()?;
+            let _clean = support::Clean(run_dir(dir.path()));
             test(dir.path());
             Ok(())
         };
@@ -61,7 +74,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), tests.iter().map(trial).collect()).exit_code()
 }
 
-fn run(dir: &Path) -> std::path::PathBuf {
+fn run_dir(dir: &Path) -> std::path::PathBuf {
     dir.join("run")
 }
 
@@ -72,7 +85,7 @@ fn login_shell(dir: &Path) -> Service {
 }
 
 fn shell(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let made = daemon.make(1, vec![login_shell(dir)]);
     daemon.attach(1, 7);
     let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 7, Has::default());
@@ -93,7 +106,7 @@ fn shell(dir: &Path) {
 
 fn comes_back(dir: &Path) {
     let (path, mut pipe) = pipe_to_session(dir, "text");
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let script = format!("stty -opost; while :; do cat {}; done", path.display());
     let made = daemon.make(1, vec![service(&script)]);
     daemon.attach(1, 1);
@@ -119,7 +132,7 @@ fn comes_back(dir: &Path) {
 }
 
 fn ticket(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let made = daemon.make(1, vec![service("cat")]);
     let refused = |daemon: &mut Daemon| {
         daemon.said("DisplayRefused", |said| match said {
@@ -147,7 +160,7 @@ fn ticket(dir: &Path) {
 }
 
 fn moves(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let made = daemon.make(1, vec![service("stty -echo; echo shell $$; while read x; do echo got $x; done")]);
     daemon.attach(1, 1);
     let mut first = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
@@ -163,13 +176,12 @@ fn moves(dir: &Path) {
     let mut second = Dtu::open(daemon.connect(1), made.fingerprint, 2, Has::default());
     second.until("a repaint", |dtu| dtu.repaints == 1);
     assert_eq!(second.screen.lines(), first.screen.lines());
-    second.typed = 0;
     second.type_text("word\n");
     second.until_shown("got word");
 }
 
 fn applied_once(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let made = daemon.make(1, vec![service("stty -echo; while read x; do echo got $x; done")]);
     daemon.attach(1, 1);
     let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
@@ -193,7 +205,7 @@ fn applied_once(dir: &Path) {
 }
 
 fn stuck(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     // Raw, so that the terminal keeps what nobody reads instead of dropping it.
     let made = daemon.make(1, vec![service("stty raw -echo; echo deaf; exec tail -f /dev/null")]);
     daemon.attach(1, 1);
@@ -221,9 +233,10 @@ fn stuck(dir: &Path) {
 }
 
 fn slow(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let done = Pipe::from_session(dir, "done");
-    let script = format!("read x; seq 1 2000000; echo last line; echo done > {}; exec cat", done.path.display());
+    let script =
+        format!("read x; seq 1 2000000; echo last line; echo done > {}; exec cat", done.path.display());
     let made = daemon.make(1, vec![service(&script)]);
     daemon.attach(1, 1);
     let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
@@ -237,7 +250,7 @@ fn slow(dir: &Path) {
 }
 
 fn exits(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let made = daemon.make(1, vec![service("read x; echo bye; exit 3")]);
     let process = Process::of(i32::try_from(made.pid).unwrap());
     daemon.attach(1, 1);
@@ -265,7 +278,7 @@ fn expect_exit(daemon: &mut Daemon, expected: Exit) {
 }
 
 fn crashes(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let made = daemon.make(1, vec![service("echo I am $$; exec cat")]);
     let ServiceState::Running { pid: first } = made.services[0].1 else { panic!("{made:?}") };
     kill(Pid::from_raw(i32::try_from(first).unwrap()), Signal::SIGKILL).unwrap();
@@ -293,7 +306,7 @@ fn all_of(pipe: &Pipe) -> Vec<Process> {
 }
 
 fn ended(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let pipe = Pipe::from_session(dir, "pids");
     daemon.make(1, vec![service(&tenacious(&pipe.path))]);
     let processes = all_of(&pipe);
@@ -306,7 +319,7 @@ fn ended(dir: &Path) {
 
 fn daemon_killed(dir: &Path) {
     let pipe = Pipe::from_session(dir, "pids");
-    let mut daemon = OtherDaemon::start(&run(dir), false, Some(tenacious(&pipe.path).as_ref()));
+    let mut daemon = OtherDaemon::start(&run_dir(dir), false, Some(tenacious(&pipe.path).as_ref()));
     let line = daemon.line();
     let session = Process::of(line.trim().strip_prefix("ready ").unwrap().parse().unwrap());
     let spawner = Process::of(parent_of(session.pid));
@@ -315,7 +328,7 @@ fn daemon_killed(dir: &Path) {
     for process in processes.iter().chain([&session, &spawner]) {
         process.expect_end("a killed daemon's");
     }
-    assert!(!run(dir).join("s").exists() && !run(dir).join("spawner").exists());
+    assert!(!run_dir(dir).join("s").exists() && !run_dir(dir).join("spawner").exists());
 }
 
 fn parent_of(pid: i32) -> i32 {
@@ -325,10 +338,13 @@ fn parent_of(pid: i32) -> i32 {
 
 fn daemon_killed_keeping(dir: &Path) {
     let (path, mut pipe) = pipe_to_session(dir, "text");
-    let script = format!("secret=$(head -c4 /dev/urandom | od -An -tx4); echo I am $$ $secret; cat {} - ", path.display());
+    let script = format!(
+        "secret=$(head -c4 /dev/urandom | od -An -tx4); echo I am $$ $secret; cat {} - ",
+        path.display()
+    );
     // The variable is the shell's own; only the same shell can know it.
     let script = format!("{script}; read x; echo still $$ $secret");
-    let mut first = OtherDaemon::start(&run(dir), true, Some(script.as_ref()));
+    let mut first = OtherDaemon::start(&run_dir(dir), true, Some(script.as_ref()));
     let line = first.line();
     let pid: i32 = line.trim().strip_prefix("ready ").unwrap().parse().unwrap();
     let session = Process::of(pid);
@@ -337,7 +353,7 @@ fn daemon_killed_keeping(dir: &Path) {
     // While there is no daemon its programs run on.
     pipe.write_all(b"unseen\r\n").unwrap();
 
-    let mut second = Daemon::start(&run(dir), true);
+    let mut second = Daemon::start(&run_dir(dir), true);
     assert_eq!((second.client().was_keeping(), second.client().kept()), (true, 1));
     let kept = second.wait("a kept session", |event| match event {
         Event::Spawned { session, kept: true } => Some(*session),
@@ -350,7 +366,10 @@ fn daemon_killed_keeping(dir: &Path) {
         FromSession::Described(what) => Some((**what).clone()),
         _ => None,
     });
-    assert_eq!((described.pid, described.spec.meta.0.as_slice()), (session.pid.unsigned_abs(), b"note".as_slice()));
+    assert_eq!(
+        (described.pid, described.spec.meta.0.as_slice()),
+        (session.pid.unsigned_abs(), b"note".as_slice())
+    );
     assert_eq!(described.spec.token.as_str(), "card.test");
     second.attach(1, 1);
     let mut dtu = Dtu::open(second.connect(1), described.fingerprint, 1, Has::default());
@@ -362,7 +381,7 @@ fn daemon_killed_keeping(dir: &Path) {
     // A daemon that does not keep takes it up as well, and then it ends with that one.
     drop(dtu);
     drop(second);
-    let mut third = OtherDaemon::start(&run(dir), false, None);
+    let mut third = OtherDaemon::start(&run_dir(dir), false, None);
     assert_eq!(third.line(), "keeping true kept 1\n");
     assert!(service.runs() && session.runs());
     third.kill();
@@ -371,7 +390,7 @@ fn daemon_killed_keeping(dir: &Path) {
 }
 
 fn session_killed(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let pipe = Pipe::from_session(dir, "pids");
     let made = daemon.make(1, vec![service(&tenacious(&pipe.path))]);
     let other = daemon.make(2, vec![service("exec tail -f /dev/null")]);
@@ -381,14 +400,17 @@ fn session_killed(dir: &Path) {
     for process in &processes {
         assert!(!process.runs(), "the spawner said that all is gone");
     }
-    assert!(Process::of(i32::try_from(other.pid).unwrap()).runs(), "other sessions have nothing to do with it");
+    assert!(
+        Process::of(i32::try_from(other.pid).unwrap()).runs(),
+        "other sessions have nothing to do with it"
+    );
     daemon.client().kill(SessionId(2)).unwrap();
     expect_exit(&mut daemon, Exit::Signal(9));
 }
 
 fn alone(dir: &Path) {
     let pipe = Pipe::from_session(dir, "pids");
-    let mut daemon = OtherDaemon::start(&run(dir), true, Some(tenacious(&pipe.path).as_ref()));
+    let mut daemon = OtherDaemon::start(&run_dir(dir), true, Some(tenacious(&pipe.path).as_ref()));
     let line = daemon.line();
     let session = Process::of(line.trim().strip_prefix("ready ").unwrap().parse().unwrap());
     let processes = all_of(&pipe);
@@ -403,10 +425,10 @@ fn alone(dir: &Path) {
 }
 
 fn second_daemon(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     daemon.make(1, vec![service("cat")]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let error = runtime.block_on(Client::connect(&run(dir))).unwrap_err();
+    let error = runtime.block_on(Client::connect(&run_dir(dir))).unwrap_err();
     assert!(matches!(error, StartError::Busy), "{error}");
     daemon.attach(1, 1);
     daemon.tell(1, ToSession::Describe);
@@ -414,7 +436,7 @@ fn second_daemon(dir: &Path) {
 }
 
 fn data(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     daemon.make(1, vec![service("cat")]);
     let path = daemon.dir.join("s").join(SessionId(1).to_string()).join("state");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
@@ -442,14 +464,11 @@ fn data(dir: &Path) {
 }
 
 fn one_by_one(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let pipe = Pipe::from_session(dir, "pids");
     daemon.make(1, vec![service("cat")]);
-    let stubborn = Service {
-        name: "mail".parse().unwrap(),
-        required: false,
-        ..service(&tenacious(&pipe.path))
-    };
+    let stubborn =
+        Service { name: "mail".parse().unwrap(), required: false, ..service(&tenacious(&pipe.path)) };
     daemon.tell(1, ToSession::StartService(Box::new(stubborn)));
     let processes = all_of(&pipe);
     daemon.tell(1, ToSession::StopService("mail".parse().unwrap()));
@@ -470,7 +489,7 @@ fn one_by_one(dir: &Path) {
 }
 
 fn hundred(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     for id in 0..100 {
         daemon.client().spawn(spec(id, vec![login_shell(dir)])).unwrap();
     }
@@ -483,14 +502,18 @@ fn hundred(dir: &Path) {
     }
     daemon.client().end_all().unwrap();
     daemon.wait("SpawnerGone", |event| matches!(event, Event::SpawnerGone).then_some(()));
-    assert!(!run(dir).join("s").exists());
+    assert!(!run_dir(dir).join("s").exists());
 }
 
 fn account(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let pipe = Pipe::from_session(dir, "lines");
-    let said = format!("echo $(id -un) $(id -ur) $(id -G) $USER $(stat -c %U $HOTDESK_SOCKET $(tty)) > {}", pipe.path.display());
-    let wanted = sessiond::control::SessionSpec { account: Some("nobody".into()), ..spec(1, vec![service(&said)]) };
+    let said = format!(
+        "echo $(id -un) $(id -ur) $(id -G) $USER $(stat -c %U $HOTDESK_SOCKET $(tty)) > {}",
+        pipe.path.display()
+    );
+    let wanted =
+        sessiond::control::SessionSpec { account: Some("nobody".into()), ..spec(1, vec![service(&said)]) };
     daemon.client().spawn(wanted).unwrap();
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
     let expected = format!("nobody {} {} nobody nobody nobody", nobody.uid, nobody.gid);
@@ -499,10 +522,35 @@ fn account(dir: &Path) {
     expect_exit(&mut daemon, Exit::Status(0));
 }
 
+fn two_accounts(dir: &Path) {
+    let mut spawner = std::process::Command::new(env!("CARGO_BIN_EXE_sessiond"))
+        .args(["spawner", "--daemon-uid", "54321", "--run-dir"])
+        .arg(run_dir(dir))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(spawner.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("54321"), "{said}");
+    let accounts = Some("nobody,root,daemon,");
+    let mut daemon = OtherDaemon::start_as(Some(54321), &run_dir(dir), false, None, accounts);
+    let line = daemon.line();
+    let pid = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("{line}"));
+    let session = Process::of(pid.parse().unwrap());
+    for reason in ["root (uid 0)", "daemon (uid", "every session needs a user"] {
+        let line = daemon.line();
+        assert!(line.contains("CouldNotStart") && line.contains(reason), "{line}");
+    }
+    daemon.kill();
+    session.expect_end("a killed daemon's session");
+    assert!(spawner.wait().unwrap().success());
+}
+
 fn no_account(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let mut refused = |id, name: &str| {
-        let wanted = sessiond::control::SessionSpec { account: Some(name.into()), ..spec(id, vec![service("cat")]) };
+        let wanted =
+            sessiond::control::SessionSpec { account: Some(name.into()), ..spec(id, vec![service("cat")]) };
         daemon.client().spawn(wanted).unwrap();
         daemon.said("Ended", |said| match said {
             FromSession::Ended(EndReason::CouldNotStart(reason)) => Some(reason.clone()),
@@ -516,7 +564,7 @@ fn no_account(dir: &Path) {
 }
 
 fn cannot_run(dir: &Path) {
-    let mut daemon = Daemon::start(&run(dir), false);
+    let mut daemon = Daemon::start(&run_dir(dir), false);
     let missing = Service::terminal(Command::Words(vec!["/no/such/program".into()]));
     let made = daemon.make(1, vec![missing]);
     assert!(matches!(made.services[0].1, ServiceState::Failed(_)), "{made:?}");

@@ -4,9 +4,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::unistd::{
-    Gid, Uid, User, geteuid, getresgid, getresuid, initgroups, setgid, setuid,
-};
+use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, initgroups, setgid, setuid};
 
 /// A daemon that is not root gets no session of an account below this one: those are the system's own, and who
 /// takes over such a daemon must not have the machine with it.
@@ -30,14 +28,18 @@ impl Account {
         let me = geteuid();
         let Some(name) = wanted else {
             if me.is_root() && !daemon.is_root() {
-                return Err("the spawner is root and the daemon is not, so every session needs a user: name one \
+                return Err(
+                    "the spawner is root and the daemon is not, so every session needs a user: name one \
                             in the template (user = \"...\") or give the token one"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             return Self::own(me);
         };
-        let user = User::from_name(name).map_err(|error| format!("the account {name} cannot be looked up: {error}"))?;
-        let user = user.ok_or_else(|| format!("there is no account {name} on this host: create it or name another"))?;
+        let user = User::from_name(name)
+            .map_err(|error| format!("the account {name} cannot be looked up: {error}"))?;
+        let user = user
+            .ok_or_else(|| format!("there is no account {name} on this host: create it or name another"))?;
         let account = Self::of(user);
         if me.is_root() && !daemon.is_root() && (account.uid.as_raw() < UID_MIN || account.uid == daemon) {
             return Err(format!(
@@ -80,8 +82,10 @@ impl Account {
         if self.uid == geteuid() {
             return Ok(());
         }
-        let failed = |what: &str, error: Errno| format!("this process cannot become {}: {what}: {error}", self.name);
-        let name = CString::new(self.name.as_str()).map_err(|_| "an account's name with a zero byte".to_owned())?;
+        let failed =
+            |what: &str, error: Errno| format!("this process cannot become {}: {what}: {error}", self.name);
+        let name =
+            CString::new(self.name.as_str()).map_err(|_| "an account's name with a zero byte".to_owned())?;
         initgroups(&name, self.gid).map_err(|error| failed("initgroups", error))?;
         setgid(self.gid).map_err(|error| failed("setgid", error))?;
         setuid(self.uid).map_err(|error| failed("setuid", error))?;
@@ -90,7 +94,11 @@ impl Account {
         let whole = [uids.real, uids.effective, uids.saved].iter().all(|uid| *uid == self.uid)
             && [gids.real, gids.effective, gids.saved].iter().all(|gid| *gid == self.gid);
         let for_good = self.uid.is_root() || setuid(Uid::from_raw(0)).is_err();
-        if whole && for_good { Ok(()) } else { Err(format!("this process did not wholly become {}", self.name)) }
+        if whole && for_good {
+            Ok(())
+        } else {
+            Err(format!("this process did not wholly become {}", self.name))
+        }
     }
 }
 

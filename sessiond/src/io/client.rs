@@ -20,7 +20,10 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::packets::{self, Receiver};
 use super::rundir::RunDir;
-use crate::control::{Bytes, Exit, FromSession, FromSpawner, Message, SessionSpec, ToSession, ToSpawner};
+use crate::control::{
+    Bytes, ControlError, Exit, FromSession, FromSpawner, Message, REPLY_MAX, SessionSpec, ToSession,
+    ToSpawner,
+};
 
 /// Requests to the spawner that may wait for it: it forks some hundreds of sessions a second.
 const SPAWNER_QUEUE: usize = 1024;
@@ -91,7 +94,9 @@ pub enum StartError {
     #[error("another daemon is connected to the spawner: stop that one, or use another run directory")]
     Busy,
     /// It ended without a word.
-    #[error("the spawner ended before it began: its standard error, or spawner.log in its directory, says why")]
+    #[error(
+        "the spawner ended before it began: its standard error, or spawner.log in its directory, says why"
+    )]
     Ended,
 }
 
@@ -104,6 +109,9 @@ pub enum TellError {
     /// There is no such process any more.
     #[error("there is no such process")]
     Gone,
+    /// Something in it is longer than allowed.
+    #[error(transparent)]
+    Bounds(#[from] ControlError),
 }
 
 impl<T> From<TrySendError<T>> for TellError {
@@ -168,15 +176,19 @@ impl Client {
     /// # Errors
     /// See [`StartError`].
     pub async fn connect_or_start(start: &Start) -> Result<Self, StartError> {
-        let Ok(fd) = packets::connected(&RunDir::new(&start.run_dir).socket()) else {
-            return Self::start(start).await;
+        let fd = match packets::connected(&RunDir::new(&start.run_dir).socket()) {
+            Ok(fd) => fd,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Self::start(start).await;
+            }
+            Err(error) => return Err(error.into()),
         };
         // Before anything else: what was sent is read even if this daemon should die the next moment.
-        packets::send(&fd, &ToSpawner::Keep(start.keep), None)?;
+        let sent = packets::send(&fd, &ToSpawner::Keep(start.keep), None);
         match Self::begin(fd).await {
-            // It was just leaving.
+            // It was just leaving; the new one waits until it has.
             Err(StartError::Ended) => Self::start(start).await,
-            outcome => outcome,
+            outcome => sent.map_err(StartError::Io).and(outcome),
         }
     }
 
@@ -247,6 +259,7 @@ impl Client {
     }
 
     fn ask(&self, message: ToSpawner) -> Result<(), TellError> {
+        message.check()?;
         Ok(self.spawner.try_send((message, None))?)
     }
 
@@ -263,12 +276,25 @@ impl Client {
     ///
     /// # Errors
     /// See [`TellError`].
-    pub fn hand_over(&self, session: SessionId, connection: OwnedFd, already: Vec<u8>) -> Result<(), TellError> {
+    pub fn hand_over(
+        &self,
+        session: SessionId,
+        connection: OwnedFd,
+        already: Vec<u8>,
+    ) -> Result<(), TellError> {
         self.pass(session, ToSession::Display { already: Bytes(already) }, Some(connection))
     }
 
     fn pass(&self, session: SessionId, message: ToSession, fd: Option<OwnedFd>) -> Result<(), TellError> {
-        let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match &message {
+            ToSession::DataReply { reply, .. } if reply.0.len() > REPLY_MAX => {
+                return Err(ControlError::Bounds.into());
+            }
+            // It will be cut into parts.
+            ToSession::DataReply { .. } => {}
+            _ => message.check()?,
+        }
+        let sessions = self.shared.lock();
         Ok(sessions.get(&session).ok_or(TellError::Gone)?.try_send((message, fd))?)
     }
 }
@@ -301,7 +327,9 @@ async fn serve_spawner(mut link: Link<ToSpawner>, shared: Arc<Shared>, events: m
                 tokio::spawn(serve_session(session, link, Arc::clone(&shared), events.clone()));
                 continue;
             }
-            Err(error) => Event::SpawnFailed { session, reason: format!("its socket cannot be used: {error}") },
+            Err(error) => {
+                Event::SpawnFailed { session, reason: format!("its socket cannot be used: {error}") }
+            }
         };
         if events.send(event).await.is_err() {
             return;

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4,
-    bind, connect, listen, recvmsg, sendmsg, socket, socketpair,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    accept4, bind, connect, listen, recvmsg, sendmsg, socket, socketpair,
 };
 
 use crate::control::{Message, PACKET_MAX};
@@ -99,7 +99,10 @@ impl Receiver {
         let message = M::decode(&self.buffer[..len]).map_err(invalid)?;
         let fd = fds.into_iter().next();
         if message.has_fd() != fd.is_some() {
-            return Err(Error::new(ErrorKind::InvalidData, "a control message without the descriptor it needs"));
+            return Err(Error::new(
+                ErrorKind::InvalidData,
+                "a control message without the descriptor it needs",
+            ));
         }
         Ok(Some((message, fd)))
     }

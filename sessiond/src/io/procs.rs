@@ -137,7 +137,9 @@ pub(super) fn reap() -> Reaped {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, status)) => return Reaped::Child(pid, Exit::Status(status)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Reaped::Child(pid, Exit::Signal(signal as i32)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Reaped::Child(pid, Exit::Signal(signal as i32));
+            }
             Err(Errno::EINTR) => {}
             Err(_) => return Reaped::NoneLeft,
             Ok(_) => return Reaped::NoneYet,
@@ -164,7 +166,8 @@ mod tests {
         // Kept: `tail` ends when nobody reads what it writes.
         let mut stdout = BufReader::new(shell.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
-        let (child, grandchild) = (Pid::from_raw(shell.id() as i32), Pid::from_raw(line.trim().parse().unwrap()));
+        let (child, grandchild) =
+            (Pid::from_raw(shell.id() as i32), Pid::from_raw(line.trim().parse().unwrap()));
         for found in [listed_below(Pid::this()), searched_below(Pid::this())] {
             assert!(found.contains(&child) && found.contains(&grandchild), "{found:?}");
         }

@@ -62,7 +62,10 @@ impl RunDir {
             ));
         }
         let wrong = |path: &Path, error: &Error| {
-            format!("the run directory cannot be used: {}: {error}: choose another, or remove it", path.display())
+            format!(
+                "the run directory cannot be used: {}: {error}: choose another, or remove it",
+                path.display()
+            )
         };
         // A session's account must be able to pass through to its own directory.
         let pass = if geteuid().is_root() { 0o711 } else { 0o700 };
@@ -81,6 +84,12 @@ impl RunDir {
                 .map_err(|error| wrong(&path, &error))?;
         }
         Ok(lock)
+    }
+
+    /// Lets the daemon connect to the socket, which has been made meanwhile.
+    pub(super) fn admit(&self, daemon: Uid) -> Result<(), Error> {
+        fs::set_permissions(self.socket(), Permissions::from_mode(0o600))?;
+        chown(self.socket(), Some(daemon.as_raw()), None)
     }
 
     /// A session's directory, of its account and nobody else's.

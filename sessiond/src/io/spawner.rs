@@ -61,12 +61,19 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), String> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     if threads > 1 {
-        return Err("the spawner must be the only thread of its process: start it before any runtime".to_owned());
+        return Err(
+            "the spawner must be the only thread of its process: start it before any runtime".to_owned()
+        );
     }
     if !options.inherited {
-        return Spawner::prepare(options).map(Spawner::run);
+        let spawner = Spawner::prepare(options)?;
+        println!("waiting for the daemon of uid {} at {}", spawner.allowed, spawner.run.socket().display());
+        spawner.run();
+        return Ok(());
     }
     let daemon = inherited().map_err(|error| format!("the standard input is no daemon's socket: {error}"))?;
+    // What the daemon was started with it may have passed on unawares, and we may outlive it by far.
+    sys::close_all_but(daemon.as_fd()).map_err(|error| format!("close_range: {error}"))?;
     match Spawner::prepare(options) {
         Ok(mut spawner) => {
             spawner.welcome(daemon);
@@ -153,6 +160,7 @@ impl Spawner {
         let allowed = options.daemon.map_or_else(geteuid, Uid::from_raw);
         let lock = run.take(allowed)?;
         let listener = packets::listener(&run.socket()).map_err(failed("the spawner's socket"))?;
+        run.admit(allowed).map_err(failed("the spawner's socket"))?;
         Ok(Self {
             options: options.clone(),
             keep: options.keep,
@@ -260,11 +268,11 @@ impl Spawner {
         }
         // The present daemon's end is seen by reading to the end of what it said.
         self.on_daemon();
-        if self.daemon.is_some() || self.ending.is_some() {
+        if self.daemon.is_some() {
             let _ = packets::send(&fd, &FromSpawner::Busy, None);
-            return;
+        } else if self.ending.is_none() {
+            self.welcome(fd);
         }
-        self.welcome(fd);
     }
 
     fn welcome(&mut self, fd: OwnedFd) {
@@ -355,7 +363,9 @@ impl Spawner {
             return Err("there is a session of this id already".to_owned());
         }
         if self.sessions.len() >= SESSIONS_MAX {
-            return Err(format!("the host has {SESSIONS_MAX} sessions already: end some, or use another host"));
+            return Err(format!(
+                "the host has {SESSIONS_MAX} sessions already: end some, or use another host"
+            ));
         }
         let no = |error: io::Error| format!("no process can be made for the session: {error}");
         let (control, theirs) = packets::pair().map_err(no)?;
@@ -392,7 +402,9 @@ impl Spawner {
     fn reap(&mut self) {
         let mut orphans = !self.unclean.gone.is_empty();
         while let Reaped::Child(pid, exit) = procs::reap() {
-            let Some(id) = self.sessions.iter().find(|(_, s)| s.pid == pid).map(|(id, _)| *id) else { continue };
+            let Some(id) = self.sessions.iter().find(|(_, s)| s.pid == pid).map(|(id, _)| *id) else {
+                continue;
+            };
             self.sessions.remove(&id);
             self.run.forget_session(id);
             if exit == Exit::Status(0) {

@@ -21,7 +21,7 @@ fn close_range(first: u32, last: u32) -> Result<()> {
         return Ok(());
     }
     // SAFETY: the caller owns nothing in this range that is used afterwards: it runs in a process just forked,
-    // which leaves by `_exit` and never drops what the parent had open.
+    // which leaves by `_exit` and never drops what the parent had open, or in one that has just begun.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

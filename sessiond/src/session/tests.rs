@@ -197,7 +197,10 @@ fn a_stopped_service_is_hung_up_then_killed_and_the_session_stays() {
     assert_eq!(world.effects, [Effect::Hangup(Some(name("terminal")))]);
     assert_eq!(world.later(GRACE).effects, [Effect::Kill(Some(name("terminal")))]);
     world.exit("terminal", Exit::Status(0));
-    assert!(world.effects.contains(&Effect::Kill(Some(name("terminal")))), "what it left behind goes with it");
+    assert!(
+        world.effects.contains(&Effect::Kill(Some(name("terminal")))),
+        "what it left behind goes with it"
+    );
     assert!(!world.core.is_ending(), "it did not end by itself");
     assert_eq!(world.core.poll_at(), None);
 }

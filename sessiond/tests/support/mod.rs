@@ -15,9 +15,7 @@ use nix::sys::stat::Mode;
 use proto::frame::{Frame, FrameBuffer, Hello, Size};
 use proto::{Nonce, SessionId};
 use rustls::{ClientConnection, StreamOwned};
-use sessiond::control::{
-    Bytes, Description, Fingerprint, FromSession, SessionSpec, ToSession, Tools,
-};
+use sessiond::control::{Bytes, Description, Fingerprint, FromSession, SessionSpec, ToSession, Tools};
 use sessiond::display::Screen;
 use sessiond::io::client::{Client, Event, Start};
 use sessiond::template::{Command, Continuity, Service};
@@ -66,7 +64,8 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(dir: &Path, keep: bool) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let client = runtime.block_on(Client::connect_or_start(&start(dir, keep))).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         Self { runtime, client, seen: Vec::new(), listener, dir: dir.to_owned() }
@@ -84,7 +83,8 @@ impl Daemon {
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let next = self.runtime.block_on(async { tokio::time::timeout_at(deadline, self.client.next()).await });
+            let next =
+                self.runtime.block_on(async { tokio::time::timeout_at(deadline, self.client.next()).await });
             let Ok(Some(event)) = next else { panic!("waited for {what}, saw {:?}", self.seen) };
             match wanted(&event) {
                 Some(found) => return found,
@@ -102,7 +102,9 @@ impl Daemon {
 
     pub fn ready(&mut self, id: u128) -> Description {
         self.wait("Ready", |event| match event {
-            Event::Session { session, message: FromSession::Ready(what) } if session.0 == id => Some((**what).clone()),
+            Event::Session { session, message: FromSession::Ready(what) } if session.0 == id => {
+                Some((**what).clone())
+            }
             Event::Session { message: FromSession::Ended(reason), .. } => panic!("{reason:?}"),
             Event::SpawnFailed { reason, .. } => panic!("{reason}"),
             _ => None,
@@ -119,7 +121,10 @@ impl Daemon {
     }
 
     pub fn attach(&self, id: u128, ticket: u128) {
-        self.tell(id, ToSession::Attach { ticket: Nonce(ticket), serial: "desk1".parse().unwrap(), size: SIZE });
+        self.tell(
+            id,
+            ToSession::Attach { ticket: Nonce(ticket), serial: "desk1".parse().unwrap(), size: SIZE },
+        );
     }
 
     /// A connection from a DTU that is handed to a session.
@@ -161,7 +166,8 @@ pub struct Has {
 impl Dtu {
     /// Opens the display of the service `terminal`.
     pub fn open(stream: TcpStream, fingerprint: Fingerprint, ticket: u128, has: Has) -> Self {
-        let config = proto::io::tls::client_of_fingerprint(proto::io::tls::Fingerprint(fingerprint.0)).unwrap();
+        let config =
+            proto::io::tls::client_of_fingerprint(proto::io::tls::Fingerprint(fingerprint.0)).unwrap();
         let tls = ClientConnection::new(config, proto::io::tls::server_name()).unwrap();
         let mut dtu = Self {
             tls: StreamOwned::new(tls, stream),
@@ -210,7 +216,9 @@ impl Dtu {
             match self.tls.read(&mut bytes) {
                 Ok(0) => self.closed = true,
                 Ok(n) => self.take(&bytes[..n]),
-                Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) =>
+                {
                     self.closed = true;
                 }
                 Err(error) => panic!("waited for {what}: {error}: {}", self.seen()),
@@ -227,7 +235,9 @@ impl Dtu {
         while let Some(frame) = self.buffer.next_frame().unwrap() {
             match frame {
                 Frame::Welcome { stream, input_applied } => {
-                    (self.stream, self.typed, self.acked) = (stream, input_applied, input_applied);
+                    // What was typed before the welcome is on its way already.
+                    (self.stream, self.acked) = (stream, input_applied);
+                    self.typed = self.typed.max(input_applied);
                 }
                 Frame::Output { offset, bytes } => {
                     assert_eq!(offset, self.have, "output without gap or repetition");
@@ -328,7 +338,12 @@ impl Process {
 
     #[track_caller]
     pub fn expect_end(&self, what: &str) {
-        assert!(self.ended_within(PATIENCE), "{what}: process {} of {:?} runs on", self.pid, self.handle.as_raw_fd());
+        assert!(
+            self.ended_within(PATIENCE),
+            "{what}: process {} of {:?} runs on",
+            self.pid,
+            self.handle.as_raw_fd()
+        );
     }
 }
 
@@ -343,10 +358,27 @@ pub const ROLE: &str = "HOTDESK_TEST_DAEMON";
 impl OtherDaemon {
     /// One that makes a session of `script`, or takes up those it finds if there is none.
     pub fn start(dir: &Path, keep: bool, script: Option<&OsStr>) -> Self {
+        Self::start_as(None, dir, keep, script, None)
+    }
+
+    /// The same as another account; it may ask for a session of each of `accounts` instead.
+    pub fn start_as(
+        uid: Option<u32>,
+        dir: &Path,
+        keep: bool,
+        script: Option<&OsStr>,
+        accounts: Option<&str>,
+    ) -> Self {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.env(ROLE, dir).env("KEEP", if keep { "1" } else { "0" });
         if let Some(script) = script {
             command.env("SCRIPT", script);
+        }
+        if let Some(uid) = uid {
+            command.env("DAEMON_UID", uid.to_string());
+        }
+        if let Some(accounts) = accounts {
+            command.env("ACCOUNTS", accounts);
         }
         let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
@@ -367,11 +399,46 @@ impl OtherDaemon {
     }
 }
 
+fn outcome(said: &FromSession) -> Option<String> {
+    match said {
+        FromSession::Ready(what) => Some(format!("ready {}", what.pid)),
+        FromSession::Ended(reason) => Some(format!("{reason:?}")),
+        _ => None,
+    }
+}
+
+/// Ends the spawner that a test may have left behind with sessions to keep.
+pub struct Clean(pub PathBuf);
+
+impl Drop for Clean {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let Ok(mut client) = Client::connect(&self.0).await else { return };
+            let _ = client.end_all();
+            while client.next().await.is_some_and(|event| !matches!(event, Event::SpawnerGone)) {}
+        });
+    }
+}
+
 /// What runs in the other role.
 pub fn be_daemon(dir: &Path) {
     let keep = std::env::var("KEEP").unwrap() == "1";
+    if let Ok(uid) = std::env::var("DAEMON_UID") {
+        let uid = uid.parse().unwrap();
+        nix::unistd::setgroups(&[]).unwrap();
+        nix::unistd::setgid(nix::unistd::Gid::from_raw(uid)).unwrap();
+        nix::unistd::setuid(nix::unistd::Uid::from_raw(uid)).unwrap();
+    }
     let mut daemon = Daemon::start(dir, keep);
-    if let Ok(script) = std::env::var("SCRIPT") {
+    if let Ok(accounts) = std::env::var("ACCOUNTS") {
+        for (id, account) in (0..).zip(accounts.split(',')) {
+            let account = Some(account.to_owned()).filter(|name| !name.is_empty());
+            let wanted = SessionSpec { account, ..spec(id, vec![service("cat")]) };
+            daemon.client.spawn(wanted).unwrap();
+            println!("{}", daemon.said("an outcome", outcome));
+        }
+    } else if let Ok(script) = std::env::var("SCRIPT") {
         let made = daemon.make(1, vec![service(&script)]);
         println!("ready {}", made.pid);
     } else {

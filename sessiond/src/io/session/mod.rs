@@ -58,7 +58,8 @@ fn be(start: Start) -> i32 {
     let session = spec.session;
     match prepare(&spec, &control, &run, daemon, limits) {
         Ok((home, ready)) => {
-            let core = SessionCore::new(*spec, std::process::id(), Nonce(u128::from_be_bytes(proto::io::random())));
+            let core =
+                SessionCore::new(*spec, std::process::id(), Nonce(u128::from_be_bytes(proto::io::random())));
             let status = shell::Shell::new(core, control, ready).run();
             home.clear();
             status
@@ -98,10 +99,13 @@ fn prepare(
     let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals = sys::signals(&signals).map_err(|error| failed("signals", &error))?;
     let account = Account::resolve(spec.account.as_deref(), daemon)?;
-    let dir = run.make_session(spec.session, &account).map_err(|error| failed("the session's directory", &error))?;
+    let dir = run
+        .make_session(spec.session, &account)
+        .map_err(|error| failed("the session's directory", &error))?;
     account.assume()?;
     let home = Home::furnish(dir, spec).map_err(|error| failed("the session's directory", &error))?;
-    let state = state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
+    let state =
+        state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
     let surroundings = services::Surroundings::new(spec, account, &home.bin(), &home.state());
     Ok((home, Prepared { signals, surroundings, state }))
 }

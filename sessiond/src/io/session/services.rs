@@ -40,8 +40,9 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn new(spec: &SessionSpec, account: Account, bin: &Path, state: &Path) -> Self {
-        let is_inherited =
-            |name: &OsString| name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"));
+        let is_inherited = |name: &OsString| {
+            name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"))
+        };
         let mut env: BTreeMap<OsString, OsString> =
             std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect();
         let mut path = OsString::from(bin);
@@ -92,7 +93,12 @@ impl Surroundings {
             format!("{} cannot be run: {error}: see the service {}", program.display(), service.name)
         })?;
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-        Ok(Running { pid, master: Some(terminal.master), write_blocked: false, mark: format!("{MARK}={}", service.name) })
+        Ok(Running {
+            pid,
+            master: Some(terminal.master),
+            write_blocked: false,
+            mark: format!("{MARK}={}", service.name),
+        })
     }
 
     /// The directory a service starts in. A home that is not there must not keep anybody from logging in; a
@@ -100,7 +106,9 @@ impl Surroundings {
     fn directory(&self, service: &Service) -> Result<PathBuf, String> {
         match &service.cwd {
             Some(cwd) if Path::new(cwd).is_dir() => Ok(cwd.into()),
-            Some(cwd) => Err(format!("there is no directory {cwd}, where the service {} starts", service.name)),
+            Some(cwd) => {
+                Err(format!("there is no directory {cwd}, where the service {} starts", service.name))
+            }
             None if self.account.home.is_dir() => Ok(self.account.home.clone()),
             None => Ok("/".into()),
         }

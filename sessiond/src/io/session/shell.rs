@@ -22,9 +22,9 @@ use super::services::{Services, Surroundings};
 use super::state::StateSocket;
 use super::{CLEAN, Prepared, UNCLEAN};
 use crate::control::{FromSession, Refusal, ToSession};
+use crate::io::Clock;
 use crate::io::packets::{self, Receiver};
 use crate::io::procs::{self, Reaped};
-use crate::io::Clock;
 use crate::session::{ConnId, Effect, SessionCore};
 
 /// Output given to a connection at once; as much again may be in the kernel.
@@ -203,7 +203,9 @@ impl Shell {
                 self.on_output(&name);
             }
             Ready::Display(conn, events) => {
-                if let Some(display) = self.displays.get_mut(&conn).filter(|_| events.contains(PollFlags::POLLOUT)) {
+                if let Some(display) =
+                    self.displays.get_mut(&conn).filter(|_| events.contains(PollFlags::POLLOUT))
+                {
                     display.flush(self.clock.now());
                 }
                 if events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
@@ -223,8 +225,12 @@ impl Shell {
     }
 
     fn on_time(&mut self, now: Instant) {
-        let late: Vec<ConnId> =
-            self.displays.iter().filter(|(_, d)| d.poll_at().is_some_and(|at| at <= now)).map(|(c, _)| *c).collect();
+        let late: Vec<ConnId> = self
+            .displays
+            .iter()
+            .filter(|(_, d)| d.poll_at().is_some_and(|at| at <= now))
+            .map(|(c, _)| *c)
+            .collect();
         for conn in late {
             match self.displays.get(&conn).map(|display| display.stage) {
                 Some(Stage::Hello { .. }) => self.refuse(conn, Refusal::Late),
@@ -349,8 +355,11 @@ impl Shell {
     fn on_handed_over(&mut self, fd: OwnedFd, already: &[u8]) {
         let Some(tls) = self.tls.clone() else { return };
         let now = self.clock.now();
-        let strangers =
-            self.displays.iter().filter(|(_, d)| matches!(d.stage, Stage::Hello { .. })).map(|(conn, _)| *conn);
+        let strangers = self
+            .displays
+            .iter()
+            .filter(|(_, d)| matches!(d.stage, Stage::Hello { .. }))
+            .map(|(conn, _)| *conn);
         let strangers: Vec<ConnId> = strangers.collect();
         if let Some(oldest) = strangers.first().filter(|_| strangers.len() >= STRANGERS_MAX) {
             self.refuse(*oldest, Refusal::TooMany);
@@ -369,7 +378,11 @@ impl Shell {
     }
 
     /// Reads from a connection in some way and acts on the frames that came of it.
-    fn with_frames(&mut self, conn: ConnId, read: impl FnOnce(&mut Connection, &mut Vec<Frame>) -> Result<(), Broken>) {
+    fn with_frames(
+        &mut self,
+        conn: ConnId,
+        read: impl FnOnce(&mut Connection, &mut Vec<Frame>) -> Result<(), Broken>,
+    ) {
         let Some(display) = self.displays.get_mut(&conn) else { return };
         let mut frames = Vec::new();
         let outcome = read(display, &mut frames);
