@@ -160,7 +160,7 @@ pub fn private_dir(path: &Path, option: &'static str) -> Result<(), DirError> {
     let meta = fs::symlink_metadata(path).map_err(fail)?;
     let owner = meta.uid();
     let own = Uid::effective();
-    if owner != own.as_raw() && !own.is_root() {
+    if owner != own.as_raw() {
         return Err(DirError::Foreign { path: path.into(), option, owner });
     }
     Ok(())

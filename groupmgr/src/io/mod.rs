@@ -9,7 +9,8 @@
 //! | [`admin`] | an operator's requests, from this host and from others of the group |
 //! | [`cli`] | the command line |
 //! | [`dirs`] | where sockets and data are |
-//! | [`clock`], [`rank`], [`vitals`], [`counters`] | time, the loop's precedence, how busy the machine is, what was dropped |
+//! | [`clock`], [`rank`], [`vitals`] | time, the loop's precedence, how busy the machine is |
+//! | [`counters`], [`logging`] | what was dropped, and what is written down |
 //!
 //! Nothing here decides what a host does; it decides what a socket may cost.
 
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod counters;
 pub mod daemon;
 pub mod dirs;
+pub mod logging;
 pub mod net;
 pub mod rank;
 pub mod sessions;

@@ -111,6 +111,7 @@ fn machine_of(id: &str) -> MachineId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_kernels_figures_are_read() {
@@ -129,5 +130,14 @@ mod tests {
         assert!(sampler.take(8) <= 50);
         let after = (0..16).map(|_| sampler.take(8)).last();
         assert!(after.is_some_and(|load| (330..=400).contains(&load)), "{after:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_the_kernel_can_stop_a_host(text: String, loads in "[0-9/ .]{0,40}") {
+            for text in [text, loads] {
+                let _ = (running(&text), available_mib(&text), clock_of(&text));
+            }
+        }
     }
 }

@@ -64,7 +64,7 @@ async fn read_line(
     stream: &mut (impl AsyncRead + Unpin),
     is_welcome: impl Fn(&[u8]) -> bool,
 ) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(256);
     loop {
         let room = READ_MAX - text.len();
         if room == 0 || stream.take(room as u64).read_buf(&mut text).await? == 0 {
@@ -96,13 +96,18 @@ fn may_be_display(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const SESSION: &str = "000000000000000000000000000000ff";
 
+    /// What is found out, with what was not read added to what was.
     async fn read(text: &[u8], allows_plain: bool) -> First {
         let mut stream = text;
         let read = read_line(&mut stream, |text| allows_plain || may_be_display(text)).await.unwrap();
-        read.map_or(First::Gone, |(text, already)| judge(&text, already, allows_plain))
+        read.map_or(First::Gone, |(text, mut already)| {
+            already.extend_from_slice(stream);
+            judge(&text, already, allows_plain)
+        })
     }
 
     #[tokio::test]
@@ -131,5 +136,32 @@ mod tests {
         long.extend([b'0'; 9000]);
         assert_eq!(read(&long, false).await, First::Bad);
         assert_eq!(read(b"", false).await, First::Gone);
+    }
+
+    fn read_now(text: &[u8], allows_plain: bool) -> First {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(read(text, allows_plain))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_first_is_judged_and_plain_text_gets_in_only_where_it_may(
+            text in proptest::collection::vec(any::<u8>(), 0..200),
+            allows_plain: bool,
+        ) {
+            let first = read_now(&text, allows_plain);
+            let is_plain = matches!(first, First::Plain { .. });
+            prop_assert!(allows_plain || !is_plain);
+        }
+
+        #[test]
+        fn nothing_behind_a_display_line_is_lost(
+            id: u128,
+            behind in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut text = format!("display session={}\n", SessionId(id)).into_bytes();
+            text.extend_from_slice(&behind);
+            let wanted = First::Display { session: SessionId(id), already: behind };
+            prop_assert_eq!(read_now(&text, false), wanted);
+        }
     }
 }

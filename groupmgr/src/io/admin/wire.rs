@@ -180,6 +180,7 @@ pub async fn write_json(stream: &mut (impl AsyncWrite + Unpin), message: &impl S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[tokio::test]
     async fn a_request_is_one_line_and_a_long_or_unfinished_one_is_an_error() {
@@ -204,5 +205,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"host":"a","unreachable":"no"}"#);
         let done = Outcome::Answer(Answer::Host(Reply::Done));
         assert_eq!(serde_json::to_string(&done).unwrap(), r#"{"answer":{"host":"done"}}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_on_the_socket_are_more_than_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let read = runtime.block_on(read_json::<Request>(&mut bytes.as_slice(), 100));
+            prop_assert!(!matches!(read, Ok(Some(_))));
+        }
     }
 }

@@ -14,6 +14,7 @@ type Main = fn(Vec<OsString>) -> ExitCode;
 const APPLETS: &[(&str, Main)] = &[
     ("authmgr", authmgr::io::cli::run),
     ("datastore", datastore::io::cli::run),
+    ("dtu-emu", dtu_emu::io::cli::run),
     ("sessiond", |args| ExitCode::from(u8::try_from(sessiond::io::cli::run(args)).unwrap_or(1))),
 ];
 

@@ -1,19 +1,17 @@
 //! `keygen` and `run`.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use proto::HostName;
 use proto::io::KeyDir;
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
 
 use super::args::{At, RunArgs};
 use super::{CliError, say, say_json};
 use crate::io::daemon::{Options, RunError};
-use crate::io::dirs;
 use crate::io::net::NetOptions;
+use crate::io::{dirs, logging};
 
 pub(super) fn keygen(dir: &Path, json: bool) -> Result<ExitCode, CliError> {
     let keys = KeyDir::generate(dir).map_err(|error| CliError::Usage(error.to_string()))?;
@@ -29,7 +27,7 @@ pub(super) fn keygen(dir: &Path, json: bool) -> Result<ExitCode, CliError> {
 }
 
 pub(super) fn run(args: RunArgs, at: &At) -> Result<ExitCode, CliError> {
-    start_log(args.log_json);
+    let _log = logging::start(args.log_json);
     let options = Options {
         keys: args.keys,
         name: args.name.or_else(|| at.host.clone()).map_or_else(machine_name, Ok)?,
@@ -61,15 +59,4 @@ fn machine_name() -> Result<HostName, CliError> {
     let name = name.split('.').next().unwrap_or_default();
     name.parse()
         .map_err(|error| CliError::Usage(format!("the machine's name cannot be used: {error}; {remedy}")))
-}
-
-fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    let started = if json { builder.json().try_init() } else { builder.try_init() };
-    debug_assert!(started.is_ok(), "the log is started once");
 }

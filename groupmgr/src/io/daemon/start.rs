@@ -12,7 +12,7 @@ use proto::line::Line;
 use proto::net::Interface;
 use proto::{BootId, Instant};
 use tokio::runtime::{Builder, Handle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
@@ -34,7 +34,7 @@ use crate::io::store::{StoreDriver, StoreOpenError};
 use crate::io::{clock, rank, vitals};
 
 /// Batches of datagrams that wait for the host machine; more stay in the kernel's buffers.
-const HEARD_MAX: usize = 256;
+const HEARD_MAX: usize = 64;
 /// How often interfaces are looked at when the kernel reports no change: well within every announcement.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// And when the kernel cannot report changes.
@@ -82,7 +82,7 @@ pub enum RunError {
 /// See [`RunError`].
 pub fn run(options: &Options) -> Result<(), RunError> {
     let keys = KeyDir::open(&options.keys)?;
-    let acceptor = TlsAcceptor::from(keys.server_tls(options.name.as_str())?);
+    let acceptor = TlsAcceptor::from(Arc::new(server_tls(&keys, options)?));
     let run_dir = RunDir::take(&options.run_dir, &options.name)?;
     let fds_max = raise_fds();
     let workers = Builder::new_multi_thread()
@@ -103,6 +103,14 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let result = LocalSet::new().block_on(&main, started.serve(workers.handle(), acceptor, events));
     workers.shutdown_timeout(FAREWELL_WITHIN);
     result
+}
+
+/// Without session tickets: a DTU that comes back mostly comes from another host, which could not read them, and a
+/// storm of DTUs is the moment when making them costs most.
+fn server_tls(keys: &KeyDir, options: &Options) -> Result<rustls::ServerConfig, KeyDirError> {
+    let mut config = (*keys.server_tls(options.name.as_str())?).clone();
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 fn open_store(options: &Options, keys: &KeyDir, boot: BootId) -> Result<StoreDriver, RunError> {
@@ -292,25 +300,46 @@ async fn tell_vitals(inbox: Inbox) {
 
 /// The first signal ends the daemon in order, the second one at once.
 async fn tell_signals(inbox: Inbox) {
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::warn!(
             "signals cannot be waited for: the daemon will not say goodbye when it is ended by one"
         );
         return;
     };
+    // Started to outlive its terminal (nohup), it is to do so.
+    let mut hangup = if is_ignored(libc::SIGHUP) { None } else { signal(SignalKind::hangup()).ok() };
     let mut is_ending = false;
     loop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+            () = hung_up(hangup.as_mut()) => {}
         }
         if is_ending {
             std::process::exit(1);
         }
         is_ending = true;
         inbox.send(Event::End).await;
+    }
+}
+
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started this process had it ignore a signal.
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with a null pointer for the new action the call changes nothing and fills in the present one, which is
+    // read only when the call says that it has.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 

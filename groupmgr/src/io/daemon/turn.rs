@@ -27,6 +27,9 @@ use crate::io::vitals;
 const HEARD_PER_TURN: usize = 4;
 const EVENTS_PER_TURN: usize = 64;
 
+/// Pause before sockets of an address that changed are opened anew.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// How long a display connection may wait for the host's word.
 const HELD_MAX: Duration = Duration::from_secs(5);
 
@@ -158,7 +161,14 @@ impl Turn {
 
     /// Asks the kernel for the interfaces of the present moment, and clears away what nobody came for.
     fn look(&mut self) {
-        let interfaces = self.net.refresh();
+        let (interfaces, again) = self.net.refresh();
+        if again {
+            let inbox = self.inbox.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                inbox.send(Event::Look).await;
+            });
+        }
         self.feed(Input::Interfaces(interfaces));
         let now = clock::now();
         let before = self.desk.held.len();

@@ -30,6 +30,8 @@ pub(super) struct Asks {
 
 struct Peer {
     socket: Rc<UdpSocket>,
+    /// The interface it is bound to.
+    by: Option<IfName>,
     asked: Instant,
     _reader: Ends,
 }
@@ -44,49 +46,49 @@ impl Asks {
         self.peers.clear();
     }
 
-    /// Asks `to`, from the interface of ours that shares a subnet with it if there is one.
+    /// Asks `to` from the interface `by`, or the one the routing table chooses among `wires`.
     pub(super) fn ask<'a>(
         &mut self,
         now: Instant,
+        by: Option<&Wire>,
         wires: impl Iterator<Item = &'a Wire> + Clone,
         to: SocketAddrV4,
         bytes: &[u8],
     ) -> io::Result<()> {
-        if !self.peers.contains_key(&to) {
+        let by_name = by.map(|wire| &wire.interface.name);
+        if self.peers.get(&to).is_none_or(|peer| peer.by.as_ref() != by_name) {
             self.make_room(now);
-            let peer = self.open(now, wires, to)?;
+            let peer = self.open(now, by, wires, to)?;
             self.peers.insert(to, peer);
         }
         let Some(peer) = self.peers.get_mut(&to) else { return Ok(()) };
         peer.asked = now;
-        match send(&peer.socket, bytes) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                // The socket may belong to an address or a route that is gone; the next question opens another.
-                self.peers.remove(&to);
-                Err(error)
-            }
+        let sent = send(&peer.socket, bytes);
+        if sent.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+            // The socket may belong to an address or a route that is gone; the next question opens another.
+            self.peers.remove(&to);
         }
+        sent
     }
 
     fn open<'a>(
         &self,
         now: Instant,
+        by: Option<&Wire>,
         wires: impl Iterator<Item = &'a Wire> + Clone,
         to: SocketAddrV4,
     ) -> io::Result<Peer> {
-        let wire = wires.clone().find(|w| w.interface.holds(*to.ip()));
-        let socket = socket::connected(wire, to)?;
+        let socket = socket::connected(by, to)?;
         let own = match socket.local_addr()? {
             SocketAddr::V4(own) => *own.ip(),
             SocketAddr::V6(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let heard_on =
-            wire.or_else(|| wires.clone().find(|w| w.interface.ip == own)).or_else(|| wires.clone().next());
-        let iface = heard_on.map(|w| w.interface.name.clone()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let routed = || wires.clone().find(|w| w.interface.ip == own).or_else(|| wires.clone().next());
+        let heard_on = by.or_else(routed).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let socket = Rc::new(UdpSocket::from_std(socket)?);
-        let reader = read(socket.clone(), iface, to, self.answers.clone());
-        Ok(Peer { socket, asked: now, _reader: Ends::spawn(reader) })
+        let reader = read(socket.clone(), heard_on.interface.name.clone(), to, self.answers.clone());
+        let by = by.map(|wire| wire.interface.name.clone());
+        Ok(Peer { socket, by, asked: now, _reader: Ends::spawn(reader) })
     }
 
     fn make_room(&mut self, now: Instant) {

@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use self::ask::Asks;
 use self::interfaces::{BindError, Wire};
 pub(crate) use self::netlink::Changes;
-use self::receive::{Pace, Shared};
+use self::receive::{Pace, Reader, Shared, Space};
 pub use self::socket::OpenError;
 use crate::io::counters::{Counters, Reason};
 
@@ -115,7 +115,8 @@ impl Net {
         listen: Listen,
     ) -> Self {
         let asks = Asks::new(heard.clone());
-        let shared = Shared { heard, flood: Rc::default(), counters, space: Rc::new(RefCell::default()) };
+        let space = Rc::new(RefCell::new(Space::default()));
+        let shared = Shared { heard, flood: Rc::default(), whereabouts: Rc::default(), counters, space };
         Self { options, links: Vec::new(), asks, shared, listen, troubles: Vec::new() }
     }
 
@@ -130,15 +131,24 @@ impl Net {
         Ok(self.interfaces())
     }
 
-    /// Asks the kernel what is there now, opens what is new and closes what is gone.
-    pub(crate) fn refresh(&mut self) -> Vec<Interface> {
+    /// Asks the kernel what is there now, opens what is new and closes what is gone. The second value says that
+    /// something of an address that changed has still to be closed: it is to be looked at again in a moment.
+    pub(crate) fn refresh(&mut self) -> (Vec<Interface>, bool) {
         let wires = interfaces::choose(&interfaces::list(), &self.options.bind);
-        let before = self.links.len();
-        self.links.retain(|link| wires.contains(&link.wire));
-        let mut changed = before != self.links.len();
+        let (kept, closed): (Vec<Link>, _) =
+            self.links.drain(..).partition(|link| wires.contains(&link.wire));
+        self.links = kept;
+        let closed: Vec<Ipv4Addr> = closed.iter().map(|link| link.wire.interface.ip).collect();
+        let mut changed = !closed.is_empty();
+        let mut again = false;
         let mut troubles = Vec::new();
         for wire in &wires {
             if self.links.iter().any(|link| link.wire == *wire) {
+                continue;
+            }
+            // Tasks that read the old sockets of the address end when they are next run.
+            if closed.contains(&wire.interface.ip) {
+                again = true;
                 continue;
             }
             match self.open_link(wire.clone()) {
@@ -149,16 +159,27 @@ impl Net {
                 Err(error) => troubles.push(error.to_string()),
             }
         }
+        self.tell(troubles);
+        if changed {
+            self.links.sort_by_key(|link| wires.iter().position(|wire| *wire == link.wire));
+            self.asks.clear();
+            match self.addresses() {
+                _ if again => {}
+                none if none.is_empty() => {
+                    tracing::warn!("no interface is up with a carrier: this host is alone until one is");
+                }
+                addresses => tracing::info!(?addresses, "interfaces changed"),
+            }
+        }
+        (self.interfaces(), again)
+    }
+
+    /// Logs what could not be opened, once.
+    fn tell(&mut self, troubles: Vec<String>) {
         for trouble in troubles.iter().filter(|text| !self.troubles.contains(text)) {
             tracing::error!("an interface is not used: {trouble}");
         }
         self.troubles = troubles;
-        if changed {
-            self.links.sort_by_key(|link| wires.iter().position(|wire| *wire == link.wire));
-            self.asks.clear();
-            tracing::info!(interfaces = ?self.addresses(), "interfaces changed");
-        }
-        self.interfaces()
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -183,9 +204,11 @@ impl Net {
         let own = wire.interface.ip;
         let unicast = register(socket::unicast(&wire, port)?, own)?;
         let mut readers = vec![self.reader(&wire, unicast.clone(), Pace::AtOnce)];
-        // A DTU that does not know its netmask asks the whole network.
-        let everybody = (!own.is_loopback()).then_some(Ipv4Addr::BROADCAST);
-        for to in [Some(wire.interface.bcast), everybody, self.options.multicast].into_iter().flatten() {
+        // Once for each device: a DTU that does not know its netmask asks everybody, and groups know no subnets.
+        let is_first = wire.interface.name.as_str() == wire.device;
+        let everybody = (is_first && !own.is_loopback()).then_some(Ipv4Addr::BROADCAST);
+        let group = self.options.multicast.filter(|_| is_first);
+        for to in [Some(wire.interface.bcast), everybody, group].into_iter().flatten() {
             let socket = register(socket::shared(&wire, to, port)?, to)?;
             readers.push(self.reader(&wire, socket, Pace::Gathering));
         }
@@ -194,8 +217,7 @@ impl Net {
     }
 
     fn reader(&self, wire: &Wire, socket: Rc<UdpSocket>, pace: Pace) -> Ends {
-        let Interface { name, ip, .. } = wire.interface.clone();
-        Ends::spawn(receive::read(socket, name, ip, pace, self.shared.clone()))
+        Ends::spawn(Reader { socket, wire: wire.clone(), pace, shared: self.shared.clone() }.run())
     }
 
     fn link(&self, iface: &IfName) -> Option<&Link> {
@@ -226,7 +248,12 @@ impl Net {
 
     /// Sends to one address so that a refusal is reported.
     pub(crate) fn ask(&mut self, now: Instant, to: SocketAddrV4, bytes: &[u8]) {
-        let sent = self.asks.ask(now, self.links.iter().map(|link| &link.wire), to, bytes);
+        let wires = || self.links.iter().map(|link| &link.wire);
+        let whereabouts = self.shared.whereabouts.borrow();
+        let heard = whereabouts.of(*to.ip()).and_then(|name| wires().find(|w| w.interface.name == *name));
+        let by = heard.or_else(|| wires().find(|w| w.interface.holds(*to.ip())));
+        let sent = self.asks.ask(now, by, wires(), to, bytes);
+        drop(whereabouts);
         self.note(to, sent);
     }
 

@@ -5,6 +5,7 @@
 //! or an answer that somebody waits for and is read at once.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::Heard;
 use super::flood::Flood;
+use super::interfaces::Wire;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
 
@@ -46,6 +48,7 @@ pub(super) enum Pace {
 pub(super) struct Shared {
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) flood: Rc<RefCell<Flood>>,
+    pub(super) whereabouts: Rc<RefCell<Whereabouts>>,
     pub(super) counters: Counters,
     pub(super) space: Rc<RefCell<Space>>,
 }
@@ -59,79 +62,87 @@ impl Default for Space {
     }
 }
 
-/// Reads `socket` until it fails, which it does when its interface goes away.
-pub(super) async fn read(socket: Rc<UdpSocket>, iface: IfName, own: Ipv4Addr, pace: Pace, shared: Shared) {
-    if let Err(error) = read_on(&socket, &iface, own, pace, &shared).await {
-        tracing::info!(%iface, %error, "a socket ended");
-    }
+/// One socket and what is read from it.
+pub(super) struct Reader {
+    pub(super) socket: Rc<UdpSocket>,
+    pub(super) wire: Wire,
+    pub(super) pace: Pace,
+    pub(super) shared: Shared,
 }
 
-async fn read_on(
-    socket: &UdpSocket,
-    iface: &IfName,
-    own: Ipv4Addr,
-    pace: Pace,
-    shared: &Shared,
-) -> io::Result<()> {
-    loop {
-        socket.readable().await?;
-        for _ in 0..ROUNDS_MAX {
-            let mut datagrams = Vec::new();
-            let taken = take_batch(socket, own, shared, &mut datagrams)?;
-            if !datagrams.is_empty() {
-                // A full queue leaves the rest in the kernel, which drops what does not fit.
-                let heard = Heard::Datagrams { iface: iface.clone(), datagrams };
-                shared.heard.send(heard).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
-            }
-            if taken < BATCH {
-                break;
-            }
-        }
-        match pace {
-            Pace::Gathering => tokio::time::sleep(PAUSE).await,
-            Pace::AtOnce => tokio::task::yield_now().await,
+impl Reader {
+    /// Reads until the socket fails, which it does when its interface goes away.
+    pub(super) async fn run(self) {
+        if let Err(error) = self.read().await {
+            tracing::info!(iface = %self.wire.interface.name, %error, "a socket ended");
         }
     }
-}
 
-/// Takes what is there, up to a batch. Returns how many datagrams that were; those of floods and our own
-/// echoes are left out.
-fn take_batch(
-    socket: &UdpSocket,
-    own: Ipv4Addr,
-    shared: &Shared,
-    out: &mut Vec<(SocketAddrV4, Vec<u8>)>,
-) -> io::Result<usize> {
-    let mut space = shared.space.borrow_mut();
-    let mut flood = shared.flood.borrow_mut();
-    let receive = || {
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> = space.0.iter_mut().map(|s| [IoSliceMut::new(s)]).collect();
-        let fd = socket.as_raw_fd();
-        let received = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)?;
-        Ok(received.map(|m| (m.address, m.bytes)).collect::<Vec<_>>())
-    };
-    let received = match socket.try_io(Interest::READABLE, receive) {
-        Ok(received) => received,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-        Err(error) if error.raw_os_error().is_some_and(is_of_the_past) => return Ok(BATCH),
-        Err(error) => return Err(error),
-    };
-    let now = clock::now();
-    let mut dropped = 0;
-    for ((from, len), bytes) in received.iter().zip(space.0.iter()) {
-        let Some(from) = from.map(SocketAddrV4::from) else { continue };
-        if *from.ip() == own && from.port() == proto::PORT {
-            continue;
+    async fn read(&self) -> io::Result<()> {
+        let iface = &self.wire.interface.name;
+        loop {
+            self.socket.readable().await?;
+            for _ in 0..ROUNDS_MAX {
+                let mut datagrams = Vec::new();
+                let taken = self.take_batch(&mut datagrams)?;
+                if !datagrams.is_empty() {
+                    // A full queue leaves the rest in the kernel, which drops what does not fit.
+                    let heard = Heard::Datagrams { iface: iface.clone(), datagrams };
+                    self.shared.heard.send(heard).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+                }
+                if taken < BATCH {
+                    break;
+                }
+            }
+            match self.pace {
+                Pace::Gathering => tokio::time::sleep(PAUSE).await,
+                Pace::AtOnce => tokio::task::yield_now().await,
+            }
         }
-        if flood.admits(now, *from.ip()) {
+    }
+
+    /// Takes what is there, up to a batch. Returns how many datagrams that were; those of floods and our own
+    /// echoes are left out.
+    fn take_batch(&self, out: &mut Vec<(SocketAddrV4, Vec<u8>)>) -> io::Result<usize> {
+        let mut space = self.shared.space.borrow_mut();
+        let received = match self.socket.try_io(Interest::READABLE, || receive(&self.socket, &mut space)) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.raw_os_error().is_some_and(is_of_the_past) => return Ok(BATCH),
+            Err(error) => return Err(error),
+        };
+        let mut flood = self.shared.flood.borrow_mut();
+        let mut whereabouts = self.shared.whereabouts.borrow_mut();
+        let (now, own) = (clock::now(), self.wire.interface.ip);
+        let mut dropped = 0;
+        for ((from, len), bytes) in received.iter().zip(space.0.iter()) {
+            let Some(from) = from.map(SocketAddrV4::from) else { continue };
+            if *from.ip() == own && from.port() == proto::PORT {
+                continue;
+            }
+            if !flood.admits(now, *from.ip()) {
+                dropped += 1;
+                continue;
+            }
+            if self.wire.has_twin {
+                whereabouts.note(*from.ip(), &self.wire.interface.name);
+            }
             out.push((from, bytes[..(*len).min(DATAGRAM_MAX)].to_vec()));
-        } else {
-            dropped += 1;
         }
+        self.shared.counters.count_many(Reason::Flood, dropped);
+        Ok(received.len())
     }
-    shared.counters.count_many(Reason::Flood, dropped);
-    Ok(received.len())
+}
+
+/// Where a datagram is from, and how long it is.
+type From = (Option<SockaddrIn>, usize);
+
+fn receive(socket: &UdpSocket, space: &mut Space) -> io::Result<Vec<From>> {
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    let mut slices: Vec<[IoSliceMut<'_>; 1]> = space.0.iter_mut().map(|s| [IoSliceMut::new(s)]).collect();
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let received = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None)?;
+    Ok(received.map(|m| (m.address, m.bytes)).collect())
 }
 
 /// Errors that tell what became of an earlier datagram sent from the socket; what came in is still there.
@@ -140,4 +151,27 @@ fn is_of_the_past(errno: i32) -> bool {
         errno,
         libc::EINTR | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN
     )
+}
+
+/// On which of several wires with equal subnets an address was last heard: the routing table does not know.
+#[derive(Debug, Default)]
+pub(super) struct Whereabouts(HashMap<Ipv4Addr, IfName>);
+
+impl Whereabouts {
+    /// Addresses remembered. Forged ones push out others, which costs a question that goes the wrong way.
+    const LEN_MAX: usize = 4096;
+
+    fn note(&mut self, address: Ipv4Addr, iface: &IfName) {
+        if self.0.get(&address) == Some(iface) {
+            return;
+        }
+        if self.0.len() >= Self::LEN_MAX {
+            self.0.clear();
+        }
+        self.0.insert(address, iface.clone());
+    }
+
+    pub(super) fn of(&self, address: Ipv4Addr) -> Option<&IfName> {
+        self.0.get(&address)
+    }
 }
