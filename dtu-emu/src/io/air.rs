@@ -93,7 +93,7 @@ impl Station {
                         if self.sockets.is_empty() {
                             self.rescan();
                         }
-                        self.broadcast(&serial);
+                        self.broadcast(&serial).await;
                         last = Some(Instant::now());
                     }
                 }
@@ -143,16 +143,15 @@ impl Station {
         Ok((asks, readers))
     }
 
-    fn broadcast(&mut self, serial: &Serial) {
+    async fn broadcast(&mut self, serial: &Serial) {
         let mut troubles = Vec::new();
         for (netif, (socket, _)) in &self.sockets {
             let question = ServerQ { sn: serial.clone(), ip: netif.ip }.to_line().to_string();
             for group in [Some(netif.bcast), self.band.multicast].into_iter().flatten() {
                 let to = SocketAddr::from((group, self.band.port));
+                let sending = socket.send_to(question.as_bytes(), to);
                 // A full buffer drops it; it is repeated anyway.
-                if let Err(error) = socket.try_send_to(question.as_bytes(), to)
-                    && error.kind() != io::ErrorKind::WouldBlock
-                {
+                if let Ok(Err(error)) = tokio::time::timeout(ASK_PAUSE, sending).await {
                     troubles.push(format!("serverQ to {group}: {error}"));
                 }
             }
