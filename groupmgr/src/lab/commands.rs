@@ -51,6 +51,11 @@ impl Files {
         self.root.join("dtu")
     }
 
+    /// The control socket of a DTU.
+    pub(super) fn control_socket(&self, serial: &str) -> PathBuf {
+        self.control().join(format!("{serial}.sock"))
+    }
+
     /// The run directories of all hosts.
     pub(super) fn run(&self) -> PathBuf {
         self.root.join("run")
@@ -119,20 +124,22 @@ impl Commands {
     }
 
     /// Switches a DTU on.
-    pub(super) fn desk(&self, serial: &str, servers: &[Ipv4Addr], more: &[String]) -> Command {
+    pub(super) fn desk(
+        &self,
+        serial: &str,
+        bind: Option<Ipv4Addr>,
+        servers: &[Ipv4Addr],
+        more: &[String],
+    ) -> Command {
         let mut command = self.groupmgr(["dtu-emu", "boot", "--headless", "--json", "--serial", serial]);
         command.arg("--ca").arg(self.files.keys().join("ca.pem")).arg("--control").arg(self.files.control());
+        if let Some(address) = bind {
+            command.arg("--bind").arg(address.to_string());
+        }
         for server in servers {
             command.arg("--server").arg(SocketAddrV4::new(*server, proto::PORT).to_string());
         }
         command.args(more);
-        command
-    }
-
-    /// Asks something of a DTU that is on.
-    pub(super) fn ask_desk(&self, serial: &str, words: &[&str]) -> Command {
-        let mut command = self.groupmgr(["dtu-emu"]);
-        command.args(words).args(["--dtu", serial]).arg("--control").arg(self.files.control());
         command
     }
 

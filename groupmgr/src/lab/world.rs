@@ -19,7 +19,6 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::backend::{Backend, Ground};
@@ -27,6 +26,7 @@ use super::commands::{Commands, Files};
 use super::plan::{NodePlan, Plan};
 use super::running::Running;
 use super::timeline::{Cursor, Event, Timeline};
+use crate::topology::{RowView, Standing};
 
 pub use ask::Asker;
 use ask::output;
@@ -100,13 +100,12 @@ impl World {
         Ok(world)
     }
 
-    /// What a host thinks of the trusted hosts it knows of: `up`, `silent`, `down` or `left`.
+    /// What a host thinks of the trusted hosts it knows of.
     ///
     /// # Errors
     /// When the host does not answer.
-    pub fn standings(&self, host: &str) -> Result<BTreeMap<String, String>, LabError> {
-        let table = self.asker().host(host, &["topology"])?;
-        Ok(standings(&table))
+    pub fn standings(&self, host: &str) -> Result<BTreeMap<String, Standing>, LabError> {
+        Ok(standings(&self.asker().topology(host)?))
     }
 
     /// Whoever asks hosts and DTUs, from this thread or another.
@@ -204,11 +203,8 @@ impl World {
 }
 
 /// What a topology table says of the trusted hosts.
-pub(super) fn standings(table: &Value) -> BTreeMap<String, String> {
-    let rows = table.as_array().or_else(|| table.get("topology")?.as_array());
-    let text = |row: &Value, key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
-    let standing = |row| Some((text(row, "host")?, text(row, "standing")?));
-    rows.into_iter().flatten().filter_map(standing).collect()
+pub(super) fn standings(table: &[RowView]) -> BTreeMap<String, Standing> {
+    table.iter().filter_map(|row| Some((row.host.to_string(), row.standing?))).collect()
 }
 
 /// An event about a machine, in the field for its kind.

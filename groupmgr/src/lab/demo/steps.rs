@@ -90,11 +90,11 @@ impl Stage {
 
     /// Puts the logs of all machines where they outlive the lab, and says where.
     pub(super) fn keep_logs(&self, timeline: &Timeline) {
-        let kept = std::env::temp_dir().join(format!("hotdesk-lab-logs-{}", std::process::id()));
-        if let Some(world) = &self.world
-            && world.copy_logs(&kept).is_ok()
-        {
-            timeline.push(Event::new("logs_kept").with("dir", kept.display().to_string()));
+        let Some(world) = &self.world else { return };
+        let mut kept = world.files().as_os_str().to_owned();
+        kept.push("-logs");
+        if world.copy_logs(kept.as_ref()).is_ok() {
+            timeline.push(Event::new("logs_kept").with("dir", kept.to_string_lossy().into_owned()));
         }
     }
 
@@ -289,7 +289,9 @@ impl User {
         let start = world.wait_for_desk(desk, from, "with a card", PATIENCE, |e| e.is("inserted"))?.t_ms;
         let mine = |e: &Event| e.is("attached") && e.token.as_deref() == Some(&self.card.token);
         let attached = world.wait_for_desk(desk, from, "attached", PATIENCE, mine)?;
-        let shown = world.wait_for_desk(desk, from, "shown the session", PATIENCE, |e| e.is("shown"))?;
+        // Not the session that the desk had without a card.
+        let on_screen = |e: &Event| e.is("shown") && e.session == attached.session;
+        let shown = world.wait_for_desk(desk, from, "shown the session", PATIENCE, on_screen)?;
         let (attached_ms, shown_ms) = (attached.t_ms - start, shown.t_ms - start);
         self.session = attached.session;
         self.host = attached.host;

@@ -11,6 +11,7 @@ use super::view::{DeskView, HostView, USERS, View};
 use crate::lab::backend::Ground;
 use crate::lab::timeline::Event;
 use crate::lab::world::Power;
+use crate::topology::Standing;
 
 /// Columns that a desk's screen needs to be worth showing beside another.
 const SCREEN_WIDTH: u16 = 78;
@@ -86,13 +87,13 @@ fn draw_hosts(frame: &mut Frame<'_>, view: &View, ui: &Ui, area: Rect) {
 
 /// What one host thinks of another.
 fn standing_cell(by: &HostView, of: &HostView) -> Cell<'static> {
-    match by.thinks.get(&of.name).map(String::as_str) {
-        Some("up") => Cell::from("up".green()),
-        Some("silent") => Cell::from("sil".yellow()),
-        Some("down") => Cell::from("down".red()),
-        Some("left") => Cell::from("left".dim()),
-        _ => Cell::from("-".dim()),
-    }
+    Cell::from(match by.thinks.get(&of.name) {
+        Some(Standing::Up) => "up".green(),
+        Some(Standing::Silent) => "sil".yellow(),
+        Some(Standing::Down) => "down".red(),
+        Some(Standing::Left) => "left".dim(),
+        None => "-".dim(),
+    })
 }
 
 fn power_cell(power: Power) -> Cell<'static> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::lab::backend::Ground;
 use crate::lab::timeline::Event;
 use crate::lab::world::{Power, World};
+use crate::topology::Standing;
 
 /// Events kept for the log; more do not fit on any screen.
 const LOG_MAX: usize = 200;
@@ -19,8 +20,8 @@ pub(super) struct HostView {
     pub(super) name: String,
     pub(super) power: Power,
     /// What it thinks of the others, itself included; empty while it does not answer.
-    pub(super) thinks: BTreeMap<String, String>,
-    pub(super) sessions: Option<u64>,
+    pub(super) thinks: BTreeMap<String, Standing>,
+    pub(super) sessions: Option<u32>,
 }
 
 /// A DTU.
@@ -169,7 +170,7 @@ pub(super) mod tests {
         let host = |node: &crate::lab::plan::NodePlan| HostView {
             name: node.name.clone(),
             power: Power::On,
-            thinks: plan.hosts.iter().map(|other| (other.name.clone(), "up".to_owned())).collect(),
+            thinks: plan.hosts.iter().map(|other| (other.name.clone(), Standing::Up)).collect(),
             sessions: Some(1),
         };
         let desk = |node: &crate::lab::plan::NodePlan| DeskView {

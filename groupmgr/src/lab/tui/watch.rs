@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::view::Shared;
 use crate::lab::world::{Power, World, standings};
 
@@ -21,12 +19,13 @@ pub(super) fn start(world: &World, shared: &Shared) {
             loop {
                 let end = timeline.end();
                 if shared.update(|view| view.host_mut(&host).is_some_and(|host| answers(host.power))) {
-                    let table = asker.host(&host, &["topology"]).ok();
+                    let table = asker.topology(&host).ok();
                     shared.update(|view| {
                         // A slow answer may come when the host is gone already.
                         if let Some(seen) = view.host_mut(&host).filter(|host| answers(host.power)) {
-                            seen.sessions = table.as_ref().and_then(|table| sessions(table, &host));
-                            seen.thinks = table.as_ref().map(standings).unwrap_or_default();
+                            let own = table.iter().flatten().find(|row| row.own);
+                            seen.sessions = own.map(|row| row.sessions);
+                            seen.thinks = table.as_deref().map(standings).unwrap_or_default();
                         }
                     });
                 }
@@ -40,9 +39,10 @@ pub(super) fn start(world: &World, shared: &Shared) {
             loop {
                 let end = timeline.end();
                 if shared.update(|view| view.desk_mut(&desk).is_some_and(|desk| answers(desk.power)))
-                    && let Ok(screen) = asker.desk(&desk, &["screen"])
+                    && let Ok(look) = asker.look(&desk)
                 {
-                    shared.update(|view| view.desk_mut(&desk).map(|desk| desk.screen = screen));
+                    shared
+                        .update(|view| view.desk_mut(&desk).map(|desk| desk.screen = look.lines.join("\n")));
                 }
                 let _ = timeline.wait(end, SCREEN_EVERY, |event| event.at(&desk));
             }
@@ -53,13 +53,4 @@ pub(super) fn start(world: &World, shared: &Shared) {
 /// Whether a machine can answer: one that is cut off still does, for the question does not come over its network.
 fn answers(power: Power) -> bool {
     matches!(power, Power::On | Power::Cut)
-}
-
-fn sessions(table: &Value, host: &str) -> Option<u64> {
-    table
-        .as_array()?
-        .iter()
-        .find(|row| row.get("host").and_then(Value::as_str) == Some(host))?
-        .get("sessions")?
-        .as_u64()
 }

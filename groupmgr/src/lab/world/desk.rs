@@ -3,17 +3,24 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use dtu_emu::io::control::Request;
+
 use super::{LabError, World, output};
 use crate::lab::timeline::Event;
 
 /// Between two looks at a screen that does not yet show what is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long a DTU may take to do what it is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
     /// The file that is the card.
     pub file: PathBuf,
+    /// What it says, as a DTU is told it.
+    pub line: String,
     /// The token it is presented as.
     pub token: String,
 }
@@ -48,7 +55,7 @@ impl World {
         let odd = |why: String| LabError::Odd { what: file.display().to_string(), why };
         let text = std::fs::read_to_string(&file).map_err(|e| odd(e.to_string()))?;
         let card = proto::card::Card::from_file_text(&text).map_err(|e| odd(e.to_string()))?;
-        Ok(Card { token: card.token().to_string(), file })
+        Ok(Card { token: card.token().to_string(), line: card.to_line().to_string(), file })
     }
 
     /// Puts a card into a DTU.
@@ -56,7 +63,7 @@ impl World {
     /// # Errors
     /// When the DTU does not take it.
     pub fn insert(&self, desk: &str, card: &Card) -> Result<(), LabError> {
-        self.ask_desk(desk, &["insert", &card.file.to_string_lossy()]).map(drop)
+        self.ask_desk(desk, &Request::Insert { card: card.line.clone() })
     }
 
     /// Takes the card out.
@@ -64,7 +71,7 @@ impl World {
     /// # Errors
     /// When the DTU does not answer.
     pub fn remove(&self, desk: &str) -> Result<(), LabError> {
-        self.ask_desk(desk, &["remove"]).map(drop)
+        self.ask_desk(desk, &Request::Remove)
     }
 
     /// Types at a DTU; a newline is the return key.
@@ -72,7 +79,8 @@ impl World {
     /// # Errors
     /// When the DTU does not answer.
     pub fn type_text(&self, desk: &str, text: &str) -> Result<(), LabError> {
-        self.ask_desk(desk, &["type", text]).map(drop)
+        let keys = text.replace('\n', "\r").bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.ask_desk(desk, &Request::Type { keys })
     }
 
     /// What a DTU shows now.
@@ -80,7 +88,7 @@ impl World {
     /// # Errors
     /// When the DTU does not answer.
     pub fn screen(&self, desk: &str) -> Result<Screen, LabError> {
-        self.ask_desk(desk, &["screen"]).map(Screen)
+        self.asker().look(desk).map(|look| Screen(look.lines.join("\n")))
     }
 
     /// Waits until a DTU shows what is wanted. On failure the error holds the screen as it is then.
@@ -128,7 +136,7 @@ impl World {
         found.ok_or_else(|| LabError::Late { what: format!("{desk} to be {what}"), patience })
     }
 
-    fn ask_desk(&self, desk: &str, words: &[&str]) -> Result<String, LabError> {
-        self.asker().desk(desk, words)
+    fn ask_desk(&self, desk: &str, request: &Request) -> Result<(), LabError> {
+        self.asker().desk(desk, request, PATIENCE).map(drop)
     }
 }

@@ -9,6 +9,7 @@ use super::{LabError, Power, STORE, World, doing, no_machine, output};
 use crate::lab::backend::Ground;
 use crate::lab::running::{Running, stderr_to};
 use crate::lab::timeline::Event;
+use crate::topology::Standing;
 
 /// How long a process may take to say that it is ready, on a busy machine too.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -103,11 +104,14 @@ impl World {
     /// When it does not get ready.
     pub fn start_desk(&mut self, desk: &str) -> Result<(), LabError> {
         let node = self.plan.desks.iter().find(|node| node.name == desk).ok_or_else(|| no_machine(desk))?;
-        let servers = match self.backend.ground() {
-            Ground::Namespaces => Vec::new(),
-            Ground::Loopback => self.hosts().map(|host| self.address(host)).collect::<Result<_, _>>()?,
+        let (bind, servers) = match self.backend.ground() {
+            Ground::Namespaces => (None, Vec::new()),
+            Ground::Loopback => {
+                let hosts = self.hosts().map(|host| self.address(host)).collect::<Result<_, _>>()?;
+                (Some(self.address(desk)?), hosts)
+            }
         };
-        let command = self.commands.desk(desk, &servers, &node.args);
+        let command = self.commands.desk(desk, bind, &servers, &node.args);
         self.start(desk, command)?;
         self.wait_until_ready(desk, "booted")
     }
@@ -124,7 +128,7 @@ impl World {
                 let end = self.timeline.end();
                 let answer = self.standings(host);
                 if let Ok(standing) = &answer
-                    && on.iter().all(|other| standing.get(*other).is_some_and(|s| s == "up"))
+                    && on.iter().all(|other| standing.get(*other).is_some_and(|s| *s == Standing::Up))
                 {
                     break;
                 }

@@ -1,29 +1,27 @@
-//! The world around real processes of a stand-in program, which says and does what each test needs.
+//! The world around real processes of a stand-in program, and around hosts and DTUs that this test answers for.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// What all stand-ins have in common: keys, cards, a data store, and a host that leaves a child behind. Files in
-/// its directory steer it and show what it was told.
+/// What all stand-ins have in common: keys, cards, a data store, and a host that leaves a child behind.
 const COMMON: &str = r#"#!/bin/sh
-here=$(dirname "$0")
-value() { while [ $# -gt 1 ]; do [ "$1" = "$want" ] && { echo "$2"; return; }; shift; done; }
 case "$1 $2" in
 "keygen "*) mkdir -p "$2" && : > "$2/ca.pem" ;;
 "authmgr card") echo "card type=card id=77" > "$4" ;;
 "datastore serve") echo '{"event":"ready"}'; exec sleep 1000 ;;
-"run --name") setsid sleep 1000 & echo noise >&2; echo ready; wait ;;
-"template put") cat "$4" > "$here/template" ;;
-"topology --"*) cat "$here/topology" ;;
+"run --name") setsid sleep 1000 & echo noise >&2; echo ready host=x; wait ;;
+"template put") cat "$4" > "$(dirname "$0")/template" ;;
 "dtu-emu boot") echo '{"event":"booted"}'; echo '{"event":"host_found","host":"host-a"}'; exec sleep 1000 ;;
-"dtu-emu screen") cat "$here/screen" ;;
-"dtu-emu "*) echo "$@" >> "$here/told" ;;
 esac
 "#;
 
@@ -34,46 +32,74 @@ struct StandIn {
 impl StandIn {
     fn new(program: &str) -> Self {
         let this = Self { directory: tempfile::tempdir().unwrap() };
-        this.write("program", program);
-        std::fs::set_permissions(this.path("program"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::write(this.program(), program).unwrap();
+        std::fs::set_permissions(this.program(), PermissionsExt::from_mode(0o755)).unwrap();
         // A process forked by another test meanwhile may hold the file open for writing until it execs.
         let busy = |e: &io::Error| e.kind() == io::ErrorKind::ExecutableFileBusy;
-        let probe = || std::process::Command::new(this.path("program")).arg("probe").output();
+        let probe = || std::process::Command::new(this.program()).arg("probe").output();
         while probe().is_err_and(|e| busy(&e)) {}
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        // Replaced as a whole: a process may be reading it.
-        std::fs::write(self.path("new"), text).unwrap();
-        std::fs::rename(self.path("new"), self.path(name)).unwrap();
+    fn program(&self) -> PathBuf {
+        self.directory.path().join("program")
     }
 
     fn world(&self, hosts: usize, desks: usize) -> World {
-        World::new(Plan::simple(hosts, desks), Ground::Loopback, self.path("program")).unwrap()
+        World::new(Plan::simple(hosts, desks), Ground::Loopback, self.program()).unwrap()
     }
 }
 
-fn topology(standings: &[(&str, &str)]) -> String {
-    let row = |&(host, standing): &(&str, &str)| serde_json::json!({"host": host, "standing": standing});
-    serde_json::Value::from(standings.iter().map(row).collect::<Vec<_>>()).to_string()
+/// Answers every request on a socket with what `answer` holds then; collects the requests.
+fn serve(socket: PathBuf, answer: &Arc<Mutex<Value>>) -> Arc<Mutex<Vec<Value>>> {
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let listener = UnixListener::bind(socket).unwrap();
+    let (answer, asked) = (Arc::clone(answer), Arc::new(Mutex::new(Vec::new())));
+    let requests = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            requests.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            writeln!(&stream, "{}", answer.lock().unwrap()).unwrap();
+        }
+    });
+    asked
+}
+
+/// A host's topology table, with these hosts in it.
+fn topology(standings: &[(&str, &str)]) -> Value {
+    let row = |&(host, standing): &(&str, &str)| {
+        json!({"host": host, "trusted": true, "own": false, "standing": standing, "boot": null,
+            "addr": "127.0.0.1", "lastseen": 0, "beacon_age_ms": 0, "timeoff": 0, "numifs": 0, "load": 0,
+            "mem_mib": 0, "sessions": 0, "cpus": 1, "clock": 0, "machine": null, "rack": "-", "site": "-",
+            "drain": false, "keep": false, "store": "-", "interfaces": []})
+    };
+    json!([{"host": "host-a", "answer": {"host": {"topology": standings.iter().map(row).collect::<Vec<_>>()}}}])
+}
+
+/// Answers for every host of a world with one table, which can be changed.
+fn serve_hosts(world: &World, table: Value) -> Arc<Mutex<Value>> {
+    let table = Arc::new(Mutex::new(table));
+    for host in world.hosts() {
+        serve(world.files().join("run").join(host).join("admin.sock"), &table);
+    }
+    table
 }
 
 #[test]
 fn everything_is_started_in_order_and_ended_without_a_trace() {
     let stand_in = StandIn::new(COMMON);
-    stand_in.write("topology", &topology(&[("host-a", "up"), ("host-b", "up")]));
     let mut world = stand_in.world(2, 1);
+    serve_hosts(&world, topology(&[("host-a", "up"), ("host-b", "up")]));
     world.start_all().unwrap();
     let events = world.timeline().since(&mut Cursor::default());
     let names: Vec<_> = events.iter().map(|e| e.event.as_str()).collect();
     assert_eq!(names[..3], ["store_up", "host_up", "host_up"]);
     assert!(names.contains(&"booted"));
-    assert!(std::fs::read_to_string(stand_in.path("template")).unwrap().contains("/home\""));
+    let template = std::fs::read_to_string(stand_in.directory.path().join("template")).unwrap();
+    assert!(template.contains("/home\""));
+    assert!(sessiond::template::Template::parse(&template).is_ok());
     let files = world.files().to_owned();
     assert_eq!(world.end().unwrap(), 0);
     drop(world);
@@ -92,7 +118,7 @@ fn a_process_that_ends_before_it_is_ready_is_reported_with_the_end_of_its_log() 
 #[test]
 fn a_key_generator_that_fails_is_quoted() {
     let stand_in = StandIn::new("#!/bin/sh\necho no room >&2; exit 1\n");
-    let error = World::new(Plan::simple(1, 0), Ground::Loopback, stand_in.path("program")).err().unwrap();
+    let error = World::new(Plan::simple(1, 0), Ground::Loopback, stand_in.program()).err().unwrap();
     assert!(error.to_string().contains("no room"), "{error}");
 }
 
@@ -146,39 +172,50 @@ fn on_loopback_a_cut_is_a_freeze_and_says_so() {
 #[test]
 fn a_group_is_waited_for_until_every_host_sees_every_other() {
     let stand_in = StandIn::new(COMMON);
-    stand_in.write("topology", &topology(&[("host-a", "up"), ("host-b", "silent")]));
     let mut world = stand_in.world(2, 0);
+    let table = serve_hosts(&world, topology(&[("host-a", "up"), ("host-b", "silent")]));
     world.start_hosts().unwrap();
     let error = world.wait_for_group(Duration::from_millis(50)).unwrap_err().to_string();
-    assert!(error.contains("host-a, host-b"), "{error}");
-    stand_in.write("topology", &topology(&[("host-a", "up"), ("host-b", "up"), ("stranger", "down")]));
+    assert!(error.contains("host-a, host-b") && error.contains("Silent"), "{error}");
+    *table.lock().unwrap() = topology(&[("host-a", "up"), ("host-b", "up"), ("host-z", "down")]);
     world.wait_for_group(SOON).unwrap();
     world.kill("host-b").unwrap();
-    stand_in.write("topology", &topology(&[("host-a", "up"), ("host-b", "down")]));
+    *table.lock().unwrap() = topology(&[("host-a", "up"), ("host-b", "down")]);
     world.wait_for_group(SOON).unwrap();
+    *table.lock().unwrap() = json!([{"host": "host-a", "unreachable": "no"}]);
+    assert!(world.standings("host-a").is_err());
 }
 
 #[test]
 fn a_desk_is_told_what_a_person_does_and_a_screen_that_stays_wrong_is_quoted() {
+    let look = |lines: &[&str]| {
+        json!({"ok": true, "look": {"dtu": "desk-1", "state": "attached", "token": "card.77", "cols": 80,
+            "rows": 24, "lines": lines, "redraw": ""}})
+    };
     let stand_in = StandIn::new(COMMON);
-    stand_in.write("screen", "$ echo done\n");
     let mut world = stand_in.world(0, 1);
+    let screen = Arc::new(Mutex::new(look(&["$ echo done"])));
+    let told = serve(world.files().join("dtu/desk-1.sock"), &screen);
     world.start_desk("desk-1").unwrap();
     let card = world.new_card("alice").unwrap();
     assert_eq!(card.token, "card.77");
     world.insert("desk-1", &card).unwrap();
-    world.type_text("desk-1", "echo done\n").unwrap();
+    world.type_text("desk-1", "ok\n").unwrap();
     world.remove("desk-1").unwrap();
-    let told = std::fs::read_to_string(stand_in.path("told")).unwrap();
-    let words: Vec<_> = told.lines().filter_map(|line| line.split(' ').nth(1)).collect();
-    assert_eq!(words[..2], ["insert", "type"]);
-    assert!(told.contains("remove --dtu desk-1"), "{told}");
+    let wanted = [
+        json!({"do": "insert", "card": "card type=card id=77"}),
+        json!({"do": "type", "keys": "6f6b0d"}),
+        json!({"do": "remove"}),
+    ];
+    assert_eq!(told.lock().unwrap()[..], wanted);
 
     let shows = |screen: &Screen| screen.has_line("done");
     let error = world.wait_for_screen("desk-1", "the word", Duration::from_millis(50), shows).unwrap_err();
     assert!(error.to_string().contains("$ echo done"), "{error}");
-    stand_in.write("screen", "$ echo done\ndone\n$\n");
+    *screen.lock().unwrap() = look(&["$ echo done", "done", "$"]);
     world.wait_for_screen("desk-1", "the word", SOON, shows).unwrap();
+    *screen.lock().unwrap() = json!({"ok": false, "error": "not now"});
+    assert!(world.insert("desk-1", &card).unwrap_err().to_string().contains("not now"));
 }
 
 #[test]
