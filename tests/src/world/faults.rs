@@ -198,6 +198,14 @@ impl World {
         self.wire.split(lan, Vec::new());
     }
 
+    /// Nothing passes between a desk and a host of its LAN from now on; both reach all others.
+    pub fn keep_apart(&mut self, desk: DeskId, host: &str) {
+        self.history.tell(self.now, || format!("— {} and {host} are kept apart", self.desks[desk.0].name));
+        let near = self.desks[desk.0].links[0];
+        let far = self.link_on(host, self.wire.link(near).lan);
+        self.wire.keep_apart(near, far);
+    }
+
     /// Pulls a host's plug out of a LAN, which its kernel notices.
     pub fn unplug(&mut self, host: &str, lan: LanId) {
         self.set_plug(host, lan, false);

@@ -65,6 +65,8 @@ pub(super) struct Lan {
     by_ip: BTreeMap<Ipv4Addr, LinkId>,
     /// While it is split: the links on the smaller side. Nothing passes between the sides.
     aside: Vec<LinkId>,
+    /// Pairs between which nothing passes.
+    apart: Vec<(LinkId, LinkId)>,
 }
 
 #[derive(Debug)]
@@ -116,6 +118,7 @@ impl Wire {
             links: Vec::new(),
             by_ip: BTreeMap::new(),
             aside: Vec::new(),
+            apart: Vec::new(),
         });
         LanId(self.lans.len() - 1)
     }
@@ -167,9 +170,18 @@ impl Wire {
         (!lost).then_some(rule.delay)
     }
 
-    /// Whether both links are on one side of their LAN.
+    /// Nothing passes between these two links of one LAN from now on.
+    pub(super) fn keep_apart(&mut self, a: LinkId, b: LinkId) {
+        let lan = self.link(a).lan;
+        self.lans[lan.0].apart.push((a, b));
+    }
+
+    /// Whether both links are on one side of their LAN, and not kept apart.
     pub(super) fn same_side(&self, a: LinkId, b: LinkId) -> bool {
         let lan = self.lan(self.link(a).lan);
+        if lan.apart.iter().any(|pair| *pair == (a, b) || *pair == (b, a)) {
+            return false;
+        }
         lan.aside.is_empty() || lan.aside.contains(&a) == lan.aside.contains(&b)
     }
 

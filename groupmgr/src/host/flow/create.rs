@@ -335,9 +335,24 @@ impl Host {
         }
     }
 
+    /// There is no room for a session that is claimed already.
+    fn give_way(&mut self, clock: Clock, conn: ConnId, token: &Token, claim: &NewClaim, out: &mut Vec<Effect>) {
+        if let NewClaim::Held { session, epoch } = claim {
+            let record = self.claim_of(*session, *epoch);
+            self.release_claim(clock.now, token, record, out);
+        }
+        self.deny(clock, conn, Denial::Full, out);
+    }
+
     fn make(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
         let Some(flow) = self.flow_mut(conn) else { return };
         let Some(admitted) = flow.admitted.clone() else { return };
+        // Others may have been made while this one was being claimed.
+        if self.is_full() {
+            self.give_way(clock, conn, &admitted.token, &claim, out);
+            return;
+        }
+        let Some(flow) = self.flow_mut(conn) else { return };
         let (size, name) = (flow.presentation.size, flow.template_name());
         let (id, claim, epoch) = match claim {
             NewClaim::Held { session, epoch } => (session, Claim::Held, epoch),
