@@ -197,15 +197,25 @@ impl Dtu {
         show.stage = Stage::Up;
         show.up_at = cx.now;
         show.pulse.heard(cx.now);
-        if self.picture.welcome(stream) {
+        let is_another = self.picture.welcome(stream);
+        if is_another {
             cx.push(Effect::Paint(Paint::Clear));
         }
         self.typed.welcome(applied);
         self.send_typed(cx);
+        if !is_another {
+            // The screen has this stream already; if nothing was written meanwhile, nothing will come.
+            self.on_screen(cx);
+        }
     }
 
     fn painted(&mut self, cx: &mut Cx<'_>, paint: Paint) {
         cx.push(Effect::Paint(paint));
+        self.on_screen(cx);
+    }
+
+    /// The session is on the screen.
+    fn on_screen(&mut self, cx: &mut Cx<'_>) {
         let Some(show) = self.show.as_mut().filter(|show| !show.painted) else { return };
         show.painted = true;
         let session = show.display.session;

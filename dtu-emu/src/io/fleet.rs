@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::record::millis;
 use super::serial::of_fleet;
-use super::{Clock, Options, Record, Shell, ShellHandle, Told};
+use super::{Clock, NewDesk, Options, Record, Shell, ShellHandle, Told};
 use crate::dtu::{Config, DtuEvent, Shows, Timing};
 
 /// What the DTUs of a fleet present.
@@ -63,9 +63,10 @@ impl FleetOptions {
         self.count as u64 * each + 64
     }
 
-    fn config(&self, n: usize) -> Config {
+    fn config(&self, n: usize, port: u16) -> Config {
         let mut config = Config::new(of_fleet(self.first + n), proto::io::random());
         config.servers.clone_from(&self.servers);
+        config.port = port;
         config.shows = self.shows;
         config.timing = self.timing;
         config
@@ -283,9 +284,10 @@ const BATCH_TIME: Duration = Duration::from_millis(10);
 pub async fn run(options: Options, fleet: FleetOptions, mut print: impl FnMut(String)) -> FleetReport {
     let (tell, mut told) = mpsc::unbounded_channel();
     let clock = Clock::start();
+    let port = options.port;
     let (shell, handle) = Shell::new(options, clock, tell);
     let shell = tokio::spawn(shell.run());
-    let starter = tokio::spawn(start(handle.clone(), fleet.clone()));
+    let starter = tokio::spawn(start(handle.clone(), fleet.clone(), port));
     let mut tally = Tally::default();
     let mut status = tokio::time::interval(STATUS_EVERY);
     status.tick().await;
@@ -344,7 +346,7 @@ fn status_line(tally: &Tally, fleet: &FleetOptions, now: Instant) -> String {
     )
 }
 
-async fn start(handle: ShellHandle, fleet: FleetOptions) {
+async fn start(handle: ShellHandle, fleet: FleetOptions, port: u16) {
     let mut tick = tokio::time::interval(BATCH_TIME);
     let mut due = 0.0;
     let mut n = 0;
@@ -353,16 +355,16 @@ async fn start(handle: ShellHandle, fleet: FleetOptions) {
         due += f64::from(fleet.rate) * BATCH_TIME.as_secs_f64();
         while n < fleet.count && due >= 1.0 {
             due -= 1.0;
-            let config = fleet.config(n);
+            let config = fleet.config(n, port);
             let card = match fleet.tokens {
                 FleetTokens::Cards => {
                     format!("card type=card id=fleet{}", fleet.first + n).parse::<Card>().ok()
                 }
                 FleetTokens::Pseudo => None,
             };
-            let Some(desk) = handle.add(config, fleet.address(n), false).await else { return };
-            if let Some(card) = card {
-                handle.insert(desk, card).await;
+            let desk = NewDesk { config, bind: fleet.address(n), screen: false, card };
+            if handle.add(desk).await.is_none() {
+                return;
             }
             n += 1;
         }

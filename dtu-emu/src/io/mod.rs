@@ -28,5 +28,5 @@ mod trust;
 
 pub use clock::Clock;
 pub use record::Record;
-pub use shell::{Desk, Look, Options, Shell, ShellHandle, Told, View};
+pub use shell::{Desk, Look, NewDesk, Options, Shell, ShellHandle, Told, View};
 pub use trust::{Trust, TrustError};

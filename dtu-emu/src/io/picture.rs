@@ -224,6 +224,6 @@ mod tests {
 
     #[test]
     fn what_the_font_lacks_is_drawn_as_a_frame() {
-        assert!(cell("\u{4e16}", 0, 0).iter().any(|p| *p == FOREGROUND));
+        assert!(cell("\u{4e16}", 0, 0).contains(&FOREGROUND));
     }
 }

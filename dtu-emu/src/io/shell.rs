@@ -24,6 +24,19 @@ use crate::screen::Screen;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Desk(pub usize);
 
+/// A DTU to be added to a shell.
+#[derive(Clone, Debug)]
+pub struct NewDesk {
+    /// What it is told.
+    pub config: Config,
+    /// The address its connections come from, if it is another than the shell's.
+    pub bind: Option<Ipv4Addr>,
+    /// Whether what it shows is kept, to be looked at.
+    pub screen: bool,
+    /// The card that is in it when it is switched on.
+    pub card: Option<Card>,
+}
+
 /// What is common to all DTUs of a shell.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -79,7 +92,7 @@ pub enum View {
 }
 
 enum Command {
-    Add { config: Box<Config>, bind: Option<Ipv4Addr>, screen: bool, reply: oneshot::Sender<Desk> },
+    Add { desk: Box<NewDesk>, reply: oneshot::Sender<Desk> },
     Do { desk: Desk, deed: Deed },
     Look { desk: Desk, reply: oneshot::Sender<Look> },
     View { desk: Desk, reply: oneshot::Sender<(Vec<u8>, broadcast::Receiver<View>)> },
@@ -100,10 +113,9 @@ pub struct ShellHandle {
 }
 
 impl ShellHandle {
-    /// Adds a DTU and switches it on. `bind` is the address its connections come from; `screen` whether what it
-    /// shows is kept. `None` when the shell has stopped.
-    pub async fn add(&self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> Option<Desk> {
-        self.ask(|reply| Command::Add { config: Box::new(config), bind, screen, reply }).await
+    /// Adds a DTU and switches it on. `None` when the shell has stopped.
+    pub async fn add(&self, desk: NewDesk) -> Option<Desk> {
+        self.ask(|reply| Command::Add { desk: Box::new(desk), reply }).await
     }
 
     /// Puts a card in.
@@ -254,9 +266,13 @@ impl Shell {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Add { config, bind, screen, reply } => {
-                let desk = self.add(*config, bind, screen);
+            Command::Add { desk, reply } => {
+                let NewDesk { config, bind, screen, card } = *desk;
+                let desk = self.add(config, bind, screen);
                 let _ = reply.send(desk);
+                if let Some(card) = card {
+                    self.input(desk.0, DtuInput::CardInserted(card));
+                }
                 self.input(desk.0, DtuInput::Boot);
             }
             Command::Do { desk, deed } => match deed {

@@ -15,7 +15,7 @@ use super::{CliError, print, read_card};
 use crate::dtu::{Config, DtuEvent, Fault, Shows, Timing};
 use crate::io::control::{ControlSocket, default_dir, open_port, serve};
 use crate::io::fleet::{self, FleetOptions, FleetTokens};
-use crate::io::{Clock, Options, Record, Shell, Told, Trust, foreground, netif, serial};
+use crate::io::{Clock, NewDesk, Options, Record, Shell, Told, Trust, foreground, netif, serial};
 
 /// Serials derived from this machine that are tried, at most.
 const DERIVED_MAX: usize = 256;
@@ -40,10 +40,8 @@ pub(super) async fn run(args: BootArgs) -> Result<(), CliError> {
     let (shell, handle) = Shell::new(options, Clock::start(), tell);
     let shell = tokio::spawn(shell.run());
     let gone = || CliError::Here(std::io::Error::other("the DTU stopped by itself"));
-    let desk = handle.add(config, args.hosts.bind, true).await.ok_or_else(gone)?;
-    if let Some(card) = card {
-        handle.insert(desk, card).await;
-    }
+    let desk = NewDesk { config, bind: args.hosts.bind, screen: true, card };
+    let desk = handle.add(desk).await.ok_or_else(gone)?;
     let serving = tokio::spawn(serve(socket, handle.clone(), desk));
     let done = if args.headless {
         headless(told, args.json).await
