@@ -191,6 +191,17 @@ fn a_session_that_is_alone_ends() {
 }
 
 #[test]
+fn a_session_left_alone_closes_its_displays_before_anything_else() {
+    let mut world = World::shell();
+    world.attach(1, 1);
+    let now = world.now;
+    world.act(|core, out| core.hello(now, ConnId(7), &hello(1, 1, "terminal"), out));
+    world.act(|core, out| core.alone(now, out));
+    assert_eq!(world.effects.first(), Some(&Effect::Close(ConnId(7), Vec::new())));
+    assert_eq!(world.effects.last(), Some(&Effect::Hangup(None)));
+}
+
+#[test]
 fn a_stopped_service_is_hung_up_then_killed_and_the_session_stays() {
     let mut world = World::shell();
     world.control(ToSession::StopService(name("terminal")));
