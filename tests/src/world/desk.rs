@@ -114,6 +114,7 @@ pub(super) struct Desk {
     conns: BTreeMap<u64, ConnKey>,
     wake: Option<Instant>,
     pub(super) is_asleep: bool,
+    pub(super) hears_broadcasts: bool,
     held: VecDeque<ToDesk>,
     pub(super) screen: Option<Screen>,
     pub(super) notice: Option<String>,
@@ -174,6 +175,7 @@ impl World {
             conns: BTreeMap::new(),
             wake: None,
             is_asleep: false,
+            hears_broadcasts: true,
             held: VecDeque::new(),
             screen,
             notice: None,
@@ -229,6 +231,9 @@ impl World {
     }
 
     pub(super) fn desk_hears_beacon(&mut self, desk: usize, beacon: &Beacon, from: Ipv4Addr) {
+        if !self.desks[desk].hears_broadcasts {
+            return;
+        }
         if self.desks[desk].is_asleep {
             self.desks[desk].held.push_back(ToDesk::Beacon(Box::new(beacon.clone()), from));
         } else {

@@ -184,6 +184,12 @@ impl World {
         self.rule_link(link, way, rule);
     }
 
+    /// Broadcasts no longer reach a desk, or do again; what is sent to it alone does.
+    pub fn mute_broadcasts(&mut self, desk: DeskId, mute: bool) {
+        self.history.tell(self.now, || format!("— {}: hears broadcasts {}", self.desks[desk.0].name, !mute));
+        self.desks[desk.0].hears_broadcasts = !mute;
+    }
+
     /// Splits a LAN: these hosts and desks on one side, all others on the other.
     pub fn split(&mut self, lan: LanId, hosts: &[&str], desks: &[DeskId]) {
         self.history.tell(self.now, || format!("— split {}: {hosts:?}", self.wire.lan(lan).name));
