@@ -40,7 +40,7 @@ struct Machine {
 
 enum Kind {
     Namespaces(Box<Net>, BTreeMap<String, LanId>),
-    Loopback(Launcher),
+    Loopback(Launcher, Belonging),
 }
 
 impl Backend {
@@ -87,7 +87,7 @@ impl Backend {
             (node.name.clone(), Machine { address: Ipv4Addr::new(127, 0, number, 1), belonging, net: None })
         };
         let machines = plan.numbered().map(machine).collect();
-        Ok(Self { machines, kind: Kind::Loopback(Launcher::start()?) })
+        Ok(Self { machines, kind: Kind::Loopback(Launcher::start()?, Belonging::Marked(format!("{lab}/"))) })
     }
 
     /// The network, where there is one of our own.
@@ -95,7 +95,7 @@ impl Backend {
     pub fn net(&self) -> Option<&Net> {
         match &self.kind {
             Kind::Namespaces(net, _) => Some(net),
-            Kind::Loopback(_) => None,
+            Kind::Loopback(..) => None,
         }
     }
 
@@ -103,7 +103,7 @@ impl Backend {
     pub fn net_mut(&mut self) -> Option<&mut Net> {
         match &mut self.kind {
             Kind::Namespaces(net, _) => Some(net),
-            Kind::Loopback(_) => None,
+            Kind::Loopback(..) => None,
         }
     }
 
@@ -112,7 +112,7 @@ impl Backend {
     pub fn ground(&self) -> Ground {
         match self.kind {
             Kind::Namespaces(..) => Ground::Namespaces,
-            Kind::Loopback(_) => Ground::Loopback,
+            Kind::Loopback(..) => Ground::Loopback,
         }
     }
 
@@ -121,7 +121,7 @@ impl Backend {
     pub fn lan(&self, name: &str) -> Option<LanId> {
         match &self.kind {
             Kind::Namespaces(_, lans) => lans.get(name).copied(),
-            Kind::Loopback(_) => None,
+            Kind::Loopback(..) => None,
         }
     }
 
@@ -153,7 +153,7 @@ impl Backend {
         let Machine { belonging, net, .. } = self.machine(machine)?;
         match (&self.kind, net) {
             (Kind::Namespaces(network, _), Some(id)) => network.spawn_in(*id, command),
-            (Kind::Loopback(launcher), _) => {
+            (Kind::Loopback(launcher, _), _) => {
                 if let Belonging::Marked(mark) = belonging {
                     command.env(MARKER, mark);
                 }
@@ -169,6 +169,15 @@ impl Backend {
     /// No such machine.
     pub fn belonging(&self, machine: &str) -> io::Result<&Belonging> {
         self.machine(machine).map(|machine| &machine.belonging)
+    }
+
+    /// How the processes of all machines together are recognised.
+    #[must_use]
+    pub fn everybody(&self) -> Belonging {
+        match &self.kind {
+            Kind::Namespaces(net, _) => net.everybody(),
+            Kind::Loopback(_, everybody) => everybody.clone(),
+        }
     }
 
     /// Stops every process of a machine.
@@ -195,16 +204,16 @@ impl Backend {
         self.belonging(machine)?.kill(now)
     }
 
-    /// Cuts a machine off from everybody: on loopback by freezing it. Returns the moment of the cut.
+    /// Cuts a machine off from everybody: on loopback by freezing it.
     ///
     /// # Errors
     /// No such machine; a process that does not stop.
-    pub fn cut(&self, machine: &str) -> io::Result<Instant> {
+    pub fn cut(&self, machine: &str) -> io::Result<()> {
         match (&self.kind, self.machine(machine)?.net) {
             (Kind::Namespaces(net, _), Some(id)) => net.cut(id, Way::Both),
             _ => self.freeze(machine)?,
         }
-        Ok(Instant::now())
+        Ok(())
     }
 
     /// Undoes [`Backend::cut`].
@@ -227,10 +236,8 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        for machine in self.machines.values() {
-            // What cannot be killed here is killed by the processes around the lab.
-            let _ = machine.belonging.kill(drop);
-        }
+        // What cannot be killed here is killed by the processes around the lab.
+        let _ = self.everybody().kill(drop);
     }
 }
 

@@ -290,6 +290,12 @@ impl Net {
         self.belonging(host)?.kill(drop)
     }
 
+    /// How the processes of all hosts together are recognised.
+    #[must_use]
+    pub fn everybody(&self) -> Belonging {
+        Belonging::Networks(self.hosts.iter().map(|host| host.namespace.inode()).collect())
+    }
+
     fn host(&self, host: HostId) -> io::Result<&Host> {
         self.hosts.get(host.0).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -299,7 +305,7 @@ impl Net {
     /// # Errors
     /// No such host.
     pub fn belonging(&self, host: HostId) -> io::Result<Belonging> {
-        self.host(host).map(|host| Belonging::Network(host.namespace.inode()))
+        self.host(host).map(|host| Belonging::Networks(vec![host.namespace.inode()]))
     }
 
     fn attachments(&self, host: HostId) -> impl Iterator<Item = &Attachment> {
@@ -319,9 +325,7 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        for host in &self.hosts {
-            // What cannot be killed here is killed by the processes around the lab.
-            let _ = Belonging::Network(host.namespace.inode()).kill(drop);
-        }
+        // What cannot be killed here is killed by the processes around the lab.
+        let _ = self.everybody().kill(drop);
     }
 }

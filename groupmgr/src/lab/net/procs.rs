@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -27,10 +28,10 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// What the processes of a host have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Belonging {
-    /// The network namespace with this inode.
-    Network(u64),
-    /// The value of [`MARKER`] in their environment, or a parent that has it: a session's shell gets an
-    /// environment of its own.
+    /// One of the network namespaces with these inodes.
+    Networks(Vec<u64>),
+    /// The value of [`MARKER`] in their environment, or a value that begins with this one if it ends with a
+    /// slash; or a parent that has it, since a session's shell gets an environment of its own.
     Marked(String),
 }
 
@@ -43,6 +44,8 @@ pub struct Process {
     pub parent: Pid,
     /// Its state: `R` running, `S` sleeping, `T` stopped, `Z` ended but not reaped, ...
     pub state: char,
+    /// When it was started, in ticks of the kernel's since the machine was.
+    pub started: u64,
 }
 
 impl Process {
@@ -53,7 +56,8 @@ impl Process {
         let mut fields = after.split(' ');
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
-        Some(Self { pid: Pid::from_raw(pid.parse().ok()?), parent: Pid::from_raw(parent), state })
+        let started = fields.nth(17)?.parse().ok()?;
+        Some(Self { pid: Pid::from_raw(pid.parse().ok()?), parent: Pid::from_raw(parent), state, started })
     }
 
     fn is_stopped(&self) -> bool {
@@ -77,11 +81,19 @@ pub(super) fn all() -> impl Iterator<Item = Process> {
 impl Belonging {
     fn includes(&self, pid: Pid) -> bool {
         match self {
-            Self::Network(inode) => fs::read_link(format!("/proc/{pid}/ns/net"))
-                .is_ok_and(|link| link.as_os_str() == format!("net:[{inode}]").as_str()),
-            Self::Marked(value) => fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-                let wanted = format!("{MARKER}={value}");
-                environ.split(|&b| b == 0).any(|entry| entry == wanted.as_bytes())
+            Self::Networks(inodes) => fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|link| {
+                let inode = link
+                    .to_str()
+                    .and_then(|link| link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok());
+                inode.is_some_and(|inode| inodes.contains(&inode))
+            }),
+            Self::Marked(mark) => fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                let wanted = format!("{MARKER}={mark}");
+                let fits = |entry: &[u8]| match mark.ends_with('/') {
+                    true => entry.starts_with(wanted.as_bytes()),
+                    false => entry == wanted.as_bytes(),
+                };
+                environ.split(|&b| b == 0).any(fits)
             }),
         }
     }
@@ -90,10 +102,12 @@ impl Belonging {
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         let me = nix::unistd::getpid();
-        let candidates = || all().filter(|p| p.pid != me && !p.has_ended());
-        let mut found: Vec<Process> = candidates().filter(|p| self.includes(p.pid)).collect();
+        // What was there before us is not ours; on a busy machine that saves most of the looking.
+        let candidates: Vec<Process> =
+            all().filter(|p| p.pid != me && !p.has_ended() && p.started >= own_start()).collect();
+        let mut found: Vec<Process> = candidates.iter().filter(|p| self.includes(p.pid)).copied().collect();
         if matches!(self, Self::Marked(_)) {
-            add_descendants(&mut found, &candidates().collect::<Vec<_>>());
+            add_descendants(&mut found, &candidates);
         }
         let parents: BTreeMap<Pid, Pid> = found.iter().map(|p| (p.pid, p.parent)).collect();
         let depth =
@@ -174,6 +188,15 @@ impl Belonging {
     }
 }
 
+/// When this program was started.
+fn own_start() -> u64 {
+    static START: OnceLock<u64> = OnceLock::new();
+    *START.get_or_init(|| {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        Process::parse(&stat).map_or(0, |process| process.started)
+    })
+}
+
 /// Adds whoever has a parent among `found`, and so on.
 fn add_descendants(found: &mut Vec<Process>, candidates: &[Process]) {
     let mut ids: BTreeSet<Pid> = found.iter().map(|p| p.pid).collect();
@@ -217,17 +240,19 @@ mod tests {
 
     #[test]
     fn a_process_may_have_any_name() {
-        let stat = "4711 (a) b (c) S 1 4711 4711 0 -1";
-        let expected = Process { pid: Pid::from_raw(4711), parent: Pid::from_raw(1), state: 'S' };
+        let stat = "4711 (a) b (c) S 1 4711 4711 0 -1 4194560 5 0 0 0 1 2 0 0 20 0 1 0 777 16384 5";
+        let expected =
+            Process { pid: Pid::from_raw(4711), parent: Pid::from_raw(1), state: 'S', started: 777 };
         assert_eq!(Process::parse(stat), Some(expected));
-        for bad in ["", "12", "12 (x", "x (y) S 1", "12 (y) S"] {
+        for bad in ["", "12", "12 (x", "x (y) S 1", "12 (y) S", "12 (y) S 1 2 3"] {
             assert_eq!(Process::parse(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn a_marked_process_is_found_with_its_children_and_killed_with_them() {
-        let mark = format!("unit-{}", std::process::id());
+        let lab = format!("unit-{}/", std::process::id());
+        let mark = format!("{lab}a");
         let host = Belonging::Marked(mark.clone());
         // The shell starts children that leave its session, as a session's process does, one without a mark.
         let mut shell = std::process::Command::new("setsid")
@@ -242,6 +267,8 @@ mod tests {
         host.freeze().unwrap();
         let frozen = host.processes();
         assert!(frozen.len() >= 3 && frozen.iter().all(Process::is_stopped), "{frozen:?}");
+        assert_eq!(Belonging::Marked(lab.clone()).processes(), frozen, "the whole lab is this host");
+        assert_eq!(Belonging::Marked(format!("{lab}b")).processes(), []);
         host.thaw().unwrap();
         host.kill(drop).unwrap();
         assert!(host.processes().is_empty());

@@ -65,8 +65,9 @@ impl World {
     /// A process that does not stop.
     pub fn freeze(&mut self, machine: &str) -> Result<Instant, LabError> {
         let at = Instant::now();
-        self.backend.freeze(machine).map_err(doing("freeze"))?;
+        // Said first: its processes stop one after another, and others may notice before the last has.
         self.happened(at, "frozen", machine, Power::Frozen);
+        self.backend.freeze(machine).map_err(doing("freeze"))?;
         Ok(at)
     }
 
@@ -97,9 +98,10 @@ impl World {
     /// # Errors
     /// A process that does not stop.
     pub fn cut(&mut self, machine: &str) -> Result<Instant, LabError> {
-        let at = self.backend.cut(machine).map_err(doing("cut"))?;
+        let at = Instant::now();
         let power = if self.backend.cut_freezes() { Power::Frozen } else { Power::Cut };
         self.happened(at, "cut", machine, power);
+        self.backend.cut(machine).map_err(doing("cut"))?;
         Ok(at)
     }
 
@@ -119,14 +121,11 @@ impl World {
     /// # Errors
     /// A process that does not end.
     pub fn end(&mut self) -> Result<usize, LabError> {
-        let machines: Vec<String> = self.power.keys().cloned().collect();
-        for machine in &machines {
-            self.backend.kill(machine, drop).map_err(doing("kill"))?;
-            self.power.insert(machine.clone(), Power::Off);
-        }
+        let everybody = self.backend.everybody();
+        everybody.kill(drop).map_err(doing("kill"))?;
+        self.power.values_mut().for_each(|power| *power = Power::Off);
         self.daemons.clear();
-        let left = machines.iter().filter_map(|machine| self.backend.belonging(machine).ok());
-        Ok(left.map(|belonging| belonging.processes().len()).sum())
+        Ok(everybody.processes().len())
     }
 
     fn happened(&mut self, at: Instant, what: &str, machine: &str, power: Power) {
