@@ -81,7 +81,7 @@ impl Dtu {
             Talk::Asking(_) | Talk::Denied { .. } | Talk::Detached => false,
         };
         if settled && display_lives {
-            return self.hold(cx, linked, ended);
+            return self.hold(cx, linked, ended, good);
         }
         if ended == Ended::Ours {
             cx.push(Effect::CloseControl { conn });
@@ -96,7 +96,7 @@ impl Dtu {
                 self.return_from(cx, source, host);
             }
             Talk::Asking(Asking { came: Came::Rejoin { until }, .. }) if display_lives && until > cx.now => {
-                self.wait_for_daemon(host, until, cx.now + REJOIN_MAX);
+                self.wait_for_daemon(host, until, cx.now + REJOIN_MAX, good);
             }
             Talk::Asking(Asking { came: Came::Rejoin { .. }, .. }) => self.give_up(cx, host, loss, good),
             Talk::Detached => {
@@ -116,7 +116,7 @@ impl Dtu {
     }
 
     /// Control dead, display not: the session is asked whether it lives, and held if it does.
-    fn hold(&mut self, cx: &mut Cx<'_>, linked: Linked, ended: Ended) {
+    fn hold(&mut self, cx: &mut Cx<'_>, linked: Linked, ended: Ended, good: Instant) {
         let timing = self.config.timing;
         let (host, until) = (linked.host.clone(), cx.now + timing.grace);
         let mut confirmed = false;
@@ -133,13 +133,20 @@ impl Dtu {
             Ended::Theirs => HoldControl::Waiting { retry_at: cx.now + REJOIN_FIRST },
             Ended::Ours => HoldControl::Silent(Box::new(linked)),
         };
-        self.link = Link::Holding(Box::new(Holding { host, until, control, confirmed, pause: REJOIN_FIRST }));
+        self.link =
+            Link::Holding(Box::new(Holding { host, until, control, confirmed, pause: REJOIN_FIRST, good }));
     }
 
-    fn wait_for_daemon(&mut self, host: HostRef, until: Instant, retry_at: Instant) {
+    fn wait_for_daemon(&mut self, host: HostRef, until: Instant, retry_at: Instant, good: Instant) {
         let control = HoldControl::Waiting { retry_at };
-        self.link =
-            Link::Holding(Box::new(Holding { host, until, control, confirmed: true, pause: REJOIN_MAX }));
+        self.link = Link::Holding(Box::new(Holding {
+            host,
+            until,
+            control,
+            confirmed: true,
+            pause: REJOIN_MAX,
+            good,
+        }));
     }
 
     /// The display of a held session said something.
@@ -207,7 +214,7 @@ impl Dtu {
     pub(super) fn display_died(&mut self, cx: &mut Cx<'_>, show: &Show, fault: Fault) {
         if let Link::Holding(holding) = &self.link {
             let host = holding.host.clone();
-            let good = self.last_good(cx).max(show.pulse.last());
+            let good = holding.good.max(show.pulse.last());
             self.close_control(cx);
             return self.give_up(cx, host, Loss::Closed(fault), good);
         }
@@ -352,7 +359,10 @@ impl Dtu {
     pub(super) fn last_good(&self, cx: &Cx<'_>) -> Instant {
         match &self.link {
             Link::Linked(linked) => self.good_of(linked),
-            _ => self.show.as_ref().map_or(cx.now, |show| show.pulse.last()),
+            Link::Holding(holding) => {
+                self.show.as_ref().map_or(holding.good, |show| show.pulse.last().max(holding.good))
+            }
+            _ => cx.now,
         }
     }
 

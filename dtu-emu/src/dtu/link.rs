@@ -136,6 +136,8 @@ pub(super) struct Holding {
     pub(super) confirmed: bool,
     /// The next pause between attempts to reconnect.
     pub(super) pause: Duration,
+    /// When the screen was last known to be good before its host's daemon was gone.
+    pub(super) good: Instant,
 }
 
 #[derive(Debug)]

@@ -119,6 +119,7 @@ fn after_a_kill_the_desk_is_at_work_elsewhere_at_once() {
     );
     let gap = gap(&world);
     assert!(gap.screen - gap.noticed < ms(12), "{gap:?}");
+    assert!(gap.noticed >= ms(40) && gap.noticed <= ms(101), "since the last beacon: {gap:?}");
     assert!(
         gap.noticed <= gap.control && gap.control <= gap.conn_inf && gap.conn_inf <= gap.screen,
         "{gap:?}"
