@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Cli, Command};
+use crate::lab::LabArgs;
 
 /// Runs the program on its command line, whose first word is its name. Must be called while the process has one
 /// thread: some commands start a runtime, some move the process into namespaces, and the spawner forks.
@@ -68,7 +69,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Undrain { on } => group::drain(&at, on, false, false),
         Command::Forget { gone } => group::forget(&at, gone),
         Command::Template(command) => template::run(&at, command),
-        Command::Lab(args) => applets::lab(&args),
+        Command::Lab(args) => applets::lab(&LabArgs { json: at.json, ..args }),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "groupmgr", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
