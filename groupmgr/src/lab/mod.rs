@@ -33,19 +33,19 @@ use world::LabError;
 pub struct LabArgs {
     /// Run the demonstration unattended, print what happens, and end with 0 only if every step was observed
     #[arg(long)]
-    demo: bool,
+    pub demo: bool,
     /// Print one JSON object a line. Not an option of its own: `--json` is one of the whole command line.
     #[arg(skip)]
     pub json: bool,
     /// Use loopback addresses, also where network namespaces are allowed
     #[arg(long)]
-    loopback: bool,
+    pub loopback: bool,
     /// How many hosts the interactive lab begins with
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=26))]
-    hosts: u8,
+    pub hosts: u8,
     /// How many desks the interactive lab begins with
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=40))]
-    desks: u8,
+    pub desks: u8,
 }
 
 /// Runs a lab: the demonstration, or the terminal UI.
