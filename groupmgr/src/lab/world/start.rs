@@ -1,5 +1,6 @@
 //! Starting what a lab consists of, and waiting until it is ready.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,18 +60,21 @@ impl World {
         hosts.iter().try_for_each(|host| self.wait_until_ready(host, "host_up"))
     }
 
-    /// Stores a template by which every session's shell has the lab's own home directory: the same on all hosts, as a
-    /// shared mount would be, and not the one of whoever runs the lab. For hosts with one data store, once they
-    /// run.
+    /// Stores a template by which every session has a plain shell in the lab's own home directory: the same on all
+    /// hosts, as a shared mount would be, and not the one of whoever runs the lab, whose shell may be one that asks
+    /// questions at its first start, or none at all. For hosts with one data store, once they run.
     ///
     /// # Errors
     /// When no host takes it.
     pub fn share_home(&self) -> Result<(), LabError> {
         let Some(host) = self.hosts().find(|host| self.is_alive(host)) else { return Ok(()) };
+        let shell =
+            ["/bin/bash", "/bin/sh"].into_iter().find(|shell| Path::new(shell).exists()).unwrap_or("sh");
         // A JSON string is a TOML string.
         let home = serde_json::Value::from(self.commands.files.home().to_string_lossy()).to_string();
         let text = format!(
-            "[[service]]\nname = \"terminal\"\ncwd = {home}\nenv = {{ HOME = {home}, HISTFILE = \"/dev/null\" }}\n"
+            "[[service]]\nname = \"terminal\"\ncommand = [\"{shell}\"]\ncwd = {home}\n\
+             env = {{ HOME = {home}, SHELL = \"{shell}\", HISTFILE = \"/dev/null\" }}\n"
         );
         let file = self.commands.files.root.join("template.toml");
         std::fs::write(&file, text).map_err(doing("write a template"))?;
