@@ -9,14 +9,18 @@
 //!                                                           └────────────all gone───────────────▶
 //! ```
 
+mod effect;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::frame::{Frame, Hello, Size};
 use proto::time::{Duration, earliest};
 use proto::{Instant, Nonce, Serial, ServiceName};
 
+pub use effect::{ConnId, Effect};
+
 use crate::control::{
-    Bytes, Description, EndReason, Exit, Fingerprint, FromSession, Gone, Refusal, ServiceState, SessionSpec,
+    Description, EndReason, Exit, Fingerprint, FromSession, Gone, Refusal, ServiceState, SessionSpec,
     ToSession, short,
 };
 use crate::display::{DisplayFeed, FeedEffect, Pulled};
@@ -31,51 +35,6 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 
 /// The exit status a DTU is told of a service that could not be started, as shells have it.
 const NOT_STARTED: i32 = 127;
-
-/// One display connection, numbered by whoever accepts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnId(pub u64);
-
-/// Something to do for the session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Start a service on a terminal of `size`; answered by [`SessionCore::started`] or [`SessionCore::failed`].
-    Start {
-        /// What to start.
-        service: Box<Service>,
-        /// Its terminal.
-        size: Size,
-    },
-    /// Ask all that a service, or every service, has started to end (SIGHUP).
-    Hangup(Option<ServiceName>),
-    /// End it (SIGKILL).
-    Kill(Option<ServiceName>),
-    /// A service's terminal has another size.
-    Resize(ServiceName, Size),
-    /// Input waits for a service ([`SessionCore::input`]).
-    Input(ServiceName),
-    /// Close a display connection once it is sent these frames.
-    Close(ConnId, Vec<Frame>),
-    /// Tell the daemon.
-    Tell(FromSession),
-    /// Give a program of the session the data store's answer, or a part of it.
-    Data {
-        /// Which of its connections.
-        client: u32,
-        /// The part.
-        part: Bytes,
-        /// Whether the answer is complete with it.
-        last: bool,
-    },
-    /// Another daemon took the session up: what was asked of the data store through an earlier one will not be
-    /// answered.
-    ForgetData,
-    /// The session is over; leave when the displays are flushed. `clean` says that nothing it started is left.
-    Quit {
-        /// Whether all it had started is gone.
-        clean: bool,
-    },
-}
 
 #[derive(Debug)]
 struct Slot {

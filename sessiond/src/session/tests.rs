@@ -3,6 +3,7 @@
 use proto::SessionId;
 
 use super::*;
+use crate::control::Bytes;
 use crate::control::tests::spec;
 use crate::template::Command;
 

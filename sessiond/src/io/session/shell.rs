@@ -3,6 +3,8 @@
 //! A turn goes in the order in which a person waits for it: what was read goes in, what a service wrote goes out to
 //! its DTU, and only then the screens are brought up to date.
 
+mod showing;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -12,12 +14,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
-use proto::frame::Frame;
 use proto::time::{Duration, earliest};
 use proto::{Instant, ServiceName};
 use rustls::ServerConfig;
 
-use super::displays::{self, Broken, Connection, Stage};
+use super::displays::{self, Connection, Stage};
 use super::services::{Services, Surroundings};
 use super::state::StateSocket;
 use super::{CLEAN, Prepared, UNCLEAN};
@@ -26,12 +27,6 @@ use crate::io::Clock;
 use crate::io::packets::{self, Receiver};
 use crate::io::procs::{self, Reaped};
 use crate::session::{ConnId, Effect, SessionCore};
-
-/// Output given to a connection at once; as much again may be in the kernel.
-const ROOM: usize = 64 * 1024;
-
-/// Display connections that have not said hello, at most.
-const STRANGERS_MAX: usize = 8;
 
 /// Messages that wait for the daemon, at most. Those beyond are lost; a daemon that has not read so many is
 /// gone, and the next one asks for the whole state.
@@ -347,115 +342,6 @@ impl Shell {
                 Ok(()) => {}
             }
             self.outbox.pop_front();
-        }
-    }
-
-    // Displays.
-
-    fn on_handed_over(&mut self, fd: OwnedFd, already: &[u8]) {
-        let Some(tls) = self.tls.clone() else { return };
-        let now = self.clock.now();
-        let strangers = self
-            .displays
-            .iter()
-            .filter(|(_, d)| matches!(d.stage, Stage::Hello { .. }))
-            .map(|(conn, _)| *conn);
-        let strangers: Vec<ConnId> = strangers.collect();
-        if let Some(oldest) = strangers.first().filter(|_| strangers.len() >= STRANGERS_MAX) {
-            self.refuse(*oldest, Refusal::TooMany);
-        }
-        let Ok(connection) = Connection::new(fd, &tls, now) else { return };
-        let conn = ConnId(self.next_conn);
-        self.next_conn += 1;
-        self.displays.insert(conn, connection);
-        self.with_frames(conn, |display, frames| display.begin(already, frames));
-        // Whoever connects has mostly sent the rest already.
-        self.on_display(conn);
-    }
-
-    fn on_display(&mut self, conn: ConnId) {
-        self.with_frames(conn, Connection::read);
-    }
-
-    /// Reads from a connection in some way and acts on the frames that came of it.
-    fn with_frames(
-        &mut self,
-        conn: ConnId,
-        read: impl FnOnce(&mut Connection, &mut Vec<Frame>) -> Result<(), Broken>,
-    ) {
-        let Some(display) = self.displays.get_mut(&conn) else { return };
-        let mut frames = Vec::new();
-        let outcome = read(display, &mut frames);
-        display.flush(self.clock.now());
-        for frame in frames {
-            self.on_frame(conn, frame);
-        }
-        if let Err(broken) = outcome {
-            self.on_broken(conn, &broken);
-        }
-    }
-
-    fn on_frame(&mut self, conn: ConnId, frame: Frame) {
-        let Some(display) = self.displays.get_mut(&conn) else { return };
-        match (display.stage, frame) {
-            (Stage::Hello { .. }, Frame::Hello(hello)) => {
-                display.stage = Stage::Open;
-                self.core.hello(self.clock.now(), conn, &hello, &mut self.effects);
-            }
-            (Stage::Hello { .. }, _) => self.refuse(conn, Refusal::NoHello),
-            (Stage::Open, frame) => self.core.frame(conn, frame, &mut self.effects),
-            (Stage::Closing { .. } | Stage::Gone, _) => {}
-        }
-        // Input reaches its service before the next frame is looked at.
-        self.perform();
-    }
-
-    fn on_broken(&mut self, conn: ConnId, broken: &Broken) {
-        let Some(display) = self.displays.get_mut(&conn) else { return };
-        match (display.stage, broken) {
-            (Stage::Hello { .. }, Broken::Tls) => self.refuse(conn, Refusal::Tls),
-            (Stage::Hello { .. }, Broken::Frame) => self.refuse(conn, Refusal::NoHello),
-            (Stage::Open, Broken::Frame | Broken::Tls) => {
-                self.core.lost(conn, &mut self.effects);
-                display.close(&[Frame::Notice("That was not a frame.".into())], self.clock.now());
-            }
-            _ => {
-                self.core.lost(conn, &mut self.effects);
-                self.displays.remove(&conn);
-            }
-        }
-    }
-
-    fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
-        if let Some(display) = self.displays.get_mut(&conn) {
-            display.close(&[Frame::Notice(refusal.to_string())], self.clock.now());
-            self.effects.push(Effect::Tell(FromSession::DisplayRefused(refusal)));
-        }
-    }
-
-    /// Gives each connection what it should show, as long as it takes it.
-    fn feed_displays(&mut self) {
-        let mut bytes = Vec::new();
-        for (conn, display) in &mut self.displays {
-            while display.stage == Stage::Open && display.is_idle() {
-                bytes.clear();
-                self.core.pull(self.clock.now(), *conn, ROOM, &mut bytes, &mut self.effects);
-                if bytes.is_empty() {
-                    break;
-                }
-                display.give(&bytes);
-                display.flush(self.clock.now());
-            }
-        }
-        self.drop_gone();
-    }
-
-    fn drop_gone(&mut self) {
-        let gone: Vec<ConnId> =
-            self.displays.iter().filter(|(_, d)| d.stage == Stage::Gone).map(|(conn, _)| *conn).collect();
-        for conn in gone {
-            self.core.lost(conn, &mut self.effects);
-            self.displays.remove(&conn);
         }
     }
 

@@ -1,0 +1,52 @@
+//! What a session's machine asks of the process around it.
+
+use proto::ServiceName;
+use proto::frame::{Frame, Size};
+
+use crate::control::{Bytes, FromSession};
+use crate::template::Service;
+
+/// One display connection, numbered by whoever accepts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// Something to do for the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start a service on a terminal of `size`; answered by [`SessionCore::started`] or [`SessionCore::failed`].
+    Start {
+        /// What to start.
+        service: Box<Service>,
+        /// Its terminal.
+        size: Size,
+    },
+    /// Ask all that a service, or every service, has started to end (SIGHUP).
+    Hangup(Option<ServiceName>),
+    /// End it (SIGKILL).
+    Kill(Option<ServiceName>),
+    /// A service's terminal has another size.
+    Resize(ServiceName, Size),
+    /// Input waits for a service ([`SessionCore::input`]).
+    Input(ServiceName),
+    /// Close a display connection once it is sent these frames.
+    Close(ConnId, Vec<Frame>),
+    /// Tell the daemon.
+    Tell(FromSession),
+    /// Give a program of the session the data store's answer, or a part of it.
+    Data {
+        /// Which of its connections.
+        client: u32,
+        /// The part.
+        part: Bytes,
+        /// Whether the answer is complete with it.
+        last: bool,
+    },
+    /// Another daemon took the session up: what was asked of the data store through an earlier one will not be
+    /// answered.
+    ForgetData,
+    /// The session is over; leave when the displays are flushed. `clean` says that nothing it started is left.
+    Quit {
+        /// Whether all it had started is gone.
+        clean: bool,
+    },
+}

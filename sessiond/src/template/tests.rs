@@ -1,0 +1,81 @@
+//! The text of a template and its flaws.
+
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn without_a_word_a_session_is_the_users_shell() {
+    let template = Template::default();
+    assert_eq!(template.services.len(), 1);
+    assert_eq!(template.services[0].name.as_str(), "terminal");
+    assert!(template.services[0].required);
+    assert_eq!(Template::parse(&template.to_text()), Ok(template));
+}
+
+#[test]
+fn a_template_says_all_that_a_session_is_made_of() {
+    let text = r#"
+        user = "alice"
+        continuity = "replicated"
+        size = "132x43"
+        [[service]]
+        name = "terminal"
+        [[service]]
+        name = "mail"
+        command = ["/usr/bin/mutt", "-R"]
+        required = false
+        display = "none"
+        host = "b"
+        cwd = "/srv"
+        env = { LANG = "C" }
+    "#;
+    let template = Template::parse(text).unwrap();
+    assert_eq!(template.account.as_deref(), Some("alice"));
+    assert_eq!(template.continuity, Continuity::Replicated);
+    assert_eq!(template.size, Size { cols: 132, rows: 43 });
+    let mail = &template.services[1];
+    assert_eq!(mail.command, Command::Words(vec!["/usr/bin/mutt".into(), "-R".into()]));
+    assert_eq!((mail.required, mail.display), (false, Display::None));
+    assert_eq!(Template::parse(&template.to_text()), Ok(template.clone()));
+    let (a, b): (HostName, HostName) = ("a".parse().unwrap(), "b".parse().unwrap());
+    let at = |host, home| template.services_at(host, home).map(|s| s.name.as_str()).collect::<Vec<_>>();
+    assert_eq!(
+        (at(&a, &a), at(&b, &a), at(&b, &b)),
+        (vec!["terminal"], vec!["mail"], vec!["terminal", "mail"])
+    );
+}
+
+#[test]
+fn a_flaw_is_told_with_its_line_and_its_remedy() {
+    let service = "\n[[service]]\nname = \"t\"\n";
+    for (text, line, part) in [
+        (String::new(), 1, "no service"),
+        (format!("user = \"a b\"{service}"), 1, "user's name"),
+        (format!("\ncontinuity = \"eternal\"{service}"), 2, "use one of restart, replicated"),
+        (format!("size = \"80x0\"{service}"), 1, "80x24"),
+        (format!("{service}name = \"u\""), 4, "duplicate key"),
+        (format!("{service}colour = \"u\""), 4, "unknown field"),
+        (format!("{service}command = []"), 2, "command is empty"),
+        (format!("{service}cwd = \"srv\""), 2, "begin it with '/'"),
+        (format!("{service}env = {{ HOTDESK_HOST = \"x\" }}"), 2, "set by Hotdesk"),
+        (format!("{service}{service}"), 5, "second service"),
+        (service.repeat(SERVICES_MAX + 1), 1 + 3 * SERVICES_MAX + 1, "too many"),
+        (service.replace("\"t\"", "\"a b\""), 3, "service's name"),
+        ("x".repeat(TEXT_MAX + 1), 1, "too long"),
+        ("a = [".to_owned(), 1, "TOML"),
+    ] {
+        let error = Template::parse(&text).unwrap_err();
+        assert_eq!(error.line, line, "{text}: {error}");
+        assert!(error.to_string().contains(part), "{text}: {error}");
+        assert!(!error.to_string().contains('\n'), "one line: {error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn reading_a_template_never_panics(text in "(\\[\\[service\\]\\]|name|size|=|\"|x|[0-9]|\\n|\\PC){0,60}") {
+        if let Ok(template) = Template::parse(&text) {
+            prop_assert_eq!(Template::parse(&template.to_text()), Ok(template));
+        }
+    }
+}
