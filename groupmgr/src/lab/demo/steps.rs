@@ -1,6 +1,6 @@
 //! The steps of the demonstration.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Outcome;
 use crate::lab::timeline::{Cursor, Event, Timeline};
@@ -181,8 +181,8 @@ impl Stage {
         let (world, alice) = self.at_work()?;
         let host = alice.host.clone().ok_or(Trouble::Needs("a host under desk-2"))?;
         let from = world.timeline().end();
-        world.kill(&host)?;
-        let saw = alice.fail_over(world, from, &host)?;
+        let at = world.kill(&host)?;
+        let saw = alice.fail_over(world, from, &host, at)?;
         self.killed = Some(host);
         Ok(saw)
     }
@@ -204,8 +204,8 @@ impl Stage {
         let (world, alice) = self.at_work()?;
         let host = alice.host.clone().ok_or(Trouble::Needs("a host under desk-2"))?;
         let from = world.timeline().end();
-        world.cut(&host)?;
-        let saw = alice.fail_over(world, from, &host)?;
+        let at = world.cut(&host)?;
+        let saw = alice.fail_over(world, from, &host, at)?;
         let how = if world.backend().cut_freezes() { " (cut by freezing its processes)" } else { "" };
         self.cut = Some(host);
         Ok(format!("{saw}{how}"))
@@ -299,8 +299,9 @@ impl User {
         Ok(format!("on {host}: attached after {attached_ms:.1} ms, on the screen after {shown_ms:.1} ms"))
     }
 
-    /// Waits until desk-2 is at work on another host than `dead`, with a shell that answers.
-    fn fail_over(&mut self, world: &World, from: Cursor, dead: &str) -> Seen {
+    /// Waits until desk-2 is at work on another host than `dead`, which went `at` then, with a shell that answers. The gap
+    /// is the DTU's own: since its screen was last known to be good, which was before.
+    fn fail_over(&mut self, world: &World, from: Cursor, dead: &str, at: Instant) -> Seen {
         let over = |e: &Event| e.is("failed_over");
         let event = world.wait_for_desk("desk-2", from, "failed over", PATIENCE, over)?;
         let host = event.host.unwrap_or_else(|| "an unnamed host".to_owned());
@@ -315,7 +316,8 @@ impl User {
         self.shell = Some(shell.clone());
         self.host = Some(host.clone());
         let gap = event.gap_ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.1} ms"));
-        Ok(format!("from {dead} to {host}, gap {gap}, process {shell}"))
+        let after = event.t_ms - world.timeline().ms(at);
+        Ok(format!("from {dead} to {host} within {after:.1} ms, gap {gap}, process {shell}"))
     }
 }
 
