@@ -1,8 +1,8 @@
 //! The model of a DTU's screen: what a person in front of it would see.
 //!
-//! Fed with the [`Paint`]s of a [`crate::dtu::Dtu`], it gives the text, the cells for a picture, and the bytes that draw
-//! the same screen on a real terminal. It keeps no scrollback and answers no questions of programs: that is
-//! the session's own terminal model's task.
+//! Fed with the [`Paint`]s of a [`crate::dtu::Dtu`], it gives the text, the cells for a picture, and the
+//! bytes that draw the same screen on a real terminal. It keeps no scrollback and answers no questions of
+//! programs: that is the session's own terminal model's task.
 
 use avt::Terminal;
 use proto::frame::Size;

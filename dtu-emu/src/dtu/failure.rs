@@ -289,8 +289,8 @@ impl Dtu {
         }
     }
 
-    /// Our host's name spoke as another run: it may have been restarted, or a stranger plays it. Both are worth a
-    /// question, and no more than one at a time.
+    /// Our host's name spoke as another run: it may have been restarted, or a stranger plays it. Both are
+    /// worth a question, and no more than one at a time.
     pub(super) fn probe_on_odd_beacon(&mut self, cx: &mut Cx<'_>) {
         let Link::Linked(linked) = &self.link else { return };
         if linked.pulse.due().is_none() && cx.now.since(linked.pulse.last()) > self.config.timing.answer {
@@ -298,8 +298,8 @@ impl Dtu {
         }
     }
 
-    /// What is due on the open connection. Control is judged before the display: when both are silent it is the
-    /// host that is dead.
+    /// What is due on the open connection. Control is judged before the display: when both are silent it is
+    /// the host that is dead.
     pub(super) fn tend_linked(&mut self, cx: &mut Cx<'_>) {
         let Link::Linked(linked) = &mut self.link else { return };
         if linked.pulse.is_dead(cx.now) {

@@ -1,7 +1,7 @@
 //! The hosts a DTU knows of, and in which order it would go to them.
 //!
-//! What is known came over TLS (the hosts to fail over to), or by UDP (beacons, serverR), which a stranger can
-//! forge: it ranks candidates and prompts attempts, and never replaces what came over TLS.
+//! What is known came over TLS (the hosts to fail over to), or by UDP (beacons, serverR), which a stranger
+//! can forge: it ranks candidates and prompts attempts, and never replaces what came over TLS.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use proto::discovery::ServerR;
 use proto::{HostName, Instant, Serial};
 use sha2::{Digest, Sha256};
 
-/// Hosts a DTU remembers, at most. The one longest unheard goes first, of those known by UDP alone if there are
-/// any, and never for another that is known by UDP alone otherwise.
+/// Hosts a DTU remembers, at most. The one longest unheard goes first, of those known by UDP alone if there
+/// are any, and never for another that is known by UDP alone otherwise.
 pub(super) const HOSTS_MAX: usize = 64;
 
 /// A host as a DTU can name it: a configured server has no name until it says one.
@@ -232,9 +232,9 @@ impl Hosts {
         Some(HostRef { name: Some(name.clone()), addr: known.addr })
     }
 
-    /// All known hosts, the best first: by class, and within a class by weighted rendezvous hashing, so that the
-    /// DTUs of a dead host spread over the others in proportion to what these can take, and each goes where it
-    /// would go again.
+    /// All known hosts, the best first: by class, and within a class by weighted rendezvous hashing, so that
+    /// the DTUs of a dead host spread over the others in proportion to what these can take, and each goes
+    /// where it would go again.
     pub(super) fn ranked(&self, now: Instant, serial: &Serial) -> Vec<HostRef> {
         let mut ranked: Vec<_> = self
             .known

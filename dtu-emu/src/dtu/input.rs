@@ -10,8 +10,8 @@ use proto::{Line, SessionId};
 
 use super::event::DtuEvent;
 
-/// One attempt at one connection, control or display, from the wish to open it to its end. Numbers are not used
-/// again, so that a late event of an old connection is recognised and harmless.
+/// One attempt at one connection, control or display, from the wish to open it to its end. Numbers are not
+/// used again, so that a late event of an old connection is recognised and harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 

@@ -13,8 +13,8 @@
 //!                                                    discInf│
 //!                                     Idle ◀─ control dead ─┴─ Linked(Detached)
 //! ```
-//! Idle: the session was taken away and then the host died. To present the token again by ourselves would take the
-//! session off the desk that has it now, so we wait for the card or for Enter.
+//! Idle: the session was taken away and then the host died. To present the token again by ourselves would
+//! take the session off the desk that has it now, so we wait for the card or for Enter.
 
 use core::time::Duration;
 use std::net::Ipv4Addr;
@@ -38,7 +38,8 @@ pub(super) enum Link {
     Idle,
 }
 
-/// An attempt to open a connection. Later rounds wait longer, and a host whose beacons are heard is only slow.
+/// An attempt to open a connection. Later rounds wait longer, and a host whose beacons are heard is only
+/// slow.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) conn: ConnId,
@@ -110,7 +111,8 @@ pub(super) enum Talk {
     Asking(Asking),
     /// connInf granted.
     Attached,
-    /// connInf refused. The token is presented again by itself, ever less often: what was in its way may be gone.
+    /// connInf refused. The token is presented again by itself, ever less often: what was in its way may be
+    /// gone.
     Denied { retry_at: Instant },
     /// discInf took the session away.
     Detached,

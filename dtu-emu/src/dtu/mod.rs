@@ -1,12 +1,14 @@
-//! The desktop unit: finds a host, presents its token, shows the session, and finds another host when that one dies.
+//! The desktop unit: finds a host, presents its token, shows the session, and finds another host when that
+//! one dies.
 //!
-//! [`Dtu`] decides and does nothing: whoever drives it hands in the time and what happened ([`DtuInput`]), carries
-//! out what comes back ([`Effect`]) in order, and calls again with [`DtuInput::Timeout`] at [`Dtu::poll_at`].
-//! Sockets, clocks and randomness are the driver's; a simulation drives the same code as [`crate::io`].
+//! [`Dtu`] decides and does nothing: whoever drives it hands in the time and what happened ([`DtuInput`]),
+//! carries out what comes back ([`Effect`]) in order, and calls again with [`DtuInput::Timeout`] at
+//! [`Dtu::poll_at`]. Sockets, clocks and randomness are the driver's; a simulation drives the same code as
+//! [`crate::io`].
 //!
-//! Rooms: [`link`] the states of the control connection, [`search`] looking for a host, [`redirect`] following one
-//! elsewhere, [`talk`] the session protocol, [`show`] the display channel, [`failure`] the rules of DESIGN 5,
-//! [`seat`] cards, [`watch`] who lives, [`hosts`] who is known.
+//! Rooms: [`link`] the states of the control connection, [`search`] looking for a host, [`redirect`]
+//! following one elsewhere, [`talk`] the session protocol, [`show`] the display channel, [`failure`] the
+//! rules of DESIGN 5, [`seat`] cards, [`watch`] who lives, [`hosts`] who is known.
 
 mod config;
 mod dice;
@@ -228,8 +230,8 @@ impl Dtu {
         self.tend_notice(cx);
     }
 
-    /// Who was not run for a while must not accuse others of silence (DESIGN 4.2): what they said meanwhile may
-    /// still lie unread.
+    /// Who was not run for a while must not accuse others of silence (DESIGN 4.2): what they said meanwhile
+    /// may still lie unread.
     fn excuse(&mut self, now: Instant) {
         let listen = now + self.config.timing.answer;
         match &mut self.link {

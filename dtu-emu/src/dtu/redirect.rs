@@ -9,8 +9,8 @@ use super::link::{Came, Errand, Link, Talk, Trip};
 use super::search::Start;
 use super::{Cx, Dtu};
 
-/// Redirects and returns within one presentation. A redirect binds, so one of each is usual; more than this is a
-/// quarrel between hosts.
+/// Redirects and returns within one presentation. A redirect binds, so one of each is usual; more than this
+/// is a quarrel between hosts.
 const HOPS_MAX: u8 = 6;
 
 impl Dtu {
@@ -38,8 +38,8 @@ impl Dtu {
         self.link = Link::Errand(Box::new(Errand { attempt, trip, hops, seating: self.seat.seating }));
     }
 
-    /// The target of a redirect failed: the source shall choose again without it. The connection to the target,
-    /// if there is one, is closed.
+    /// The target of a redirect failed: the source shall choose again without it. The connection to the
+    /// target, if there is one, is closed.
     pub(super) fn return_from(&mut self, cx: &mut Cx<'_>, source: HostRef, target: HostRef) {
         let hops = match &self.link {
             Link::Linked(linked) => linked.hops + 1,

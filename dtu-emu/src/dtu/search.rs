@@ -36,6 +36,8 @@ pub(super) struct Search {
     next_round_at: Option<Instant>,
     /// When the screen says that there is no host; `None` once it has.
     announce_at: Option<Instant>,
+    /// A host that answered and proved to be of another group: worth saying when no other is found.
+    stranger: Option<HostRef>,
 }
 
 impl Search {
@@ -60,6 +62,7 @@ impl Dtu {
             queue: VecDeque::new(),
             next_round_at: None,
             announce_at: Some(cx.now + self.config.timing.no_host),
+            stranger: None,
         };
         self.fill_queue(cx, &mut search);
         self.search_on(cx, Box::new(search));
@@ -128,6 +131,9 @@ impl Dtu {
         fault: Fault,
     ) {
         let failure = if matches!(fault, Fault::Tls(_)) { Failure::Stranger } else { Failure::Away };
+        if failure == Failure::Stranger {
+            search.stranger = Some(host.clone());
+        }
         self.hosts.failed(cx.now, &host, failure);
         cx.report(DtuEvent::HostFailed { host, fault });
         search.attempt = None;
@@ -143,8 +149,13 @@ impl Dtu {
         }
         if search.announce_at.take_if(|at| *at <= cx.now).is_some() {
             cx.report(DtuEvent::NoHost);
-            let text = "No host can be reached. Your session is shown as soon as one is back.";
-            cx.push(Effect::Paint(Paint::Notice(Some(text.to_owned()))));
+            let text = match &search.stranger {
+                Some(host) => {
+                    format!("Host {host} answers and is not trusted: its certificate is of another group.")
+                }
+                None => "No host can be reached. Your session is shown as soon as one is back.".to_owned(),
+            };
+            cx.push(Effect::Paint(Paint::Notice(Some(text))));
         }
         if let Some(mut attempt) = search.attempt.take_if(|attempt| attempt.due <= cx.now) {
             if !self.extend(cx, &mut attempt) {

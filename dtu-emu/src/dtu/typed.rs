@@ -1,7 +1,7 @@
 //! What the user typed and no session has acknowledged yet.
 //!
-//! Bytes are numbered within a run, drawn anew for each session; the session applies each number once, so what
-//! is in doubt after a broken connection is simply sent again.
+//! Bytes are numbered within a run, drawn anew for each session; the session applies each number once, so
+//! what is in doubt after a broken connection is simply sent again.
 
 use std::collections::VecDeque;
 
@@ -58,8 +58,8 @@ impl TypedInput {
     }
 
     /// A session that says it applied everything below `applied`: what is left is numbered from there, and
-    /// nothing of it is on the way. A lower number than was acknowledged is from a session that lost its memory of
-    /// this run with its process; the rest is still news to it.
+    /// nothing of it is on the way. A lower number than was acknowledged is from a session that lost its
+    /// memory of this run with its process; the rest is still news to it.
     pub(super) fn welcome(&mut self, applied: u64) {
         self.acked(applied);
         self.base = applied;

@@ -19,8 +19,8 @@ pub(super) struct Pulse {
     excused: u32,
 }
 
-/// A question is forgiven its lateness this often in a row. A DTU that is late for good must judge at last, or
-/// it would stay with a dead host.
+/// A question is forgiven its lateness this often in a row. A DTU that is late for good must judge at last,
+/// or it would stay with a dead host.
 const EXCUSES_MAX: u32 = 20;
 
 impl Pulse {

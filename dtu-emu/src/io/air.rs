@@ -1,8 +1,8 @@
 //! What DTUs send and hear by UDP: serverQ and serverR, and beacons.
 //!
-//! One socket per interface hears the beacons for all DTUs of the process, and each is parsed once. Strangers can
-//! send what they like here, so the cheapest check comes first and a full queue drops what comes: a beacon that is
-//! not heard is followed by another one.
+//! One socket per interface hears the beacons for all DTUs of the process, and each is parsed once. Strangers
+//! can send what they like here, so the cheapest check comes first and a full queue drops what comes: a
+//! beacon that is not heard is followed by another one.
 
 use std::collections::BTreeMap;
 use std::io;

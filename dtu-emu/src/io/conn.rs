@@ -1,7 +1,7 @@
 //! One connection of a DTU, control or display: a task that opens it, carries it and ends with it.
 //!
-//! What it hears goes to the shell as [`Note`]s, in order and with back-pressure: a connection whose notes are not
-//! taken is not read. It ends when its [`Sender`] is dropped, after sending what was queued.
+//! What it hears goes to the shell as [`Note`]s, in order and with back-pressure: a connection whose notes
+//! are not taken is not read. It ends when its [`Sender`] is dropped, after sending what was queued.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

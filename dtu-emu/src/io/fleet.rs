@@ -126,7 +126,8 @@ impl Spread {
     }
 
     fn to_json(&self) -> Value {
-        json!({"n": self.n, "min_ms": self.min, "median_ms": self.median, "p99_ms": self.p99, "max_ms": self.max})
+        let Self { n, min, median, p99, max } = self;
+        json!({"n": n, "min_ms": min, "median_ms": median, "p99_ms": p99, "max_ms": max})
     }
 }
 
@@ -157,8 +158,8 @@ pub struct FleetReport {
     pub restored: Spread,
     /// Hosts given up, counted for each DTU.
     pub lost: usize,
-    /// Tokens refused.
-    pub denied: usize,
+    /// Refusals, counted by what the hosts said.
+    pub denied: BTreeMap<String, usize>,
 }
 
 impl FleetReport {
@@ -178,8 +179,9 @@ impl FleetReport {
     #[must_use]
     pub fn to_text(&self) -> String {
         let hosts: Vec<_> = self.hosts.iter().map(|(host, n)| format!("{host}={n}")).collect();
-        format!(
-            "attached      {} of {}\nat            {}\nfirst attach  {}\nfailed over   {}\nrestored      {}\nlost {}, denied {}",
+        let mut text = format!(
+            "attached      {} of {}\nat            {}\nfirst attach  {}\nfailed over   {}\n\
+             restored      {}\nlost          {}",
             self.attached,
             self.count,
             hosts.join(" "),
@@ -187,8 +189,11 @@ impl FleetReport {
             self.gaps,
             self.restored,
             self.lost,
-            self.denied,
-        )
+        );
+        for (notice, n) in &self.denied {
+            text.push_str(&format!("\ndenied        {n} times: {notice}"));
+        }
+        text
     }
 }
 
@@ -202,7 +207,7 @@ struct Tally {
     gaps: Vec<f64>,
     restored: Vec<f64>,
     lost: usize,
-    denied: usize,
+    denied: BTreeMap<String, usize>,
 }
 
 impl Tally {
@@ -235,8 +240,11 @@ impl Tally {
                 self.put(desk, None);
                 return true;
             }
-            DtuEvent::Denied { .. } => {
-                self.denied += 1;
+            DtuEvent::Denied { notice, .. } => {
+                let notice = notice.as_deref().unwrap_or("no reason given");
+                if self.denied.len() < REASONS_MAX || self.denied.contains_key(notice) {
+                    *self.denied.entry(notice.to_owned()).or_default() += 1;
+                }
                 self.put(desk, None);
                 return true;
             }
@@ -270,11 +278,13 @@ impl Tally {
             gaps: Spread::of(&self.gaps),
             restored: Spread::of(&self.restored),
             lost: self.lost,
-            denied: self.denied,
+            denied: self.denied.clone(),
         }
     }
 }
 
+/// Different refusals counted, at most: hosts choose their words.
+const REASONS_MAX: usize = 32;
 /// How often the state of the fleet is printed.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// DTUs are switched on in batches of this much time.

@@ -26,17 +26,19 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // Whatever the session left behind: other buffer, region, colours, hidden cursor, mouse and paste modes.
-        let calm = "\x1b[?1049l\x1b[!p\x1b[r\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[999;1H\r\n";
+        // Whatever the session left behind: other buffer, region, colours, hidden cursor, mouse and paste
+        // modes.
+        let calm = "\x1b[?1049l\x1b[!p\x1b[r\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\
+                    \x1b[?2004l\x1b[999;1H\r\n";
         let _ = write(calm.as_bytes());
         let _ = crossterm::terminal::disable_raw_mode();
     }
 }
 
-/// The size of this terminal.
+/// The size of this terminal, if it knows one: a bare pseudo terminal says 0 by 0.
 pub(super) fn terminal_size() -> Option<Size> {
     let (cols, rows) = crossterm::terminal::size().ok()?;
-    Some(Size::clamped(cols, rows))
+    (cols > 0 && rows > 0).then(|| Size::clamped(cols, rows))
 }
 
 fn write(bytes: &[u8]) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! What the keys of this terminal mean: everything goes to the session, except after Ctrl-].
 //!
-//! After Ctrl-]: `q` or `.` leaves, `i` asks for a card file and inserts the card, `r` removes it, `l` draws the screen
-//! again, Ctrl-] sends itself, anything else shows this list.
+//! After Ctrl-]: `q` or `.` leaves, `i` asks for a card file and inserts the card, `r` removes it, `l` draws
+//! the screen again, Ctrl-] sends itself, anything else shows this list.
 
 /// Ctrl-], as telnet has it: shells and editors leave it alone.
 const ESCAPE: u8 = 0x1d;

@@ -1,8 +1,8 @@
 //! Everything of this crate that touches sockets, files, terminals and clocks.
 //!
-//! [`shell`] drives DTUs, one or thousands, in one loop; [`conn`] carries their connections, [`air`] what they send and
-//! hear by UDP. [`control`] is the Unix socket by which a running DTU is commanded, [`cli`] the command line, [`fleet`]
-//! many DTUs at once. Nothing here decides what a DTU does: that is [`crate::dtu`].
+//! [`shell`] drives DTUs, one or thousands, in one loop; [`conn`] carries their connections, [`air`] what
+//! they send and hear by UDP. [`control`] is the Unix socket by which a running DTU is commanded, [`cli`] the
+//! command line, [`fleet`] many DTUs at once. Nothing here decides what a DTU does: that is [`crate::dtu`].
 
 #![allow(
     clippy::disallowed_methods,

@@ -96,7 +96,8 @@ impl Record {
         }
     }
 
-    /// One JSON object: `t_ms`, `event`, `dtu`, and what applies of `host`, `session`, `token`, `gap_ms` and more.
+    /// One JSON object: `t_ms`, `event`, `dtu`, and what applies of `host`, `session`, `token`, `gap_ms` and
+    /// more.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut object = Map::new();

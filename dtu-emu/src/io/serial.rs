@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 
 use super::netif::hardware_address;
 
-/// The serial of the `n`-th DTU of this machine: the first has the address of its network interface, as the real
-/// thing has; further ones, and those of a machine without an interface, get locally administered addresses
-/// that are the same every time.
+/// The serial of the `n`-th DTU of this machine: the first has the address of its network interface, as the
+/// real thing has; further ones, and those of a machine without an interface, get locally administered
+/// addresses that are the same every time.
 pub(super) fn of_machine(n: usize) -> Serial {
     let hardware = hardware_address();
     if let (0, Some(Ok(serial))) = (n, hardware.as_deref().map(str::parse)) {

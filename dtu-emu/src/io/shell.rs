@@ -1,7 +1,9 @@
-//! Drives DTUs, one or thousands, in one loop that owns them all: it takes what happened to each, carries out what
-//! each wants, and wakes each when it asked for it. Connections run in tasks of their own; nothing is locked.
+//! Drives DTUs, one or thousands, in one loop that owns them all: it takes what happened to each, carries out
+//! what each wants, and wakes each when it asked for it. Connections run in tasks of their own; nothing is
+//! locked.
 //!
-//! What waits is taken before deadlines are looked at, so that an answer that has arrived is never judged as silence.
+//! What waits is taken before deadlines are looked at, so that an answer that has arrived is never judged as
+//! silence.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,5 +1,5 @@
-//! Whatever happens to hosts, cards and connections, in any order: nothing panics, effects stay within the rules of
-//! the driver, and once all is well again the DTU is attached.
+//! Whatever happens to hosts, cards and connections, in any order: nothing panics, effects stay within the
+//! rules of the driver, and once all is well again the DTU is attached.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,8 @@ use proto::beacon::Beacon;
 use proto::frame::{Frame, Size};
 use proto::{Line, Nonce};
 
-use super::world::{Policy, Proc, World, card, format_addr};
+use super::host::{Policy, Proc};
+use super::world::{World, card, format_addr};
 use crate::dtu::{ConnId, DtuInput, Fault, Phase};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];

@@ -5,7 +5,8 @@ use core::time::Duration;
 use proto::Instant;
 use proto::alp::FromDtu;
 
-use super::world::{Policy, Proc, World, card};
+use super::host::{Policy, Proc};
+use super::world::{World, card};
 use crate::dtu::{DtuEvent, DtuInput, Gap, Phase};
 
 const fn ms(ms: u64) -> Duration {

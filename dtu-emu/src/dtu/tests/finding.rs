@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use super::world::{Policy, Proc, World, card, format_addr};
+use super::host::{Policy, Proc};
+use super::world::{World, card, format_addr};
 use crate::dtu::{DtuInput, Paint, Phase};
 
 #[test]
@@ -112,4 +113,18 @@ fn a_slow_host_whose_beacons_are_heard_is_waited_for() {
     world.input(DtuInput::Boot);
     world.run_ms(8_000);
     assert_eq!((world.phase(), world.count("host_failed")), (Phase::Asking, 0));
+}
+
+#[test]
+fn hosts_of_another_group_are_not_entered_and_the_screen_says_why() {
+    let mut world = World::new(&["a", "b"], |_| {});
+    world.host("a").is_stranger = true;
+    world.host("b").daemon = Proc::Dead;
+    world.input(DtuInput::Boot);
+    world.run_ms(10_000);
+    assert!(world.notice.as_ref().unwrap().contains("another group"), "{:?}", world.notice);
+    assert!(world.count("host_failed") <= 12, "hints about it are not followed ten times a second");
+    world.start_daemon("b");
+    world.until(Phase::Attached, 300);
+    assert_eq!(world.at_host(), "b");
 }

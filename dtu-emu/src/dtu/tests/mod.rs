@@ -3,7 +3,9 @@
 mod chaos;
 mod display;
 mod failure;
+mod faults;
 mod finding;
+mod host;
 mod redirect;
 mod session;
 mod world;

@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use proto::alp::{Cause, DiscCause, Event, FromDtu};
 
-use super::world::{Policy, World, card, format_addr};
+use super::host::Policy;
+use super::world::{World, card, format_addr};
 use crate::dtu::{Config, DtuInput, Phase};
 
 fn at_a(config: &mut Config) {

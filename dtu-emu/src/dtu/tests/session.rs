@@ -4,7 +4,8 @@ use proto::alp::{Access, Cause, ConnInf, DiscCause, Event, FromDtu, FromHost, Pr
 use proto::card::{Card, INTERNAL_AUTHENTICATE, STATUS_NO_KEY, STATUS_OK, STATUS_UNKNOWN_COMMAND};
 use proto::hex;
 
-use super::world::{Policy, World, card};
+use super::host::Policy;
+use super::world::{World, card};
 use crate::dtu::{DtuEvent, DtuInput, Paint, Phase};
 
 fn keyed() -> Card {

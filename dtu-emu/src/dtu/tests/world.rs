@@ -1,80 +1,23 @@
-//! One DTU among scripted hosts, in virtual time. A host here speaks the real protocol by way of `proto` and can be
-//! killed, frozen, cut off, or lose its daemon alone. Every message takes one millisecond each way.
+//! One DTU among scripted hosts, in virtual time. A host here speaks the real protocol by way of `proto` and
+//! can be killed, frozen, cut off, or lose its daemon alone. Every message takes one millisecond each way.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use proto::alp::{
-    Access, AnchorNote, ConnInf, Display, FromDtu, FromHost, Grant, InfoReq, RedirectInf, Standby,
-};
+use proto::alp::{Access, ConnInf, Display, FromDtu, FromHost, Grant, InfoReq, RedirectInf, Standby};
 use proto::beacon::{Beacon, INTERVAL};
 use proto::card::Card;
-use proto::chain::Chain;
 use proto::discovery::ServerR;
-use proto::frame::{Frame, Size};
-use proto::version::Version;
-use proto::{BootId, HostName, Instant, Line, Nonce, SessionId};
+use proto::frame::Frame;
+use proto::{Instant, Line, Nonce, SessionId};
 
+use super::host::{Host, Policy, Proc};
 use crate::dtu::{Config, ConnId, Dtu, DtuEvent, DtuInput, Effect, Fault, Paint, Phase};
 
 pub(super) const HOP: Duration = Duration::from_millis(1);
 
-/// What a host does about a presented token.
-#[derive(Clone, Debug)]
-pub(super) enum Policy {
-    /// Grants the session with this number.
-    Grant(u128),
-    /// Refuses with this notice.
-    Deny(&'static str),
-    /// Sends it to the host of this name.
-    Redirect(&'static str),
-    /// Says nothing.
-    Mute,
-    /// Says something unusable.
-    Garble,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proc {
-    Runs,
-    Stopped,
-    Dead,
-}
-
-pub(super) struct Host {
-    pub(super) name: HostName,
-    pub(super) addr: SocketAddrV4,
-    pub(super) daemon: Proc,
-    pub(super) session: Proc,
-    pub(super) policy: Policy,
-    /// Whether its beacons reach the DTU, and how they are forged if at all.
-    pub(super) beacons: bool,
-    pub(super) load: u32,
-    pub(super) drain: bool,
-    pub(super) answers_serverq: bool,
-    chain: Chain,
-    tick: u64,
-    boot: u64,
-    /// Names the run of the session process: its certificate and its stream.
-    pub(super) run: u8,
-    pub(super) output: Vec<u8>,
-    pub(super) typed: Vec<u8>,
-    applied: BTreeMap<u128, u64>,
-    /// Lines that wait for a stopped daemon.
-    backlog: Vec<(ConnId, Line)>,
-    /// The infoReqs it got.
-    pub(super) asked: Vec<InfoReq>,
-    /// Everything it got on control connections.
-    pub(super) said: Vec<FromDtu>,
-    pub(super) hellos: usize,
-    /// Whether a Hello is answered.
-    pub(super) greets: bool,
-    /// The frames its session got.
-    pub(super) frames: Vec<Frame>,
-}
-
-enum Delivery {
+pub(super) enum Delivery {
     Opened(ConnId),
     Line(ConnId, Line),
     Closed(ConnId, Fault),
@@ -85,8 +28,8 @@ enum Delivery {
     ServerR(ServerR),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     Control,
     Display,
 }
@@ -103,69 +46,14 @@ pub(super) struct World {
     pub(super) notice: Option<String>,
     /// Beacons reach the DTU late by this much.
     pub(super) delay: Duration,
-    pub(super) conns: BTreeMap<ConnId, (&'static str, u8)>,
+    pub(super) conns: BTreeMap<ConnId, (&'static str, Kind)>,
     wire: BTreeMap<(Instant, u64), Delivery>,
     sent: u64,
-    next_beacon: Instant,
-}
-
-fn kind_code(kind: Kind) -> u8 {
-    u8::from(kind == Kind::Display)
+    pub(super) next_beacon: Instant,
 }
 
 pub(super) fn card(id: &str) -> Card {
     format!("card type=card id={id}").parse().unwrap()
-}
-
-impl Host {
-    fn new(name: &'static str, last: u8) -> Self {
-        Self {
-            name: name.parse().unwrap(),
-            addr: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), proto::PORT),
-            daemon: Proc::Runs,
-            session: Proc::Runs,
-            policy: Policy::Grant(u128::from(last)),
-            beacons: true,
-            load: 0,
-            drain: false,
-            answers_serverq: true,
-            chain: Chain::new([last; 16], 3_000),
-            tick: 0,
-            boot: u64::from(last),
-            run: last,
-            output: format!("{name}$ ").into_bytes(),
-            typed: Vec::new(),
-            applied: BTreeMap::new(),
-            backlog: Vec::new(),
-            asked: Vec::new(),
-            said: Vec::new(),
-            hellos: 0,
-            greets: true,
-            frames: Vec::new(),
-        }
-    }
-
-    fn anchor(&mut self) -> AnchorNote {
-        let link = self.chain.reveal(self.tick).unwrap();
-        AnchorNote { boot: BootId(self.boot), tick: self.tick, link, every: INTERVAL }
-    }
-
-    pub(super) fn beacon(&mut self) -> Beacon {
-        self.tick += 1;
-        Beacon {
-            host: self.name.clone(),
-            ver: Version::CURRENT,
-            boot: BootId(self.boot),
-            seq: self.tick,
-            iface: "eth0".parse().unwrap(),
-            every: INTERVAL,
-            load: self.load,
-            sessions: 0,
-            drain: self.drain,
-            tick: self.tick,
-            link: self.chain.reveal(self.tick).unwrap(),
-        }
-    }
 }
 
 impl World {
@@ -237,7 +125,7 @@ impl World {
         self.input(DtuInput::Typed(text.as_bytes()));
     }
 
-    fn later(&mut self, delivery: Delivery) {
+    pub(super) fn later(&mut self, delivery: Delivery) {
         self.later_by(HOP, delivery);
     }
 
@@ -304,9 +192,12 @@ impl World {
         let Some(name) = self.name_at(addr) else { return };
         let host = &self.hosts[name];
         let process = if kind == Kind::Control { host.daemon } else { host.session };
-        self.conns.insert(conn, (name, kind_code(kind)));
+        self.conns.insert(conn, (name, kind));
         let delivery = match (process, kind) {
             (Proc::Stopped, _) => return,
+            (Proc::Runs, Kind::Control) if host.is_stranger => {
+                Delivery::Closed(conn, Fault::Tls("unknown issuer".to_owned()))
+            }
             (Proc::Runs, Kind::Control) => Delivery::Opened(conn),
             (Proc::Runs, Kind::Display) => Delivery::DisplayOpened(conn),
             (Proc::Dead, Kind::Control) => Delivery::Closed(conn, Fault::Refused),
@@ -315,7 +206,7 @@ impl World {
         self.later_by(HOP * 2, delivery);
     }
 
-    fn on_line(&mut self, name: &'static str, conn: ConnId, line: Line) {
+    pub(super) fn on_line(&mut self, name: &'static str, conn: ConnId, line: Line) {
         let host = self.host(name);
         match host.daemon {
             Proc::Dead => return,
@@ -378,43 +269,7 @@ impl World {
     }
 
     fn on_frame(&mut self, name: &'static str, conn: ConnId, frame: Frame) {
-        let host = self.host(name);
-        if host.session != Proc::Runs {
-            return;
-        }
-        let stream = Nonce(u128::from(host.run));
-        let mut replies = VecDeque::new();
-        host.frames.push(frame.clone());
-        match frame {
-            Frame::Hello(_) if !host.greets => {}
-            Frame::Hello(hello) => {
-                host.hellos += 1;
-                let input_applied = *host.applied.entry(hello.run.0).or_default();
-                replies.push_back(Frame::Welcome { input_applied, stream });
-                let offset = if hello.stream == stream { hello.have } else { 0 };
-                let rest = host.output[usize::try_from(offset).unwrap()..].to_vec();
-                if !rest.is_empty() {
-                    replies.push_back(Frame::Output { offset, bytes: rest });
-                }
-            }
-            Frame::Input { seq, bytes } => {
-                let applied = host.applied.values_mut().last().unwrap();
-                assert!(seq <= *applied, "input with a hole: {seq} after {applied}");
-                let known = usize::try_from(*applied - seq).unwrap().min(bytes.len());
-                *applied += (bytes.len() - known) as u64;
-                let input = *applied;
-                host.typed.extend(&bytes[known..]);
-                replies.push_back(Frame::Ack { output: 0, input });
-            }
-            Frame::Ping(number) => replies.push_back(Frame::Pong(number)),
-            Frame::WantRepaint => replies.push_back(Frame::Repaint {
-                offset: host.output.len() as u64,
-                size: Size::default(),
-                bytes: host.output.clone(),
-            }),
-            _ => {}
-        }
-        for frame in replies {
+        for frame in self.host(name).on_frame(frame) {
             self.later_by(HOP * 2, Delivery::Frame(conn, frame));
         }
     }
@@ -439,12 +294,12 @@ impl World {
         }
     }
 
-    fn conns_of(&self, name: &str, kind: Kind) -> Vec<ConnId> {
-        let open = self.conns.iter().filter(|(_, (host, k))| *host == name && *k == kind_code(kind));
+    pub(super) fn conns_of(&self, name: &str, kind: Kind) -> Vec<ConnId> {
+        let open = self.conns.iter().filter(|(_, (host, k))| *host == name && *k == kind);
         open.map(|(conn, _)| *conn).collect()
     }
 
-    fn close_all(&mut self, name: &'static str, kind: Kind) {
+    pub(super) fn close_all(&mut self, name: &'static str, kind: Kind) {
         for conn in self.conns_of(name, kind) {
             self.conns.remove(&conn);
             let fault = Fault::Closed;
@@ -452,58 +307,6 @@ impl World {
                 Kind::Control => Delivery::Closed(conn, fault),
                 Kind::Display => Delivery::DisplayClosed(conn, fault),
             });
-        }
-    }
-
-    pub(super) fn kill(&mut self, name: &'static str) {
-        self.kill_daemon(name);
-        self.kill_session(name);
-    }
-
-    pub(super) fn kill_daemon(&mut self, name: &'static str) {
-        self.host(name).daemon = Proc::Dead;
-        self.host(name).backlog.clear();
-        self.close_all(name, Kind::Control);
-    }
-
-    pub(super) fn kill_session(&mut self, name: &'static str) {
-        self.host(name).session = Proc::Dead;
-        self.close_all(name, Kind::Display);
-    }
-
-    /// Another run of the daemon, and another chain.
-    pub(super) fn start_daemon(&mut self, name: &'static str) {
-        let host = self.host(name);
-        host.daemon = Proc::Runs;
-        host.boot += 100;
-        host.chain = Chain::new([host.run ^ 0x55; 16], 3_000);
-        host.tick = 0;
-    }
-
-    /// Another process of the session: what the first one knew is gone.
-    pub(super) fn start_session(&mut self, name: &'static str) {
-        let host = self.host(name);
-        host.session = Proc::Runs;
-        host.run += 100;
-        host.applied.clear();
-    }
-
-    pub(super) fn freeze(&mut self, name: &'static str) {
-        self.stop_daemon(name);
-        self.host(name).session = Proc::Stopped;
-    }
-
-    pub(super) fn stop_daemon(&mut self, name: &'static str) {
-        self.host(name).daemon = Proc::Stopped;
-    }
-
-    pub(super) fn resume_daemon(&mut self, name: &'static str) {
-        self.host(name).daemon = Proc::Runs;
-        let backlog = core::mem::take(&mut self.host(name).backlog);
-        for (conn, line) in backlog {
-            if self.conns.contains_key(&conn) {
-                self.on_line(name, conn, line);
-            }
         }
     }
 
@@ -544,7 +347,7 @@ impl World {
         true
     }
 
-    fn beacons(&mut self) {
+    pub(super) fn beacons(&mut self) {
         self.next_beacon += INTERVAL;
         let by = HOP + self.delay;
         let speaking = self.hosts.values_mut().filter(|host| host.daemon == Proc::Runs);
@@ -576,36 +379,4 @@ impl World {
 
 pub(super) fn format_addr(last: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), proto::PORT)
-}
-
-impl World {
-    pub(super) fn send_raw(&mut self, name: &'static str, line: &str) {
-        for conn in self.conns_of(name, Kind::Control) {
-            self.later(Delivery::Line(conn, line.parse().unwrap()));
-        }
-    }
-
-    /// What a stopped daemon has not read yet.
-    pub(super) fn backlog(&mut self, name: &str) -> Vec<FromDtu> {
-        self.host(name).backlog.iter().map(|(_, line)| FromDtu::from_line(line).unwrap()).collect()
-    }
-}
-
-impl World {
-    /// The display connections break; the session lives, and what was on the way is lost.
-    pub(super) fn break_displays(&mut self, name: &'static str) {
-        self.close_all(name, Kind::Display);
-    }
-
-    /// The DTU is not run for this long; what happens meanwhile waits for it.
-    pub(super) fn stall(&mut self, by: Duration) {
-        let end = self.now + by;
-        while self.next_beacon <= end {
-            self.now = self.next_beacon;
-            self.beacons();
-        }
-        self.now = end;
-        // It looks at the clock before it reads what waits.
-        self.input(DtuInput::Timeout);
-    }
 }

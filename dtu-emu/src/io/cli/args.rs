@@ -116,8 +116,8 @@ pub(super) struct WaitArgs {
 /// Hosts: where they are, and by what they are known.
 #[derive(Debug, Args)]
 pub(super) struct HostArgs {
-    /// A host to try first, as NAME or NAME:PORT; may be given several times. Without one, hosts are asked for by
-    /// broadcast
+    /// A host to try first, as NAME or NAME:PORT; may be given several times. Without one, hosts are asked
+    /// for by broadcast
     #[arg(long = "server", value_name = "HOST")]
     pub(super) servers: Vec<String>,
     /// Know hosts by the CA in this file, the group's ca.pem (or set HOTDESK_CA)

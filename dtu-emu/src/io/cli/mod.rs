@@ -1,4 +1,5 @@
-//! The command line: `dtu-emu boot | insert | remove | type | screen | attach | wait | list | fleet | completions`.
+//! The command line: `dtu-emu boot | insert | remove | type | screen | attach | wait | list | fleet |
+//! completions`.
 //!
 //! | Exit code | Meaning |
 //! |---|---|

@@ -68,7 +68,8 @@ pub async fn list(dir: &Path) -> Vec<Client> {
     clients
 }
 
-/// The running DTU whose serial is `wanted`, or ends with it if only one does; without `wanted`, the only one.
+/// The running DTU whose serial is `wanted`, or ends with it if only one does; without `wanted`, the only
+/// one.
 ///
 /// # Errors
 /// See [`ClientError`].

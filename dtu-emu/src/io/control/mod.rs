@@ -1,7 +1,7 @@
 //! How a running DTU is commanded: a Unix socket in a directory of its owner's, one per DTU.
 //!
-//! A request is one line of JSON and gets one line back. After [`Request::Attach`] the socket carries what draws
-//! the screen in one direction and further requests, without answers, in the other.
+//! A request is one line of JSON and gets one line back. After [`Request::Attach`] the socket carries what
+//! draws the screen in one direction and further requests, without answers, in the other.
 
 mod client;
 mod port;
@@ -104,7 +104,8 @@ pub struct Appearance {
 /// The longest request or answer: a paste, or a screen with its redraw.
 const MESSAGE_MAX: u64 = 8 << 20;
 
-/// Where the sockets are unless told otherwise: in the user's runtime directory, or under `/tmp` where there is none.
+/// Where the sockets are unless told otherwise: in the user's runtime directory, or under `/tmp` where there
+/// is none.
 #[must_use]
 pub fn default_dir() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {

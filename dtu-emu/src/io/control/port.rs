@@ -1,4 +1,5 @@
-//! A screen and a keyboard on a DTU of a running shell: for this terminal, or for one at the other end of a socket.
+//! A screen and a keyboard on a DTU of a running shell: for this terminal, or for one at the other end of a
+//! socket.
 
 use proto::card::Card;
 use proto::frame::Size;
