@@ -1,5 +1,7 @@
 //! What hosts say of themselves, and what others make of it (DESIGN 4.2).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
+
 use groupmgr::host::Note;
 use groupmgr::host::admin::{Command, Reply};
 use groupmgr::topology::{Change, RowView, Standing};

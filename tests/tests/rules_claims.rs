@@ -15,7 +15,6 @@ fn desks_at(w: &mut World, hosts: &[&str]) -> Vec<DeskId> {
     let lan = w.lan();
     let desks = hosts.iter().map(|h| w.add_desk(DeskPlan::named(&format!("at-{h}"), lan).server(h)));
     let desks: Vec<DeskId> = desks.collect();
-    w.store_put("policy", "");
     w.run_for(secs(1));
     desks
 }

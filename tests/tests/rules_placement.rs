@@ -1,5 +1,7 @@
 //! Where a new session goes (DESIGN 4.3 and 5).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
+
 use std::collections::BTreeMap;
 
 use dtu_emu::dtu::Phase;

@@ -76,6 +76,9 @@ pub const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+/// Things that may happen at one moment.
+const BUSY_MAX: u32 = 5_000_000;
+
 /// Something that is going to happen.
 enum Event {
     /// A daemon asked to be called.
@@ -126,6 +129,8 @@ pub struct World {
     seed: u64,
     next_conn: u64,
     next_pid: u32,
+    /// Things that have happened at the present moment.
+    busy: u32,
     /// The next free address of each LAN, of hosts and of everybody else.
     addresses: BTreeMap<LanId, (u32, u32)>,
 }
@@ -158,6 +163,7 @@ impl World {
             seed,
             next_conn: 0,
             next_pid: 1_000,
+            busy: 0,
             addresses: BTreeMap::new(),
         }
     }
@@ -306,6 +312,10 @@ impl World {
     /// Lets the next thing happen, if it does by `until`.
     fn step(&mut self, until: Instant) -> bool {
         let Some((at, event)) = self.queue.pop_by(until) else { return false };
+        self.busy = if at > self.now { 0 } else { self.busy + 1 };
+        if self.busy > BUSY_MAX {
+            self.fail("time stands still: things go on happening at one moment");
+        }
         self.now = at;
         self.happen(event);
         true

@@ -173,7 +173,10 @@ impl World {
         match effect {
             Effect::Tell(said) => self.say(host, session, said),
             Effect::Close(conn, frames) => self.close_display(host, session, ConnKey(conn.0), &frames),
-            Effect::Quit { .. } => self.process_gone(host, session),
+            Effect::Quit { .. } => {
+                self.flush(host, session);
+                self.process_gone(host, session);
+            }
             Effect::Start { service, .. } => {
                 self.next_pid += 1;
                 let (pid, name) = (self.next_pid, self.machines[host].name.clone());
@@ -203,6 +206,22 @@ impl World {
         self.close_from_host(key);
     }
 
+    /// Sends what a session that is over has left to say, and closes its displays.
+    fn flush(&mut self, host: usize, session: SessionId) {
+        let now = self.now;
+        let Some(process) = self.machines[host].processes.get_mut(&session) else { return };
+        let mut last = Vec::new();
+        for key in core::mem::take(&mut process.conns).into_keys() {
+            let mut bytes = Vec::new();
+            process.core.pull(now, ConnId(key.0), usize::MAX, &mut bytes, &mut Vec::new());
+            last.push((key, bytes));
+        }
+        for (key, bytes) in last {
+            self.transmit(key, Side::Desk, Seg::Data(bytes));
+            self.close_from_host(key);
+        }
+    }
+
     /// A session process ended by itself or was killed.
     pub(super) fn process_gone(&mut self, host: usize, session: SessionId) {
         if self.machines[host].processes.remove(&session).is_none() {
@@ -218,24 +237,23 @@ impl World {
         let Some(process) = self.machines[host].processes.get_mut(&session).filter(|p| !p.is_stopped) else {
             return;
         };
-        let keys: Vec<ConnKey> = process.conns.keys().copied().collect();
+        // What does not get through is not added to; it is gone on with when it does.
+        let is_free = |key: &ConnKey| self.conns.get(key).is_some_and(|conn| conn.flows_to(Side::Desk));
+        let keys: Vec<ConnKey> = process.conns.keys().copied().filter(is_free).collect();
         let mut effects = Vec::new();
         let mut sent = Vec::new();
-        for key in keys {
-            if self.conns.get(&key).is_none_or(|conn| !conn.flows_to(Side::Desk)) {
-                continue;
-            }
+        for key in &keys {
             loop {
                 let mut bytes = Vec::new();
                 process.core.pull(now, ConnId(key.0), ROOM, &mut bytes, &mut effects);
                 if bytes.is_empty() {
                     break;
                 }
-                sent.push((key, bytes));
+                sent.push((*key, bytes));
             }
         }
         process.core.digest();
-        let pull_at = process.conns.keys().map(|key| process.core.pull_at(ConnId(key.0)));
+        let pull_at = keys.iter().map(|key| process.core.pull_at(ConnId(key.0)));
         let due = pull_at.fold(process.core.poll_at(), earliest).map(|at| at.max(now));
         if let Some(at) = due.filter(|at| process.wake.is_none_or(|wake| wake > *at)) {
             process.wake = Some(at);

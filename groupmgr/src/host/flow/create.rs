@@ -24,8 +24,9 @@ const HELD_AGAIN: Duration = Duration::from_millis(250);
 const DOUBT_FIRST: Duration = Duration::from_millis(20);
 /// And how often.
 const DOUBTS_MAX: u32 = 5;
-/// How long a host listens before it takes a host it has not heard for one that is gone.
-const LISTEN_FIRST: Duration = Duration::from_millis(400);
+/// How long a host that has just started listens before it takes one it has not heard for one that is gone: every
+/// host that lives says something within a beacon's interval.
+const LISTEN_FIRST: Duration = Duration::from_millis(150);
 /// How long a higher host lets a lower one go first while there is no data store to decide.
 const LOWER_FIRST: Duration = Duration::from_millis(60);
 /// And how often.
@@ -60,6 +61,8 @@ enum Holder {
     Nobody,
     /// Of a session that this host alone knows is gone, because it asked.
     GoneByWhatWeFound,
+    /// Of a host that was not heard yet, and this one has not listened long enough: for so much longer.
+    Unheard(Duration),
     /// Of a session that its host does not know: gone, or claimed after the host was asked.
     Unsure,
     /// Of a session that its host's next daemon may take up.
@@ -116,6 +119,7 @@ impl Host {
                 let notice = format!("Waiting for host {host}, which has your session.");
                 self.wait(clock, conn, HELD_AGAIN, &notice, out);
             }
+            Holder::Unheard(pause) => self.wait(clock, conn, pause + Duration::from_millis(1), "", out),
             Holder::Unsure if doubts < DOUBTS_MAX => {
                 if let Some(flow) = self.flow_mut(conn) {
                     flow.doubts += 1;
@@ -140,8 +144,8 @@ impl Host {
         }
         let Some(row) = self.topology.row(&claim.host) else {
             // Who has just started has not yet listened for as long as a host may be quiet.
-            let fresh = clock.now.since(self.started) < LISTEN_FIRST;
-            return if fresh { Holder::Unsure } else { Holder::Nobody };
+            let listened = clock.now.since(self.started);
+            return LISTEN_FIRST.checked_sub(listened).map_or(Holder::Nobody, Holder::Unheard);
         };
         let (up, same_run, keeps) = (row.is_up(), row.boot() == claim.boot, row.facts().keep);
         let gone = found.is_some_and(|f| f.gone.contains(&claim.host));

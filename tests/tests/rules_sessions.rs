@@ -1,0 +1,314 @@
+//! Sessions as a person at a desk has them (DESIGN 4.5 and 6), and who gets one (DESIGN 2).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
+
+use dtu_emu::dtu::Phase;
+use groupmgr::host::admin::{Command, Reply};
+use proto::card::Card;
+use tests::scene::{desk_with_session, drain, pid_on};
+use tests::world::{DeskPlan, HostPlan, World, ms, secs};
+
+fn registry(w: &mut World, token: &str, record: &str) {
+    let key = authmgr::admission::token_key(&token.parse().unwrap());
+    w.store_put(key.as_str(), &format!("token name={token} {record}"));
+}
+
+fn policy(w: &mut World, line: &str) {
+    w.store_put(authmgr::admission::policy_key().as_str(), line);
+    w.run_for(secs(11));
+}
+
+#[test]
+fn a_desk_without_a_card_has_a_session_of_its_own() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    let (a, b) = (w.desk("a", lan), w.desk("b", lan));
+    w.expect(a).attached().within(secs(1));
+    w.expect(b).attached().within(secs(1));
+    assert_ne!(w.shows(a), w.shows(b));
+    let own = w.shows(a).unwrap();
+    w.insert(a, "card.ann");
+    w.expect_that("ann's", move |w| w.shows(a).is_some_and(|s| s != own)).within(secs(1));
+    w.remove(a);
+    w.expect(a).showing(own).within(secs(1));
+}
+
+#[test]
+fn a_group_can_ask_for_a_card() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    policy(&mut w, "login pseudo=deny cards=any");
+    let d = w.desk("d", lan);
+    w.expect(d).noticing("Insert your card").within(secs(1));
+    w.insert(d, "card.ann");
+    w.expect(d).attached().within(secs(1));
+}
+
+#[test]
+fn a_group_can_ask_for_registered_cards() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    policy(&mut w, "login pseudo=deny cards=registered");
+    let d = w.add_desk(DeskPlan::named("d", lan).card("card.ann"));
+    w.expect(d).noticing("not registered").within(secs(1));
+    registry(&mut w, "card.ann", "owner=ann");
+    w.remove(d);
+    w.run_for(secs(2));
+    w.insert(d, "card.ann");
+    w.expect(d).attached().within(secs(1));
+}
+
+#[test]
+fn a_card_that_was_disabled_gets_no_session() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    registry(&mut w, "card.ann", "disabled=true");
+    w.run_for(secs(2));
+    let d = w.add_desk(DeskPlan::named("d", lan).card("card.ann"));
+    w.expect(d).noticing("disabled").within(secs(1));
+    assert_eq!(w.sessions_of("card.ann"), []);
+}
+
+#[test]
+fn a_keyed_card_must_prove_its_secret_and_a_copy_of_its_number_is_not_enough() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    let secret = "00112233445566778899aabbccddeeff";
+    registry(&mut w, "card.ann", &format!("secret={secret}"));
+    let genuine: Card = format!("card type=card id=ann secret={secret}").parse().unwrap();
+    let d = w.add_desk(DeskPlan::named("d", lan).server("h1"));
+    w.run_for(ms(500));
+    w.insert_card(d, genuine);
+    w.expect(d).attached().within(secs(1));
+    let thief = w.add_desk(DeskPlan::named("thief", lan).server("h2"));
+    w.run_for(ms(500));
+    w.insert(thief, "card.ann");
+    w.expect(thief).noticing("not the one that was registered").within(secs(1));
+    w.expect(d).attached().now();
+    let other: Card = "card type=card id=ann secret=ffffffffffffffffffffffffffffffff".parse().unwrap();
+    w.insert_card(thief, other);
+    w.expect(thief).noticing("not the one that was registered").within(secs(1));
+}
+
+#[test]
+fn a_replacement_card_finds_the_session_of_the_lost_one() {
+    let mut w = World::of(2);
+    let desk = desk_with_session(&mut w, "h2", "card.old");
+    let pid = pid_on(&mut w, desk);
+    w.remove(desk);
+    registry(&mut w, "card.new", "alias=card.old");
+    let lan = w.lan();
+    let d = w.add_desk(DeskPlan::named("d", lan).server("h1").card("card.new"));
+    w.expect(d).attached_to("h2").within(secs(1));
+    assert_eq!(pid_on(&mut w, d), pid);
+}
+
+#[test]
+fn logging_out_gives_a_fresh_session_as_a_login_screen_would() {
+    let mut w = World::of(2);
+    let desk = desk_with_session(&mut w, "h2", "card.ann");
+    let pid = pid_on(&mut w, desk);
+    w.run_for(secs(3));
+    w.type_line(desk, "exit 0");
+    w.expect_that("another shell", move |w| {
+        let sessions = w.sessions_of("card.ann");
+        sessions.len() == 1 && sessions[0].pid.is_some_and(|now| now != pid)
+    })
+    .within(secs(2));
+    w.expect(desk).attached().within(secs(2));
+    assert_ne!(pid_on(&mut w, desk), pid);
+}
+
+#[test]
+fn a_shell_that_cannot_live_is_not_started_over_and_over() {
+    let mut w = World::of(1);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    w.type_line(desk, "exit 1");
+    w.run_for(secs(1));
+    let at = w.now();
+    w.run_for(secs(10));
+    assert!(w.count_since(desk, "attached", at) <= 2, "\n{}", w.story());
+    w.expect(desk).noticing("Press Enter").now();
+    w.type_line(desk, "");
+    w.expect(desk).attached().within(secs(1));
+}
+
+#[test]
+fn the_users_data_is_the_same_from_every_host() {
+    let mut w = World::of(2);
+    let desk = desk_with_session(&mut w, "h2", "card.ann");
+    w.type_line(desk, "put note from-h2");
+    w.expect(desk).reading("stored").within(ms(100));
+    w.power_off("h2");
+    w.expect(desk).attached_to("h1").within(secs(1));
+    w.type_line(desk, "get note");
+    w.expect(desk).reading("value=from-h2").within(ms(100));
+}
+
+#[test]
+fn a_user_does_not_see_the_data_of_another() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    let ann = desk_with_session(&mut w, "h1", "card.ann");
+    w.type_line(ann, "put note mine");
+    w.expect(ann).reading("stored").within(ms(100));
+    let bob = w.add_desk(DeskPlan::named("bob", lan).card("card.bob"));
+    w.expect(bob).attached().within(secs(1));
+    w.type_line(bob, "get note");
+    w.expect(bob).reading("no value").within(ms(100));
+    w.type_line(bob, "get data/card.ann/note");
+    w.run_for(ms(100));
+    assert!(!w.can_read(bob, "mine"));
+}
+
+#[test]
+fn an_operator_detaches_a_session_and_its_desk_says_so() {
+    let mut w = World::of(1);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    assert!(matches!(w.ask("h1", Command::Detach(session)), Reply::Done));
+    w.expect(desk).noticing("was detached").within(ms(50));
+    w.expect(desk).blank().now();
+    w.type_line(desk, "");
+    w.expect(desk).showing(session).within(secs(1));
+}
+
+#[test]
+fn an_operator_ends_a_session_and_its_programs_end() {
+    let mut w = World::of(1);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    assert!(matches!(w.ask("h1", Command::End(session)), Reply::Done));
+    w.expect(desk).noticing("was ended").within(ms(50));
+    w.expect_that("the process is gone", |w| w.session_count() == 0).within(secs(1));
+    w.run_for(ms(1));
+    assert!(matches!(w.ask("h1", Command::End(session)), Reply::Refused(_)));
+}
+
+#[test]
+fn without_keep_all_sessions_end_with_the_daemon_however_it_died() {
+    for how in ["kill", "stop"] {
+        let mut w = World::of(1);
+        desk_with_session(&mut w, "h1", "card.ann");
+        if how == "kill" {
+            w.kill("h1");
+        } else {
+            w.stop("h1");
+        }
+        w.expect_that("no process is left", |w| w.session_count() == 0).within(ms(10));
+    }
+}
+
+#[test]
+fn with_keep_the_next_daemon_takes_sessions_up_with_nothing_lost() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep()]);
+    let desks: Vec<_> = (0..5).map(|n| desk_with_session(&mut w, "h1", &format!("card.k{n}"))).collect();
+    for desk in &desks {
+        w.type_line(*desk, "count");
+    }
+    w.run_for(ms(50));
+    let before: Vec<_> = desks.iter().map(|d| w.shows(*d)).collect();
+    w.restart("h1");
+    w.run_for(secs(1));
+    for (desk, session) in desks.iter().zip(before) {
+        w.expect(*desk).attached_to("h1").now();
+        assert_eq!(w.shows(*desk), session);
+        w.type_line(*desk, "count");
+        w.expect(*desk).reading("count=2").within(ms(50));
+    }
+    match w.ask("h1", Command::Sessions) {
+        Reply::Sessions(list) => assert!(list.iter().all(|s| s.claimed && s.state == "running"), "{list:?}"),
+        other => w.fail(&format!("{other:?}")),
+    }
+}
+
+#[test]
+fn a_stop_with_keep_is_invisible_when_the_next_daemon_comes_soon() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep(), HostPlan::named("h2")]);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    w.stop("h1");
+    w.run_for(ms(300));
+    w.start("h1");
+    w.run_for(secs(2));
+    w.expect(desk).showing(session).now();
+    w.expect(desk).attached_to("h1").now();
+}
+
+#[test]
+fn a_dtu_that_comes_back_is_shown_what_it_missed() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep()]);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    w.type_line(desk, "before");
+    w.expect(desk).reading("before?").within(ms(50));
+    w.freeze("h1");
+    w.expect(desk).not_attached().within(secs(1));
+    w.run_for(secs(2));
+    w.thaw("h1");
+    w.expect(desk).attached_to("h1").within(secs(5));
+    w.expect(desk).reading("before?").now();
+    w.type_line(desk, "after");
+    w.expect(desk).reading("after?").within(ms(50));
+}
+
+#[test]
+fn a_session_moves_between_screens_of_different_sizes() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    let large = desk_with_session(&mut w, "h1", "card.ann");
+    w.type_line(large, "a line that stays where it was");
+    w.run_for(ms(50));
+    let small = w.add_desk(DeskPlan::named("small", lan).size(40, 10).card("card.ann"));
+    w.expect(small).reading("a line that stays where it was").within(secs(1));
+    assert!(w.screen(small).len() <= 10);
+    w.insert(large, "card.ann");
+    w.expect(large).reading("a line that stays where it was").within(secs(1));
+}
+
+#[test]
+fn a_display_ticket_of_another_desk_opens_nothing() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    let thief = w.hand("0e0000000009", lan);
+    let addr = w.address("h1", lan);
+    // The session's display can be found by its number; without a ticket nothing is shown.
+    w.open_display_by_hand(thief, 7, addr, session);
+    w.run_for(secs(2));
+    w.expect(desk).attached_to("h1").now();
+    let nobody = proto::SessionId(42);
+    w.open_display_by_hand(thief, 8, addr, nobody);
+    w.run_for(ms(100));
+    assert_eq!(w.refused("h1", "display_of_no_session"), 1);
+}
+
+#[test]
+fn many_cards_at_one_desk_in_quick_succession_leave_the_last_one_shown() {
+    let mut w = World::of(3);
+    let lan = w.lan();
+    let d = w.add_desk(DeskPlan::named("d", lan).server("h1"));
+    w.run_for(secs(1));
+    for n in 0..12_u64 {
+        w.insert(d, &format!("card.q{n}"));
+        w.run_for(core::time::Duration::from_micros(700 * n));
+        w.remove(d);
+    }
+    w.insert(d, "card.last");
+    w.expect(d).attached().within(secs(2));
+    assert_eq!(Some(w.sessions_of("card.last")[0].session), w.shows(d));
+    w.run_for(secs(2));
+    assert_eq!(Some(w.sessions_of("card.last")[0].session), w.shows(d));
+}
+
+#[test]
+fn a_host_that_can_make_no_process_is_not_the_end_for_a_card_that_others_can_serve() {
+    let mut w = World::of_hosts([HostPlan::named("h1").cannot_spawn("out of memory"), HostPlan::named("h2")]);
+    let lan = w.lan();
+    drain(&mut w, &["h2".into()], true);
+    let d = w.add_desk(DeskPlan::named("d", lan).server("h1").card("card.ann"));
+    w.expect(d).in_phase(Phase::Denied).within(secs(2));
+    drain(&mut w, &["h2".into()], false);
+    drain(&mut w, &["h1".into()], true);
+    w.expect(d).attached_to("h2").within(secs(10));
+}
