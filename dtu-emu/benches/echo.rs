@@ -24,7 +24,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use dtu_emu::dtu::Config;
-use dtu_emu::io::{Clock, Options, Shell, Trust, View};
+use dtu_emu::io::{Clock, NewDesk, Options, Shell, Trust, View};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use proto::card::Card;
@@ -337,7 +337,10 @@ impl Host {
             let mut config = Config::new(serial, proto::io::random());
             config.servers =
                 bind.map(|ip| std::net::SocketAddrV4::new(ip, proto::PORT)).into_iter().collect();
-            let desk = handle.add(config, bind, true).await.ok_or("the DTU has stopped")?;
+            let desk = handle
+                .add(NewDesk { config, bind, screen: true, card: None })
+                .await
+                .ok_or("the DTU has stopped")?;
             let (_, mut view) = handle.view(desk).await.ok_or("the DTU has stopped")?;
             handle.insert(desk, card).await;
             let mut shown = async |wanted: &[u8]| {

@@ -17,11 +17,13 @@ pub enum Trust {
     Plain,
 }
 
+const CA_REMEDY: &str = "--ca wants the group's ca.pem, which `groupmgr keygen DIR` puts into DIR";
+
 /// Why a DTU does not know whom to believe. The text names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The CA's file cannot be read.
-    #[error("{}: {source}; --ca wants the group's ca.pem, which `groupmgr keygen DIR` puts into DIR", path.display())]
+    #[error("{}: {source}; {CA_REMEDY}", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -29,7 +31,7 @@ pub enum TrustError {
         source: std::io::Error,
     },
     /// It is read and holds no usable certificate.
-    #[error("{}: {what}; --ca wants the group's ca.pem, which `groupmgr keygen DIR` puts into DIR", path.display())]
+    #[error("{}: {what}; {CA_REMEDY}", path.display())]
     Content {
         /// Which.
         path: PathBuf,

@@ -9,8 +9,8 @@ use proto::Serial;
 use proto::frame::Size;
 use proto::io::tls::Fingerprint;
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 what was wanted is not so, 2 wrong command line, card or CA file, \
-                          3 no such DTU is running here, 6 this machine is in the way.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 what was wanted is not so, 2 wrong command line, card or CA \
+                          file, 3 no such DTU is running here, 6 this machine is in the way.";
 
 /// Desk units (DTUs) that are programs: one, or thousands.
 #[derive(Debug, Parser)]
@@ -136,7 +136,8 @@ pub(super) struct HostArgs {
     #[arg(long, value_name = "GROUP", value_parser = multicast_group)]
     pub(super) multicast: Option<Ipv4Addr>,
     /// A host that is asked and says nothing for this long is dead
-    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(5..60_000))]
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u64).range(5..60_000))]
     pub(super) patience: u64,
     /// The port of hosts and beacons
     #[arg(long, hide = true, default_value_t = proto::PORT)]
@@ -190,7 +191,8 @@ pub(super) struct FleetArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(super) count: u32,
     /// How many are switched on in a second
-    #[arg(long, value_name = "PER_S", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PER_S", default_value_t = 500)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rate: u32,
     /// Each has a card of its own, fleet<number>
     #[arg(long, conflicts_with = "pseudo")]

@@ -35,7 +35,8 @@ pub(super) enum CliError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(
-        "by what shall hosts be known? Give --ca FILE (the group's ca.pem), --fingerprint HEX, or set HOTDESK_CA; --plain trusts anybody"
+        "by what shall hosts be known? Give --ca FILE (the group's ca.pem), --fingerprint HEX, or set \
+         HOTDESK_CA; --plain trusts anybody"
     )]
     NoTrust,
     #[error("--server {name}: {what}; give an IPv4 address or a name that has one")]

@@ -17,7 +17,10 @@ use crate::screen::Screen;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody is there.
-    #[error("no DTU is running here ({} has no live socket); start one with: dtu-emu boot --headless --ca FILE", .0.display())]
+    #[error(
+        "no DTU is running here ({} has no live socket); start one with: dtu-emu boot --headless --ca FILE",
+        .0.display()
+    )]
     NoneRuns(PathBuf),
     /// Not this one.
     #[error("no DTU {wanted} is running here; there is {there}")]
