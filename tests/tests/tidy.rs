@@ -1,0 +1,274 @@
+//! The style of this repository, as a test that ratchets: what is not as it should be today stands in a list of
+//! exceptions, and the lists may only shrink.
+
+#![allow(clippy::expect_used, reason = "what cannot be read ends the test")]
+
+mod source;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use source::{Function, Source};
+
+/// Longest function, in lines, its head included.
+const FUNCTION_LINES_MAX: usize = 70;
+/// Longest file, in lines, without its tests.
+const FILE_LINES_MAX: usize = 500;
+
+/// Files above [`FILE_LINES_MAX`], with their length: it may become less.
+const LONG_FILES: [(&str, usize); 2] =
+    [("dtu-emu/src/io/shell.rs", 501), ("sessiond/tests/processes.rs", 575)];
+/// Functions above [`FUNCTION_LINES_MAX`], as `file name`, with their length: it may become less.
+const LONG_FUNCTIONS: [(&str, usize); 1] = [("proto/tests/golden.rs what_a_host_says", 71)];
+/// Subcommands of which the README does not speak, as `program command`.
+const UNTOLD: [&str; 29] = [
+    "authmgr alias",
+    "authmgr completions",
+    "authmgr disable",
+    "authmgr enable",
+    "authmgr policy",
+    "authmgr register",
+    "authmgr set",
+    "authmgr show",
+    "datastore backup",
+    "datastore ls",
+    "datastore restore",
+    "datastore rm",
+    "dtu-emu completions",
+    "dtu-emu fleet",
+    "dtu-emu wait",
+    "groupmgr completions",
+    "groupmgr detach",
+    "groupmgr doctor",
+    "groupmgr drain",
+    "groupmgr dtu",
+    "groupmgr end",
+    "groupmgr explain",
+    "groupmgr forget",
+    "groupmgr rm",
+    "groupmgr show",
+    "groupmgr stop",
+    "groupmgr template",
+    "groupmgr undrain",
+    "sessiond spawner",
+];
+
+/// What each crate may use of ours (DESIGN: the arrows point one way).
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("proto", &[]),
+    ("datastore", &["proto"]),
+    ("authmgr", &["proto", "datastore"]),
+    ("sessiond", &["proto", "datastore"]),
+    ("dtu-emu", &["proto"]),
+    ("groupmgr", &["proto", "datastore", "authmgr", "sessiond", "dtu-emu"]),
+    ("tests", &["proto", "datastore", "authmgr", "sessiond", "dtu-emu", "groupmgr"]),
+];
+
+/// What a core must not touch: sockets, clocks, files, processes, and randomness that is not handed in. Wanted as
+/// words of the source; the modules in which all that is allowed are [`is_core`]'s.
+const NOT_IN_A_CORE: [&str; 15] = [
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+    "UnixStream",
+    "UnixDatagram",
+    "tokio::",
+    "std::time::Instant",
+    "SystemTime",
+    "std::thread",
+    "std::fs",
+    "std::process",
+    "std::env",
+    "getrandom",
+    "nix::",
+    "libc::",
+];
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("the workspace's directory").to_owned()
+}
+
+fn files_under(dir: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if path.is_dir() {
+            if name != "target" && name != ".git" {
+                files_under(&path, found);
+            }
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// The text files of the repository, by their names within it.
+fn repository(extensions: &[&str]) -> BTreeMap<String, String> {
+    let (root, mut paths) = (root(), Vec::new());
+    files_under(&root, &mut paths);
+    let wanted = |path: &PathBuf| {
+        let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
+        extensions.contains(&extension.as_str())
+    };
+    paths
+        .into_iter()
+        .filter(wanted)
+        .filter_map(|path| {
+            let name = path.strip_prefix(&root).ok()?.to_string_lossy().into_owned();
+            Some((name, fs::read_to_string(&path).ok()?))
+        })
+        .collect()
+}
+
+fn sources() -> BTreeMap<String, Source> {
+    repository(&["rs"]).into_iter().map(|(name, text)| (name, Source::read(&text))).collect()
+}
+
+/// Whether a file holds nothing but unit tests.
+fn is_unit_tests(name: &str) -> bool {
+    name.contains("/src/") && (name.ends_with("/tests.rs") || name.contains("/tests/"))
+}
+
+/// Whether a file is of a crate's core: neither `io`, nor the lab, nor a thin program, nor tests.
+fn is_core(name: &str) -> bool {
+    let outside = ["/io/", "/lab/", "/io.rs", "/lab.rs", "/main.rs", "/tests/", "/benches/", "/bin/"];
+    name.contains("/src/") && !name.starts_with("tests/") && outside.iter().all(|part| !name.contains(part))
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    let mut text = String::new();
+    for line in found {
+        let _ = writeln!(text, "  {line}");
+    }
+    assert!(found.is_empty(), "{what}:\n{text}");
+}
+
+/// Compares what is too long with the exceptions: nothing new, nothing longer, nothing listed without need.
+fn ratchet(what: &str, max: usize, found: &BTreeMap<String, usize>, listed: &[(&str, usize)]) {
+    let mut wrong = Vec::new();
+    for (name, lines) in found {
+        match listed.iter().find(|(known, _)| known == name) {
+            None => wrong.push(format!("{name} has {lines} lines: split it (at most {max})")),
+            Some((_, known)) if lines > known => {
+                wrong.push(format!("{name} has grown from {known} to {lines} lines: split it"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, _) in listed.iter().filter(|(name, _)| !found.contains_key(*name)) {
+        wrong.push(format!("{name} is no longer too long: take it off the list"));
+    }
+    assert_none(what, &wrong);
+}
+
+#[test]
+fn files_are_short_enough_to_be_read_at_once() {
+    let sources = sources();
+    let lengths = sources.iter().filter(|(name, _)| !is_unit_tests(name));
+    let long = lengths.map(|(name, source)| (name.clone(), source.lines_without_tests()));
+    let long = long.filter(|(_, lines)| *lines > FILE_LINES_MAX).collect();
+    ratchet("files that are too long", FILE_LINES_MAX, &long, &LONG_FILES);
+}
+
+#[test]
+fn functions_are_short_enough_to_be_understood_at_once() {
+    let mut long = BTreeMap::new();
+    for (name, source) in sources().iter().filter(|(name, _)| !is_unit_tests(name)) {
+        for Function { name: function, lines } in source.functions() {
+            if lines > FUNCTION_LINES_MAX {
+                long.insert(format!("{name} {function}"), lines);
+            }
+        }
+    }
+    ratchet("functions that are too long", FUNCTION_LINES_MAX, &long, &LONG_FUNCTIONS);
+}
+
+#[test]
+fn every_module_says_what_it_owns() {
+    let silent = sources().into_iter().filter(|(name, _)| !is_unit_tests(name));
+    let silent = silent.filter(|(_, source)| !source.opens_with_a_doc()).map(|(name, _)| name);
+    assert_none("modules that do not open with //!", &silent.collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_left_to_be_done() {
+    let unfinished = ["todo!", "unimplemented!", "FIXME", "XXX", "dbg!("];
+    let mut found = Vec::new();
+    for (name, source) in sources().iter().filter(|(name, _)| !name.ends_with("/tidy.rs")) {
+        for word in unfinished.iter().filter(|word| source.text().contains(**word)) {
+            found.push(format!("{name}: {word}"));
+        }
+    }
+    assert_none("unfinished work", &found);
+}
+
+#[test]
+fn nothing_speaks_of_the_place_where_it_was_written() {
+    // Put together here, or this file would break its own rule.
+    let places = [concat!("/wo", "rk/"), concat!("/tmp/hot", "desk/")];
+    let mut found = Vec::new();
+    for (name, text) in repository(&["rs", "md", "toml", "sh", "yml", ""]) {
+        for place in places.iter().filter(|place| text.contains(**place)) {
+            found.push(format!("{name}: {place}"));
+        }
+    }
+    assert_none("paths of one machine", &found);
+}
+
+#[test]
+fn crates_use_each_other_in_one_direction() {
+    let manifests = repository(&["toml"]);
+    let mut wrong = Vec::new();
+    for (name, may_use) in ARROWS {
+        let manifest = manifests.get(&format!("{name}/Cargo.toml")).expect("a manifest");
+        let dependencies = source::section(manifest, "[dependencies]");
+        for (other, _) in ARROWS {
+            let uses = dependencies.lines().any(|line| {
+                let key = line.split(['.', '=', ' ']).next().unwrap_or_default();
+                key == other
+            });
+            if uses && !may_use.contains(&other) {
+                wrong.push(format!("{name} must not use {other}"));
+            }
+        }
+    }
+    assert_none("arrows that point the wrong way", &wrong);
+}
+
+#[test]
+fn cores_touch_no_clock_no_socket_and_no_file() {
+    let mut wrong = Vec::new();
+    for (name, source) in sources().iter().filter(|(name, _)| is_core(name)) {
+        for word in NOT_IN_A_CORE.iter().filter(|word| source.uses(word)) {
+            wrong.push(format!("{name} uses {word}"));
+        }
+    }
+    assert_none("cores that are not pure", &wrong);
+}
+
+#[test]
+fn the_readme_speaks_of_every_subcommand() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README.md");
+    let words: Vec<&str> = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
+    let mut untold = Vec::new();
+    for (name, source) in sources().iter().filter(|(name, _)| name.contains("/src/") && name.contains("cli"))
+    {
+        let program = name.split('/').next().unwrap_or_default();
+        for command in source.subcommands() {
+            if !words.contains(&command.as_str()) {
+                untold.push(format!("{program} {command}"));
+            }
+        }
+    }
+    untold.sort();
+    untold.dedup();
+    let new: Vec<String> = untold.iter().filter(|c| !UNTOLD.contains(&c.as_str())).cloned().collect();
+    assert_none("subcommands of which the README does not speak", &new);
+    let told: Vec<String> =
+        UNTOLD.iter().filter(|c| !untold.contains(&(**c).to_owned())).map(|c| (*c).to_owned()).collect();
+    assert_none("subcommands of which it does: take them off the list", &told);
+}
