@@ -1,5 +1,5 @@
 //! Daemons on loopback addresses: how they find, lose and administer each other.
-#![allow(clippy::expect_used, reason = "tests")]
+#![allow(clippy::disallowed_types, clippy::expect_used, reason = "tests")]
 
 mod common;
 
@@ -212,4 +212,52 @@ fn doctor_finds_what_is_wrong_and_what_is_right() {
     let output = site.ask("b", &["doctor"]);
     assert_eq!(output.status.code(), Some(1), "two hosts with a data store each are no group");
     assert!(String::from_utf8_lossy(&output.stdout).contains("start every host with the same --store"));
+}
+
+#[test]
+fn a_handshake_that_was_given_up_before_its_turn_is_not_done() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.24.1");
+    // Frozen, it accepts nothing; the kernel completes the connection and keeps what is sent.
+    a.signal(Signal::SIGSTOP);
+    let mut stream = TcpStream::connect("127.11.24.1:7009").expect("it listens");
+    stream.write_all(&[0x16, 3, 1, 0, 200]).expect("it is connected");
+    stream.shutdown(std::net::Shutdown::Write).expect("it is connected");
+    a.signal(Signal::SIGCONT);
+    assert_eq!(read_to_end(&mut stream), "");
+    let refused = &site.ask_json("a", &["status", "--on", "local"])["hosts"][0]["refused"];
+    assert_eq!(refused["handshake_given_up"], 1, "{refused}");
+}
+
+#[test]
+fn sessions_that_are_kept_are_taken_up_by_the_next_daemon_and_others_end_with_theirs() {
+    let site = Site::new();
+    let start = |more: &[&str]| {
+        let mut command = site.command("keys", "a", "127.11.25.1");
+        command.args(["--plain"]).args(more);
+        Daemon::start(command)
+    };
+    let sessions = || site.ask_json("a", &["session", "list"])["sessions"].clone();
+    let insert = |serial: &str| {
+        let mut stream = TcpStream::connect("127.11.25.1:7009").expect("it listens");
+        let line =
+            format!("infoReq event=insert type=pseudo id={serial} tokenSeq=1 sn={serial} realIP=7f000001\n");
+        stream.write_all(line.as_bytes()).expect("it is connected");
+        let mut answer = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(&stream), &mut answer).expect("it answers");
+        assert!(answer.starts_with("connInf ") && answer.contains("access=allowed"), "{answer}");
+        stream
+    };
+    let kept = start(&["--keep-sessions"]);
+    let _desk = insert("aa0000000001");
+    let before = sessions()[0]["session"].clone();
+    kept.kill();
+    let next = start(&["--keep-sessions"]);
+    // It is taken up as soon as its process has said what it is, which may be after the ready line.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while sessions()[0]["session"] != before {
+        assert!(std::time::Instant::now() < deadline, "{}", sessions());
+    }
+    assert!(site.ask("a", &["session", "end", before.as_str().expect("an id")]).status.success());
+    drop(next);
 }

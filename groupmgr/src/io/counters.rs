@@ -30,6 +30,8 @@ reasons! {
     Late = "connection_late",
     /// A TLS handshake was slow while others waited for its place.
     Crowded = "handshake_crowded_out",
+    /// The other end gave up before its TLS handshake came to its turn: this host is overloaded.
+    GivenUp = "handshake_given_up",
     /// A TLS handshake failed.
     Handshake = "handshake_failed",
     /// A plain connection where none is allowed.

@@ -84,8 +84,9 @@ pub fn state_base() -> PathBuf {
         return "/var/lib/hotdesk".into();
     }
     let set = |name| std::env::var_os(name).filter(|dir| Path::new(dir).is_absolute());
-    let home = || set("HOME").map(|home| Path::new(&home).join(".local/state"));
-    match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
+    let home = || set("HOME").filter(|home| is_writable_dir(Path::new(home)));
+    let in_home = || home().map(|home| Path::new(&home).join(".local/state"));
+    match set("XDG_STATE_HOME").map(PathBuf::from).or_else(in_home) {
         Some(dir) => dir.join("hotdesk"),
         None => run_base().join("state"),
     }

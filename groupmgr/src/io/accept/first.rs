@@ -1,7 +1,9 @@
 //! What a new connection is: its first byte, and where that is not enough its first line, say it.
 
 use std::io;
+use std::os::fd::AsFd as _;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proto::SessionId;
 use proto::line::{LINE_MAX, Line};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -28,6 +30,8 @@ pub(super) enum First {
     Bad,
     /// It was closed.
     Gone,
+    /// The other end waited for its turn and gave up.
+    GivenUp,
 }
 
 /// Finds out what `stream` is. Of a TLS connection nothing has been read afterwards.
@@ -35,7 +39,11 @@ pub(super) async fn identify(stream: &mut TcpStream, allows_plain: bool) -> io::
     let mut first = [0];
     match stream.peek(&mut first).await? {
         0 => return Ok(First::Gone),
-        _ if first[0] == TLS_HANDSHAKE => return Ok(First::Tls),
+        _ if first[0] == TLS_HANDSHAKE => {
+            // In a storm a handshake may come to its turn after its DTU has tried another host. To do it all the
+            // same would make the next ones late as well, until every one is done for nothing.
+            return Ok(if is_half_closed(stream) { First::GivenUp } else { First::Tls });
+        }
         _ => {}
     }
     let Some((text, already)) = read_line(stream, |text| allows_plain || may_be_display(text)).await? else {
@@ -78,6 +86,13 @@ async fn read_line(
             return Ok(Some((text, Vec::new())));
         }
     }
+}
+
+/// Whether the other end will send no more than what is here.
+fn is_half_closed(stream: &TcpStream) -> bool {
+    let hangup = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let mut fds = [PollFd::new(stream.as_fd(), hangup)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }
 
 const fn is_terminator(byte: u8) -> bool {
@@ -136,6 +151,20 @@ mod tests {
         long.extend([b'0'; 9000]);
         assert_eq!(read(&long, false).await, First::Bad);
         assert_eq!(read(b"", false).await, First::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_handshake_whose_other_end_has_gone_is_not_begun() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (closes, wanted) in [(false, First::Tls), (true, First::GivenUp)] {
+            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            std::io::Write::write_all(&mut client, &[TLS_HANDSHAKE, 3, 1]).unwrap();
+            if closes {
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(identify(&mut stream, false).await.unwrap(), wanted);
+        }
     }
 
     fn read_now(text: &[u8], allows_plain: bool) -> First {

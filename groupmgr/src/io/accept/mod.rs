@@ -149,6 +149,7 @@ impl Acceptor {
             }
             Ok(First::Refused) => refuse(Reason::Plain),
             Ok(First::Bad) => refuse(Reason::FirstLine),
+            Ok(First::GivenUp) => refuse(Reason::GivenUp),
             Ok(First::Gone) | Err(_) => None,
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn stop(at: &At, on: On) -> Result<ExitCode, CliError> {
     if !is_elsewhere && done.refused.is_empty() {
         daemon.wait_for_end()?;
     }
-    Ok(done.conclude())
+    finish(at, &done)
 }
 
 pub(super) fn topology(at: &At, on: On, seed_format: bool) -> Result<ExitCode, CliError> {

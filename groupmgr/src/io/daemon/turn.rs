@@ -70,12 +70,13 @@ impl Turn {
         self.feed(Input::Vitals { run_queue: vitals::Sampler::new().sample(), mem_mib: vitals::mem_mib() });
         self.feed(Input::Interfaces(interfaces));
         while !self.desk.is_over {
-            let due = self.host.poll_at();
+            let mut due = self.host.poll_at();
             if due.is_some_and(|at| at <= clock::now()) {
                 self.feed(Input::Timeout);
+                due = self.host.poll_at();
             }
+            // Whatever is ready has its turn by chance, so that no flood of one kind keeps the others out.
             tokio::select! {
-                biased;
                 () = clock::until(due) => {}
                 Some(batch) = heard.recv() => {
                     self.hear(batch);
