@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use groupmgr::host::admin::{Command, Reply};
 use groupmgr::lab::backend::Ground;
 use groupmgr::lab::plan::Plan;
 use groupmgr::lab::timeline::{Cursor, Event};
@@ -118,30 +119,15 @@ impl Scene {
 
     /// How often a host has counted a refusal.
     pub(crate) fn refused(&self, host: &str, reason: &str) -> Result<u64, Trouble> {
-        let answers = self.world.asker().command(host, &["status"])?;
-        let text = answers.to_string();
-        let status = answers
-            .as_array()
-            .and_then(|all| all.iter().find(|a| a.to_string().contains(&format!("\"{host}\""))))
-            .ok_or_else(|| format!("no status of {host}: {text}"))?;
-        Ok(find(status, reason).unwrap_or(0))
+        match self.world.asker().host(host, Command::Status)? {
+            Reply::Status(status) => Ok(status.refused.get(reason).copied().unwrap_or(0)),
+            other => Err(format!("{host} answers something else: {other:?}").into()),
+        }
     }
 
     /// Whether any desk has lost its host since `from`.
     pub(crate) fn lost(&self, mut from: Cursor) -> Vec<Event> {
         let events = self.world.timeline().since(&mut from);
         events.into_iter().filter(|e| e.is("failed_over") || e.is("lost")).collect()
-    }
-}
-
-/// The number under a key, wherever in a JSON value it is.
-fn find(value: &serde_json::Value, key: &str) -> Option<u64> {
-    match value {
-        serde_json::Value::Object(map) => map
-            .get(key)
-            .and_then(serde_json::Value::as_u64)
-            .or_else(|| map.values().find_map(|v| find(v, key))),
-        serde_json::Value::Array(all) => all.iter().find_map(|v| find(v, key)),
-        _ => None,
     }
 }
