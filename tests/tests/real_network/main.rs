@@ -13,6 +13,7 @@
     reason = "a test that drives real processes reads clocks, and stops when it cannot go on"
 )]
 
+mod readme;
 mod scenarios;
 mod scene;
 

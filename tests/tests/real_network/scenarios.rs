@@ -25,6 +25,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_fifth_of_all_frames_lost_loses_nobody", lossy),
     ("a_stranger_without_the_key_is_shown_and_nothing_else", stranger),
     ("a_recording_does_not_revive_the_dead", recording),
+    ("the_readmes_first_command_shows_every_step", crate::readme::demo),
+    ("the_readmes_commands_by_hand_do_what_it_says", crate::readme::by_hand),
 ];
 
 fn net(text: &str) -> Ipv4Net {

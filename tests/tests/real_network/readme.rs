@@ -1,0 +1,140 @@
+//! The README's commands, run as they stand there: a newcomer's first hour must not meet a typing error.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::scene::{PATIENCE, Played, Trouble};
+
+const README: &str = include_str!("../../../README.md");
+
+/// "See it": every step of the demonstration is observed.
+pub(crate) fn demo(binary: PathBuf) -> Played {
+    assert!(README.contains("cargo run --release -- lab --demo"));
+    let output = Command::new(binary).args(["lab", "--demo", "--json"]).stdin(Stdio::null()).output()?;
+    let said = String::from_utf8(output.stdout)?;
+    let last: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
+    if output.status.success() && last["event"] == "result" && last["ok"] == true {
+        return Ok(());
+    }
+    Err(format!("{}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+}
+
+/// "By hand", from the key directory to the note that is still there after a kill.
+pub(crate) fn by_hand(binary: PathBuf) -> Played {
+    let dir = tempfile::tempdir()?;
+    for name in ["groupmgr", "datastore", "authmgr", "dtu-emu"] {
+        std::os::unix::fs::symlink(&binary, dir.path().join(name))?;
+    }
+    let hand = Hand { dir: dir.path(), running: Vec::new() };
+    hand.play()
+}
+
+struct Hand<'a> {
+    dir: &'a Path,
+    running: Vec<(String, Child)>,
+}
+
+impl Hand<'_> {
+    fn play(mut self) -> Played {
+        let section =
+            README.split("## By hand").nth(1).and_then(|rest| rest.split("## ").next()).unwrap_or_default();
+        let blocks: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
+        let [before, after] = blocks.as_slice() else {
+            return Err("two blocks of commands, before and after".into());
+        };
+        for line in before.lines().filter(|line| !line.is_empty()) {
+            self.take(line)?;
+        }
+        // What is left to the reader: `dtu-emu list` says which host the desk is on; that one is killed.
+        let list: serde_json::Value = serde_json::from_str(&self.foreground("dtu-emu list --json")?)?;
+        let host =
+            list["host"].as_str().or_else(|| list[0]["host"].as_str()).ok_or("the desk is on no host")?;
+        let word = format!("--name {host} ");
+        let (_, daemon) =
+            self.running.iter_mut().find(|(line, _)| line.contains(&word)).ok_or("no such daemon")?;
+        daemon.kill()?;
+        daemon.wait()?;
+        let survivor = ["a", "b", "c"].into_iter().find(|name| *name != host).unwrap_or("a");
+        for line in after.lines().filter(|line| !line.is_empty()) {
+            // The desk is given the time to move that a reader takes to type.
+            if line.contains("type") {
+                self.foreground("dtu-emu wait --for '[$#] *$' --timeout 15 --dtu 080020000001")?;
+            }
+            self.take(&line.replace("--host a", &format!("--host {survivor}")))?;
+            if line.contains("type") {
+                self.foreground("dtu-emu wait --for 'still here' --timeout 15 --dtu 080020000001")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: &str) -> Played {
+        let ready = if line.starts_with("groupmgr run") {
+            "ready host="
+        } else if line.starts_with("datastore serve") {
+            "data store ready"
+        } else if line.starts_with("dtu-emu boot") {
+            "shown"
+        } else {
+            self.foreground(line)?;
+            if line.starts_with("dtu-emu insert") {
+                self.foreground("dtu-emu wait --for '[$#] *$' --timeout 15 --dtu 080020000001")?;
+            }
+            return Ok(());
+        };
+        let child = self.background(line, ready)?;
+        self.running.push((line.to_owned(), child));
+        Ok(())
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let path = format!("{}:{}", self.dir.display(), std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(line).current_dir(self.dir).env("PATH", path).env("HOME", self.dir);
+        command.env("XDG_RUNTIME_DIR", self.dir).stdin(Stdio::null());
+        command
+    }
+
+    fn foreground(&self, line: &str) -> Result<String, Trouble> {
+        let output = self.command(line).output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8(output.stdout)?);
+        }
+        Err(format!("{line}\n{}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+    }
+
+    fn background(&self, line: &str, ready: &'static str) -> Result<Child, Trouble> {
+        // Without `exec` the shell would be killed in the place of the daemon.
+        let mut child =
+            self.command(&format!("exec {line}")).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("no output")?);
+        let (said, hears) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let _ = said.send(line);
+            }
+        });
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            let left =
+                until.saturating_duration_since(std::time::Instant::now()).max(Duration::from_millis(1));
+            match hears.recv_timeout(left) {
+                Ok(text) if text.contains(ready) => return Ok(child),
+                Ok(_) => {}
+                Err(why) => return Err(format!("{line}\nnever said {ready:?}: {why}").into()),
+            }
+        }
+    }
+}
+
+impl Drop for Hand<'_> {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
