@@ -280,7 +280,8 @@ fn a_session_made_while_the_store_was_away_yields_to_one_that_was_claimed() {
     w.cut_store("h2", false);
     w.join(lan);
     w.run_for(secs(5));
-    assert_eq!(claim(&w, "card.ann").map(|c| c.host.to_string()).as_deref(), Some("h1"));
+    let holder = claim(&w, "card.ann").map(|c| c.host.to_string());
+    assert_eq!(holder.as_deref(), Some("h1"), "\n{}", w.story());
     assert_eq!(w.claim_of("h2", on_h2), Some(Claim::Superseded));
     let shown = desks.iter().filter(|d| w.shows(**d).is_some()).count();
     assert_eq!(shown, 1, "\n{}", w.story());

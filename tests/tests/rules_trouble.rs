@@ -68,6 +68,7 @@ fn after_a_partition_both_sessions_are_listed_and_the_operator_can_end_one() {
         listed.extend(sessions(&mut w, host).into_iter().filter(|s| s.token.as_str() == "card.ann"));
     }
     assert_eq!(listed.len(), 2);
+    assert_eq!(listed.iter().filter(|s| s.claimed).count(), 1, "and the operator sees which one is claimed");
     let shown: Vec<&SessionView> = listed.iter().filter(|s| s.shown.is_some()).collect();
     assert_eq!(shown.len(), 1);
     w.expect(b).showing(shown[0].session).now();

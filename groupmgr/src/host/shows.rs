@@ -337,6 +337,12 @@ impl Host {
                 self.counters.done("shown_elsewhere");
                 self.take_away(clock, session, DisconnectCause::ShownElsewhere, out);
             }
+            // Two sessions of one token: the claim is one's only, and which one's was decided out of our sight.
+            let here = self.sessions.of_token(&token).into_iter().filter(|s| s.claim == Claim::Held);
+            let held: Vec<SessionId> = here.map(|s| s.id).collect();
+            for session in held {
+                self.renew_claim(clock, session, out);
+            }
         }
     }
 

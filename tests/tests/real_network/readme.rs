@@ -72,6 +72,9 @@ impl Hand<'_> {
     }
 
     fn take(&mut self, line: &str) -> Played {
+        if line.starts_with("dtu-emu boot") {
+            self.plain_shell()?;
+        }
         let ready = if line.starts_with("groupmgr run") {
             "ready host="
         } else if line.starts_with("datastore serve") {
@@ -88,6 +91,14 @@ impl Hand<'_> {
         let child = self.background(line, ready)?;
         self.running.push((line.to_owned(), child));
         Ok(())
+    }
+
+    /// The shell of whoever runs the tests may ask questions at its start, or take its time.
+    fn plain_shell(&self) -> Played {
+        let home = self.dir.display();
+        let text = format!("[[service]]\nname = \"terminal\"\ncommand = [\"/bin/sh\"]\ncwd = \"{home}\"\n");
+        std::fs::write(self.dir.join("plain.toml"), text)?;
+        self.foreground("groupmgr template put default plain.toml --run-dir run --host a").map(drop)
     }
 
     fn command(&self, line: &str) -> Command {
