@@ -57,11 +57,20 @@ impl Hand<'_> {
             self.running.iter_mut().find(|(line, _)| line.contains(&word)).ok_or("no such daemon")?;
         daemon.kill()?;
         daemon.wait()?;
+        // The desk is given the time to move that a reader takes to type.
+        let (host, until) = (host.to_owned(), std::time::Instant::now() + PATIENCE);
+        loop {
+            let list: serde_json::Value = serde_json::from_str(&self.foreground("dtu-emu list --json")?)?;
+            let now_on = list["host"].as_str().or_else(|| list[0]["host"].as_str());
+            if now_on.is_some_and(|now_on| now_on != host) {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "the desk stays without a host: {list}");
+        }
         let survivor = ["a", "b", "c"].into_iter().find(|name| *name != host).unwrap_or("a");
         for line in after.lines().filter(|line| !line.is_empty()) {
-            // The desk is given the time to move that a reader takes to type.
             if line.contains("type") {
-                self.foreground("dtu-emu wait --for '[$#] *$' --timeout 15 --dtu 080020000001")?;
+                self.foreground("dtu-emu wait --for '[$#]' --timeout 15 --dtu 080020000001")?;
             }
             self.take(&line.replace("--host a", &format!("--host {survivor}")))?;
             if line.contains("type") {
@@ -84,7 +93,7 @@ impl Hand<'_> {
         } else {
             self.foreground(line)?;
             if line.starts_with("dtu-emu insert") {
-                self.foreground("dtu-emu wait --for '[$#] *$' --timeout 15 --dtu 080020000001")?;
+                self.foreground("dtu-emu wait --for '[$#]' --timeout 15 --dtu 080020000001")?;
             }
             return Ok(());
         };
