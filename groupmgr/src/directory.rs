@@ -40,6 +40,12 @@ pub struct Target {
     pub ask_at: SocketAddrV4,
 }
 
+impl Target {
+    fn place(&self) -> (HostName, SocketAddrV4) {
+        (self.reach.host.clone(), self.ask_at)
+    }
+}
+
 /// What one host answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -94,7 +100,6 @@ impl Lookup {
 #[derive(Debug)]
 struct Mute {
     boot: BootId,
-    ask_at: SocketAddrV4,
     since: Instant,
     next: Instant,
 }
@@ -108,7 +113,8 @@ pub struct Directory {
     due: BTreeSet<(Instant, LookupId)>,
     /// Which lookup a nonce belongs to.
     nonces: BTreeMap<Nonce, LookupId>,
-    mute: BTreeMap<HostName, Mute>,
+    /// By the address that does not answer: a host may be cut off on one LAN and answer on another.
+    mute: BTreeMap<(HostName, SocketAddrV4), Mute>,
     next_id: u64,
 }
 
@@ -128,7 +134,12 @@ impl Directory {
 
     /// Hosts that were asked and did not answer, and since when.
     pub fn mute(&self) -> impl Iterator<Item = (&HostName, Instant)> {
-        self.mute.iter().map(|(host, mute)| (host, mute.since))
+        let mut hosts = BTreeMap::new();
+        for ((host, _), mute) in &self.mute {
+            let since: &mut Instant = hosts.entry(host).or_insert(mute.since);
+            *since = (*since).min(mute.since);
+        }
+        hosts.into_iter()
     }
 
     /// Begins to ask `targets` for the sessions of `token`. What is found is pushed to `found`, at once when
@@ -145,8 +156,7 @@ impl Directory {
         if self.lookups.len() >= LOOKUPS_MAX {
             return None;
         }
-        let (mute, waiting): (Vec<Target>, Vec<Target>) =
-            targets.into_iter().partition(|t| self.is_mute(&t.reach));
+        let (mute, waiting): (Vec<Target>, Vec<Target>) = targets.into_iter().partition(|t| self.is_mute(t));
         let lookup = self.begin(now, ring, entropy, token, waiting);
         let id = lookup.found.id;
         for target in lookup.waiting.values() {
@@ -186,12 +196,12 @@ impl Directory {
         }
     }
 
-    fn is_mute(&self, reach: &Reachable) -> bool {
-        self.mute.get(&reach.host).is_some_and(|mute| mute.boot == reach.boot)
+    fn is_mute(&self, target: &Target) -> bool {
+        self.mute.get(&target.place()).is_some_and(|mute| mute.boot == target.reach.boot)
     }
 
     fn ask_mute(&mut self, now: Instant, target: &Target, bytes: &[u8], out: &mut Outbox<'_>) {
-        if let Some(mute) = self.mute.get_mut(&target.reach.host)
+        if let Some(mute) = self.mute.get_mut(&target.place())
             && now >= mute.next
         {
             mute.next = now + ASK_MUTE_EVERY;
@@ -203,7 +213,10 @@ impl Directory {
     fn settle(&mut self, mut lookup: Lookup, out: &mut Outbox<'_>) {
         if lookup.waiting.is_empty() {
             self.nonces.remove(&lookup.nonce);
-            lookup.found.mute.extend(self.mute.keys().cloned());
+            // Who is mute at one address may have answered at another.
+            let Found { answers, mute, .. } = &mut lookup.found;
+            let answered = |host: &HostName| answers.iter().any(|a| a.reach.host == *host);
+            mute.extend(self.mute.keys().map(|(host, _)| host).filter(|host| !answered(host)).cloned());
             out.found.push(lookup.found);
         } else {
             self.due.insert((lookup.due(), lookup.found.id));
@@ -229,9 +242,12 @@ impl Directory {
         sessions: Vec<SessionNote>,
         out: &mut Outbox<'_>,
     ) -> bool {
-        if self.mute.get(host).is_some_and(|mute| mute.boot == boot) {
-            self.mute.remove(host);
-        }
+        // An answer that is late, or to a probe, may have come from any of its addresses.
+        let asked = self.nonces.get(&nonce).and_then(|id| self.lookups.get(id)?.waiting.get(host));
+        let asked_at = asked.map(|target| target.ask_at);
+        self.mute.retain(|(muted, at), mute| {
+            muted != host || mute.boot != boot || asked_at.is_some_and(|asked| asked != *at)
+        });
         let Some(id) = self.nonces.get(&nonce) else { return false };
         let Some(mut lookup) = self.take(*id) else { return false };
         let waited = lookup.waiting.get(host).is_some_and(|target| target.reach.boot == boot);
@@ -248,7 +264,7 @@ impl Directory {
         let asked = |lookup: &Lookup| lookup.waiting.values().any(|t| t.ask_at == addr);
         let ids: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| asked(l)).map(|(id, _)| *id).collect();
         let mut gone: BTreeSet<HostName> =
-            self.mute.iter().filter(|(_, m)| m.ask_at == addr).map(|(host, _)| host.clone()).collect();
+            self.mute.keys().filter(|(_, at)| *at == addr).map(|(host, _)| host.clone()).collect();
         for id in ids {
             let Some(mut lookup) = self.take(id) else { continue };
             let refused: Vec<HostName> = lookup
@@ -264,15 +280,13 @@ impl Directory {
             }
             self.settle(lookup, out);
         }
-        for host in &gone {
-            self.mute.remove(host);
-        }
+        self.mute.retain(|(host, _), _| !gone.contains(host));
         gone
     }
 
     /// A run of a host ended or went out of sight: what it was asked will not be answered.
     pub fn on_lost(&mut self, host: &HostName, out: &mut Outbox<'_>) {
-        self.mute.remove(host);
+        self.mute.retain(|(muted, _), _| muted != host);
         let asked = |lookup: &Lookup| lookup.waiting.contains_key(host);
         let ids: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| asked(l)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -305,23 +319,18 @@ impl Directory {
     }
 
     fn give_up(&mut self, now: Instant, lookup: &mut Lookup) {
-        for (host, target) in core::mem::take(&mut lookup.waiting) {
-            let mute = Mute {
-                boot: target.reach.boot,
-                ask_at: target.ask_at,
-                since: now,
-                next: now + ASK_MUTE_EVERY,
-            };
-            self.mute.insert(host, mute);
+        for target in core::mem::take(&mut lookup.waiting).into_values() {
+            let mute = Mute { boot: target.reach.boot, since: now, next: now + ASK_MUTE_EVERY };
+            self.mute.insert(target.place(), mute);
         }
     }
 
     /// The question of a probe is one nobody waits for: any answer ends the muteness.
     fn probe_mute(&mut self, now: Instant, ring: &KeyRing, entropy: &mut Entropy, out: &mut Outbox<'_>) {
         let mut probes = Vec::new();
-        for mute in self.mute.values_mut().filter(|mute| mute.next <= now) {
+        for ((_, at), mute) in self.mute.iter_mut().filter(|(_, mute)| mute.next <= now) {
             mute.next = now + ASK_MUTE_EVERY;
-            probes.push(mute.ask_at);
+            probes.push(*at);
         }
         for to in probes {
             let nonce = Nonce(entropy.u128());

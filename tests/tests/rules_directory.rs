@@ -117,6 +117,35 @@ fn a_host_is_mute_until_it_answers() {
 }
 
 #[test]
+fn a_host_that_is_mute_on_one_lan_is_still_asked_on_another() {
+    let mut w = World::new(12);
+    let (a, b) = (w.add_lan("a", "10.1.0.0", 16), w.add_lan("b", "10.2.0.0", 16));
+    for host in ["h1", "h2"] {
+        w.add_host(HostPlan::named(host).on(a).on(b));
+    }
+    w.settle();
+    let first = w.add_desk(DeskPlan::named("first", b).server("h2"));
+    w.run_for(secs(1));
+    tests::scene::drain(&mut w, &["h1".into()], true);
+    w.insert(first, "card.ann");
+    w.expect(first).attached_to("h2").within(secs(1));
+    tests::scene::drain(&mut w, &["h1".into()], false);
+    w.remove(first);
+    // What is sent to h2 on a is lost; everything else arrives.
+    w.cut_way("h2", a, tests::world::Way::In);
+    let late = w.add_desk(DeskPlan::named("late", a).server("h1").card("card.bob"));
+    w.expect(late).attached_to("h1").within(secs(1));
+    for n in 0..3 {
+        let d = w.add_desk(DeskPlan::named(&format!("d{n}"), b).server("h1").card("card.ann"));
+        w.expect(d).attached_to("h2").within(ms(100));
+        let e = w.add_desk(DeskPlan::named(&format!("e{n}"), a).server("h1").card(&format!("card.e{n}")));
+        let took = w.expect(e).attached_to("h1").within(secs(1));
+        assert!(n == 0 || took <= ms(40), "{took:?}");
+    }
+    assert_eq!(w.sessions_of("card.ann").len(), 1);
+}
+
+#[test]
 fn a_question_that_is_lost_is_asked_again_after_thirty_milliseconds() {
     let mut w = World::of(2);
     let lan = w.lan();

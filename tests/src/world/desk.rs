@@ -55,7 +55,7 @@ impl DeskPlan {
         }
     }
 
-    /// It is told to try this host first, at the host's primary address.
+    /// It is told to try this host first: at its address on the desk's LAN, else at its primary one.
     #[must_use]
     pub fn server(mut self, host: &str) -> Self {
         self.servers.push(host.to_owned());
@@ -136,8 +136,9 @@ impl World {
         let number = self.desks.len();
         let serial = format!("02{number:010x}");
         let servers = plan.servers.iter().map(|host| {
-            let link = self.machines[self.host_number(host)].links[0];
-            SocketAddrV4::new(self.wire.link(link).ip, proto::PORT)
+            let links = &self.machines[self.host_number(host)].links;
+            let near = links.iter().find(|link| plan.lans.contains(&self.wire.link(**link).lan));
+            SocketAddrV4::new(self.wire.link(*near.unwrap_or(&links[0])).ip, proto::PORT)
         });
         let servers: Vec<SocketAddrV4> = servers.collect();
         let config = Config {

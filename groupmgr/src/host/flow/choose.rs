@@ -24,13 +24,18 @@ impl Host {
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
         let token = flow.token().clone();
         let Presentation { addr, avoid, .. } = &flow.presentation;
+        // On a LAN of ours and the DTU's a host is asked there, and not where it happens to be heard first: if it
+        // does not hear us on that LAN, it will not hear the DTU either.
+        let local = self.announcer.interfaces().iter().any(|i| i.holds(*addr));
         let mut hosts = self.reachable(clock.now, *addr);
         hosts.extend(self.perhaps_restarting(clock.now));
         let targets: Vec<Target> = hosts
             .into_iter()
             .filter(|reach| Some(&reach.host) != avoid.as_ref())
             .filter_map(|reach| {
-                let ask_at = self.topology.row(&reach.host)?.ask_at(clock.now);
+                let row = self.topology.row(&reach.host)?;
+                let here = local && reach.choice == Choice::First;
+                let ask_at = if here { reach.addr } else { row.ask_at(clock.now) };
                 Some(Target { reach, ask_at })
             })
             .collect();
