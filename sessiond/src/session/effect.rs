@@ -13,7 +13,7 @@ pub struct ConnId(pub u64);
 /// Something to do for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Start a service on a terminal of `size`; answered by [`SessionCore::started`] or [`SessionCore::failed`].
+    /// Start a service on a terminal of `size`; answered by [`super::SessionCore::started`] or [`super::SessionCore::failed`].
     Start {
         /// What to start.
         service: Box<Service>,
@@ -26,7 +26,7 @@ pub enum Effect {
     Kill(Option<ServiceName>),
     /// A service's terminal has another size.
     Resize(ServiceName, Size),
-    /// Input waits for a service ([`SessionCore::input`]).
+    /// Input waits for a service ([`super::SessionCore::input`]).
     Input(ServiceName),
     /// Close a display connection once it is sent these frames.
     Close(ConnId, Vec<Frame>),

@@ -11,7 +11,7 @@
 //!
 //! Nothing here needs a package, a loadable module of its own or, where user namespaces are allowed, root.
 //!
-//! A program calls [`available`] and [`enter`] while it has one thread, then makes a [`Net`].
+//! A program calls [`available`] and [`enter()`] while it has one thread, then makes a [`Net`].
 
 mod chance;
 mod enter;
@@ -81,7 +81,7 @@ struct Attachment {
 
 impl Net {
     /// A network without hosts and LANs; `seed` decides the chances of all faults. The program must have
-    /// [`enter`]ed namespaces of its own.
+    /// [`enter()`]ed namespaces of its own.
     ///
     /// # Errors
     /// What the kernel refuses.
