@@ -5,6 +5,8 @@
 //! What waits is taken before deadlines are looked at, so that an answer that has arrived is never judged as
 //! silence.
 
+mod slot;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
@@ -19,8 +21,9 @@ use super::air::{Air, Band, Heard};
 use super::clock::Clock;
 use super::conn::{self, Note, Notes};
 use super::trust::Trust;
-use crate::dtu::{Config, ConnId, Dtu, DtuEvent, DtuInput, Effect, Paint, Status};
+use crate::dtu::{Config, DtuEvent, DtuInput, Effect, Status};
 use crate::screen::Screen;
+use slot::{Dirty, Slot};
 
 /// A DTU of a shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,29 +170,6 @@ impl ShellHandle {
     }
 }
 
-struct Slot {
-    dtu: Dtu,
-    screen: Option<Screen>,
-    bind: Option<Ipv4Addr>,
-    conns: Vec<(ConnId, conn::Sender)>,
-    /// The entry in the heap that will wake it.
-    armed: Option<Instant>,
-    views: broadcast::Sender<View>,
-    changes: watch::Sender<u64>,
-    dirty: Dirty,
-}
-
-/// What viewers have not been sent yet.
-enum Dirty {
-    No,
-    /// The state changed, the screen did not.
-    State,
-    Bytes(Vec<u8>),
-    All,
-}
-
-/// Changes a slow viewer may lag behind before it is sent the whole screen.
-const VIEW_BACKLOG: usize = 64;
 /// Notes taken before deadlines are looked at.
 const BATCH: usize = 1024;
 
@@ -313,16 +293,7 @@ impl Shell {
     }
 
     fn add(&mut self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> Desk {
-        self.slots.push(Slot {
-            screen: screen.then(|| Screen::new(config.size)),
-            dtu: Dtu::new(config),
-            bind: bind.or(self.options.bind),
-            conns: Vec::new(),
-            armed: None,
-            views: broadcast::Sender::new(VIEW_BACKLOG),
-            changes: watch::Sender::new(0),
-            dirty: Dirty::No,
-        });
+        self.slots.push(Slot::new(config, bind.or(self.options.bind), screen));
         Desk(self.slots.len() - 1)
     }
 
@@ -438,64 +409,6 @@ impl Shell {
     fn show(&mut self) {
         for desk in self.touched.drain(..) {
             self.slots[desk].show();
-        }
-    }
-}
-
-impl Slot {
-    fn send(&self, conn: ConnId, bytes: Vec<u8>) {
-        if let Some((_, sender)) = self.conns.iter().find(|(known, _)| *known == conn) {
-            // A connection that has just ended says so itself.
-            let _ = sender.send(bytes);
-        }
-    }
-
-    /// True when viewers have to be told.
-    fn paint(&mut self, paint: Paint) -> bool {
-        let Some(screen) = &mut self.screen else { return false };
-        screen.apply(&paint);
-        let next = match (paint, &mut self.dirty) {
-            // A notice covers what is written under it.
-            (Paint::Bytes(_), Dirty::All) => Dirty::All,
-            (Paint::Bytes(bytes), Dirty::Bytes(before)) if screen.notice().is_none() => {
-                before.extend(bytes);
-                return false;
-            }
-            (Paint::Bytes(bytes), _) if screen.notice().is_none() => Dirty::Bytes(bytes),
-            _ => Dirty::All,
-        };
-        self.touch(next)
-    }
-
-    /// True when viewers were not going to be told anyway.
-    fn touch(&mut self, dirty: Dirty) -> bool {
-        matches!(core::mem::replace(&mut self.dirty, dirty), Dirty::No)
-    }
-
-    fn show(&mut self) {
-        let view = match core::mem::replace(&mut self.dirty, Dirty::No) {
-            Dirty::No => return,
-            Dirty::State => None,
-            Dirty::Bytes(bytes) => Some(View::Bytes(bytes.into())),
-            Dirty::All if self.views.receiver_count() == 0 => None,
-            Dirty::All => self.screen.as_ref().map(|screen| View::Redraw(screen.redraw().into())),
-        };
-        if let Some(view) = view {
-            // Nobody watches most of the time.
-            let _ = self.views.send(view);
-        }
-        self.changes.send_modify(|revision| *revision += 1);
-    }
-
-    fn look(&self) -> Look {
-        Look {
-            status: self.dtu.status(),
-            serial: self.dtu.serial().clone(),
-            size: self.screen.as_ref().map_or_else(Size::default, Screen::size),
-            lines: self.screen.as_ref().map_or_else(Vec::new, Screen::lines),
-            cursor: self.screen.as_ref().and_then(Screen::cursor),
-            notice: self.screen.as_ref().and_then(|screen| screen.notice().map(str::to_owned)),
-            redraw: self.screen.as_ref().map_or_else(Vec::new, Screen::redraw),
         }
     }
 }

@@ -101,13 +101,8 @@ fn beacon(name: &str) -> Beacon {
     world.host(name).beacon()
 }
 
-/// A story takes a while in a build that is not optimised; more are told on request.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn after_any_run_of_faults_a_healed_group_serves_the_desk(

@@ -30,7 +30,7 @@ impl World {
     pub(super) fn start_daemon(&mut self, name: &'static str) {
         let host = self.host(name);
         host.daemon = Proc::Runs;
-        host.boot += 100;
+        host.boot += 7;
         host.chain = Chain::new([host.run ^ 0x55; 16], 3_000);
         host.tick = 0;
     }
@@ -39,7 +39,7 @@ impl World {
     pub(super) fn start_session(&mut self, name: &'static str) {
         let host = self.host(name);
         host.session = Proc::Runs;
-        host.run += 100;
+        host.run = host.run.wrapping_add(7);
         host.applied.clear();
     }
 
