@@ -79,7 +79,7 @@ impl Arguments {
                     read.rounds = rounds.ok_or(format!("--rounds wants a number: {usage}"))?;
                 }
                 ("--sshd", read) => {
-                    read.sshd = args.next().ok_or(format!("--sshd wants a path: {usage}"))?.into()
+                    read.sshd = args.next().ok_or(format!("--sshd wants a path: {usage}"))?.into();
                 }
                 (other, _) => return Err(format!("{other:?} means nothing here: {usage}")),
             }

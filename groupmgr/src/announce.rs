@@ -324,12 +324,18 @@ mod tests {
             chain_len: 512,
         };
         let mut announcer = Announcer::new(Instant::ZERO, id, &mut entropy);
-        let all = (0..interfaces).map(|n| interface(&format!("eth{n}"), [10, 0, u8::try_from(n).unwrap(), 1]));
+        let all =
+            (0..interfaces).map(|n| interface(&format!("eth{n}"), [10, 0, u8::try_from(n).unwrap(), 1]));
         announcer.set_interfaces(Instant::ZERO, all.collect());
         (announcer, KeyRing::new(GroupKey::new(&[1; 32]).unwrap(), Vec::new()), entropy)
     }
 
-    fn run(a: &mut Announcer, ring: &KeyRing, e: &mut Entropy, until: Instant) -> Vec<(Instant, Announcement)> {
+    fn run(
+        a: &mut Announcer,
+        ring: &KeyRing,
+        e: &mut Entropy,
+        until: Instant,
+    ) -> Vec<(Instant, Announcement)> {
         let mut all = Vec::new();
         while let Some(at) = a.poll_at().filter(|at| *at < until) {
             let mut out = Vec::new();

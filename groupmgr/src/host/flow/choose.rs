@@ -58,7 +58,8 @@ impl Host {
     /// Silent hosts whose sessions may be waiting for their next daemon. They are asked only to find out whether
     /// it is the daemon that is gone, which is refused, or the whole host, which says nothing.
     fn perhaps_restarting(&self, now: Instant) -> Vec<Reachable> {
-        let silent = self.topology.rows().filter(|row| row.standing() == Standing::Silent && row.facts().keep);
+        let silent =
+            self.topology.rows().filter(|row| row.standing() == Standing::Silent && row.facts().keep);
         let lately = silent.filter(|row| now.since(row.heard_at()) < KEEP_GRACE);
         let reach = |row: &Row| Reachable {
             host: row.host().clone(),

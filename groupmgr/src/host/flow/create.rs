@@ -340,7 +340,14 @@ impl Host {
     }
 
     /// There is no room for a session that is claimed already.
-    fn give_way(&mut self, clock: Clock, conn: ConnId, token: &Token, claim: &NewClaim, out: &mut Vec<Effect>) {
+    fn give_way(
+        &mut self,
+        clock: Clock,
+        conn: ConnId,
+        token: &Token,
+        claim: &NewClaim,
+        out: &mut Vec<Effect>,
+    ) {
         if let NewClaim::Held { session, epoch } = claim {
             let record = self.claim_of(*session, *epoch);
             self.release_claim(clock.now, token, record, out);
