@@ -70,7 +70,7 @@ impl Hand<'_> {
         let survivor = ["a", "b", "c"].into_iter().find(|name| *name != host).unwrap_or("a");
         for line in after.lines().filter(|line| !line.is_empty()) {
             if line.contains("type") {
-                self.foreground("dtu-emu wait --for '[$#]' --timeout 15 --dtu 080020000001")?;
+                self.foreground("dtu-emu wait --for 'ready>' --timeout 15 --dtu 080020000001")?;
             }
             self.take(&line.replace("--host a", &format!("--host {survivor}")))?;
             if line.contains("type") {
@@ -93,7 +93,7 @@ impl Hand<'_> {
         } else {
             self.foreground(line)?;
             if line.starts_with("dtu-emu insert") {
-                self.foreground("dtu-emu wait --for '[$#]' --timeout 15 --dtu 080020000001")?;
+                self.foreground("dtu-emu wait --for 'ready>' --timeout 15 --dtu 080020000001")?;
             }
             return Ok(());
         };
@@ -105,7 +105,9 @@ impl Hand<'_> {
     /// The shell of whoever runs the tests may ask questions at its start, or take its time.
     fn plain_shell(&self) -> Played {
         let home = self.dir.display();
-        let text = format!("[[service]]\nname = \"terminal\"\ncommand = [\"/bin/sh\"]\ncwd = \"{home}\"\n");
+        let text = format!(
+            "[[service]]\nname = \"terminal\"\ncommand = [\"/bin/sh\"]\ncwd = \"{home}\"\nenv = {{ PS1 = \"ready> \" }}\n"
+        );
         std::fs::write(self.dir.join("plain.toml"), text)?;
         self.foreground("groupmgr template put default plain.toml --run-dir run --host a").map(drop)
     }
