@@ -24,7 +24,6 @@ const LONG_FUNCTIONS: [(&str, usize); 1] = [("proto/tests/golden.rs what_a_host_
 /// Subcommands of which the README does not speak, as `program command`.
 const UNTOLD: [&str; 29] = [
     "authmgr alias",
-    "authmgr completions",
     "authmgr disable",
     "authmgr enable",
     "authmgr policy",
@@ -35,22 +34,13 @@ const UNTOLD: [&str; 29] = [
     "datastore ls",
     "datastore restore",
     "datastore rm",
-    "dtu-emu completions",
     "dtu-emu fleet",
     "dtu-emu wait",
-    "groupmgr completions",
     "groupmgr detach",
-    "groupmgr doctor",
-    "groupmgr drain",
-    "groupmgr dtu",
-    "groupmgr end",
-    "groupmgr explain",
     "groupmgr forget",
     "groupmgr rm",
     "groupmgr show",
     "groupmgr stop",
-    "groupmgr template",
-    "groupmgr undrain",
     "sessiond spawner",
 ];
 
