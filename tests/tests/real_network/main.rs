@@ -26,9 +26,6 @@ use libtest_mimic::{Arguments, Failed, Trial};
 const SCENARIO: &str = "HOTDESK_TEST_SCENARIO";
 const BINARY: &str = "HOTDESK_TEST_BINARY";
 
-/// Not yet seen to pass on a busy machine: run with `--ignored`.
-const UNPROVEN: &[&str] = &["the_readmes_commands_by_hand_do_what_it_says"];
-
 fn main() -> ExitCode {
     if let (Ok(name), Some(binary)) = (std::env::var(SCENARIO), std::env::var_os(BINARY)) {
         return play(&name, PathBuf::from(binary));
@@ -44,8 +41,7 @@ fn main() -> ExitCode {
     let binary = if listed || why_not.is_some() { PathBuf::new() } else { binary() };
     let trials = scenarios::ALL.iter().map(|(name, _)| {
         let binary = binary.clone();
-        Trial::test(*name, move || run(name, &binary))
-            .with_ignored_flag(why_not.is_some() || UNPROVEN.contains(name))
+        Trial::test(*name, move || run(name, &binary)).with_ignored_flag(why_not.is_some())
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
