@@ -77,6 +77,8 @@ pub struct Timing {
     pub display_idle: Duration,
     /// How long a display may take to open or to answer an idle probe.
     pub display_open: Duration,
+    /// Typed bytes that are not acknowledged for this long make the DTU ask whether they arrive at all.
+    pub typed: Duration,
     /// A DTU that was called later than it asked for by more than this suspends its judgement of others.
     pub late: Duration,
 }
@@ -96,7 +98,8 @@ impl Default for Timing {
             no_host: Duration::from_millis(800),
             display_idle: Duration::from_secs(5),
             display_open: Duration::from_secs(3),
-            late: Duration::from_millis(50),
+            typed: Duration::from_millis(300),
+            late: Duration::from_millis(20),
         }
     }
 }

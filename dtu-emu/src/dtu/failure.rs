@@ -19,6 +19,7 @@ use super::input::{ConnId, Effect, Fault, Paint};
 use super::link::{Asking, Came, HoldControl, Holding, Link, Linked, Talk, Trip};
 use super::search::Start;
 use super::show::{Show, Stage};
+use super::watch::Prompt;
 use super::{Cx, Dtu};
 
 /// First and longest pause between attempts to reach the daemon of a held session.
@@ -235,7 +236,7 @@ impl Dtu {
             n => (AGAIN_FIRST * (1 << n.min(10))).min(AGAIN_MAX),
         };
         self.show_failures += 1;
-        self.ask_whether_alive(cx);
+        self.ask_whether_alive(cx, self.config.timing.answer);
         if let Link::Linked(linked) = &mut self.link
             && matches!(linked.talk, Talk::Attached)
         {
@@ -267,25 +268,27 @@ impl Dtu {
     }
 
     /// A question to the daemon that must be answered at once, if it is of a kind that does.
-    fn ask_whether_alive(&mut self, cx: &mut Cx<'_>) {
+    fn ask_whether_alive(&mut self, cx: &mut Cx<'_>, patience: Duration) {
         let Link::Linked(linked) = &mut self.link else { return };
         if linked.watch.is_some() {
-            linked.pulse.asked(cx.now, self.config.timing.answer);
+            linked.pulse.asked(cx.now, patience);
             self.send_keepalive(cx);
         }
     }
 
-    /// Three beacons were missed, or none can be expected: both connections are asked at once.
-    fn probe_both(&mut self, cx: &mut Cx<'_>) {
+    /// Three beacons were missed, or none can be expected, or nobody takes what is typed: both connections are
+    /// asked at once. A way that works in one direction only is rare, so that is judged with more patience.
+    fn probe_both(&mut self, cx: &mut Cx<'_>, prompt: Prompt) {
         let timing = self.config.timing;
-        self.ask_whether_alive(cx);
+        let patience = if prompt == Prompt::Beacons { timing.answer } else { timing.ask };
+        self.ask_whether_alive(cx, patience);
         if let Some(show) = &mut self.show {
-            show.ping(cx, timing.answer);
+            show.ping(cx, patience);
         }
         if let Link::Linked(linked) = &mut self.link
             && let Some(watch) = &mut linked.watch
         {
-            watch.probed(cx.now, timing.probe);
+            watch.probed(cx.now, timing.probe, prompt);
         }
     }
 
@@ -294,7 +297,25 @@ impl Dtu {
     pub(super) fn probe_on_odd_beacon(&mut self, cx: &mut Cx<'_>) {
         let Link::Linked(linked) = &self.link else { return };
         if linked.pulse.due().is_none() && cx.now.since(linked.pulse.last()) > self.config.timing.answer {
-            self.probe_both(cx);
+            self.probe_both(cx, Prompt::Beacons);
+        }
+    }
+
+    /// The daemon of our host spoke: a session on the same machine that is silent is stopped or short of
+    /// processor time, and another host would not have it sooner.
+    pub(super) fn vouch_for_display(&mut self) {
+        let (Link::Linked(linked), Some(show)) = (&self.link, &mut self.show) else { return };
+        if show.display.addr.ip() == linked.host.addr.ip() {
+            show.pulse.relax(self.config.timing.display_open);
+        }
+    }
+
+    /// A verified beacon that came late: the question it prompted is answered.
+    pub(super) fn vouch_by_beacon(&mut self) {
+        let Link::Linked(linked) = &mut self.link else { return };
+        if linked.watch.as_ref().is_some_and(|watch| watch.prompt() == Prompt::Beacons) {
+            linked.pulse.forgive();
+            self.vouch_for_display();
         }
     }
 
@@ -310,7 +331,7 @@ impl Dtu {
         }
         if let Talk::Asking(asking) = &mut linked.talk {
             if asking.due <= cx.now {
-                if asking.limit <= cx.now || !self.hosts.is_fresh(cx.now, &linked.host) {
+                if asking.limit <= cx.now || !self.hosts.is_about(cx.now, &linked.host) {
                     return self.silent(cx, None);
                 }
                 asking.due = (cx.now + self.config.timing.ask).min(asking.limit);
@@ -324,19 +345,28 @@ impl Dtu {
     }
 
     fn tend_settled(&mut self, cx: &mut Cx<'_>) {
+        let typed = self.typed_is_stuck(cx.now);
         let Link::Linked(linked) = &mut self.link else { return };
         let probe = linked.watch.as_ref().is_some_and(|watch| watch.probe_at() <= cx.now);
         let keepalive = linked.keepalive_at <= cx.now;
         let again = linked.again_at.take_if(|at| *at <= cx.now).is_some();
         let retry = matches!(linked.talk, Talk::Denied { retry_at } if retry_at <= cx.now);
         if probe {
-            self.probe_both(cx);
+            self.probe_both(cx, Prompt::Beacons);
+        } else if typed {
+            self.probe_both(cx, Prompt::Typed);
+            self.typed.asked(cx.now);
         } else if keepalive {
             self.send_keepalive(cx);
         }
         if again || retry {
             self.present(cx, Came::Again, proto::alp::Cause::Insert, None, None);
         }
+    }
+
+    fn typed_is_stuck(&self, now: Instant) -> bool {
+        let up = self.show.as_ref().is_some_and(|show| show.stage == Stage::Up);
+        up && self.typed.waiting().is_some_and(|since| since + self.config.timing.typed <= now)
     }
 
     fn silent(&mut self, cx: &mut Cx<'_>, farewell: Option<DiscCause>) {

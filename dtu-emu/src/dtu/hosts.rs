@@ -17,6 +17,9 @@ use sha2::{Digest, Sha256};
 /// are any, and never for another that is known by UDP alone otherwise.
 pub(super) const HOSTS_MAX: usize = 64;
 
+/// A host heard this lately is worth waiting for.
+const ABOUT: Duration = Duration::from_secs(1);
+
 /// A host as a DTU can name it: a configured server has no name until it says one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRef {
@@ -113,6 +116,11 @@ impl Known {
     /// Whether it was heard as lately as a living host is.
     fn is_fresh(&self, now: Instant) -> bool {
         self.heard.is_some_and(|heard| now.since(heard) <= self.every * MISSED_MAX)
+    }
+
+    /// Whether it was heard a moment ago: a host whose processor is busy speaks late.
+    fn is_about(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|heard| now.since(heard) <= (self.every * MISSED_MAX).max(ABOUT))
     }
 
     /// Lower is tried earlier. A host that is heard comes before one that is not, even when it drains: it
@@ -224,6 +232,11 @@ impl Hosts {
     /// Whether the host was heard by UDP as lately as a living one is.
     pub(super) fn is_fresh(&mut self, now: Instant, host: &HostRef) -> bool {
         self.by_ref(host).is_some_and(|known| known.is_fresh(now))
+    }
+
+    /// Whether the host was heard a moment ago: then what it owes us is late and not lost.
+    pub(super) fn is_about(&mut self, now: Instant, host: &HostRef) -> bool {
+        self.by_ref(host).is_some_and(|known| known.is_about(now))
     }
 
     /// The host, if a hint about it should be followed now.

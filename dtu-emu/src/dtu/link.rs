@@ -176,6 +176,15 @@ impl Linked {
         matches!(self.talk, Talk::Denied { .. } | Talk::Detached)
     }
 
+    /// When its silence would be held against the host.
+    pub(super) fn judges_at(&self) -> Option<Instant> {
+        let asking = match &self.talk {
+            Talk::Asking(asking) => Some(asking.due),
+            _ => None,
+        };
+        earliest(earliest(self.pulse.due(), asking), Some(self.expiry_at))
+    }
+
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let talk = match &self.talk {
             Talk::Asking(asking) => Some(asking.probe_at.min(asking.due)),

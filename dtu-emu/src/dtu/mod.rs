@@ -135,6 +135,23 @@ impl Dtu {
         self.due
     }
 
+    /// When somebody's silence would be held against him. A driver that comes to this moment makes sure first that
+    /// what has already arrived is handed in, even if its own tasks have to be waited for.
+    #[must_use]
+    pub fn judges_at(&self) -> Option<Instant> {
+        let link = match &self.link {
+            Link::Off | Link::Idle => None,
+            Link::Searching(search) => search.attempt.as_ref().map(|attempt| attempt.due),
+            Link::Errand(errand) => Some(errand.attempt.due),
+            Link::Linked(linked) => linked.judges_at(),
+            Link::Holding(holding) => match &holding.control {
+                HoldControl::Opening { due, .. } => Some(*due),
+                HoldControl::Silent(_) | HoldControl::Waiting { .. } => None,
+            },
+        };
+        earliest(link, self.show.as_ref().and_then(|show| show.pulse.due()))
+    }
+
     /// What it would say of itself.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -207,7 +224,12 @@ impl Dtu {
             let ping = if show.stage == show::Stage::Up { Some(show.ping_at) } else { None };
             earliest(earliest(show.pulse.due(), ping), self.picture.ack_at())
         });
-        earliest(earliest(self.link.poll_at(), show.flatten()), self.notice_until)
+        let typed = match (&self.link, &self.show) {
+            (Link::Linked(_), Some(show)) if show.stage == show::Stage::Up => self.typed.waiting(),
+            _ => None,
+        };
+        let typed = typed.map(|since| since + self.config.timing.typed);
+        [show.flatten(), typed, self.notice_until].into_iter().fold(self.link.poll_at(), earliest)
     }
 
     fn tend(&mut self, cx: &mut Cx<'_>) {
@@ -260,8 +282,10 @@ impl Dtu {
             Link::Searching(_) => self.hint(cx, &beacon.host, news),
             Link::Linked(linked) => {
                 let Some(watch) = &mut linked.watch else { return };
-                if watch.on_beacon(cx.now, beacon) == Sign::Odd {
-                    self.probe_on_odd_beacon(cx);
+                match watch.on_beacon(cx.now, beacon) {
+                    Sign::Alive => self.vouch_by_beacon(),
+                    Sign::Odd => self.probe_on_odd_beacon(cx),
+                    Sign::None => {}
                 }
             }
             Link::Holding(holding) => {

@@ -115,7 +115,7 @@ impl Dtu {
 
     /// Whether an attempt whose time is up gets more: a host that is heard lives and is only slow.
     pub(super) fn extend(&mut self, cx: &Cx<'_>, attempt: &mut Attempt) -> bool {
-        let more = cx.now < attempt.limit && self.hosts.is_fresh(cx.now, &attempt.host);
+        let more = cx.now < attempt.limit && self.hosts.is_about(cx.now, &attempt.host);
         if more {
             attempt.due = (cx.now + self.config.timing.open).min(attempt.limit);
         }
@@ -142,7 +142,7 @@ impl Dtu {
 
     pub(super) fn tend_search(&mut self, cx: &mut Cx<'_>) {
         let Link::Searching(mut search) = core::mem::replace(&mut self.link, Link::Off) else { return };
-        let slow = search.attempt.as_ref().is_some_and(|a| self.hosts.is_fresh(cx.now, &a.host));
+        let slow = search.attempt.as_ref().is_some_and(|a| self.hosts.is_about(cx.now, &a.host));
         if slow && search.announce_at.is_some() {
             // Someone is there who has not got to us yet.
             search.announce_at = search.announce_at.map(|at| at.max(cx.now + self.config.timing.open));

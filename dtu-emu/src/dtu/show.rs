@@ -178,7 +178,7 @@ impl Dtu {
                 self.painted(cx, paint);
             }
             Frame::Ack { input, .. } => {
-                self.typed.acked(input);
+                self.typed.acked(cx.now, input);
                 self.send_typed(cx);
             }
             Frame::Notice(text) => self.notice_for_a_while(cx, &text),
@@ -201,7 +201,7 @@ impl Dtu {
         if is_another {
             cx.push(Effect::Paint(Paint::Clear));
         }
-        self.typed.welcome(applied);
+        self.typed.welcome(cx.now, applied);
         self.send_typed(cx);
         if !is_another {
             // The screen has this stream already; if nothing was written meanwhile, nothing will come.
@@ -238,7 +238,7 @@ impl Dtu {
 
     fn send_typed(&mut self, cx: &mut Cx<'_>) {
         let Some(show) = self.show.as_ref().filter(|show| show.stage == Stage::Up) else { return };
-        for frame in self.typed.next_frames() {
+        for frame in self.typed.next_frames(cx.now) {
             cx.push(Effect::SendDisplay { conn: show.conn, frame });
         }
     }

@@ -88,6 +88,7 @@ impl Dtu {
             asking.due = cx.now + timing.ask * 2;
             asking.limit = cx.now + timing.ask_max;
         }
+        self.vouch_for_display();
         true
     }
 

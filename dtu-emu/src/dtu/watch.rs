@@ -14,6 +14,8 @@ use proto::{BootId, HostName, Instant};
 #[derive(Clone, Debug)]
 pub(super) struct Pulse {
     heard: Instant,
+    /// When the oldest question that is not answered was asked.
+    asked: Instant,
     due: Option<Instant>,
     patience: Duration,
     excused: u32,
@@ -25,12 +27,15 @@ const EXCUSES_MAX: u32 = 20;
 
 impl Pulse {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { heard: now, due: None, patience: Duration::ZERO, excused: 0 }
+        Self { heard: now, asked: now, due: None, patience: Duration::ZERO, excused: 0 }
     }
 
     /// A question is out; the other side has `patience` to say anything. An earlier deadline stands.
     pub(super) fn asked(&mut self, now: Instant, patience: Duration) {
         let due = now + patience;
+        if self.due.is_none() {
+            self.asked = now;
+        }
         if self.due.is_none_or(|earlier| due < earlier) {
             self.due = Some(due);
             self.patience = patience;
@@ -42,6 +47,19 @@ impl Pulse {
         self.heard = now;
         self.due = None;
         self.excused = 0;
+    }
+
+    /// Its silence is explained: nobody has to answer for it any more.
+    pub(super) const fn forgive(&mut self) {
+        self.due = None;
+    }
+
+    /// It gets more time since it was asked, if it owes an answer at all: someone else has vouched for its host.
+    pub(super) fn relax(&mut self, patience: Duration) {
+        if let Some(due) = &mut self.due {
+            *due = (*due).max(self.asked + patience);
+            self.patience = self.patience.max(patience);
+        }
     }
 
     /// When it last did.
@@ -83,6 +101,17 @@ pub(super) struct Watch {
     window: Duration,
     /// The newest verified beacon.
     beacon: Option<Instant>,
+    /// What prompted the newest probe.
+    prompt: Prompt,
+}
+
+/// What made us ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prompt {
+    /// Beacons that did not come: one that comes late answers for its host.
+    Beacons,
+    /// Typed bytes that nobody took: beacons say nothing about the way from us to the host.
+    Typed,
 }
 
 /// What a beacon means to the DTU that hears it.
@@ -108,6 +137,7 @@ impl Watch {
             from: now,
             window: every * MISSED_MAX,
             beacon: None,
+            prompt: Prompt::Beacons,
         }
     }
 
@@ -149,9 +179,15 @@ impl Watch {
     }
 
     /// They were. Until the next beacon they are probed again after `every`.
-    pub(super) const fn probed(&mut self, now: Instant, every: Duration) {
+    pub(super) const fn probed(&mut self, now: Instant, every: Duration, prompt: Prompt) {
         self.from = now;
         self.window = every;
+        self.prompt = prompt;
+    }
+
+    /// What prompted the newest probe.
+    pub(super) const fn prompt(&self) -> Prompt {
+        self.prompt
     }
 }
 
@@ -229,6 +265,23 @@ mod tests {
         pulse.excuse(at(500));
         assert!(!pulse.is_dead(at(599)) && pulse.is_dead(at(600)));
         pulse.heard(at(601));
+        assert!(!pulse.is_dead(at(9_999)));
+    }
+
+    #[test]
+    fn more_time_is_given_only_to_whoever_owes_an_answer() {
+        let mut pulse = Pulse::new(at(0));
+        pulse.relax(Duration::from_secs(3));
+        assert_eq!(pulse.due(), None);
+        pulse.asked(at(0), Duration::from_millis(100));
+        pulse.relax(Duration::from_secs(3));
+        pulse.asked(at(2_950), Duration::from_millis(100));
+        pulse.relax(Duration::from_secs(3));
+        assert!(
+            !pulse.is_dead(at(2_999)) && pulse.is_dead(at(3_000)),
+            "once, however often it is vouched for"
+        );
+        pulse.forgive();
         assert!(!pulse.is_dead(at(9_999)));
     }
 

@@ -24,13 +24,34 @@ use crate::dtu::{ConnId, DisplayTarget, Fault};
 /// What a connection tells the shell.
 #[derive(Debug)]
 pub(super) enum Note {
-    ControlOpened { conn: ConnId, local: Ipv4Addr },
-    ControlLine { conn: ConnId, line: Line },
-    ControlClosed { conn: ConnId, fault: Fault },
-    DisplayOpened { conn: ConnId },
-    DisplayHeard { conn: ConnId },
-    DisplayFrame { conn: ConnId, frame: Frame },
-    DisplayClosed { conn: ConnId, fault: Fault },
+    ControlOpened {
+        conn: ConnId,
+        local: Ipv4Addr,
+    },
+    ControlLine {
+        conn: ConnId,
+        line: Line,
+    },
+    ControlClosed {
+        conn: ConnId,
+        fault: Fault,
+    },
+    DisplayOpened {
+        conn: ConnId,
+    },
+    DisplayHeard {
+        conn: ConnId,
+    },
+    DisplayFrame {
+        conn: ConnId,
+        frame: Frame,
+    },
+    DisplayClosed {
+        conn: ConnId,
+        fault: Fault,
+    },
+    /// All that arrived before it was sent has been handed in.
+    Canary,
 }
 
 /// Where the notes of one DTU go: to the shell, with the DTU's number.
@@ -42,7 +63,7 @@ pub(super) struct Notes {
 
 impl Notes {
     /// False when the shell is gone.
-    async fn say(&self, note: Note) -> bool {
+    pub(super) async fn say(&self, note: Note) -> bool {
         self.to.send((self.desk, note)).await.is_ok()
     }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod air;
+mod canary;
 pub mod cli;
 mod clock;
 mod conn;

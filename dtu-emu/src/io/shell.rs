@@ -18,6 +18,7 @@ use proto::{Instant, Serial};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::air::{Air, Band, Heard};
+use super::canary::Canary;
 use super::clock::Clock;
 use super::conn::{self, Note, Notes};
 use super::trust::Trust;
@@ -185,6 +186,9 @@ pub struct Shell {
     heard: mpsc::Receiver<Heard>,
     air: Air,
     told: mpsc::UnboundedSender<Told>,
+    canary: Option<Canary>,
+    /// DTUs that wait for the canary that is out, and those that wait for the next one.
+    judging: [Vec<usize>; 2],
     touched: Vec<usize>,
     effects: Vec<Effect>,
 }
@@ -196,6 +200,7 @@ impl Shell {
         let (command, commands) = mpsc::channel(256);
         let (notes_to, notes) = mpsc::channel(4096);
         let (to_heard, heard) = mpsc::channel(1024);
+        let canary = Canary::new(Notes { desk: usize::MAX, to: notes_to.clone() });
         let Options { bind, port, multicast, .. } = options;
         let shell = Self {
             options,
@@ -208,6 +213,9 @@ impl Shell {
             heard,
             air: Air::start(Band { bind, port, multicast }, to_heard),
             told,
+            // Without one, DTUs judge by their own lateness alone.
+            canary: canary.ok(),
+            judging: [Vec::new(), Vec::new()],
             touched: Vec::new(),
             effects: Vec::new(),
         };
@@ -311,6 +319,7 @@ impl Shell {
             Note::DisplayHeard { conn } => self.input(desk, DtuInput::DisplayHeard { conn }),
             Note::DisplayFrame { conn, frame } => self.input(desk, DtuInput::DisplayFrame { conn, frame }),
             Note::DisplayClosed { conn, fault } => self.input(desk, DtuInput::DisplayClosed { conn, fault }),
+            Note::Canary => self.canary_is_back(),
         }
     }
 
@@ -338,18 +347,42 @@ impl Shell {
                 continue;
             }
             slot.armed = None;
-            if slot.dtu.poll_at().is_some_and(|due| due <= now) {
+            if slot.dtu.judges_at().is_some_and(|at| at <= now) && self.canary.is_some() {
+                slot.judging = true;
+                self.judging[1].push(desk);
+            } else if slot.dtu.poll_at().is_some_and(|due| due <= now) {
                 self.input(desk, DtuInput::Timeout);
             } else {
                 self.arm(desk);
             }
         }
+        self.send_canary();
+    }
+
+    fn send_canary(&mut self) {
+        if !self.judging[0].is_empty() || self.judging[1].is_empty() {
+            return;
+        }
+        self.judging.swap(0, 1);
+        if !self.canary.as_ref().is_some_and(Canary::send) {
+            self.canary = None;
+            self.canary_is_back();
+        }
+    }
+
+    fn canary_is_back(&mut self) {
+        for desk in core::mem::take(&mut self.judging[0]) {
+            self.slots[desk].judging = false;
+            self.input(desk, DtuInput::Timeout);
+        }
+        self.send_canary();
     }
 
     /// A deadline that moved away leaves its entry: a beacon then costs no change of the heap.
     fn arm(&mut self, desk: usize) {
         let slot = &mut self.slots[desk];
         if let Some(due) = slot.dtu.poll_at()
+            && !slot.judging
             && slot.armed.is_none_or(|armed| due < armed)
         {
             slot.armed = Some(due);

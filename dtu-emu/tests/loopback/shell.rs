@@ -158,7 +158,7 @@ async fn after_a_kill_the_desk_is_at_work_on_the_other_host() {
     bench.shows("b$").await;
     bench.types("on\r").await;
     bench.shows("b$ on").await;
-    assert!(gap.screen - gap.noticed < Duration::from_secs(1), "{gap:?}");
+    assert!(gap.screen - gap.noticed < Duration::from_secs(5), "{gap:?}");
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn a_frozen_host_is_noticed_though_its_kernel_still_accepts() {
         })
         .await;
     assert!(gap.noticed >= Duration::from_millis(250), "{gap:?}");
-    assert!(gap.screen < Duration::from_secs(3), "{gap:?}");
+    assert!(gap.screen < Duration::from_secs(10), "{gap:?}");
 }
 
 #[tokio::test]

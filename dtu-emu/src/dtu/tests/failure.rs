@@ -323,6 +323,46 @@ fn a_dtu_that_was_not_run_does_not_accuse_its_host() {
     }
 }
 
+#[test]
+fn a_beacon_that_comes_late_answers_for_a_busy_daemon() {
+    let mut world = World::attached(&["a", "b"]);
+    // The daemon gets no processor for a while; its beacon comes before its answer.
+    world.stop_daemon("a");
+    world.run_ms(350);
+    let beacon = world.host("a").beacon();
+    world.input(DtuInput::Beacon { beacon: &beacon, from: [10, 0, 0, 1].into() });
+    world.run_ms(150);
+    assert_eq!((world.phase(), world.events.len()), (Phase::Attached, 0));
+    world.resume_daemon("a");
+    world.run_ms(1_000);
+    assert_eq!((world.phase(), world.events.len()), (Phase::Attached, 0));
+}
+
+#[test]
+fn a_busy_session_of_a_host_that_answers_is_not_torn_down() {
+    let mut world = World::attached(&["a", "b"]);
+    world.host("a").beacons = false;
+    world.host("a").session = Proc::Stopped;
+    world.run_ms(1_500);
+    world.host("a").session = Proc::Runs;
+    world.run_ms(300);
+    world.type_text("x");
+    world.run_ms(3_000);
+    assert_eq!((world.phase(), world.events.len()), (Phase::Attached, 0), "{:?}", world.events);
+    assert_eq!(world.host("a").typed, b"x");
+}
+
+#[test]
+fn typing_into_a_way_that_works_in_one_direction_only_is_noticed() {
+    let mut world = World::attached(&["a", "b"]);
+    world.host("a").deaf = true;
+    world.run_ms(3_000);
+    assert_eq!(world.events.len(), 0, "what comes still comes");
+    world.type_text("ls\r");
+    world.run_ms(1_400);
+    assert_eq!((world.phase(), world.at_host().as_str()), (Phase::Attached, "b"), "{:?}", world.events);
+}
+
 // No host reachable.
 
 #[test]

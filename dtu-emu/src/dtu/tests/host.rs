@@ -64,6 +64,8 @@ pub(super) struct Host {
     /// Everything it got on control connections.
     pub(super) said: Vec<FromDtu>,
     pub(super) hellos: usize,
+    /// Nothing that the DTU says reaches it; it does not know.
+    pub(super) deaf: bool,
     /// Whether a Hello is answered.
     pub(super) greets: bool,
     /// The frames its session got.
@@ -95,6 +97,7 @@ impl Host {
             asked: Vec::new(),
             said: Vec::new(),
             hellos: 0,
+            deaf: false,
             greets: true,
             frames: Vec::new(),
         }
@@ -124,7 +127,7 @@ impl Host {
 
     /// What the session answers.
     pub(super) fn on_frame(&mut self, frame: Frame) -> Vec<Frame> {
-        if self.session != Proc::Runs {
+        if self.session != Proc::Runs || self.deaf {
             return Vec::new();
         }
         let stream = Nonce(u128::from(self.run));

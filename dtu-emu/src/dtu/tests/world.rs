@@ -208,6 +208,9 @@ impl World {
 
     pub(super) fn on_line(&mut self, name: &'static str, conn: ConnId, line: Line) {
         let host = self.host(name);
+        if host.deaf {
+            return;
+        }
         match host.daemon {
             Proc::Dead => return,
             Proc::Stopped => return host.backlog.push((conn, line)),

@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) conns: Vec<(ConnId, conn::Sender)>,
     /// The entry in the heap that will wake it.
     pub(super) armed: Option<Instant>,
+    /// It waits for the canary before it judges.
+    pub(super) judging: bool,
     pub(super) views: broadcast::Sender<View>,
     pub(super) changes: watch::Sender<u64>,
     pub(super) dirty: Dirty,
@@ -43,6 +45,7 @@ impl Slot {
             bind,
             conns: Vec::new(),
             armed: None,
+            judging: false,
             views: broadcast::Sender::new(VIEW_BACKLOG),
             changes: watch::Sender::new(0),
             dirty: Dirty::No,
