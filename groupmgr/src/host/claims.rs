@@ -6,22 +6,24 @@
 
 use std::collections::BTreeMap;
 
-use datastore::{Answer, Expected, Key, Request, RequestId, Response, StoreError, Value};
+use datastore::{Answer, Expected, Key, Request, Response, StoreError, Value};
 use proto::line::{FieldError, Line};
 use proto::time::Duration;
 use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
-use sessiond::control::{Bytes, ToSession};
 use sessiond::manager::Claim;
 
 use super::driver::{AdminReq, ConnId, Effect, StoreReq};
 use super::note::Note;
-use super::{Clock, Host, relay};
+use super::relay::DataAsker;
+use super::{Clock, Host};
 
 /// What a DTU waits for is given up after this long, and the store counts as away until it answers: a slow
 /// store must not hold a desk back for longer than a mute host does.
 const ANSWER_WITHIN: Duration = Duration::from_millis(400);
 /// How often sessions without a claim are offered to the store.
 const OFFER_EVERY: Duration = Duration::from_secs(2);
+/// A host that keeps its sessions has taken up those of its earlier run by then, or they are gone.
+const TAKE_UP_WITHIN: Duration = Duration::from_secs(6);
 /// Requests under way at most.
 const PENDING_MAX: usize = 65_536;
 
@@ -80,6 +82,17 @@ fn stored(bytes: &[u8]) -> Result<Value, StoreError> {
         bytes: u32::try_from(too.bytes).unwrap_or(u32::MAX),
         max: Value::LEN_MAX as u32,
     })
+}
+
+/// What is known of the session that a claim names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Its host is up in the same run.
+    There,
+    /// Its host is up in another run, and may be taking up what it kept; that puts the new run into the claim.
+    Perhaps,
+    /// It went with its host, or with its host's run.
+    Gone,
 }
 
 /// What an answer of the store is for.
@@ -218,7 +231,7 @@ impl Host {
             Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
             Errand::Release => {}
             Errand::Data(asker) => self.answer_data(&asker, outcome, out),
-            Errand::Explain { req, token } => self.on_explained(req, &token, outcome, out),
+            Errand::Explain { req, token } => self.on_explained(clock.now, req, &token, outcome, out),
         }
     }
 
@@ -274,10 +287,23 @@ impl Host {
         }
     }
 
-    fn offer(&mut self, now: Instant, token: &Token, session: SessionId, out: &mut Vec<Effect>) {
+    /// Offers a session to the store as its token's.
+    pub(super) fn offer(&mut self, now: Instant, token: &Token, session: SessionId, out: &mut Vec<Effect>) {
         let record = self.claim_of(session, Epoch::default().next(self.store.generation));
         let errand = |token, record| Errand::Offer { token, record };
         self.swap_claim(now, Expected::Absent, token, record, errand, out);
+    }
+
+    /// A host was lost that may have held the claim of a token whose session is shown here.
+    pub(super) fn offer_superseded(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        if !self.store.up {
+            return;
+        }
+        let shown = self.sessions.iter().filter(|s| s.claim == Claim::Superseded && s.shown.is_some());
+        let shown: Vec<(Token, SessionId)> = shown.map(|s| (s.token.clone(), s.id)).collect();
+        for (token, session) in shown {
+            self.offer(clock.now, &token, session, out);
+        }
     }
 
     pub(super) fn offer_soon(&mut self, now: Instant) {
@@ -324,30 +350,39 @@ impl Host {
                 if holder.as_ref().is_some_and(|held| held.session == session) {
                     // Our own word, whose answer was lost.
                     self.set_claim(clock, session, Claim::Held, record.epoch, out);
-                } else if holder.as_ref().is_some_and(|held| self.is_alive(held)) {
-                    self.set_claim(clock, session, Claim::Superseded, Epoch::default(), out);
-                    out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
-                } else {
-                    let epoch =
-                        holder.map_or(Epoch::default(), |held| held.epoch).next(response.generation.0);
-                    let record = ClaimRecord { epoch, ..record };
-                    let errand = |token, record| Errand::Offer { token, record };
-                    self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
+                    return;
+                }
+                match holder.as_ref().map_or(Life::Gone, |held| self.life_of(clock.now, held)) {
+                    Life::There => {
+                        self.set_claim(clock, session, Claim::Superseded, Epoch::default(), out);
+                        out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
+                    }
+                    Life::Perhaps => {
+                        self.set_claim(clock, session, Claim::Unclaimed, Epoch::default(), out);
+                        self.offer_soon(clock.now);
+                    }
+                    Life::Gone => {
+                        let epoch = holder.map_or(Epoch::default(), |held| held.epoch);
+                        let record = ClaimRecord { epoch: epoch.next(response.generation.0), ..record };
+                        let errand = |token, record| Errand::Offer { token, record };
+                        self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
+                    }
                 }
             }
             _ => {}
         }
     }
 
-    /// Whether the session that a claim names may still be there: its host is up in the same run, or keeps its
-    /// sessions from one run to the next.
-    pub(super) fn is_alive(&self, claim: &ClaimRecord) -> bool {
+    /// Whether the session that a claim names is still there, as far as can be known without asking.
+    pub(super) fn life_of(&self, now: Instant, claim: &ClaimRecord) -> Life {
         if claim.host == *self.name() {
-            return self.sessions.get(claim.session).is_some();
+            return if self.sessions.get(claim.session).is_some() { Life::There } else { Life::Gone };
         }
-        self.topology
-            .row(&claim.host)
-            .is_some_and(|row| row.is_up() && (row.boot() == claim.boot || row.facts().keep))
+        match self.topology.row(&claim.host).filter(|row| row.is_up()) {
+            Some(row) if row.boot() == claim.boot => Life::There,
+            Some(row) if row.facts().keep && now.since(row.up_since()) < TAKE_UP_WITHIN => Life::Perhaps,
+            _ => Life::Gone,
+        }
     }
 
     fn on_late_claim(&mut self, clock: Clock, token: &Token, record: &ClaimRecord, out: &mut Vec<Effect>) {
@@ -435,49 +470,6 @@ impl Host {
         let request = Request::Swap { key, expected: Expected::Exactly(value), new: None };
         self.ask_store(now, Errand::Release, request, out);
     }
-
-    /// A program of a session asks the store: on its owner's data only.
-    pub(super) fn on_data(
-        &mut self,
-        clock: Clock,
-        session: SessionId,
-        client: u32,
-        request: &Bytes,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(owner) = self.sessions.get(session).map(|s| s.owner.clone()) else { return };
-        match relay::inward(&owner, &request.0) {
-            Ok((id, request)) => {
-                let asker = DataAsker { session, client, owner, id };
-                let asked = self.store.is_up()
-                    && self.ask_store(clock.now, Errand::Data(asker.clone()), request, out);
-                if !asked {
-                    let away = StoreError::Unreachable { at: "-".into(), why: "the host has lost it".into() };
-                    self.answer_data(&asker, Err(away), out);
-                }
-            }
-            Err(id) => {
-                let asker = DataAsker { session, client, owner, id };
-                self.answer_data(&asker, Err(datastore::Refusal::NotHere.into()), out);
-            }
-        }
-    }
-
-    fn answer_data(&self, asker: &DataAsker, outcome: Result<Response, StoreError>, out: &mut Vec<Effect>) {
-        let generation = datastore::Generation(self.store.generation);
-        let reply = Bytes(relay::outward(&asker.owner, asker.id, generation, outcome));
-        let message = ToSession::DataReply { client: asker.client, reply };
-        out.push(Effect::Tell { session: asker.session, message: Box::new(message) });
-    }
-}
-
-/// Who waits for the store's answer to a request from inside a session.
-#[derive(Clone, Debug)]
-pub(super) struct DataAsker {
-    session: SessionId,
-    client: u32,
-    owner: String,
-    id: RequestId,
 }
 
 /// The value a get found. `Err` means that the store could not be asked.

@@ -317,6 +317,7 @@ impl Host {
             Change::Silent(host) | Change::Left(host) | Change::Restarted(host) => {
                 let host = host.clone();
                 self.with_directory(clock, out, |directory, outbox| directory.on_lost(&host, outbox));
+                self.offer_superseded(clock, out);
             }
             Change::Down(_) | Change::Changed(_) => {}
         }

@@ -2,13 +2,13 @@
 
 use authmgr::Gate;
 use datastore::{Answer, Request, Response, StoreError};
-use proto::Token;
 use proto::alp::DisconnectCause;
 use proto::peer::PeerBody;
+use proto::{Instant, Token};
 use sessiond::manager::{Claim, Session};
 
 use super::admin::{Command, DtuView, Explanation, Reply, SessionView, Status};
-use super::claims::{ClaimRecord, Errand};
+use super::claims::{ClaimRecord, Errand, Life};
 use super::driver::{AdminReq, Effect};
 use super::{Clock, Host};
 
@@ -135,12 +135,13 @@ impl Host {
         let asked = key.is_some_and(|key| self.ask_store(clock.now, errand, Request::Get { key }, out));
         if !asked {
             let away = StoreError::Unreachable { at: "-".into(), why: "not asked".into() };
-            self.on_explained(req, &token, Err(away), out);
+            self.on_explained(clock.now, req, &token, Err(away), out);
         }
     }
 
     pub(super) fn on_explained(
         &self,
+        now: Instant,
         req: AdminReq,
         token: &Token,
         outcome: Result<Response, StoreError>,
@@ -167,8 +168,11 @@ impl Host {
             }
         };
         if let Some(record) = claim.as_ref().and_then(|text| ClaimRecord::parse(text.as_bytes()).ok()) {
-            let alive =
-                if self.is_alive(&record) { "which is up" } else { "which is gone: it would be taken over" };
+            let alive = match self.life_of(now, &record) {
+                Life::There => "which is up",
+                Life::Perhaps => "which has just started and may take it up",
+                Life::Gone => "which is gone: it would be taken over",
+            };
             reasons.push(format!("session {} on {} is claimed, {alive}", record.session, record.host));
         }
         let explanation = Explanation { token: token.clone(), here, claim, reasons };

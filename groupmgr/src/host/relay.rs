@@ -6,7 +6,62 @@
 use datastore::confine::Confinement;
 use datastore::wire::{self, Call, FromStore};
 use datastore::{Answer, Generation, Refusal, Request, RequestId, Response, Revision, StoreError};
-use sessiond::control::DATA_MAX;
+use proto::SessionId;
+use sessiond::control::{Bytes, DATA_MAX, ToSession};
+
+use super::claims::Errand;
+use super::driver::Effect;
+use super::{Clock, Host};
+
+/// Who waits for the store's answer to a request from inside a session.
+#[derive(Clone, Debug)]
+pub(super) struct DataAsker {
+    session: SessionId,
+    client: u32,
+    owner: String,
+    id: RequestId,
+}
+
+impl Host {
+    /// A program of a session asks the store: on its owner's data only.
+    pub(super) fn on_data(
+        &mut self,
+        clock: Clock,
+        session: SessionId,
+        client: u32,
+        request: &Bytes,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(owner) = self.sessions.get(session).map(|s| s.owner.clone()) else { return };
+        match inward(&owner, &request.0) {
+            Ok((id, request)) => {
+                let asker = DataAsker { session, client, owner, id };
+                let asked = self.store.is_up()
+                    && self.ask_store(clock.now, Errand::Data(asker.clone()), request, out);
+                if !asked {
+                    let away = StoreError::Unreachable { at: "-".into(), why: "the host has lost it".into() };
+                    self.answer_data(&asker, Err(away), out);
+                }
+            }
+            Err(id) => {
+                let asker = DataAsker { session, client, owner, id };
+                self.answer_data(&asker, Err(Refusal::NotHere.into()), out);
+            }
+        }
+    }
+
+    pub(super) fn answer_data(
+        &self,
+        asker: &DataAsker,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let generation = Generation(self.store.generation());
+        let reply = Bytes(outward(&asker.owner, asker.id, generation, outcome));
+        let message = ToSession::DataReply { client: asker.client, reply };
+        out.push(Effect::Tell { session: asker.session, message: Box::new(message) });
+    }
+}
 
 fn confinement(owner: &str) -> Option<Confinement> {
     Confinement::new(owner.parse().ok()?).ok()
@@ -16,7 +71,7 @@ fn confinement(owner: &str) -> Option<Confinement> {
 ///
 /// # Errors
 /// The request's id, when it can be read and must be refused; 0 when it cannot be read.
-pub(super) fn inward(owner: &str, payload: &[u8]) -> Result<(RequestId, Request), RequestId> {
+fn inward(owner: &str, payload: &[u8]) -> Result<(RequestId, Request), RequestId> {
     let call: Call = wire::decode(payload).map_err(|_| RequestId(0))?;
     if matches!(call.request, Request::Watch { .. } | Request::Unwatch { .. }) {
         return Err(call.id);
@@ -26,7 +81,7 @@ pub(super) fn inward(owner: &str, payload: &[u8]) -> Result<(RequestId, Request)
 }
 
 /// The store's answer as the session's program shall see it.
-pub(super) fn outward(
+fn outward(
     owner: &str,
     id: RequestId,
     generation: Generation,

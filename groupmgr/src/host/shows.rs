@@ -126,6 +126,10 @@ impl Host {
             return;
         }
         self.set_shown(conn, session);
+        // It is the token's session now; whoever had the claim may have died since.
+        if self.sessions.get(session).is_some_and(|s| s.claim == Claim::Superseded) && self.store.is_up() {
+            self.offer(clock.now, &token, session, out);
+        }
         let grant = Grant {
             host: self.name().clone(),
             standbys: self.standbys(clock.now, addr),

@@ -62,6 +62,8 @@ pub struct Row {
     standing: Standing,
     /// Last heard at all, by which it is judged.
     heard_at: Instant,
+    /// Since when it is up.
+    up_since: Instant,
     message_at: Option<Instant>,
     beacon_at: Option<Instant>,
     every: Duration,
@@ -148,6 +150,7 @@ impl Row {
             old_boots: Vec::new(),
             standing: Standing::Left,
             heard_at: Instant::ZERO,
+            up_since: Instant::ZERO,
             message_at: None,
             beacon_at: None,
             every: beacon::INTERVAL,
@@ -182,6 +185,12 @@ impl Row {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.standing == Standing::Up
+    }
+
+    /// Since when it is up, if it is. For a beacon's interval it may not yet have been heard on all its LANs.
+    #[must_use]
+    pub const fn up_since(&self) -> Instant {
+        self.up_since
     }
 
     /// Whether it counts as a member: up, or silent for less than [`DOWN_AFTER`].
@@ -350,6 +359,7 @@ impl Row {
 
     pub(super) fn prove(&mut self, at: Arrival<'_>) {
         self.heard_at = at.now;
+        self.up_since = at.now;
         if self.addr.is_unspecified() {
             self.addr = *at.from.ip();
         }
@@ -361,6 +371,7 @@ impl Row {
         let was = matches!(self.standing, Standing::Silent | Standing::Down);
         if was {
             self.become_standing(Standing::Up);
+            self.up_since = self.heard_at;
         }
         was
     }

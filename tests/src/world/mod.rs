@@ -135,6 +135,28 @@ pub struct World {
     addresses: BTreeMap<LanId, (u32, u32)>,
 }
 
+impl Event {
+    /// What it is and whose, for a run that does not go on.
+    fn name(&self) -> String {
+        match self {
+            Self::Due { host, .. } => format!("host {host} is due"),
+            Self::DeskDue { desk } => format!("desk {desk} is due"),
+            Self::Broadcast { from, .. } => format!("a broadcast of {from}"),
+            Self::Datagram { datagram, .. } => format!("a datagram {} to {}", datagram.from, datagram.to),
+            Self::Refused { host, addr } => format!("host {host} is refused at {addr}"),
+            Self::Segment { conn, to, seg } => format!("{conn:?} to {to:?}: {seg:?}"),
+            Self::Resend { conn, to } => format!("{conn:?} to {to:?} again"),
+            Self::Spawned { host, .. } => format!("a process on host {host}"),
+            Self::Process { host, session, what } => format!("{session} on host {host}: {what:?}"),
+            Self::Daemon { host, what, .. } => format!("host {host} hears of {what:?}"),
+            Self::StoreCall { host, call, .. } | Self::StoreCommit { host, call, .. } => {
+                format!("host {host} asks the store {:?}", call.request)
+            }
+            Self::Stopped { host } => format!("host {host} ends"),
+        }
+    }
+}
+
 impl World {
     /// An empty world.
     #[must_use]
@@ -314,7 +336,10 @@ impl World {
         let Some((at, event)) = self.queue.pop_by(until) else { return false };
         self.busy = if at > self.now { 0 } else { self.busy + 1 };
         if self.busy > BUSY_MAX {
-            self.fail("time stands still: things go on happening at one moment");
+            self.fail(&format!(
+                "time stands still: things go on happening at one moment, now {}",
+                event.name()
+            ));
         }
         self.now = at;
         self.happen(event);

@@ -11,8 +11,8 @@ use super::super::claims::{ClaimRecord, Errand};
 use super::super::driver::{ConnId, Effect};
 use super::super::note::Note;
 use super::super::{Clock, Host};
-use super::{NewClaim, Stage};
-use crate::directory::{Answer, Found};
+use super::{Flow, NewClaim, Stage};
+use crate::directory::Answer;
 use crate::placement::Candidate;
 use crate::reach::Choice;
 
@@ -61,7 +61,7 @@ enum Holder {
     Nobody,
     /// Of a session that this host alone knows is gone, because it asked.
     GoneByWhatWeFound,
-    /// Of a host that was not heard yet, and this one has not listened long enough: for so much longer.
+    /// Of a host that was not heard yet, or not long enough: this one has to listen for so much longer.
     Unheard(Duration),
     /// Of a session that its host does not know: gone, or claimed after the host was asked.
     Unsure,
@@ -112,7 +112,7 @@ impl Host {
         let swap = NewClaim::Swap { expected: value, epoch };
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
         let (bound, doubts) = (flow.bound, flow.doubts);
-        match record.map_or(Holder::Nobody, |r| self.holder(clock, &r, flow.found.as_ref())) {
+        match record.map_or(Holder::Nobody, |r| self.holder(clock, &r, flow)) {
             Holder::Nobody if !bound => self.place(clock, conn, swap, out),
             Holder::Nobody | Holder::GoneByWhatWeFound => self.create(clock, conn, swap, out),
             Holder::Held(host) => {
@@ -133,7 +133,8 @@ impl Host {
         }
     }
 
-    fn holder(&self, clock: Clock, claim: &ClaimRecord, found: Option<&Found>) -> Holder {
+    fn holder(&self, clock: Clock, claim: &ClaimRecord, flow: &Flow) -> Holder {
+        let found = flow.found.as_ref();
         if claim.host == *self.name() {
             // Of this run it may be one whose answer is still on its way to us; of an earlier one, a session
             // that is just being taken up.
@@ -162,7 +163,18 @@ impl Host {
             return Holder::GoneByWhatWeFound;
         }
         let answered = found.is_some_and(|f| f.answers.iter().any(|a| a.reach.host == claim.host));
-        if answered { Holder::Unsure } else { Holder::OutOfReach }
+        if answered {
+            return Holder::Unsure;
+        }
+        // One that has just come up could not be asked, and was perhaps not heard yet on the DTU's LAN.
+        let up_for = clock.now.since(row.up_since());
+        if let Some(rest) = LISTEN_FIRST.checked_sub(up_for) {
+            return Holder::Unheard(rest);
+        }
+        // One that could be asked by now; whoever was sent here has to go back for that.
+        let addr = flow.presentation.addr;
+        let missed = || self.reachable(clock.now, addr).iter().any(|r| r.host == claim.host);
+        if !flow.bound && missed() { Holder::Unsure } else { Holder::OutOfReach }
     }
 
     /// Chooses among this host and those that answered.
