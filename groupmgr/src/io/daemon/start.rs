@@ -11,10 +11,9 @@ use proto::io::{KeyDir, KeyDirError, random};
 use proto::line::Line;
 use proto::net::Interface;
 use proto::{BootId, Instant};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::turn::{Pending, Turn};
@@ -98,9 +97,13 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         open_store(options, &keys, boot)?
     };
     let sessions = SessionDriver::start(options.keeps_sessions, run_dir.path(), workers.handle())?;
+    let options = options.clone();
     let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox };
-    let main = Builder::new_current_thread().enable_all().build().map_err(RunError::Threads)?;
-    let result = LocalSet::new().block_on(&main, started.serve(workers.handle(), acceptor, events));
+    let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    // As a task like all others of the thread: waking what is blocked on costs two more system calls.
+    let serve = started.serve(workers.handle().clone(), acceptor, events);
+    let served = main.map_err(RunError::Threads)?.block_on(async { tokio::task::spawn_local(serve).await });
+    let result = served.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
     workers.shutdown_timeout(FAREWELL_WITHIN);
     result
 }
@@ -123,8 +126,8 @@ fn open_store(options: &Options, keys: &KeyDir, boot: BootId) -> Result<StoreDri
 }
 
 /// What is there when the sockets are to be opened.
-struct Started<'a> {
-    options: &'a Options,
+struct Started {
+    options: Options,
     keys: KeyDir,
     run_dir: RunDir,
     boot: BootId,
@@ -134,10 +137,10 @@ struct Started<'a> {
     inbox: Inbox,
 }
 
-impl Started<'_> {
+impl Started {
     async fn serve(
         mut self,
-        workers: &Handle,
+        workers: Handle,
         tls: TlsAcceptor,
         events: mpsc::Receiver<Event>,
     ) -> Result<(), RunError> {
@@ -156,12 +159,12 @@ impl Started<'_> {
             next_conn: AtomicU64::new(1),
         });
         let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
-        let mut net = self.net(workers, &acceptor, heard_sender, &counters);
+        let mut net = self.net(&workers, &acceptor, heard_sender, &counters);
         let interfaces = net.open()?;
-        let operators = self.operators(workers, &desk, &counters)?;
+        let operators = self.operators(&workers, &desk, &counters)?;
         let host = self.host();
-        self.store.watch_link(workers, self.inbox.clone());
-        self.background(workers);
+        self.store.watch_link(&workers, self.inbox.clone());
+        self.background(&workers);
         self.say_ready(&net);
         rank::go_first();
         let mut turn = Turn {
@@ -169,7 +172,7 @@ impl Started<'_> {
             net,
             store: self.store,
             sessions: self.sessions,
-            runtime: workers.clone(),
+            runtime: workers,
             inbox: self.inbox,
             counters,
             desk: Pending::default(),

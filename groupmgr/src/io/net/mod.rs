@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use self::ask::Asks;
 use self::interfaces::{BindError, Wire};
 pub(crate) use self::netlink::Changes;
-use self::receive::{Pace, Reader, Shared, Space};
+use self::receive::{Reader, Shared, Space};
 pub use self::socket::OpenError;
 use crate::io::counters::{Counters, Reason};
 
@@ -192,32 +192,22 @@ impl Net {
     }
 
     fn open_link(&self, wire: Wire) -> Result<Link, OpenError> {
-        let port = self.options.port;
-        let register = |socket, to: Ipv4Addr| {
-            let addr = SocketAddrV4::new(to, port);
-            UdpSocket::from_std(socket).map(Rc::new).map_err(|source| OpenError::Other {
-                addr,
-                proto: "UDP",
-                source,
-            })
-        };
-        let own = wire.interface.ip;
-        let unicast = register(socket::unicast(&wire, port)?, own)?;
-        let mut readers = vec![self.reader(&wire, unicast.clone(), Pace::AtOnce)];
+        let (own, port) = (wire.interface.ip, self.options.port);
+        let reader = Reader { wire: wire.clone(), shared: self.shared.clone() };
+        let unicast = UdpSocket::from_std(socket::unicast(&wire, port)?).map(Rc::new);
+        let addr = SocketAddrV4::new(own, port);
+        let unicast = unicast.map_err(|source| OpenError::Other { addr, proto: "UDP", source })?;
+        let mut readers = vec![Ends::spawn(reader.clone().run(unicast.clone()))];
         // Once for each device: a DTU that does not know its netmask asks everybody, and groups know no subnets.
         let is_first = wire.interface.name.as_str() == wire.device;
         let everybody = (is_first && !own.is_loopback()).then_some(Ipv4Addr::BROADCAST);
         let group = self.options.multicast.filter(|_| is_first);
         for to in [Some(wire.interface.bcast), everybody, group].into_iter().flatten() {
-            let socket = register(socket::shared(&wire, to, port)?, to)?;
-            readers.push(self.reader(&wire, socket, Pace::Gathering));
+            let socket = socket::shared(&wire, to, port)?;
+            readers.push(Ends::spawn(reader.clone().run_gathering(socket)));
         }
         let listener = (self.listen)(socket::listener(&wire, port)?, &wire);
         Ok(Link { wire, unicast, _readers: readers, _listener: listener })
-    }
-
-    fn reader(&self, wire: &Wire, socket: Rc<UdpSocket>, pace: Pace) -> Ends {
-        Ends::spawn(Reader { socket, wire: wire.clone(), pace, shared: self.shared.clone() }.run())
     }
 
     fn link(&self, iface: &IfName) -> Option<&Link> {

@@ -1,11 +1,14 @@
 //! Receiving datagrams: many with one call, and from broadcast sockets with a pause in between.
 //!
 //! Beacons of a large group come by the thousand a second and are no more urgent than a few milliseconds, so
-//! they are let gather: the cost of waking up is paid for dozens at once. What is sent to this host alone is a question
-//! or an answer that somebody waits for and is read at once.
+//! they are let gather: the cost of waking up is paid for several at once. The reactor wakes its thread for every
+//! datagram that comes in on a socket it knows, whether somebody waits for it or not; so it knows a broadcast socket only
+//! while nothing comes. What is sent to this host alone is a question or an answer that somebody waits for and
+//! is read at once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
@@ -30,18 +33,9 @@ const BATCH: usize = 64;
 /// Calls before others get a turn.
 const ROUNDS_MAX: usize = 16;
 /// How long datagrams gather on a broadcast socket.
-const PAUSE: Duration = Duration::from_millis(3);
+const PAUSE: Duration = Duration::from_millis(4);
 /// One byte more than any message has, so that one that is too long is seen to be.
 const DATAGRAM_MAX: usize = LINE_MAX + 1;
-
-/// Whether datagrams may gather.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// Somebody waits for them.
-    AtOnce,
-    /// They may.
-    Gathering,
-}
 
 /// What all readers of a host share.
 #[derive(Clone)]
@@ -54,58 +48,87 @@ pub(super) struct Shared {
 }
 
 /// Room for one batch. There is one for all sockets, as they are read one after another.
-pub(super) struct Space(Box<[[u8; DATAGRAM_MAX]]>);
+pub(super) struct Space {
+    datagrams: Box<[[u8; DATAGRAM_MAX]; BATCH]>,
+    headers: MultiHeaders<SockaddrIn>,
+}
 
 impl Default for Space {
     fn default() -> Self {
-        Self(vec![[0; DATAGRAM_MAX]; BATCH].into_boxed_slice())
+        let datagrams = vec![[0; DATAGRAM_MAX]; BATCH].into_boxed_slice();
+        let Ok(datagrams) = datagrams.try_into() else { unreachable!("there are exactly so many") };
+        Self { datagrams, headers: MultiHeaders::preallocate(BATCH, None) }
     }
 }
 
-/// One socket and what is read from it.
+/// What is read from the sockets of one interface.
+#[derive(Clone)]
 pub(super) struct Reader {
-    pub(super) socket: Rc<UdpSocket>,
     pub(super) wire: Wire,
-    pub(super) pace: Pace,
     pub(super) shared: Shared,
 }
 
 impl Reader {
-    /// Reads until the socket fails, which it does when its interface goes away.
-    pub(super) async fn run(self) {
-        if let Err(error) = self.read().await {
-            tracing::info!(iface = %self.wire.interface.name, %error, "a socket ended");
-        }
+    /// Reads a socket of which somebody waits for every datagram, until it fails: its interface went away.
+    pub(super) async fn run(self, socket: Rc<UdpSocket>) {
+        let read = async {
+            loop {
+                socket.readable().await?;
+                let receive =
+                    |space: &mut Space| socket.try_io(Interest::READABLE, || receive(&*socket, space));
+                self.take_rounds(receive).await?;
+                tokio::task::yield_now().await;
+            }
+        };
+        self.say_ended(read.await);
     }
 
-    async fn read(&self) -> io::Result<()> {
-        let iface = &self.wire.interface.name;
-        loop {
-            self.socket.readable().await?;
-            for _ in 0..ROUNDS_MAX {
-                let mut datagrams = Vec::new();
-                let taken = self.take_batch(&mut datagrams)?;
-                if !datagrams.is_empty() {
-                    // A full queue leaves the rest in the kernel, which drops what does not fit.
-                    let heard = Heard::Datagrams { iface: iface.clone(), datagrams };
-                    self.shared.heard.send(heard).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
-                }
-                if taken < BATCH {
-                    break;
+    /// Reads a socket whose datagrams may gather, until it fails.
+    pub(super) async fn run_gathering(self, mut socket: std::net::UdpSocket) {
+        let read = async {
+            loop {
+                let known = UdpSocket::from_std(socket)?;
+                known.readable().await?;
+                socket = known.into_std()?;
+                while !self.take_rounds(|space| receive(&socket, space)).await? {
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
-            match self.pace {
-                Pace::Gathering => tokio::time::sleep(PAUSE).await,
-                Pace::AtOnce => tokio::task::yield_now().await,
+        };
+        self.say_ended(read.await);
+    }
+
+    fn say_ended(&self, read: io::Result<Infallible>) {
+        let Err(error) = read;
+        tracing::info!(iface = %self.wire.interface.name, %error, "a socket ended");
+    }
+
+    /// Takes what is there, within bounds. Returns whether there was nothing.
+    async fn take_rounds(&self, receive: impl Fn(&mut Space) -> io::Result<Vec<From>>) -> io::Result<bool> {
+        for round in 0..ROUNDS_MAX {
+            let mut datagrams = Vec::new();
+            let taken = self.take_batch(&receive, &mut datagrams)?;
+            if !datagrams.is_empty() {
+                // A full queue leaves the rest in the kernel, which drops what does not fit.
+                let heard = Heard::Datagrams { iface: self.wire.interface.name.clone(), datagrams };
+                self.shared.heard.send(heard).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+            }
+            if taken < BATCH {
+                return Ok(round == 0 && taken == 0);
             }
         }
+        Ok(false)
     }
 
     /// Takes what is there, up to a batch. Returns how many datagrams that were; those of floods and our own
     /// echoes are left out.
-    fn take_batch(&self, out: &mut Vec<(SocketAddrV4, Vec<u8>)>) -> io::Result<usize> {
+    fn take_batch(
+        &self,
+        receive: impl Fn(&mut Space) -> io::Result<Vec<From>>,
+        out: &mut Vec<(SocketAddrV4, Vec<u8>)>,
+    ) -> io::Result<usize> {
         let mut space = self.shared.space.borrow_mut();
-        let received = match self.socket.try_io(Interest::READABLE, || receive(&self.socket, &mut space)) {
+        let received = match receive(&mut space) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(error) if error.raw_os_error().is_some_and(is_of_the_past) => return Ok(BATCH),
@@ -115,7 +138,7 @@ impl Reader {
         let mut whereabouts = self.shared.whereabouts.borrow_mut();
         let (now, own) = (clock::now(), self.wire.interface.ip);
         let mut dropped = 0;
-        for ((from, len), bytes) in received.iter().zip(space.0.iter()) {
+        for ((from, len), bytes) in received.iter().zip(space.datagrams.iter()) {
             let Some(from) = from.map(SocketAddrV4::from) else { continue };
             if *from.ip() == own && from.port() == proto::PORT {
                 continue;
@@ -137,11 +160,10 @@ impl Reader {
 /// Where a datagram is from, and how long it is.
 type From = (Option<SockaddrIn>, usize);
 
-fn receive(socket: &UdpSocket, space: &mut Space) -> io::Result<Vec<From>> {
-    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-    let mut slices: Vec<[IoSliceMut<'_>; 1]> = space.0.iter_mut().map(|s| [IoSliceMut::new(s)]).collect();
-    let flags = MsgFlags::MSG_DONTWAIT;
-    let received = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None)?;
+fn receive(socket: &impl AsRawFd, space: &mut Space) -> io::Result<Vec<From>> {
+    let mut slices = space.datagrams.each_mut().map(|datagram| [IoSliceMut::new(datagram)]);
+    let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+    let received = recvmmsg(fd, &mut space.headers, &mut slices, flags, None)?;
     Ok(received.map(|m| (m.address, m.bytes)).collect())
 }
 
