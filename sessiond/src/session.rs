@@ -9,21 +9,21 @@
 //!                                                           └────────────all gone───────────────▶
 //! ```
 
+mod displays;
 mod effect;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::frame::{Frame, Hello, Size};
+use proto::frame::{Frame, Size};
 use proto::time::{Duration, earliest};
 use proto::{Instant, Nonce, Serial, ServiceName};
 
-pub use effect::{ConnId, Effect};
+pub use effect::{Change, ConnId, Effect};
 
 use crate::control::{
-    Description, EndReason, Exit, Fingerprint, FromSession, Gone, Refusal, ServiceState, SessionSpec,
-    ToSession, short,
+    Description, EndReason, Exit, Fingerprint, FromSession, Gone, ServiceState, SessionSpec, ToSession, short,
 };
-use crate::display::{DisplayFeed, FeedEffect, Pulled};
+use crate::display::{DisplayFeed, FeedEffect};
 use crate::template::{Display, SERVICES_MAX, Service};
 
 /// How long what is told to end may take before it is killed.
@@ -215,7 +215,9 @@ impl SessionCore {
         match message {
             ToSession::Attach { ticket, serial, size } => self.attach(now, ticket, serial, size, out),
             ToSession::Detach => {
-                self.attachment = None;
+                if self.attachment.take().is_some() {
+                    out.push(Effect::Change(Change::Disconnect));
+                }
                 self.close_displays(None, Gone::Detached, &[], out);
             }
             ToSession::End => self.end(now, EndReason::Asked, out),
@@ -246,6 +248,7 @@ impl SessionCore {
         // The same DTU keeps its picture until it has opened the display again.
         let elsewhere = [Frame::Notice("This session is now shown at another desk.".into())];
         self.close_displays(Some(&serial), Gone::Detached, &elsewhere, out);
+        out.push(Effect::Change(Change::Connect(serial.clone())));
         self.attachment =
             Some(Attachment { ticket, serial, void_at: now + TICKET_LIFE, used: BTreeSet::new() });
         self.size = Size::clamped(size.cols, size.rows);
@@ -296,6 +299,7 @@ impl SessionCore {
             self.phase = Phase::Ending { kill_at: now + GRACE };
             self.reason = Some(reason);
             self.attachment = None;
+            out.push(Effect::Change(Change::End));
             out.push(Effect::Hangup(None));
         }
     }
@@ -329,126 +333,6 @@ impl SessionCore {
             out.push(Effect::Tell(FromSession::Ended(reason)));
         }
         out.push(Effect::Quit { clean });
-    }
-
-    /// A DTU says hello on a display connection.
-    pub fn hello(&mut self, now: Instant, conn: ConnId, hello: &Hello, out: &mut Vec<Effect>) {
-        if let Err(refusal) = self.admit(now, hello) {
-            out.push(Effect::Tell(FromSession::DisplayRefused(refusal)));
-            out.push(Effect::Close(conn, vec![Frame::Notice(refusal.to_string())]));
-            return;
-        }
-        let Some(slot) = self.slots.get_mut(&hello.service) else { return };
-        lose_viewer(&hello.service, slot, Gone::Replaced, &[], out);
-        slot.viewer = Some(Viewer { conn, serial: hello.serial.clone() });
-        let mut feed_effects = Vec::new();
-        slot.feed.attach(hello, &mut feed_effects);
-        if let ServiceState::Failed(reason) = &slot.state {
-            slot.feed.notice(reason);
-        }
-        carry_over(&hello.service, &mut feed_effects, out);
-        let connected =
-            FromSession::DisplayConnected { serial: hello.serial.clone(), service: hello.service.clone() };
-        out.push(Effect::Tell(connected));
-    }
-
-    fn admit(&mut self, now: Instant, hello: &Hello) -> Result<(), Refusal> {
-        let attachment = self.attachment.as_mut().ok_or(Refusal::Detached)?;
-        if attachment.ticket != hello.ticket {
-            return Err(Refusal::WrongTicket);
-        }
-        if attachment.serial != hello.serial {
-            return Err(Refusal::WrongSerial);
-        }
-        if attachment.void_at <= now {
-            return Err(Refusal::OldTicket);
-        }
-        match self.slots.get(&hello.service) {
-            Some(slot) if slot.service.display == Display::Terminal => {}
-            _ => return Err(Refusal::NoSuchService),
-        }
-        if attachment.used.insert(hello.service.clone()) { Ok(()) } else { Err(Refusal::UsedTicket) }
-    }
-
-    /// A DTU sent a frame on a display connection that was admitted.
-    pub fn frame(&mut self, conn: ConnId, frame: Frame, out: &mut Vec<Effect>) {
-        let Some((name, slot)) = self.shown_on(conn) else { return };
-        let mut feed_effects = Vec::new();
-        let fault = slot.feed.frame(frame, &mut feed_effects).err();
-        let name = name.clone();
-        carry_over(&name, &mut feed_effects, out);
-        if let (Some(fault), Some((_, slot))) = (fault, self.shown_on(conn)) {
-            lose_viewer(&name, slot, Gone::Fault, &[Frame::Notice(fault.to_string())], out);
-        }
-    }
-
-    /// A display connection is gone, by whatever cause.
-    pub fn lost(&mut self, conn: ConnId, out: &mut Vec<Effect>) {
-        if let Some((name, slot)) = self.shown_on(conn) {
-            let name = name.clone();
-            lose_viewer(&name, slot, Gone::Closed, &[], out);
-        }
-    }
-
-    fn shown_on(&mut self, conn: ConnId) -> Option<(&ServiceName, &mut Slot)> {
-        self.slots.iter_mut().find(|(_, slot)| slot.viewer.as_ref().is_some_and(|v| v.conn == conn))
-    }
-
-    /// Whether a service is shown on this connection.
-    #[must_use]
-    pub fn is_open(&self, conn: ConnId) -> bool {
-        self.slots.values().any(|slot| slot.viewer.as_ref().is_some_and(|v| v.conn == conn))
-    }
-
-    /// A service wrote something.
-    pub fn output(&mut self, name: &ServiceName, bytes: &[u8]) {
-        if let Some(slot) = self.slots.get_mut(name) {
-            slot.feed.output(bytes);
-        }
-    }
-
-    /// Brings all screens up to date; see [`DisplayFeed::digest`].
-    pub fn digest(&mut self) {
-        for slot in self.slots.values_mut() {
-            slot.feed.digest();
-        }
-    }
-
-    /// What is to be sent on a display connection that has nothing unsent; see [`DisplayFeed::pull`].
-    pub fn pull(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        room: usize,
-        bytes: &mut Vec<u8>,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some((name, slot)) = self.shown_on(conn) else { return };
-        if slot.feed.pull(now, room, bytes) == Pulled::Finished {
-            let name = name.clone();
-            lose_viewer(&name, slot, Gone::ServiceEnded, &[], out);
-        }
-    }
-
-    /// What a service should be given next.
-    #[must_use]
-    pub fn input(&self, name: &ServiceName) -> &[u8] {
-        self.slots.get(name).map_or(&[], |slot| slot.feed.input())
-    }
-
-    /// A service took so much of it.
-    pub fn input_taken(&mut self, now: Instant, name: &ServiceName, count: usize) {
-        if let Some(slot) = self.slots.get_mut(name) {
-            slot.feed.input_taken(now, count);
-        }
-    }
-
-    /// When [`SessionCore::pull`] has something to send on this connection though nothing happens. Of use only when
-    /// the connection has nothing unsent.
-    #[must_use]
-    pub fn pull_at(&self, conn: ConnId) -> Option<Instant> {
-        let shown = |slot: &&Slot| slot.viewer.as_ref().is_some_and(|v| v.conn == conn);
-        self.slots.values().find(shown).and_then(|slot| slot.feed.poll_at())
     }
 
     /// When [`SessionCore::on_timeout`] has something to do.

@@ -18,7 +18,7 @@ use crate::host::Input;
 const DIR: &str = "sessions";
 
 /// Names of this program in the `PATH` of a session.
-const TOOLS: &[&str] = &["datastore"];
+const TOOLS: &[&str] = &["datastore", "sessiond"];
 
 /// How long a spawner may take to start, or to end all sessions.
 const START_WITHIN: Duration = Duration::from_secs(10);

@@ -1,7 +1,10 @@
-//! The command line of the spawner: `sessiond spawner ...`, which is also `groupmgr sessiond spawner ...`.
+//! The command line of `sessiond`, which is also `groupmgr sessiond`: the spawner, and what a program inside a session
+//! can ask of it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +35,10 @@ enum Command {
         #[arg(long, hide = true)]
         inherited: bool,
     },
+    /// Inside a session: print where it is shown, now and at every change, until it ends
+    ///
+    /// One line each: connect dtu=SERIAL, disconnect, end.
+    Events,
 }
 
 /// Runs the command line `args`, the program's name first, and returns the status to exit with.
@@ -45,12 +52,28 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             return error.exit_code();
         }
     };
-    let Command::Spawner { run_dir, keep, daemon_uid, inherited } = arguments.command;
-    match spawner::run(&Options { run_dir, keep, daemon: daemon_uid, inherited }) {
+    let done = match arguments.command {
+        Command::Spawner { run_dir, keep, daemon_uid, inherited } => {
+            spawner::run(&Options { run_dir, keep, daemon: daemon_uid, inherited })
+        }
+        Command::Events => print_events(),
+    };
+    match done {
         Ok(()) => 0,
         Err(reason) => {
             eprintln!("sessiond: {reason}");
             1
         }
+    }
+}
+
+fn print_events() -> Result<(), String> {
+    let path = std::env::var_os("HOTDESK_EVENTS")
+        .ok_or("HOTDESK_EVENTS is not set: this works inside a session of Hotdesk only")?;
+    let told = |error: io::Error| format!("{}: {error}", Path::new(&path).display());
+    let mut stream = UnixStream::connect(&path).map_err(told)?;
+    match io::copy(&mut stream, &mut io::stdout().lock()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(told(error)),
+        _ => Ok(()),
     }
 }

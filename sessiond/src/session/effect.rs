@@ -1,7 +1,8 @@
 //! What a session's machine asks of the process around it.
 
-use proto::ServiceName;
 use proto::frame::{Frame, Size};
+use proto::line::Line;
+use proto::{Serial, ServiceName};
 
 use crate::control::{Bytes, FromSession};
 use crate::template::Service;
@@ -9,6 +10,29 @@ use crate::template::Service;
 /// One display connection, numbered by whoever accepts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
+
+/// A change that programs of the session may want to know of (seed 003, Figure 5; DESIGN 6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The session is shown at this DTU from now on.
+    Connect(Serial),
+    /// It is shown nowhere.
+    Disconnect,
+    /// It is going to end: what is to be kept must be stored now.
+    End,
+}
+
+impl Change {
+    /// As text: `connect dtu=<serial>`, `disconnect`, `end`.
+    #[must_use]
+    pub fn to_line(&self) -> Line {
+        match self {
+            Self::Connect(serial) => Line::new("connect").with("dtu", serial),
+            Self::Disconnect => Line::new("disconnect"),
+            Self::End => Line::new("end"),
+        }
+    }
+}
 
 /// Something to do for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +56,8 @@ pub enum Effect {
     Close(ConnId, Vec<Frame>),
     /// Tell the daemon.
     Tell(FromSession),
+    /// Tell the programs of the session.
+    Change(Change),
     /// Give a program of the session the data store's answer, or a part of it.
     Data {
         /// Which of its connections.

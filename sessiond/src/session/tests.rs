@@ -4,8 +4,10 @@ use proto::SessionId;
 
 use super::*;
 use crate::control::Bytes;
+use crate::control::Refusal;
 use crate::control::tests::spec;
 use crate::template::Command;
+use proto::frame::Hello;
 
 struct World {
     core: SessionCore,
@@ -187,7 +189,7 @@ fn a_session_that_is_alone_ends() {
     let mut world = World::shell();
     let now = world.now;
     world.act(|core, out| core.alone(now, out));
-    assert_eq!(world.effects, [Effect::Hangup(None)]);
+    assert_eq!(world.effects, [Effect::Change(Change::End), Effect::Hangup(None)]);
     assert!(world.attach(1, 1).starts().is_empty(), "an ending session starts nothing");
 }
 

@@ -1,10 +1,11 @@
 //! The session process: one per session, forked from the spawner, running as the session's user.
 //!
-//! A single thread around one `poll`: it owns the terminals of its services, the display connections it is handed
-//! and the state socket, and asks [`SessionCore`](crate::session::SessionCore) what to do. Nothing here waits for any one of them. It never
+//! A single thread around one `poll`: it owns the terminals of its services, the display connections it is handed,
+//! the state socket and the events socket, and asks [`SessionCore`](crate::session::SessionCore) what to do. Nothing here waits for any one of them. It never
 //! holds a group key.
 
 mod displays;
+mod events;
 mod services;
 mod shell;
 mod state;
@@ -78,6 +79,7 @@ struct Prepared {
     signals: nix::sys::signalfd::SignalFd,
     surroundings: services::Surroundings,
     state: state::StateSocket,
+    events: events::EventsSocket,
 }
 
 fn prepare(
@@ -106,8 +108,10 @@ fn prepare(
     let home = Home::furnish(dir, spec).map_err(|error| failed("the session's directory", &error))?;
     let state =
         state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
-    let surroundings = services::Surroundings::new(spec, account, &home.bin(), &home.state());
-    Ok((home, Prepared { signals, surroundings, state }))
+    let events =
+        events::EventsSocket::open(&home.events()).map_err(|error| failed("the events socket", &error))?;
+    let surroundings = services::Surroundings::new(spec, account, &home);
+    Ok((home, Prepared { signals, surroundings, state, events }))
 }
 
 /// The session's directory.
@@ -137,12 +141,17 @@ impl Home {
         self.dir.join("state")
     }
 
+    fn events(&self) -> PathBuf {
+        self.dir.join("events")
+    }
+
     /// Removes what was put into it, and nothing else: the rest is the user's.
     fn clear(&self) {
         let remove = |path: &Path| {
             let _ = fs::remove_file(path);
         };
         remove(&self.state());
+        remove(&self.events());
         for name in &self.tools {
             remove(&self.bin().join(name));
         }

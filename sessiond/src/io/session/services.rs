@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use proto::ServiceName;
 use proto::frame::Size;
 
+use super::Home;
 use crate::control::SessionSpec;
 use crate::io::account::Account;
 use crate::io::{procs, sys};
@@ -39,13 +40,13 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    pub(super) fn new(spec: &SessionSpec, account: Account, bin: &Path, state: &Path) -> Self {
+    pub(super) fn new(spec: &SessionSpec, account: Account, home: &Home) -> Self {
         let is_inherited = |name: &OsString| {
             name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"))
         };
         let mut env: BTreeMap<OsString, OsString> =
             std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect();
-        let mut path = OsString::from(bin);
+        let mut path = OsString::from(home.bin());
         path.push(":");
         path.push(env.get(&OsString::from("PATH")).map_or(OsString::from(PATH), OsString::clone));
         for (name, value) in [
@@ -58,7 +59,8 @@ impl Surroundings {
             ("HOTDESK_SESSION", spec.session.to_string().into()),
             ("HOTDESK_TOKEN", spec.token.to_string().into()),
             ("HOTDESK_HOST", spec.host.to_string().into()),
-            ("HOTDESK_SOCKET", state.into()),
+            ("HOTDESK_SOCKET", home.state().into()),
+            ("HOTDESK_EVENTS", home.events().into()),
         ] {
             env.insert(name.into(), value);
         }

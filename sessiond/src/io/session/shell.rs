@@ -19,6 +19,7 @@ use proto::{Instant, ServiceName};
 use rustls::ServerConfig;
 
 use super::displays::{self, Connection, Stage};
+use super::events::EventsSocket;
 use super::services::{Services, Surroundings};
 use super::state::StateSocket;
 use super::{CLEAN, Prepared, UNCLEAN};
@@ -46,6 +47,7 @@ pub(super) struct Shell {
     surroundings: Surroundings,
     services: Services,
     state: StateSocket,
+    events: EventsSocket,
     tls: Option<Arc<ServerConfig>>,
     displays: BTreeMap<ConnId, Connection>,
     next_conn: u64,
@@ -67,6 +69,7 @@ enum Ready {
     Service(ServiceName, PollFlags),
     Display(ConnId, PollFlags),
     State(Option<u32>, PollFlags),
+    Events(Option<u32>),
 }
 
 impl Shell {
@@ -82,6 +85,7 @@ impl Shell {
             surroundings: ready.surroundings,
             services: Services::new(),
             state: ready.state,
+            events: ready.events,
             tls: None,
             displays: BTreeMap::new(),
             next_conn: 0,
@@ -161,6 +165,10 @@ impl Shell {
             fds.push(PollFd::new(interest.fd, flags(interest.read, interest.write)));
             names.push(Ready::State(interest.client, PollFlags::empty()));
         }
+        for (client, fd, write) in self.events.interest() {
+            fds.push(PollFd::new(fd, flags(true, write)));
+            names.push(Ready::Events(client));
+        }
         if poll(&mut fds, self.timeout()).is_err() {
             return Vec::new();
         }
@@ -207,6 +215,8 @@ impl Shell {
                     self.on_display(conn);
                 }
             }
+            Ready::Events(None) => self.events.accept(),
+            Ready::Events(Some(client)) => self.events.on_ready(client),
             Ready::State(None, _) => self.state.accept(),
             Ready::State(Some(client), events) => {
                 if events.contains(PollFlags::POLLOUT) {
@@ -392,6 +402,7 @@ impl Shell {
                 }
             }
             Effect::Tell(message) => drop(self.tell(message)),
+            Effect::Change(change) => self.events.tell(change),
             Effect::Data { client, part, last } => self.state.answer(client, &part.0, last),
             Effect::ForgetData => self.state.forget(),
             Effect::Quit { clean } => {
@@ -410,6 +421,7 @@ impl Ready {
             Self::Service(name, _) => Self::Service(name, events),
             Self::Display(conn, _) => Self::Display(conn, events),
             Self::State(client, _) => Self::State(client, events),
+            Self::Events(client) => Self::Events(client),
         }
     }
 }

@@ -10,10 +10,11 @@
     reason = "all of it is a test, though without the usual harness: one role of this program is a daemon to be killed"
 )]
 
+mod accounts;
+mod programs;
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -51,13 +52,14 @@ fn main() -> ExitCode {
         ("what_a_killed_session_process_started_is_ended_by_the_spawner", true, session_killed),
         ("a_session_that_has_neither_daemon_nor_spawner_ends", true, alone),
         ("a_second_daemon_is_turned_away_while_the_first_lives", true, second_daemon),
-        ("a_program_of_a_session_reaches_the_data_store_through_the_daemon", true, data),
+        ("a_program_of_a_session_reaches_the_data_store_through_the_daemon", true, programs::data),
+        ("a_program_of_a_session_is_told_where_it_is_shown", true, programs::events),
         ("services_start_and_stop_one_by_one", true, one_by_one),
         ("a_hundred_sessions_are_made_at_once", true, hundred),
-        ("a_session_runs_wholly_as_its_account", root, account),
-        ("a_daemon_that_is_not_root_gets_sessions_of_ordinary_users_only", root, two_accounts),
-        ("an_account_that_cannot_be_had_is_refused_with_the_reason", true, no_account),
-        ("what_cannot_be_run_is_said_on_the_screen", true, cannot_run),
+        ("a_session_runs_wholly_as_its_account", root, accounts::account),
+        ("a_daemon_that_is_not_root_gets_sessions_of_ordinary_users_only", root, accounts::two_accounts),
+        ("an_account_that_cannot_be_had_is_refused_with_the_reason", true, accounts::no_account),
+        ("what_cannot_be_run_is_said_on_the_screen", true, accounts::cannot_run),
     ];
     let trial = |(name, possible, test): &Rule| {
         let test = *test;
@@ -435,34 +437,6 @@ fn second_daemon(dir: &Path) {
     daemon.said("Described", |said| matches!(said, FromSession::Described(_)).then_some(()));
 }
 
-fn data(dir: &Path) {
-    let mut daemon = Daemon::start(&run_dir(dir), false);
-    daemon.make(1, vec![service("cat")]);
-    let path = daemon.dir.join("s").join(SessionId(1).to_string()).join("state");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
-    let mut program = UnixStream::connect(&path).unwrap();
-    program.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    program.write_all(&[0, 0, 0, 5]).unwrap();
-    program.write_all(b"get x").unwrap();
-    let (client, request) = daemon.said("Data", |said| match said {
-        FromSession::Data { client, request } => Some((*client, request.clone())),
-        _ => None,
-    });
-    assert_eq!(request.0, b"get x");
-    let long: Vec<u8> = (0..=250).cycle().take(400_000).collect();
-    daemon.tell(1, ToSession::DataReply { client, reply: Bytes(long.clone()) });
-    let mut answer = vec![0; 4 + long.len()];
-    program.read_exact(&mut answer).unwrap();
-    assert_eq!(answer[..4], (long.len() as u32).to_be_bytes());
-    assert!(answer[4..] == long);
-    // Another daemon cannot answer what this one was asked.
-    program.write_all(&[0, 0, 0, 1, b'?']).unwrap();
-    daemon.said("Data", |said| matches!(said, FromSession::Data { .. }).then_some(()));
-    daemon.tell(1, ToSession::Describe);
-    assert_eq!(program.read(&mut [0]).unwrap(), 0);
-}
-
 fn one_by_one(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
     let pipe = Pipe::from_session(dir, "pids");
@@ -503,73 +477,4 @@ fn hundred(dir: &Path) {
     daemon.client().end_all().unwrap();
     daemon.wait("SpawnerGone", |event| matches!(event, Event::SpawnerGone).then_some(()));
     assert!(!run_dir(dir).join("s").exists());
-}
-
-fn account(dir: &Path) {
-    let mut daemon = Daemon::start(&run_dir(dir), false);
-    let pipe = Pipe::from_session(dir, "lines");
-    let said = format!(
-        "echo $(id -un) $(id -ur) $(id -G) $USER $(stat -c %U $HOTDESK_SOCKET $(tty)) > {}",
-        pipe.path.display()
-    );
-    let wanted =
-        sessiond::control::SessionSpec { account: Some("nobody".into()), ..spec(1, vec![service(&said)]) };
-    daemon.client().spawn(wanted).unwrap();
-    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
-    let expected = format!("nobody {} {} nobody nobody nobody", nobody.uid, nobody.gid);
-    assert_eq!(pipe.line("the account"), expected);
-    daemon.said("Ended", |said| matches!(said, FromSession::Ended(_)).then_some(()));
-    expect_exit(&mut daemon, Exit::Status(0));
-}
-
-fn two_accounts(dir: &Path) {
-    let mut spawner = std::process::Command::new(env!("CARGO_BIN_EXE_sessiond"))
-        .args(["spawner", "--daemon-uid", "54321", "--run-dir"])
-        .arg(run_dir(dir))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    BufReader::new(spawner.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    assert!(said.contains("54321"), "{said}");
-    let accounts = Some("nobody,root,daemon,");
-    let mut daemon = OtherDaemon::start_as(Some(54321), &run_dir(dir), false, None, accounts);
-    let line = daemon.line();
-    let pid = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("{line}"));
-    let session = Process::of(pid.parse().unwrap());
-    for reason in ["root (uid 0)", "daemon (uid", "every session needs a user"] {
-        let line = daemon.line();
-        assert!(line.contains("CouldNotStart") && line.contains(reason), "{line}");
-    }
-    daemon.kill();
-    session.expect_end("a killed daemon's session");
-    assert!(spawner.wait().unwrap().success());
-}
-
-fn no_account(dir: &Path) {
-    let mut daemon = Daemon::start(&run_dir(dir), false);
-    let mut refused = |id, name: &str| {
-        let wanted =
-            sessiond::control::SessionSpec { account: Some(name.into()), ..spec(id, vec![service("cat")]) };
-        daemon.client().spawn(wanted).unwrap();
-        daemon.said("Ended", |said| match said {
-            FromSession::Ended(EndReason::CouldNotStart(reason)) => Some(reason.clone()),
-            _ => None,
-        })
-    };
-    assert!(refused(1, "no-such-user").contains("no account no-such-user"));
-    if !geteuid().is_root() {
-        assert!(refused(2, "root").contains("does not run as root"));
-    }
-}
-
-fn cannot_run(dir: &Path) {
-    let mut daemon = Daemon::start(&run_dir(dir), false);
-    let missing = Service::terminal(Command::Words(vec!["/no/such/program".into()]));
-    let made = daemon.make(1, vec![missing]);
-    assert!(matches!(made.services[0].1, ServiceState::Failed(_)), "{made:?}");
-    daemon.attach(1, 1);
-    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
-    dtu.until("the exit", |dtu| dtu.exit == Some(127));
-    assert!(dtu.notices[0].contains("/no/such/program"), "{:?}", dtu.notices);
 }

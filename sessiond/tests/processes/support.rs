@@ -48,7 +48,10 @@ pub fn spec(id: u128, services: Vec<Service>) -> SessionSpec {
         services,
         size: SIZE,
         continuity: Continuity::Restart,
-        tools: Some(Tools { exe: env!("CARGO_BIN_EXE_sessiond").into(), names: vec!["datastore".into()] }),
+        tools: Some(Tools {
+            exe: env!("CARGO_BIN_EXE_sessiond").into(),
+            names: vec!["datastore".into(), "sessiond".into()],
+        }),
         meta: Bytes::default(),
     }
 }
