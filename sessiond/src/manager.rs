@@ -17,7 +17,7 @@ use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionI
 use crate::control::{
     Bytes, Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools,
 };
-use crate::template::{Display, Template};
+use crate::template::{Display, SERVICES_MAX, Service, Template};
 
 pub use session::{Claim, Phase, Session};
 
@@ -235,6 +235,51 @@ impl Sessions {
         true
     }
 
+    /// Makes a session the one last connected of its token, so that whoever presents the token next is shown it.
+    pub fn prefer(&mut self, id: SessionId, last: Last, out: &mut Vec<SessionEffect>) {
+        let Some(session) = self.table.get_mut(&id) else { return };
+        session.last = last;
+        if session.phase == Phase::Running {
+            out.push(SessionEffect::Tell(id, Box::new(ToSession::SetMeta(session.meta()))));
+        }
+    }
+
+    /// Starts a service of a running session: one of its own, or another one, which is added. A DTU that shows
+    /// the session sees a new terminal when it attaches next. `false` when the session does not run or has
+    /// [`SERVICES_MAX`] services already.
+    pub fn start_service(&mut self, id: SessionId, service: Service, out: &mut Vec<SessionEffect>) -> bool {
+        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == Phase::Running) else {
+            return false;
+        };
+        if !session.services.contains_key(&service.name) {
+            if session.services.len() >= SERVICES_MAX {
+                return false;
+            }
+            session.services.insert(service.name.clone(), ServiceState::Idle);
+            if service.display == Display::Terminal {
+                session.displays.push(service.name.clone());
+            }
+        }
+        out.push(SessionEffect::Tell(id, Box::new(ToSession::StartService(Box::new(service)))));
+        true
+    }
+
+    /// Ends a service of a running session and all it has started. `false` when there is no such service, or
+    /// the session does not run.
+    pub fn stop_service(
+        &mut self,
+        id: SessionId,
+        service: &ServiceName,
+        out: &mut Vec<SessionEffect>,
+    ) -> bool {
+        let runs = |s: &&Session| s.phase == Phase::Running && s.services.contains_key(service);
+        let known = self.table.get(&id).is_some_and(|s| runs(&s));
+        if known {
+            out.push(SessionEffect::Tell(id, Box::new(ToSession::StopService(service.clone()))));
+        }
+        known
+    }
+
     fn insert(&mut self, session: Session) {
         if let Some(at) = session.phase.deadline() {
             self.due.insert((at, session.id));
@@ -371,8 +416,7 @@ impl Sessions {
 
     fn note_service(&mut self, id: SessionId, service: ServiceName, state: ServiceState) {
         if let Some(session) = self.table.get_mut(&id)
-            && (session.services.len() < crate::template::SERVICES_MAX
-                || session.services.contains_key(&service))
+            && (session.services.len() < SERVICES_MAX || session.services.contains_key(&service))
         {
             session.services.insert(service, state);
         }

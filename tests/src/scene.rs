@@ -1,6 +1,7 @@
 //! What many scenarios begin with.
 
-use groupmgr::host::admin::{Command, Reply, Status};
+use groupmgr::host::admin::{Command, Reply, SessionAct, Status};
+use proto::SessionId;
 
 use crate::world::{DeskId, DeskPlan, World, ms, secs};
 
@@ -26,6 +27,18 @@ pub fn drain(w: &mut World, hosts: &[String], drain: bool) {
         w.ask(host, Command::Drain(drain));
     }
     w.run_for(ms(450));
+}
+
+/// What an operator asks a session's host to end it.
+#[must_use]
+pub const fn end(session: SessionId) -> Command {
+    Command::Session { session, act: SessionAct::End }
+}
+
+/// And to take it off its DTU.
+#[must_use]
+pub const fn detach(session: SessionId) -> Command {
+    Command::Session { session, act: SessionAct::Detach }
 }
 
 /// How a host is, as its operator sees it.

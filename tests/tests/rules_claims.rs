@@ -3,7 +3,7 @@
 use dtu_emu::dtu::Phase;
 use groupmgr::host::ClaimRecord;
 use sessiond::manager::Claim;
-use tests::scene::{desk_with_session, status};
+use tests::scene::{desk_with_session, end, status};
 use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
 
 fn claim(w: &World, token: &str) -> Option<ClaimRecord> {
@@ -173,7 +173,7 @@ fn the_claim_of_a_session_that_ended_is_given_back() {
     let session = w.shows(desk).unwrap();
     w.run_for(secs(3));
     w.remove(desk);
-    w.ask("h2", groupmgr::host::admin::Command::End(session));
+    w.ask("h2", end(session));
     w.expect_that("the claim is gone", |w| w.stored("claim/card.ann").is_none()).within(secs(1));
     assert_eq!(w.sessions_of("card.ann"), []);
 }
@@ -232,7 +232,7 @@ fn while_the_store_is_away_the_lowest_host_makes_the_session_and_it_is_unclaimed
     // All three know the card now, whoever has its session; that one ends.
     w.run_for(secs(1));
     for seen in w.sessions_of("card.ann") {
-        w.ask(&seen.host, groupmgr::host::admin::Command::End(seen.session));
+        w.ask(&seen.host, end(seen.session));
     }
     w.run_for(secs(2));
     w.kill_store();
@@ -266,7 +266,7 @@ fn a_session_made_while_the_store_was_away_yields_to_one_that_was_claimed() {
     w.expect(desks[1]).attached().within(secs(1));
     let seen = w.sessions_of("card.ann").remove(0);
     w.remove(desks[1]);
-    w.ask(&seen.host, groupmgr::host::admin::Command::End(seen.session));
+    w.ask(&seen.host, end(seen.session));
     w.run_for(secs(1));
     w.cut_store("h2", true);
     w.split(lan, &["h2"], &[desks[1]]);
@@ -295,7 +295,7 @@ fn a_slow_store_costs_a_desk_less_than_half_a_second_and_a_late_claim_is_known_t
     w.expect(desks[0]).attached().within(secs(1));
     w.remove(desks[0]);
     for seen in w.sessions_of("card.bob") {
-        w.ask("h1", groupmgr::host::admin::Command::End(seen.session));
+        w.ask("h1", end(seen.session));
     }
     w.run_for(secs(1));
     w.slow_down_store(ms(900));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use dtu_emu::dtu::Phase;
 use groupmgr::host::admin::Command;
-use tests::scene::{desk_with_session, drain};
+use tests::scene::{desk_with_session, drain, end};
 use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
 
 /// Puts so many new cards in, this far apart; on which hosts their sessions are.
@@ -108,7 +108,7 @@ fn a_full_host_gets_no_more_and_when_all_are_full_the_desk_says_so() {
     w.expect(fifth).noticing("No host has room").now();
     // Its DTU asks again by itself when somebody has gone.
     let seen = w.sessions_of("card.p0").remove(0);
-    w.ask(&seen.host, Command::End(seen.session));
+    w.ask(&seen.host, end(seen.session));
     w.expect(fifth).attached().within(secs(70));
 }
 

@@ -5,9 +5,8 @@
 use std::net::SocketAddrV4;
 
 use dtu_emu::dtu::Phase;
-use groupmgr::host::admin::Command;
 use proto::line::Line;
-use tests::scene::{desk_with_session, drain};
+use tests::scene::{desk_with_session, drain, end};
 use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
 
 /// A world in which card.ann has its session on h2, and a hand at h1 that was sent there: its redirectInf.
@@ -160,7 +159,7 @@ fn a_redirect_binds_its_target_whatever_happens_to_its_load() {
 fn a_session_that_has_gone_while_its_dtu_was_on_the_way_is_made_anew_there() {
     let (mut w, hand, redirect) = sent_to_h2();
     let old = w.sessions_of("card.ann")[0].session;
-    w.ask("h2", Command::End(old));
+    w.ask("h2", end(old));
     w.run_for(ms(100));
     let h2 = w.address("h2", w.lan());
     present(&mut w, hand, 2, h2, "card.ann", &with_ticket(&redirect));

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
 
 use dtu_emu::dtu::Phase;
-use groupmgr::host::admin::{Command, Reply};
+use groupmgr::host::admin::{Command, Reply, ServiceStart, ServiceView, SessionAct};
 use proto::card::Card;
-use tests::scene::{desk_with_session, drain, pid_on};
+use proto::{Last, SessionId};
+use tests::scene::{desk_with_session, detach, drain, end, pid_on};
 use tests::world::{DeskPlan, HostPlan, World, ms, secs};
 
 fn registry(w: &mut World, token: &str, record: &str) {
@@ -166,7 +167,7 @@ fn an_operator_detaches_a_session_and_its_desk_says_so() {
     let mut w = World::of(1);
     let desk = desk_with_session(&mut w, "h1", "card.ann");
     let session = w.shows(desk).unwrap();
-    assert!(matches!(w.ask("h1", Command::Detach(session)), Reply::Done));
+    assert!(matches!(w.ask("h1", detach(session)), Reply::Done));
     w.expect(desk).noticing("was detached").within(ms(50));
     w.expect(desk).blank().now();
     w.type_line(desk, "");
@@ -178,11 +179,11 @@ fn an_operator_ends_a_session_and_its_programs_end() {
     let mut w = World::of(1);
     let desk = desk_with_session(&mut w, "h1", "card.ann");
     let session = w.shows(desk).unwrap();
-    assert!(matches!(w.ask("h1", Command::End(session)), Reply::Done));
+    assert!(matches!(w.ask("h1", end(session)), Reply::Done));
     w.expect(desk).noticing("was ended").within(ms(50));
     w.expect_that("the process is gone", |w| w.session_count() == 0).within(secs(1));
     w.run_for(ms(1));
-    assert!(matches!(w.ask("h1", Command::End(session)), Reply::Refused(_)));
+    assert!(matches!(w.ask("h1", end(session)), Reply::Refused(_)));
 }
 
 #[test]
@@ -311,4 +312,140 @@ fn a_host_that_can_make_no_process_is_not_the_end_for_a_card_that_others_can_ser
     drain(&mut w, &["h2".into()], false);
     drain(&mut w, &["h1".into()], true);
     w.expect(d).attached_to("h2").within(secs(10));
+}
+
+/// The services of a session, as its operator sees them.
+fn services(w: &mut World, host: &str, session: SessionId) -> Vec<ServiceView> {
+    match w.ask(host, Command::Session { session, act: SessionAct::Services }) {
+        Reply::Services(services) => services,
+        other => w.fail(&format!("not services: {other:?}")),
+    }
+}
+
+/// `session switch`, as the command line does it.
+fn switch(w: &mut World, host: &str, session: SessionId, after: Last) {
+    let prefer = Command::Session { session, act: SessionAct::Prefer { after } };
+    assert!(matches!(w.ask(host, prefer), Reply::Done));
+    let hosts: Vec<String> = w.host_names().map(str::to_owned).collect();
+    for host in hosts {
+        let reply = w.ask(&host, Command::PresentAgain("card.ann".parse().unwrap()));
+        assert!(matches!(reply, Reply::At(_)), "{reply:?}");
+    }
+}
+
+fn last_of(w: &mut World, host: &str, session: SessionId) -> Last {
+    match w.ask(host, Command::Sessions) {
+        Reply::Sessions(views) => views.into_iter().find(|v| v.session == session).unwrap().last,
+        other => w.fail(&format!("not sessions: {other:?}")),
+    }
+}
+
+#[test]
+fn a_second_session_of_a_token_is_switched_to_and_back_on_whichever_host_it_is() {
+    for second_on in ["h1", "h2"] {
+        let mut w = World::of(2);
+        let desk = desk_with_session(&mut w, "h1", "card.ann");
+        let first = w.shows(desk).unwrap();
+        let first_pid = pid_on(&mut w, desk);
+        let new = Command::NewSession { token: "card.ann".parse().unwrap(), template: None };
+        let Reply::Made(second) = w.ask(second_on, new) else { w.fail("no second session") };
+        w.run_for(ms(200));
+        w.expect(desk).showing(first).now();
+
+        let last = last_of(&mut w, "h1", first);
+        switch(&mut w, second_on, second, last);
+        w.expect(desk).showing(second).within(secs(1));
+        w.expect(desk).attached_to(second_on).now();
+        assert_ne!(pid_on(&mut w, desk), first_pid);
+        // It stays the one that the card brings up.
+        w.remove(desk);
+        w.run_for(ms(200));
+        w.insert(desk, "card.ann");
+        w.expect(desk).showing(second).within(secs(1));
+
+        let last = last_of(&mut w, second_on, second);
+        switch(&mut w, "h1", first, last);
+        w.expect(desk).showing(first).within(secs(1));
+        assert_eq!(pid_on(&mut w, desk), first_pid, "its shell has run on meanwhile");
+    }
+}
+
+#[test]
+fn the_first_session_of_a_token_can_be_made_before_its_card_is_seen() {
+    let mut w = World::of(2);
+    let new = Command::NewSession { token: "card.ann".parse().unwrap(), template: None };
+    let Reply::Made(session) = w.ask("h2", new) else { w.fail("no session") };
+    w.run_for(ms(200));
+    assert_eq!(w.claim_of("h2", session), Some(sessiond::manager::Claim::Held));
+    let lan = w.lan();
+    let desk = w.add_desk(DeskPlan::named("d", lan).server("h1").card("card.ann"));
+    w.expect(desk).showing(session).within(secs(1));
+}
+
+#[test]
+fn a_session_is_not_ordered_for_a_disabled_card_nor_from_a_template_that_is_not_there() {
+    let mut w = World::of(1);
+    registry(&mut w, "card.bob", "disabled=true");
+    w.run_for(secs(2));
+    let order = |token: &str, template: Option<&str>| Command::NewSession {
+        token: token.parse().unwrap(),
+        template: template.map(str::to_owned),
+    };
+    for (order, why) in
+        [(order("card.bob", None), "disabled"), (order("card.ann", Some("none")), "template put")]
+    {
+        match w.ask("h1", order) {
+            Reply::Refused(text) => assert!(text.contains(why), "{text}"),
+            other => w.fail(&format!("not refused: {other:?}")),
+        }
+    }
+    assert_eq!(w.session_count(), 0);
+}
+
+#[test]
+fn services_of_a_session_are_started_and_stopped_one_by_one() {
+    let mut w = World::of(1);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let (session, pid) = (w.shows(desk).unwrap(), pid_on(&mut w, desk));
+    let act = |act: SessionAct| Command::Session { session, act };
+    let start = |name: &str, command: &[&str]| {
+        act(SessionAct::Start(ServiceStart {
+            service: name.parse().unwrap(),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            display: false,
+        }))
+    };
+    assert!(matches!(w.ask("h1", start("clock", &[])), Reply::Refused(_)), "it needs a command");
+    assert!(matches!(w.ask("h1", start("clock", &["/bin/clock"])), Reply::Done));
+    w.run_for(ms(50));
+    let states = |w: &mut World| -> Vec<(String, String)> {
+        services(w, "h1", session).into_iter().map(|s| (s.service.to_string(), s.state)).collect()
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    };
+    assert_eq!(states(&mut w), pairs(&[("clock", "running"), ("terminal", "running")]));
+    assert!(matches!(w.ask("h1", act(SessionAct::Stop("clock".parse().unwrap()))), Reply::Done));
+    w.run_for(secs(1));
+    assert_eq!(states(&mut w)[0].1, "ended by signal 1");
+    assert_eq!(pid_on(&mut w, desk), pid, "nothing else of the session noticed");
+    assert!(matches!(w.ask("h1", start("clock", &[])), Reply::Done));
+    w.run_for(ms(50));
+    assert_eq!(states(&mut w)[0].1, "running");
+    assert!(matches!(w.ask("h1", act(SessionAct::Stop("none".parse().unwrap()))), Reply::Refused(_)));
+}
+
+#[test]
+fn an_operators_line_is_read_at_the_desk_it_is_for() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    let (a, b) = (w.desk("a", lan), w.desk("b", lan));
+    w.expect(a).attached().within(secs(1));
+    w.expect(b).attached().within(secs(1));
+    let Reply::Dtus(dtus) = w.ask("h1", Command::Dtus) else { w.fail("no DTUs") };
+    let serial = dtus.into_iter().find(|dtu| dtu.session == w.shows(a)).unwrap().serial.unwrap();
+    let told = w.ask("h1", Command::Message { serial: Some(serial), text: "Please save your work.".into() });
+    assert!(matches!(told, Reply::At(1)), "{told:?}");
+    w.expect(a).noticing("Please save your work.").within(ms(100));
+    assert!(!w.notice(b).is_some_and(|notice| notice.contains("Please")));
 }

@@ -4,7 +4,7 @@ use dtu_emu::dtu::Phase;
 use groupmgr::host::admin::{Command, Reply, SessionView};
 use groupmgr::topology::Standing;
 use sessiond::manager::Claim;
-use tests::scene::{desk_with_session, drain, pid_on, status};
+use tests::scene::{desk_with_session, drain, end, pid_on, status};
 use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
 
 fn sessions(w: &mut World, host: &str) -> Vec<SessionView> {
@@ -73,7 +73,7 @@ fn after_a_partition_both_sessions_are_listed_and_the_operator_can_end_one() {
     assert_eq!(shown.len(), 1);
     w.expect(b).showing(shown[0].session).now();
     let other = listed.iter().find(|s| s.shown.is_none()).unwrap().clone();
-    assert!(matches!(w.ask(other.host.as_str(), Command::End(other.session)), Reply::Done));
+    assert!(matches!(w.ask(other.host.as_str(), end(other.session)), Reply::Done));
     w.expect_that("one is left", |w| w.sessions_of("card.ann").len() == 1).within(secs(1));
     w.type_line(a, "");
     w.expect(a).showing(shown[0].session).within(secs(1));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-use proto::{BootId, Epoch, HostName, KeyId, Last, Serial, SessionId, Token};
+use proto::{BootId, Epoch, HostName, KeyId, Last, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::topology::RowView;
@@ -26,12 +26,63 @@ pub enum Command {
     Drain(bool),
     /// Take a host out of the table that is gone for good.
     Forget(HostName),
-    /// Take a session off its DTU.
-    Detach(SessionId),
-    /// End a session.
-    End(SessionId),
+    /// Do something with a session of this host.
+    Session {
+        /// Which.
+        session: SessionId,
+        /// What.
+        act: SessionAct,
+    },
+    /// Make a session for a token here, beside what it has already.
+    NewSession {
+        /// Whose.
+        token: Token,
+        /// From which template; without one, from the token's own.
+        template: Option<String>,
+    },
+    /// Decide anew about the token at every DTU here that presents it, as if it had just been put in.
+    PresentAgain(Token),
+    /// Show the person at a DTU a line.
+    Message {
+        /// At which; at all without it.
+        serial: Option<Serial>,
+        /// The line.
+        text: String,
+    },
     /// Say goodbye and end the daemon.
     Stop,
+}
+
+/// What can be done with a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionAct {
+    /// Take it off its DTU.
+    Detach,
+    /// End it.
+    End,
+    /// Make it the one that its token is shown from now on, over all that were last connected until then.
+    Prefer {
+        /// The latest time of last connection of the token's other sessions.
+        after: Last,
+    },
+    /// List its services.
+    Services,
+    /// Start a service.
+    Start(ServiceStart),
+    /// End a service and all it has started.
+    Stop(ServiceName),
+}
+
+/// A service to be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStart {
+    /// Its name.
+    pub service: ServiceName,
+    /// What it runs; empty for one that the session has already.
+    pub command: Vec<String>,
+    /// Whether a DTU sees it.
+    pub display: bool,
 }
 
 /// An answer.
@@ -48,6 +99,12 @@ pub enum Reply {
     Dtus(Vec<DtuView>),
     /// To `Explain`.
     Explain(Explanation),
+    /// To `Services`.
+    Services(Vec<ServiceView>),
+    /// To `NewSession`: it is being started.
+    Made(SessionId),
+    /// To `Message` and `PresentAgain`: at so many DTUs.
+    At(usize),
     /// Done.
     Done,
     /// Not done; the text says why and what would help.
@@ -112,6 +169,19 @@ pub struct SessionView {
     pub state: String,
     /// Where it is shown.
     pub shown: Option<Serial>,
+}
+
+/// One service of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub service: ServiceName,
+    /// How it stands, for a person.
+    pub state: String,
+    /// Its process, while it runs.
+    pub pid: Option<u32>,
+    /// Whether a DTU sees it.
+    pub display: bool,
 }
 
 /// One connected DTU.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use authmgr::Admitted;
 use datastore::{Answer, Expected, Key, Request, Response, StoreError, Value};
 use proto::line::{FieldError, Line};
 use proto::time::Duration;
@@ -13,6 +14,7 @@ use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
 use sessiond::manager::Claim;
 
 use super::driver::{AdminReq, ConnId, Effect, StoreReq};
+use super::manage::Order;
 use super::note::Note;
 use super::relay::DataAsker;
 use super::{Clock, Host};
@@ -120,6 +122,10 @@ pub(super) enum Errand {
     Release,
     /// A program of a session asks.
     Data(DataAsker),
+    /// The registry's record of a token for which an operator orders a session.
+    OrderRecord(Order),
+    /// The template of a session that an operator orders.
+    OrderTemplate(Order, Box<Admitted>),
     /// An operator wants to know a claim.
     Explain { req: AdminReq, token: Token },
 }
@@ -231,6 +237,10 @@ impl Host {
             Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
             Errand::Release => {}
             Errand::Data(asker) => self.answer_data(&asker, outcome, out),
+            Errand::OrderRecord(order) => self.on_order_record(clock, order, value_of(outcome), out),
+            Errand::OrderTemplate(order, admitted) => {
+                self.on_order_template(clock, &order, &admitted, value_of(outcome), out);
+            }
             Errand::Explain { req, token } => self.on_explained(clock.now, req, &token, outcome, out),
         }
     }

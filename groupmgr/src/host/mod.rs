@@ -12,6 +12,7 @@
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`] | what other hosts say meanwhile |
 //! | [`claims`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`operator`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
 mod claims;
@@ -20,6 +21,7 @@ mod counters;
 mod datagrams;
 pub mod driver;
 mod flow;
+mod manage;
 pub mod note;
 mod operator;
 mod registry;

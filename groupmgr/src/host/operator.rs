@@ -10,6 +10,7 @@ use sessiond::manager::{Claim, Session};
 use super::admin::{Command, DtuView, Explanation, Reply, SessionView, Status};
 use super::claims::{ClaimRecord, Errand, Life};
 use super::driver::{AdminReq, Effect};
+use super::manage::Order;
 use super::{Clock, Host};
 
 impl Host {
@@ -39,20 +40,12 @@ impl Host {
             Command::Forget(host) => {
                 Reply::Refused(format!("no host {host} in the table; see: groupmgr topology"))
             }
-            Command::Detach(session) if self.sessions.get(session).is_some() => {
-                self.take_away(clock, session, DisconnectCause::Detached, out);
-                Reply::Done
+            Command::Session { session, act } => self.on_session_act(clock, session, act, out),
+            Command::NewSession { token, template } => {
+                return self.order_session(clock, Order { req, token, template }, out);
             }
-            Command::End(session) if self.sessions.get(session).is_some() => {
-                self.take_away(clock, session, DisconnectCause::EndedByOperator, out);
-                self.with_sessions(clock, out, |sessions, now, fx| {
-                    sessions.end(now, session, fx);
-                });
-                Reply::Done
-            }
-            Command::Detach(session) | Command::End(session) => {
-                Reply::Refused(format!("no session {session} on {}; see: groupmgr session list", self.name()))
-            }
+            Command::PresentAgain(token) => Reply::At(self.present_again(clock, &token, out)),
+            Command::Message { serial, text } => self.message(clock, serial.as_ref(), &text, out),
             Command::Stop => {
                 self.stop(clock, out);
                 Reply::Done

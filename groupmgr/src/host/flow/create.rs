@@ -1,9 +1,9 @@
 //! Nobody has a session for the token: whose is the claim, where does a new session go, and making it.
 
-use authmgr::{Denial, Presentation};
+use authmgr::{Admitted, Denial, Presentation};
 use datastore::{Answer as StoreAnswer, Expected, Request, Response, StoreError, Value};
 use proto::time::Duration;
-use proto::{Epoch, HostName, SessionId, Token};
+use proto::{Epoch, HostName, Instant, SessionId, Token};
 use sessiond::manager::{Claim, NewSession};
 use sessiond::template::Template;
 
@@ -32,7 +32,7 @@ const LOWER_FIRST: Duration = Duration::from_millis(60);
 /// And how often.
 const LOWER_FIRST_TIMES: u32 = 3;
 /// The name of the template of tokens for which the registry names none.
-const DEFAULT_TEMPLATE: &str = "default";
+pub(in crate::host) const DEFAULT_TEMPLATE: &str = "default";
 /// A template is not fetched again within this time.
 const TEMPLATE_FRESH: Duration = Duration::from_secs(2);
 /// Templates remembered.
@@ -40,14 +40,14 @@ const TEMPLATES_MAX: usize = 256;
 
 /// Templates as they were last fetched, for a storm and for when the data store is away.
 #[derive(Debug, Default)]
-pub(in crate::host) struct Templates(std::collections::BTreeMap<String, (Template, proto::Instant)>);
+pub(in crate::host) struct Templates(std::collections::BTreeMap<String, (Template, Instant)>);
 
 impl Templates {
-    fn get(&self, name: &str) -> Option<&(Template, proto::Instant)> {
+    fn get(&self, name: &str) -> Option<&(Template, Instant)> {
         self.0.get(name)
     }
 
-    fn put(&mut self, name: String, template: Template, now: proto::Instant) {
+    fn put(&mut self, name: String, template: Template, now: Instant) {
         if self.0.len() >= TEMPLATES_MAX && !self.0.contains_key(&name) {
             self.0.pop_first();
         }
@@ -206,7 +206,7 @@ impl Host {
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub(in crate::host) fn is_full(&self) -> bool {
         self.config.sessions_max > 0 && self.sessions.len() >= self.config.sessions_max
     }
 
@@ -262,30 +262,35 @@ impl Host {
         let Some(flow) = self.flow_mut(conn) else { return };
         let Stage::Template(claim) = flow.stage.clone() else { return };
         let name = flow.template_name();
-        match text {
-            // Away: what was fetched before has to do, else the default.
-            Err(()) => {}
-            Ok(None) if name == DEFAULT_TEMPLATE => {
-                self.shows.templates.put(name, Template::default(), clock.now);
-            }
-            Ok(None) => {
-                self.fail(
-                    clock,
-                    conn,
-                    &format!("there is no template {name}: groupmgr template put {name} FILE"),
-                    out,
-                );
-                return;
-            }
-            Ok(Some(value)) => match Template::parse(&String::from_utf8_lossy(value.as_bytes())) {
-                Ok(template) => self.shows.templates.put(name, template, clock.now),
-                Err(error) => {
-                    self.fail(clock, conn, &format!("template {name}: {error}"), out);
-                    return;
-                }
-            },
+        if let Err(why) = self.take_template(clock.now, name, text) {
+            self.fail(clock, conn, &why, out);
+            return;
         }
         self.claim_and_make(clock, conn, claim, out);
+    }
+
+    /// Takes in what the data store has of a template.
+    ///
+    /// # Errors
+    /// There is none of this name, or it cannot be used; what to do about it.
+    pub(in crate::host) fn take_template(
+        &mut self,
+        now: Instant,
+        name: String,
+        text: Result<Option<Value>, ()>,
+    ) -> Result<(), String> {
+        let template = match text {
+            // Away: what was fetched before has to do, else the default.
+            Err(()) => return Ok(()),
+            Ok(None) if name == DEFAULT_TEMPLATE => Template::default(),
+            Ok(None) => {
+                return Err(format!("there is no template {name}: groupmgr template put {name} FILE"));
+            }
+            Ok(Some(value)) => Template::parse(&String::from_utf8_lossy(value.as_bytes()))
+                .map_err(|error| format!("template {name}: {error}"))?,
+        };
+        self.shows.templates.put(name, template, now);
+        Ok(())
     }
 
     fn fail(&mut self, clock: Clock, conn: ConnId, why: &str, out: &mut Vec<Effect>) {
@@ -367,6 +372,28 @@ impl Host {
         self.deny(clock, conn, Denial::Full, out);
     }
 
+    /// A session for an admitted token from a template that was fetched, else from the default.
+    pub(in crate::host) fn new_session(
+        &self,
+        id: SessionId,
+        admitted: &Admitted,
+        template: &str,
+        (claim, epoch): (Claim, Epoch),
+    ) -> NewSession {
+        let template = self.shows.templates.get(template).map(|(t, _)| t.clone()).unwrap_or_default();
+        let account = admitted.account.clone().or_else(|| self.config.shared_machine_account.clone());
+        NewSession {
+            id,
+            token: admitted.token.clone(),
+            owner: admitted.owner.data().to_string(),
+            epoch,
+            claim,
+            account: account.map(|a| a.to_string()),
+            size: template.size,
+            template,
+        }
+    }
+
     fn make(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
         let Some(flow) = self.flow_mut(conn) else { return };
         let Some(admitted) = flow.admitted.clone() else { return };
@@ -384,18 +411,7 @@ impl Host {
             }
             NewClaim::Beside => (SessionId(self.entropy.u128()), Claim::Superseded, Epoch::default()),
         };
-        let template = self.shows.templates.get(&name).map(|(t, _)| t.clone()).unwrap_or_default();
-        let account = admitted.account.or_else(|| self.config.shared_machine_account.clone());
-        let new = NewSession {
-            id,
-            token: admitted.token.clone(),
-            owner: admitted.owner.data().to_string(),
-            epoch,
-            claim,
-            account: account.map(|a| a.to_string()),
-            template,
-            size,
-        };
+        let new = NewSession { size, ..self.new_session(id, &admitted, &name, (claim, epoch)) };
         self.shows.note_token(&self.config.ring, &admitted.token);
         self.shows.wait_for(id, conn);
         self.set_stage(conn, Stage::Starting(id));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use authmgr::admission::AccountName;
 use clap::{Args, Parser, Subcommand};
 use proto::host_message::Label;
-use proto::{HostName, Token};
+use proto::{HostName, Serial, ServiceName, Token};
 
 use crate::io::accept::bounds::PER_ADDRESS;
 use crate::io::admin::wire::Target;
@@ -89,6 +89,9 @@ pub(super) enum Command {
     /// Sessions of the whole group
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Services of a session
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Connected DTUs of the whole group
     #[command(subcommand)]
     Dtu(DtuCommand),
@@ -229,6 +232,22 @@ pub(super) enum SessionCommand {
         #[command(flatten)]
         on: On,
     },
+    /// Make another session for a token, beside those it has; see `session switch`
+    New {
+        /// Such as card.7f3a; it is admitted as at a desk, but no card is asked
+        token: Token,
+        /// From which template [default: the token's own]
+        #[arg(long, value_name = "NAME")]
+        template: Option<String>,
+        /// On which host [default: the daemon that is asked]
+        #[arg(long, value_name = "HOST")]
+        on: Option<HostName>,
+    },
+    /// Show a session wherever its token is presented, now and from now on
+    Switch {
+        /// The beginning of its id
+        session: String,
+    },
     /// Take a session off its DTU; its programs run on
     Detach {
         /// The beginning of its id, or its token
@@ -242,12 +261,70 @@ pub(super) enum SessionCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum ServiceCommand {
+    /// List the services of a session
+    List {
+        /// The beginning of the session's id, or its token
+        session: String,
+    },
+    /// Start a service: one of the session's that does not run, or another one
+    Start {
+        /// The beginning of the session's id, or its token
+        session: String,
+        /// Its name
+        service: ServiceName,
+        /// It has no screen: it runs in the background
+        #[arg(long, requires = "command")]
+        background: bool,
+        /// What another one runs, and its arguments
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// End a service and all it has started; its session goes on
+    Stop {
+        /// The beginning of the session's id, or its token
+        session: String,
+        /// Its name
+        service: ServiceName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum DtuCommand {
     /// List connected DTUs
     List {
         #[command(flatten)]
         on: On,
     },
+    /// Show everything about one connected DTU
+    Show {
+        /// Its serial
+        serial: Serial,
+    },
+    /// Show the person at a DTU a line
+    Message {
+        /// Its serial, or all
+        #[arg(value_name = "SERIAL|all", value_parser = message_target)]
+        to: MessageTarget,
+        /// The line
+        text: String,
+    },
+}
+
+/// Whom a line is for.
+#[derive(Clone, Debug)]
+pub(super) enum MessageTarget {
+    /// Everybody.
+    All,
+    /// Whoever sits at this DTU.
+    One(Serial),
+}
+
+fn message_target(text: &str) -> Result<MessageTarget, String> {
+    match text {
+        "all" => Ok(MessageTarget::All),
+        serial => serial.parse().map(MessageTarget::One).map_err(|e: proto::ids::BadName| e.to_string()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

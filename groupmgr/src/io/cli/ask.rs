@@ -164,6 +164,12 @@ impl Gathered {
         }
     }
 
+    /// At how many DTUs in all something was done.
+    pub(super) fn at(&self) -> usize {
+        let at = |(_, reply): &(HostName, Reply)| if let Reply::At(n) = reply { *n } else { 0 };
+        self.replies.iter().map(at).sum()
+    }
+
     /// Those who did not answer, for JSON.
     pub(super) fn missing(&self) -> Vec<serde_json::Value> {
         let missing = |(host, why): &(HostName, String)| serde_json::json!({"host": host, "why": why});

@@ -8,7 +8,7 @@ use crossterm::{cursor, queue, terminal};
 use proto::{HostName, Token};
 use serde_json::json;
 
-use super::args::{At, DtuCommand, On};
+use super::args::{At, DtuCommand, MessageTarget, On};
 use super::ask::{Daemon, Gathered};
 use super::{CliError, say, say_json, session, show};
 use crate::host::admin::{Command, Explanation, Reply, Status};
@@ -110,21 +110,51 @@ pub(super) fn explain(at: &At, token: &Token) -> Result<ExitCode, CliError> {
 }
 
 pub(super) fn dtu(at: &At, command: DtuCommand) -> Result<ExitCode, CliError> {
-    let DtuCommand::List { on } = command;
-    let gathered = Daemon::connect(at)?.command(on.or(Target::All), Command::Dtus)?;
-    let dtus: Vec<_> = (gathered.replies.iter())
-        .filter_map(|(_, reply)| match reply {
-            Reply::Dtus(dtus) => Some(dtus),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let (target, wanted) = match command {
+        DtuCommand::List { on } => (on.or(Target::All), None),
+        DtuCommand::Show { serial } => (Target::All, Some(serial)),
+        DtuCommand::Message { to, text } => return message(at, to, text),
+    };
+    let mut gathered = Daemon::connect(at)?.command(target, Command::Dtus)?;
+    let mut dtus = Vec::new();
+    for (_, reply) in gathered.replies.drain(..) {
+        if let Reply::Dtus(of_host) = reply {
+            dtus.extend(of_host);
+        }
+    }
+    if let Some(serial) = wanted {
+        dtus.retain(|dtu| dtu.serial.as_ref() == Some(&serial));
+        if dtus.is_empty() {
+            gathered.conclude();
+            return Err(CliError::No(format!("no DTU {serial} is connected; see: groupmgr dtu list")));
+        }
+    }
     if at.json {
         say_json(&json!({"dtus": dtus, "unreachable": gathered.missing()}))?;
     } else {
         say(&show::dtus(&dtus))?;
     }
     Ok(gathered.conclude())
+}
+
+fn message(at: &At, to: MessageTarget, text: String) -> Result<ExitCode, CliError> {
+    let serial = match to {
+        MessageTarget::All => None,
+        MessageTarget::One(serial) => Some(serial),
+    };
+    let told =
+        Daemon::connect(at)?.command(Target::All, Command::Message { serial: serial.clone(), text })?;
+    let at_desks = told.at();
+    if let (Some(serial), 0) = (&serial, at_desks) {
+        told.conclude();
+        return Err(CliError::No(format!("no DTU {serial} is connected; see: groupmgr dtu list")));
+    }
+    if at.json {
+        say_json(&json!({"told": at_desks, "unreachable": told.missing()}))?;
+    } else {
+        say(&format!("told at {at_desks} DTUs\n"))?;
+    }
+    Ok(told.conclude())
 }
 
 pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<ExitCode, CliError> {

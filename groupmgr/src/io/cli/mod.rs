@@ -15,6 +15,7 @@ mod ask;
 mod doctor;
 mod group;
 mod run;
+mod service;
 mod session;
 mod show;
 mod table;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Explain { token } => group::explain(&at, &token),
         Command::Doctor { keys } => doctor::run(&at, keys.as_deref()),
         Command::Session(command) => session::run(&at, command),
+        Command::Service(command) => service::run(&at, command),
         Command::Dtu(command) => group::dtu(&at, command),
         Command::Drain { wait, on } => group::drain(&at, on, true, wait),
         Command::Undrain { on } => group::drain(&at, on, false, false),

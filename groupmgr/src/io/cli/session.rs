@@ -1,14 +1,14 @@
-//! `session list | detach | end`.
+//! `session list | new | switch | detach | end`.
 
 use std::process::ExitCode;
 
-use proto::{SessionId, Token};
+use proto::Token;
 use serde_json::json;
 
 use super::args::{At, SessionCommand};
 use super::ask::{Daemon, Gathered};
 use super::{CliError, say, say_json, show};
-use crate::host::admin::{Command, Reply, SessionView};
+use crate::host::admin::{Command, Reply, SessionAct, SessionView};
 use crate::io::admin::wire::Target;
 
 pub(super) fn run(at: &At, command: SessionCommand) -> Result<ExitCode, CliError> {
@@ -24,9 +24,48 @@ pub(super) fn run(at: &At, command: SessionCommand) -> Result<ExitCode, CliError
             }
             Ok(gathered.conclude())
         }
-        SessionCommand::Detach { session } => change(at, &mut daemon, &session, Command::Detach),
-        SessionCommand::End { session } => change(at, &mut daemon, &session, Command::End),
+        SessionCommand::New { token, template, on } => {
+            let target = on.map_or(Target::Local, Target::Host);
+            new(at, &mut daemon, target, Command::NewSession { token, template })
+        }
+        SessionCommand::Switch { session } => switch(at, &mut daemon, &session),
+        SessionCommand::Detach { session } => change(at, &mut daemon, &session, SessionAct::Detach),
+        SessionCommand::End { session } => change(at, &mut daemon, &session, SessionAct::End),
     }
+}
+
+fn new(at: &At, daemon: &mut Daemon, target: Target, command: Command) -> Result<ExitCode, CliError> {
+    let made = daemon.command(target, command)?;
+    for (host, reply) in &made.replies {
+        let Reply::Made(session) = reply else { continue };
+        if at.json {
+            say_json(&json!({"session": session, "host": host}))?;
+        } else {
+            say(&format!("{session} on {host}\n"))?;
+        }
+    }
+    Ok(made.conclude())
+}
+
+/// Makes a session the newest of its token and has the token presented again wherever it is.
+fn switch(at: &At, daemon: &mut Daemon, text: &str) -> Result<ExitCode, CliError> {
+    let (sessions, _) = list(daemon, Target::All)?;
+    let meant = the_one(&sessions, text)?;
+    let of_token = sessions.iter().filter(|s| s.token == meant.token);
+    let act = SessionAct::Prefer { after: of_token.map(|s| s.last).max().unwrap_or_default() };
+    let command = Command::Session { session: meant.session, act };
+    let preferred = daemon.command(Target::Host(meant.host.clone()), command)?;
+    if preferred.replies.is_empty() {
+        return Ok(preferred.conclude());
+    }
+    let again = daemon.command(Target::All, Command::PresentAgain(meant.token.clone()))?;
+    let at_desks = again.at();
+    if at.json {
+        say_json(&json!({"session": meant.session, "host": meant.host, "presented_again": at_desks}))?;
+    } else if at_desks == 0 {
+        say("no desk presents its token now; the next one that does will show it\n")?;
+    }
+    Ok(again.conclude())
 }
 
 /// The sessions of the hosts meant, by token and the newest first.
@@ -43,35 +82,38 @@ pub(super) fn list(daemon: &mut Daemon, target: Target) -> Result<(Vec<SessionVi
 }
 
 /// Does something to one session, wherever it is.
-fn change(
-    at: &At,
-    daemon: &mut Daemon,
-    text: &str,
-    command: impl Fn(SessionId) -> Command,
-) -> Result<ExitCode, CliError> {
-    let (sessions, gathered) = list(daemon, Target::All)?;
-    let meant = find(&sessions, text);
-    let session = match meant[..] {
-        [session] => session,
-        [] => {
-            gathered.conclude();
-            return Err(CliError::No(format!("no session {text}; see: groupmgr session list")));
-        }
-        _ => {
-            let ids: Vec<String> = meant.iter().map(|s| format!("{} on {}", s.session, s.host)).collect();
-            return Err(CliError::Usage(format!(
-                "{text} means several sessions; say which: {}",
-                ids.join(", ")
-            )));
-        }
-    };
-    let done = daemon.command(Target::Host(session.host.clone()), command(session.session))?;
+fn change(at: &At, daemon: &mut Daemon, text: &str, act: SessionAct) -> Result<ExitCode, CliError> {
+    let (session, done) = do_to(daemon, text, act)?;
     if at.json {
         say_json(
             &json!({"session": session.session, "host": session.host, "done": done.refused.is_empty()}),
         )?;
     }
     Ok(done.conclude())
+}
+
+/// Does something to the one session that `text` means, and returns what its host said.
+pub(super) fn do_to(
+    daemon: &mut Daemon,
+    text: &str,
+    act: SessionAct,
+) -> Result<(SessionView, Gathered), CliError> {
+    let (sessions, _) = list(daemon, Target::All)?;
+    let meant = the_one(&sessions, text)?.clone();
+    let command = Command::Session { session: meant.session, act };
+    let done = daemon.command(Target::Host(meant.host.clone()), command)?;
+    Ok((meant, done))
+}
+
+fn the_one<'a>(sessions: &'a [SessionView], text: &str) -> Result<&'a SessionView, CliError> {
+    match find(sessions, text)[..] {
+        [session] => Ok(session),
+        [] => Err(CliError::No(format!("no session {text}; see: groupmgr session list"))),
+        ref several => {
+            let ids: Vec<String> = several.iter().map(|s| format!("{} on {}", s.session, s.host)).collect();
+            Err(CliError::Usage(format!("{text} means several sessions; say which: {}", ids.join(", "))))
+        }
+    }
 }
 
 /// The sessions `text` can mean: the beginning of an id, or a whole token.
@@ -88,7 +130,7 @@ fn find<'a>(sessions: &'a [SessionView], text: &str) -> Vec<&'a SessionView> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::{Epoch, Last};
+    use proto::{Epoch, Last, SessionId};
 
     fn session(id: u128, token: &str) -> SessionView {
         SessionView {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use proto::{HostName, Token};
 
 use super::table::Table;
-use crate::host::admin::{DtuView, Explanation, SessionView, Status};
+use crate::host::admin::{DtuView, Explanation, ServiceView, SessionView, Status};
 use crate::topology::RowView;
 
 /// A value that may not be there.
@@ -127,7 +127,20 @@ pub(super) fn sessions(sessions: &[SessionView]) -> String {
     table.to_string()
 }
 
-pub(super) fn dtus(dtus: &[&DtuView]) -> String {
+pub(super) fn services(services: &[ServiceView]) -> String {
+    let mut table = Table::new(&["SERVICE", "STATE", "PID", "DISPLAY"]);
+    for service in services {
+        table.row([
+            service.service.to_string(),
+            service.state.clone(),
+            or_dash(service.pid),
+            if service.display { "terminal" } else { "-" }.to_owned(),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(super) fn dtus(dtus: &[DtuView]) -> String {
     let mut table = Table::new(&["DTU", "HOST", "ADDRESS", "TOKEN", "SESSION"]);
     for dtu in dtus {
         table.row([
