@@ -5,7 +5,7 @@
 //!   RUN/lock        held by the spawner that lives here
 //!   RUN/spawner/    the daemon's account only
 //!   RUN/spawner/socket
-//!   RUN/s/<id>/     the session's account only: `state` is its socket, `bin/` the first of its PATH
+//!   RUN/s/<id>/     the session's account only: `state` and `events` are its sockets, `bin/` the first of its PATH
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -29,8 +29,10 @@ pub(super) struct RunDir {
 }
 
 impl RunDir {
-    pub(super) fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+    /// Programs of sessions are told paths in it, wherever they run: it is made absolute here.
+    pub(super) fn new(root: impl AsRef<Path>) -> Self {
+        let root = root.as_ref();
+        Self { root: std::path::absolute(root).unwrap_or_else(|_| root.into()) }
     }
 
     /// Where the daemon connects.
@@ -53,7 +55,7 @@ impl RunDir {
     ///
     /// The error says what to do about it.
     pub(super) fn take(&self, daemon: Uid) -> Result<Flock<File>, String> {
-        let longest = self.of_session(SessionId(0)).join("state").as_os_str().len();
+        let longest = self.of_session(SessionId(0)).join("events").as_os_str().len();
         if longest > SOCKET_PATH_MAX {
             return Err(format!(
                 "the run directory {} is too long: choose one at least {} bytes shorter",

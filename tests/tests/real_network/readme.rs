@@ -102,12 +102,10 @@ impl Hand<'_> {
         Ok(())
     }
 
-    /// The shell of whoever runs the tests may ask questions at its start, or take its time.
+    /// The shell of whoever runs the tests may ask questions at its start, or take its time. Like that one it does
+    /// not run where the daemons were started.
     fn plain_shell(&self) -> Played {
-        let home = self.dir.display();
-        let text = format!(
-            "[[service]]\nname = \"terminal\"\ncommand = [\"/bin/sh\"]\ncwd = \"{home}\"\nenv = {{ PS1 = \"ready> \" }}\n"
-        );
+        let text = "[[service]]\nname = \"terminal\"\ncommand = [\"/bin/sh\"]\ncwd = \"/\"\nenv = { PS1 = \"ready> \" }\n";
         std::fs::write(self.dir.join("plain.toml"), text)?;
         self.foreground("groupmgr template put default plain.toml --run-dir run --host a").map(drop)
     }
