@@ -152,7 +152,7 @@ fn message(at: &At, to: MessageTarget, text: String) -> Result<ExitCode, CliErro
     if at.json {
         say_json(&json!({"told": at_desks, "unreachable": told.missing()}))?;
     } else {
-        say(&format!("told at {at_desks} DTUs\n"))?;
+        say(&format!("told at {at_desks} {}\n", if at_desks == 1 { "DTU" } else { "DTUs" }))?;
     }
     Ok(told.conclude())
 }

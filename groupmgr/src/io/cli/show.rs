@@ -119,7 +119,7 @@ pub(super) fn sessions(sessions: &[SessionView]) -> String {
             session.host.to_string(),
             session.state.clone(),
             or_dash(session.shown.as_ref()),
-            moment(session.last.0 / 1000),
+            if session.last.0 == 0 { "never".to_owned() } else { moment(session.last.0 / 1000) },
             session.epoch.to_string(),
             if session.claimed { "yes" } else { "no" }.to_owned(),
         ]);
