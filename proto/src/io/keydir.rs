@@ -68,7 +68,7 @@ pub enum KeyDirError {
     },
 }
 
-const RING: &str = "group.keys";
+pub(super) const RING: &str = "group.keys";
 const CA_CERT: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
 const HOST_CERT: &str = "host.pem";
@@ -103,12 +103,9 @@ impl KeyDir {
             }
         }
         let ca = tls::CaFiles::generate().map_err(|what| KeyDirError::Tls { path: path.into(), what })?;
-        let secret = Zeroizing::new(super::random::<32>());
-        let line = Line::new("key")
-            .with("secret", crate::hex::encode(&*secret))
-            .with("created", super::wall_now().as_secs());
         let ring = Zeroizing::new(format!(
-            "# Hotdesk group keys. The first signs, all verify. Keep secret.\n{line}\n"
+            "# Hotdesk group keys. The first signs, all verify. Keep secret.\n{}\n",
+            *Zeroizing::new(key_line())
         ));
         write_new(&path.join(CA_CERT), ca.cert_pem.as_bytes(), 0o644)?;
         write_new(&path.join(CA_KEY), ca.key_pem.as_bytes(), 0o600)?;
@@ -162,6 +159,13 @@ impl KeyDir {
     }
 }
 
+/// A new key, as a line of a ring.
+pub(super) fn key_line() -> String {
+    let secret = Zeroizing::new(super::random::<32>());
+    let line = Line::new("key").with("secret", crate::hex::encode(&*secret));
+    line.with("created", super::wall_now().as_secs()).to_string()
+}
+
 /// Reads a certificate from a PEM file: a DTU's `--ca`.
 ///
 /// # Errors
@@ -187,7 +191,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyDirError> {
     Ok(bytes)
 }
 
-fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyDirError> {
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyDirError> {
     if let Ok(meta) = fs::metadata(path)
         && meta.mode() & 0o077 != 0
     {
@@ -196,7 +200,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyDirError> {
     read(path)
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyDirError> {
+pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyDirError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(mode);
     options.open(path).and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all())).map_err(|source| {
@@ -204,7 +208,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyDirError> {
     })
 }
 
-fn read_ring(path: &Path) -> Result<KeyRing, KeyDirError> {
+pub(super) fn read_ring(path: &Path) -> Result<KeyRing, KeyDirError> {
     let bytes = read_secret(path)?;
     let bad = |line, what| KeyDirError::Content { path: path.into(), line, what };
     let text = std::str::from_utf8(&bytes).map_err(|e| bad(0, e.to_string()))?;

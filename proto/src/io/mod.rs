@@ -1,12 +1,14 @@
-//! The one part of this crate that touches a disk and ambient randomness: the key directory ([`keydir`]) and
-//! the TLS configurations made from it ([`tls`]).
+//! The one part of this crate that touches a disk and ambient randomness: the key directory ([`keydir`]),
+//! the replacement of its keys ([`rotate`](mod@rotate)), and the TLS configurations made from it ([`tls`]).
 
 #![allow(clippy::disallowed_methods, reason = "io is where clocks may be read")]
 
 pub mod keydir;
+pub mod rotate;
 pub mod tls;
 
 pub use keydir::{KeyDir, KeyDirError};
+pub use rotate::{Rotation, rotate};
 
 use crate::WallTime;
 

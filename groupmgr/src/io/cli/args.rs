@@ -55,6 +55,9 @@ pub(super) enum Command {
         /// The directory; made if need be, and nothing in it is overwritten
         dir: PathBuf,
     },
+    /// Replace the group key, step by step, while the group runs
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Run a host of the group in the foreground; prints one line, "ready ...", when it serves
     Run(Box<RunArgs>),
     /// Say goodbye and end a daemon; returns when it has ended
@@ -146,6 +149,16 @@ fn target(text: &str) -> Result<Target, String> {
         "local" => Ok(Target::Local),
         name => name.parse().map(Target::Host).map_err(|e: proto::ids::BadName| e.to_string()),
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// Take the next of three steps in a key directory, and say what to do before the one after it
+    Rotate {
+        /// The group's key directory
+        #[arg(default_value = KEYS)]
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

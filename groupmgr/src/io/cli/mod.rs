@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::args::{Cli, Command};
+use self::args::{Cli, Command, KeyCommand};
 use crate::lab::LabArgs;
 
 /// Runs the program on its command line, whose first word is its name. Must be called while the process has one
@@ -58,6 +58,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let at = cli.at;
     match cli.command {
         Command::Keygen { dir } => run::keygen(&dir, at.json),
+        Command::Key(KeyCommand::Rotate { dir }) => run::rotate(&dir, at.json),
         Command::Run(args) => run::run(*args, &at),
         Command::Stop(on) => group::stop(&at, on),
         Command::Topology { seed_format, on } => group::topology(&at, on, seed_format),

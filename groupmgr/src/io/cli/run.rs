@@ -1,10 +1,10 @@
-//! `keygen` and `run`.
+//! `keygen`, `key rotate` and `run`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use proto::HostName;
-use proto::io::KeyDir;
+use proto::io::{KeyDir, Rotation};
 use serde_json::json;
 
 use super::args::{At, RunArgs};
@@ -23,6 +23,31 @@ pub(super) fn keygen(dir: &Path, json: bool) -> Result<ExitCode, CliError> {
             "{dir}: key {key}\nca fingerprint {ca}\nCopy the directory to every host of the group; a DTU needs {dir}/ca.pem or the fingerprint only.\n"
         ))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn rotate(dir: &Path, json: bool) -> Result<ExitCode, CliError> {
+    let step = proto::io::rotate(dir).map_err(|error| CliError::Usage(error.to_string()))?;
+    let (word, key, now, then) = match step {
+        Rotation::Added(key) => ("added", key, "verifies beside the old one", "to sign with it"),
+        Rotation::Promoted(key) => {
+            ("promoted", key, "signs, the old one still verifies", "to drop the old one")
+        }
+        Rotation::Retired(key) => ("retired", key, "is the only one", ""),
+    };
+    if json {
+        say_json(&json!({"step": word, "key": key, "last": then.is_empty()}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let dir = dir.display();
+    say(&format!(
+        "key {key} {now}\nCopy {dir}/group.keys to every host and the data store, and restart what runs there (--keep-sessions keeps sessions)"
+    ))?;
+    say(&if then.is_empty() {
+        ".\n".to_owned()
+    } else {
+        format!(", then {then}: groupmgr key rotate {dir}\n")
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
