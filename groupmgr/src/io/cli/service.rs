@@ -27,7 +27,7 @@ pub(super) fn run(at: &At, command: ServiceCommand) -> Result<ExitCode, CliError
             }
             Reply::Services(services) => say(&show::services(services))?,
             _ if at.json => {
-                say_json(&json!({"session": session.session, "host": session.host, "done": true}))?
+                say_json(&json!({"session": session.session, "host": session.host, "done": true}))?;
             }
             _ => {}
         }
