@@ -99,6 +99,7 @@ fn sample_beacon() -> Beacon {
         drain: false,
         tick: 500,
         link: chain.reveal(500).expect("a chain of 1000 links"),
+        digest: None,
     }
 }
 

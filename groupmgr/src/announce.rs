@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use proto::alp::AnchorNote;
 use proto::beacon::{self, Beacon};
 use proto::chain::Chain;
+use proto::digest::DigestVersion;
 use proto::host_message::{HostMessage, INTERFACES_MAX, INTERFACES_PER_MESSAGE, Label, Load, Vitals};
 use proto::keys::{KeyRing, Purpose};
 use proto::net::{IfName, Interface};
@@ -74,6 +75,7 @@ pub struct Announcer {
     sent: BTreeMap<IfName, Sent>,
     load: Load,
     drain: bool,
+    digest: Option<DigestVersion>,
     every: Duration,
     chain: Chain,
     tick: u64,
@@ -99,6 +101,7 @@ impl Announcer {
             sent: BTreeMap::new(),
             load: Load::default(),
             drain: false,
+            digest: None,
             every: beacon::INTERVAL,
             chain,
             tick: 0,
@@ -163,6 +166,11 @@ impl Announcer {
     /// Takes in a sample of the load; it is told with the next beacon or message.
     pub const fn set_load(&mut self, load: Load) {
         self.load = load;
+    }
+
+    /// Takes in how far the digest has come; it is told with the next beacon.
+    pub const fn set_digest(&mut self, digest: Option<DigestVersion>) {
+        self.digest = digest;
     }
 
     /// Starts or ends draining, which is announced at once.
@@ -285,6 +293,7 @@ impl Announcer {
                 drain: self.drain,
                 tick: self.tick,
                 link,
+                digest: self.digest,
             };
             let bytes = ring.seal(Purpose::Beacon, &beacon.to_line());
             out.push(Announcement { iface: interface.name.clone(), bytes });

@@ -196,7 +196,9 @@ impl Directory {
         }
     }
 
-    fn is_mute(&self, target: &Target) -> bool {
+    /// Whether it was asked where `target` says and did not answer.
+    #[must_use]
+    pub fn is_mute(&self, target: &Target) -> bool {
         self.mute.get(&target.place()).is_some_and(|mute| mute.boot == target.reach.boot)
     }
 

@@ -7,6 +7,7 @@
 use core::time::Duration;
 
 use crate::chain::Link;
+use crate::digest::DigestVersion;
 use crate::ids::{BootId, HostName};
 use crate::line::{FieldError, Line};
 use crate::net::IfName;
@@ -49,6 +50,8 @@ pub struct Beacon {
     pub tick: u64,
     /// The revealed link of the sender's hash chain.
     pub link: Link,
+    /// How far its digest has come; none from a host that has none, which is asked for every token.
+    pub digest: Option<DigestVersion>,
 }
 
 /// Longest interval a beacon may claim; a larger one would let its sender be dead unnoticed.
@@ -77,6 +80,7 @@ impl Beacon {
             drain: line.flag("drain"),
             tick: line.need("tick")?,
             link: line.need("link")?,
+            digest: line.want("dig")?,
         })
     }
 
@@ -95,6 +99,7 @@ impl Beacon {
             .with("drain", u8::from(self.drain))
             .with("tick", self.tick)
             .with("link", self.link)
+            .with_some("dig", self.digest)
     }
 }
 

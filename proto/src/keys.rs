@@ -23,7 +23,7 @@ pub enum Purpose {
     HostMessage,
     /// Beacons.
     Beacon,
-    /// hostQ, hostR, tokenQ, tokenR, shown, goodbye.
+    /// hostQ, hostR, tokenQ, tokenR, shown, digest, digestQ, goodbye.
     Peer,
     /// Redirect tickets.
     Ticket,

@@ -1,15 +1,15 @@
 //! Every message of Hotdesk: its meaning, its text and its bytes.
 //!
 //! This crate owns names and their rules ([`ids`]), our own clock types ([`time`]), the text grammar
-//! ([`mod@line`]) and what is said in it ([`host_message`], [`beacon`], [`peer`], [`discovery`], [`alp`]), the
-//! display channel's frames ([`frame`]), and what makes a message believable ([`keys`], [`ticket`],
-//! [`chain`]). It refuses to decide anything: no state machine, socket, clock or random source is here. The
+//! ([`mod@line`]) and what is said in it ([`host_message`], [`beacon`], [`peer`], [`digest`], [`discovery`],
+//! [`alp`]), the display channel's frames ([`frame`]), and what makes a message believable ([`keys`], [`ticket`], [`chain`]). It refuses to decide anything: no state machine, socket, clock or random source is here. The
 //! one exception is [`io`] (feature `io`), which reads key files and builds TLS configurations from them.
 
 pub mod alp;
 pub mod beacon;
 pub mod card;
 pub mod chain;
+pub mod digest;
 pub mod discovery;
 pub mod frame;
 pub mod hex;

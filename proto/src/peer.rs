@@ -6,11 +6,14 @@
 //!  A ── tokenQ nonce token ───▶ B     do you have sessions for this token?
 //!  A ◀── tokenR n session… ──── B     these; and a grant, should you send the DTU to me
 //!  A ── shown token last ─────▶ all   I show this token now: detach it
+//!  A ── digest part tags ─────▶ all   I have sessions for these tokens
+//!  A ── digestQ part… ────────▶ B     say these parts of your digest again
 //!  A ── goodbye ──────────────▶ all   I stop on purpose
 //! ```
 //!
-//! Source: seed 003, Figures 9b and 9c; DESIGN 4.2 and 4.3.
+//! Source: seed 003, Figures 9b and 9c; DESIGN 4.2 and 4.3. Digests: [`crate::digest`].
 
+use crate::digest::{DigestPart, parts_asked};
 use crate::ids::{BootId, Epoch, GrantId, HostName, KeyId, Last, Nonce, SessionId, TokenTag};
 use crate::line::{FieldError, Line};
 
@@ -77,6 +80,15 @@ pub enum PeerBody {
         /// Which tokens, and since when.
         tokens: Vec<(TokenTag, Last)>,
     },
+    /// A part of the digest of whoever speaks.
+    Digest(DigestPart),
+    /// Asks a host to say parts of its digest.
+    DigestQ {
+        /// The run that is meant; another one does not answer.
+        to: BootId,
+        /// Which parts, at most [`PARTS_ASKED_MAX`](crate::digest::PARTS_ASKED_MAX).
+        parts: Vec<u16>,
+    },
     /// This run ends on purpose.
     Goodbye,
 }
@@ -93,7 +105,8 @@ pub struct SessionNote {
 }
 
 /// The commands, by which a datagram is sorted before it is opened.
-pub const COMMANDS: [&str; 6] = ["hostQ", "hostR", "tokenQ", "tokenR", "shown", "goodbye"];
+pub const COMMANDS: [&str; 8] =
+    ["hostQ", "hostR", "tokenQ", "tokenR", "shown", "digest", "digestQ", "goodbye"];
 
 impl PeerMessage {
     /// Reads a message whose signature was checked.
@@ -117,6 +130,8 @@ impl PeerMessage {
                 sessions: session_notes(line)?,
             },
             "shown" => PeerBody::Shown { tagged: line.need("tagged")?, tokens: shown_tokens(line)? },
+            "digest" => PeerBody::Digest(DigestPart::from_line(line)?),
+            "digestQ" => PeerBody::DigestQ { to: line.need("to")?, parts: parts_asked(line)? },
             "goodbye" => PeerBody::Goodbye,
             _ => return Err(FieldError::NotThis("peer")),
         };
@@ -153,6 +168,14 @@ impl PeerMessage {
                 for (token, last) in tokens {
                     line.push("token", token);
                     line.push("last", last);
+                }
+                line
+            }
+            PeerBody::Digest(part) => part.append_to(line("digest")),
+            PeerBody::DigestQ { to, parts } => {
+                let mut line = line("digestQ").with("to", to);
+                for part in parts {
+                    line.push("part", part);
                 }
                 line
             }

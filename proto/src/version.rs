@@ -7,7 +7,9 @@ pub struct Version(pub u16);
 
 impl Version {
     /// 1: host messages, beacons, hostQ/hostR, tokenQ/tokenR, shown, goodbye.
-    pub const CURRENT: Self = Self(1);
+    ///
+    /// 2: digests (`dig` in beacons, digest, digestQ); who announces none is asked for every token.
+    pub const CURRENT: Self = Self(2);
 
     /// Whether a host of this version and one of `other` may work in one group.
     #[must_use]

@@ -10,6 +10,7 @@ use proto::alp::{
 };
 use proto::beacon::Beacon;
 use proto::chain::Link;
+use proto::digest::{DigestPart, DigestVersion, ShortTag};
 use proto::discovery::{ServerQ, ServerR};
 use proto::frame::Size;
 use proto::host_message::{HostMessage, Load, Vitals};
@@ -70,6 +71,7 @@ fn beacon() -> Beacon {
         drain: true,
         tick: 12,
         link: Link::from_bytes([0xab; 16]),
+        digest: Some(DigestVersion { generation: 3, count: 129 }),
     }
 }
 
@@ -79,9 +81,9 @@ fn a_host_message_has_the_seeds_fields_first_then_ours_then_the_signature() {
     assert_eq!(
         String::from_utf8(bytes.clone()).unwrap(),
         "host=mud addr=81907f05 time=950739941 numifs=1 flags=4 cpus=2 clock=248 interface=hme0 ip=81907f05 \
-         mask=ffffff00 bcast=81907fff ver=1 boot=000000000000001f seq=7 if=hme0 port=7009 load=35 mem=512 sessions=3 \
+         mask=ffffff00 bcast=81907fff ver=2 boot=000000000000001f seq=7 if=hme0 port=7009 load=35 mem=512 sessions=3 \
          machine=0000000000000abc rack=r1 site=- drain=0 keep=1 store=10.0.0.9:7010 kid=4b44a974 \
-         sig=60334951b80f4161ce9dd0500d7e552fb328fe2e"
+         sig=e1bfa498015917b4605114ae1746e3da34068ddc"
     );
     let line = ring().open(Purpose::HostMessage, &bytes).unwrap().into_inner();
     assert_eq!(HostMessage::from_line(&line).unwrap(), host_message());
@@ -92,8 +94,8 @@ fn a_beacon_is_a_short_signed_line() {
     let bytes = ring().seal(Purpose::Beacon, &beacon().to_line());
     assert_eq!(
         String::from_utf8(bytes.clone()).unwrap(),
-        "beacon host=mud ver=1 boot=000000000000001f seq=12 if=hme0 every=100 load=35 sessions=3 drain=1 tick=12 \
-         link=abababababababababababababababab kid=4b44a974 sig=aa8dd227136b6a3c92481bb4227bc65d372b39aa"
+        "beacon host=mud ver=2 boot=000000000000001f seq=12 if=hme0 every=100 load=35 sessions=3 drain=1 tick=12 \
+         link=abababababababababababababababab dig=3.129 kid=4b44a974 sig=df92b5da98ba8f5f368100509b8bcfd4c24b2824"
     );
     let line = ring().open(Purpose::Beacon, &bytes).unwrap().into_inner();
     assert_eq!(Beacon::from_line(&line).unwrap(), beacon());
@@ -130,12 +132,48 @@ fn what_hosts_say_to_each_other() {
             PeerBody::Shown { tagged: KeyId(1), tokens: vec![(TokenTag(9), Last(7))] },
             "shown host=a boot=0000000000000001 tagged=00000001 n=1 token=00000000000000000000000000000009 last=7",
         ),
+        (
+            PeerBody::Digest(DigestPart {
+                tagged: KeyId(1),
+                version: DigestVersion { generation: 3, count: 130 },
+                number: 1,
+                tags: vec![ShortTag(0xbeef), ShortTag(u32::MAX)],
+            }),
+            "digest host=a boot=0000000000000001 tagged=00000001 dig=3.130 part=1 tags=0000beefffffffff",
+        ),
+        (
+            PeerBody::DigestQ { to: BootId(2), parts: vec![0, 7] },
+            "digestQ host=a boot=0000000000000001 to=0000000000000002 part=0 part=7",
+        ),
         (PeerBody::Goodbye, "goodbye host=a boot=0000000000000001"),
     ];
     for (body, golden) in all {
         let message = PeerMessage { host: "a".parse().unwrap(), boot: BootId(1), body };
         assert_eq!(message.to_line().to_string(), golden);
         assert_eq!(PeerMessage::from_line(&golden.parse().unwrap()).unwrap(), message);
+    }
+}
+
+#[test]
+fn a_part_of_a_digest_fits_a_datagram_and_holds_as_many_tags_as_its_version_says() {
+    let version = DigestVersion { generation: u32::MAX, count: 65_536 };
+    let tags = vec![ShortTag(u32::MAX); 128];
+    let part = DigestPart { tagged: KeyId(u32::MAX), version, number: 511, tags };
+    let host = "h".repeat(63).parse().unwrap();
+    let message = PeerMessage { host, boot: BootId(u64::MAX), body: PeerBody::Digest(part) };
+    assert!(ring().seal(Purpose::Peer, &message.to_line()).len() <= proto::host_message::DATAGRAM_MAX);
+    let text = message.to_line().to_string();
+    for bad in [
+        text.replace("part=511", "part=512"),
+        text.replace("65536", "65535"),
+        text.replace("tags=f", "tags=x"),
+        "digestQ host=a boot=0000000000000001 to=0000000000000002".to_owned(),
+        "digestQ host=a boot=0000000000000001 to=0000000000000002 part=512".to_owned(),
+        format!("digestQ host=a boot=0000000000000001 to=0000000000000002{}", " part=1".repeat(65)),
+    ] {
+        assert_ne!(bad, text);
+        let line: Line = bad.parse().unwrap();
+        assert!(PeerMessage::from_line(&line).is_err(), "{bad}");
     }
 }
 

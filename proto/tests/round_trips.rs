@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proto::alp::{FromDtu, FromHost};
 use proto::beacon::Beacon;
 use proto::chain::Link;
+use proto::digest::{DigestPart, DigestVersion, PARTS_ASKED_MAX, PARTS_MAX, ShortTag, TAGS_MAX};
 use proto::discovery::{ServerQ, ServerR};
 use proto::host_message::{HostMessage, Load, Vitals};
 use proto::keys::{GroupKey, KeyRing, Purpose};
@@ -70,9 +71,25 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn version()(generation: u32, count in 0..=TAGS_MAX as u32) -> DigestVersion {
+        DigestVersion { generation, count }
+    }
+}
+
+prop_compose! {
+    fn digest_part()(
+        version in version().prop_filter("empty", |version| version.count > 0), which: u16, tagged: u32, first: u32,
+    ) -> DigestPart {
+        let number = which % u16::try_from(version.parts()).unwrap();
+        let tags = (0..version.len_of(number) as u32).map(|n| ShortTag(first.wrapping_mul(n + 1)));
+        DigestPart { tagged: KeyId(tagged), version, number, tags: tags.collect() }
+    }
+}
+
+prop_compose! {
     fn beacon()(
         host in "[a-z]{1,63}", boot: u64, seq: u64, every in 1_u64..=10_000, load: u32, sessions: u32, drain: bool,
-        tick: u64, link: [u8; 16],
+        tick: u64, link: [u8; 16], digest in proptest::option::of(version()),
     ) -> Beacon {
         Beacon {
             host: host.parse().unwrap(),
@@ -83,6 +100,7 @@ prop_compose! {
             every: Duration::from_millis(every),
             load, sessions, drain, tick,
             link: Link::from_bytes(link),
+            digest,
         }
     }
 }
@@ -99,6 +117,9 @@ fn note() -> impl Strategy<Value = SessionNote> {
 
 fn peer_body() -> impl Strategy<Value = PeerBody> {
     prop_oneof![
+        digest_part().prop_map(PeerBody::Digest),
+        (any::<u64>(), proptest::collection::vec(0..PARTS_MAX as u16, 1..=PARTS_ASKED_MAX))
+            .prop_map(|(to, parts)| PeerBody::DigestQ { to: BootId(to), parts }),
         (any::<u64>(), any::<u128>()).prop_map(|(to, n)| PeerBody::HostQ { to: BootId(to), nonce: Nonce(n) }),
         (any::<u64>(), any::<u128>()).prop_map(|(to, n)| PeerBody::HostR { to: BootId(to), nonce: Nonce(n) }),
         (any::<u64>(), any::<u128>(), any::<u32>(), any::<u128>()).prop_map(|(seq, n, kid, tag)| {

@@ -287,6 +287,7 @@ mod tests {
             drain,
             tick: 1,
             link: Link::from_bytes([0; 16]),
+            digest: None,
         }
     }
 

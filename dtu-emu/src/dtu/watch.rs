@@ -214,6 +214,7 @@ mod tests {
             drain: false,
             tick,
             link: chain.reveal(tick).unwrap(),
+            digest: None,
         }
     }
 

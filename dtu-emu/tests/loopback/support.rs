@@ -211,6 +211,7 @@ impl Shared {
             drain: false,
             tick: self.tick,
             link: self.chain.reveal(self.tick).unwrap(),
+            digest: None,
         }
     }
 

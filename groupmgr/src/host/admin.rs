@@ -136,6 +136,8 @@ pub struct Status {
     pub mute: Vec<HostName>,
     /// Hosts without our key.
     pub strangers: usize,
+    /// What it tells of its tokens, and knows of the others'.
+    pub digest: DigestStatus,
     /// Sessions here.
     pub sessions: usize,
     /// Sessions of which the data store does not know.
@@ -148,6 +150,19 @@ pub struct Status {
     pub refused: BTreeMap<String, u64>,
     /// What was done, by kind.
     pub done: BTreeMap<String, u64>,
+}
+
+/// How a host stands with digests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DigestStatus {
+    /// How far its own has come, as its beacons say it; none when there are more tokens than fit.
+    pub version: Option<String>,
+    /// Tokens with sessions here.
+    pub tokens: usize,
+    /// Hosts whose digests it holds as their last beacons told of them.
+    pub known: usize,
+    /// Tags it holds of all hosts.
+    pub held: usize,
 }
 
 /// One session.

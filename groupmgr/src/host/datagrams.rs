@@ -147,7 +147,9 @@ impl Host {
         let line = self.config.ring.open(Purpose::Beacon, bytes)?;
         let beacon = line.try_map(|line| Beacon::from_line(&line))?;
         self.topology.on_beacon(at, &beacon, &mut self.entropy)?;
-        self.placement.heard(&beacon.get().host);
+        let Beacon { host, boot, digest, .. } = beacon.get();
+        self.digests.on_beacon(at.now, host, *boot, *digest, &mut self.entropy);
+        self.placement.heard(host);
         Ok(())
     }
 
@@ -230,6 +232,7 @@ impl Host {
         }
         match body {
             PeerBody::TokenQ { seq, nonce, tagged, token } => {
+                self.counters.done("token_asked");
                 self.discovery.note_asker(at.now, token, &host);
                 let body = self.answer_token_q(at.now, seq, nonce, tagged, token);
                 let bytes = self.seal_peer(body);
@@ -239,6 +242,8 @@ impl Host {
                 self.on_token_r(clock, &(host, boot), nonce, grant, sessions, out);
             }
             PeerBody::Shown { tagged, tokens } => self.on_shown(clock, &host, tagged, &tokens, out),
+            PeerBody::Digest(part) => self.on_digest(at.now, &host, boot, &part),
+            PeerBody::DigestQ { to, parts } => self.on_digest_q(to, &parts)?,
             PeerBody::HostQ { .. } | PeerBody::HostR { .. } | PeerBody::Goodbye => {}
         }
         Ok(())

@@ -224,7 +224,7 @@ impl Host {
         if !made {
             return refuse(order.req, Denial::Full.notice(), out);
         }
-        self.shows.note_token(&self.config.ring, &admitted.token);
+        self.note_token(&admitted.token);
         self.offer(clock.now, &admitted.token, id, out);
         self.counters.done("session_made");
         out.push(Effect::Note(Note::Made { token: admitted.token.clone(), session: id, claimed: false }));

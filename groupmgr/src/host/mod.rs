@@ -10,7 +10,7 @@
 //! | [`conns`] | a DTU's connection and its gate: a token is presented |
 //! | [`flow`] | is it genuine and allowed, who has its session, who gets a new one, is it claimed |
 //! | [`shows`] | a session is shown here, and nowhere else |
-//! | [`datagrams`] | what other hosts say meanwhile |
+//! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
 //! | [`claims`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 //! | [`operator`], [`manage`] | what administrators ask and order meanwhile |
 
@@ -19,6 +19,7 @@ mod claims;
 mod conns;
 mod counters;
 mod datagrams;
+mod digests;
 pub mod driver;
 mod flow;
 mod manage;
@@ -47,6 +48,7 @@ pub use driver::{AdminReq, ConnId, Effect, Input, StoreReq};
 pub use note::Note;
 
 use crate::announce::{Announcement, Announcer, Identity};
+use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::grants::Grants;
 use crate::directory::{Ask, Directory, Found, Outbox};
 use crate::entropy::Entropy;
@@ -91,6 +93,8 @@ pub struct Host {
     announcer: Announcer,
     topology: Topology,
     directory: Directory,
+    digest: digest::Own,
+    digests: digest::Others,
     grants: Grants,
     placement: Placement,
     admission: Admission,
@@ -126,6 +130,8 @@ impl Host {
             announcer: Announcer::new(now, id, &mut entropy),
             topology: Topology::new(name.clone()),
             directory: Directory::new(name.clone(), boot),
+            digest: digest::Own::new(config.ring.signing()),
+            digests: digest::Others::default(),
             grants: Grants::new(),
             placement: Placement::new(),
             admission: Admission::new(entropy.bytes()),
@@ -190,6 +196,8 @@ impl Host {
             self.announcer.poll_at(),
             self.topology.poll_at(),
             self.directory.poll_at(),
+            self.digest.poll_at(),
+            self.digests.poll_at(),
             self.sessions.poll_at(),
             self.shows.poll_at(),
             self.store.poll_at(),
@@ -209,6 +217,7 @@ impl Host {
         if gap > expected {
             self.topology.was_away(gap);
             self.counters.done("was_away");
+            self.digests.doubt_all();
             if gap > LOST_SIGHT_AFTER {
                 self.renew_all_claims(clock, out);
             }
@@ -262,6 +271,7 @@ impl Host {
         self.poll_registry(clock, out);
         self.with_sessions(clock, out, Sessions::on_timeout);
         self.poll_shows(clock, out);
+        self.poll_digests(clock, out);
         self.speak(clock, out);
         if self.refresh_at.is_some_and(|at| at <= clock.now) {
             self.refresh_at = None;
@@ -276,6 +286,7 @@ impl Host {
         let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let load = Load { sessions, ..self.announcer.load() };
         self.announcer.set_load(load);
+        self.announcer.set_digest(self.digest.version());
         let mut said = Vec::new();
         let ring = &self.config.ring;
         let renewed = self.announcer.speak(clock.now, clock.wall, ring, &mut self.entropy, &mut said);
@@ -311,17 +322,25 @@ impl Host {
     }
 
     fn on_change(&mut self, clock: Clock, change: &Change, out: &mut Vec<Effect>) {
-        self.announcer.set_group_size(self.topology.group_size());
+        let group = self.topology.group_size();
+        self.announcer.set_group_size(group);
+        self.digest.set_group(self.announcer.every(), group > ASK_ALL_MAX);
+        self.digests.set_group(self.announcer.every(), group > ASK_ALL_MAX);
         let due = clock.now + REFRESH_PAUSE;
         self.refresh_at = Some(self.refresh_at.map_or(due, |at| at.min(due)));
         match change {
             Change::Up(host) => self.tell_what_is_shown(clock, host, out),
             Change::Silent(host) | Change::Left(host) | Change::Restarted(host) => {
                 let host = host.clone();
+                match change {
+                    Change::Silent(_) => self.digests.doubt(&host),
+                    _ => self.digests.forget(&host),
+                }
                 self.with_directory(clock, out, |directory, outbox| directory.on_lost(&host, outbox));
                 self.offer_superseded(clock, out);
             }
-            Change::Down(_) | Change::Changed(_) => {}
+            Change::Down(host) => self.digests.forget(host),
+            Change::Changed(_) => {}
         }
     }
 

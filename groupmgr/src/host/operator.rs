@@ -36,7 +36,10 @@ impl Host {
             Command::Forget(host) if self.topology.row(&host).is_some_and(|row| row.is_up()) => {
                 Reply::Refused(format!("{host} is up and would be heard again; stop it first"))
             }
-            Command::Forget(host) if self.topology.forget(&host) => Reply::Done,
+            Command::Forget(host) if self.topology.forget(&host) => {
+                self.digests.forget(&host);
+                Reply::Done
+            }
             Command::Forget(host) => {
                 Reply::Refused(format!("no host {host} in the table; see: groupmgr topology"))
             }
@@ -89,6 +92,7 @@ impl Host {
             hosts,
             mute: self.directory.mute().map(|(host, _)| host.clone()).collect(),
             strangers: self.topology.strangers.iter().count(),
+            digest: self.digest_status(),
             sessions: self.sessions.len(),
             unclaimed: self.sessions.iter().filter(|s| s.claim == Claim::Unclaimed).count(),
             dtus: self.conns.len(),

@@ -62,21 +62,27 @@ impl Shows {
         }
     }
 
-    pub(super) fn note_token(&mut self, ring: &KeyRing, token: &Token) {
+    /// Returns whether it was not known before.
+    pub(super) fn note_token(&mut self, ring: &KeyRing, token: &Token) -> bool {
+        let mut is_new = false;
         for key in ring.keys() {
             if let Some(tag) = ring.tag(key.id(), token) {
-                self.tags.insert((key.id(), tag), token.clone());
+                is_new |= self.tags.insert((key.id(), tag), token.clone()).is_none();
             }
         }
+        is_new
     }
 
-    fn forget_token(&mut self, ring: &KeyRing, token: &Token) {
+    /// Returns whether it was known.
+    pub(super) fn forget_token(&mut self, ring: &KeyRing, token: &Token) -> bool {
         self.heard.remove(token);
+        let mut was_known = false;
         for key in ring.keys() {
             if let Some(tag) = ring.tag(key.id(), token) {
-                self.tags.remove(&(key.id(), tag));
+                was_known |= self.tags.remove(&(key.id(), tag)).is_some();
             }
         }
+        was_known
     }
 
     /// The token with sessions here that another host means by a tag.
@@ -219,7 +225,7 @@ impl Host {
             }
             SessionEvent::TakenUp(session) => {
                 if let Some(token) = self.sessions.get(session).map(|s| s.token.clone()) {
-                    self.shows.note_token(&self.config.ring, &token);
+                    self.note_token(&token);
                 }
                 self.counters.done("session_taken_up");
                 self.renew_claim(clock, session, out);
@@ -231,7 +237,7 @@ impl Host {
                     self.release_claim(clock.now, &token, record, out);
                 }
                 if self.sessions.of_token(&token).is_empty() {
-                    self.shows.forget_token(&self.config.ring, &token);
+                    self.forget_token(&token);
                 }
                 self.counters.done("session_ended");
                 out.push(Effect::Note(Note::Ended { token, session, why }));

@@ -85,6 +85,7 @@ fn beacon(host: &str, boot: u64, seq: u64) -> Verified<Beacon> {
         drain: false,
         tick: seq,
         link: Link::from_bytes([0; 16]),
+        digest: None,
     };
     let bytes = ring().seal(Purpose::Beacon, &beacon.to_line());
     ring().open(Purpose::Beacon, &bytes).unwrap().try_map(|line| Beacon::from_line(&line)).unwrap()

@@ -122,6 +122,7 @@ impl Host {
             drain: self.drain,
             tick: self.tick,
             link: self.chain.reveal(self.tick).unwrap(),
+            digest: None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! Who has a session for the token: everybody is asked whom the DTU can reach, and the session with the most
-//! recent last connection wins (seed 003, Figure 9b, 916 to 922).
+//! Who has a session for the token: of those the DTU can reach, everybody is asked who may have one, and the
+//! session with the most recent last connection wins (seed 003, Figure 9b, 916 to 922).
 
 use std::net::SocketAddrV4;
 
@@ -7,38 +7,27 @@ use authmgr::{Denial, Presentation};
 use proto::alp::RedirectInf;
 use proto::peer::SessionNote;
 use proto::ticket::{Ticket, TicketClaims};
-use proto::{Instant, SessionId};
+use proto::{HostName, Instant, SessionId};
 
 use super::super::driver::{ConnId, Effect};
 use super::super::note::Note;
 use super::super::{Clock, Host};
-use super::Stage;
 use super::create::KEEP_GRACE;
+use super::{Flow, Stage};
 use crate::directory::{Answer, Found, Outbox, Target};
 use crate::reach::{Choice, Reachable};
 use crate::topology::{Row, Standing};
 
 impl Host {
-    /// Asks everybody. What comes of it goes on in [`Host::on_found`].
+    /// Asks whoever may have a session. What comes of it goes on in [`Host::on_found`].
     pub(in crate::host) fn look_up(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
-        let token = flow.token().clone();
-        let Presentation { addr, avoid, .. } = &flow.presentation;
-        // On a LAN of ours and the DTU's a host is asked there, and not where it happens to be heard first: if it
-        // does not hear us on that LAN, it will not hear the DTU either.
-        let local = self.announcer.interfaces().iter().any(|i| i.holds(*addr));
-        let mut hosts = self.reachable(clock.now, *addr);
-        hosts.extend(self.perhaps_restarting(clock.now));
-        let targets: Vec<Target> = hosts
-            .into_iter()
-            .filter(|reach| Some(&reach.host) != avoid.as_ref())
-            .filter_map(|reach| {
-                let row = self.topology.row(&reach.host)?;
-                let here = local && reach.choice == Choice::First;
-                let ask_at = if here { reach.addr } else { row.ask_at(clock.now) };
-                Some(Target { reach, ask_at })
-            })
-            .collect();
+        let (token, mut besides) = (flow.token().clone(), flow.besides.clone());
+        besides.places = self.sessions.of_token(&token).is_empty();
+        let everybody = self.targets(clock.now, flow);
+        let all = everybody.len();
+        let targets = self.worth_asking(everybody, &token, &besides);
+        let spared = targets.len() < all;
         let (mut asks, mut found) = (Vec::new(), Vec::new());
         let mut outbox = Outbox { asks: &mut asks, found: &mut found };
         let (ring, entropy) = (&self.config.ring, &mut self.entropy);
@@ -48,11 +37,44 @@ impl Host {
         };
         self.counters.done("lookup");
         self.shows.asking.insert(id, conn);
+        if let Some(flow) = self.flow_mut(conn) {
+            flow.spared = spared;
+        }
         self.set_stage(conn, Stage::Asking(id));
         out.extend(asks.into_iter().map(Effect::Ask));
         for found in found {
             self.on_found(clock, found, out);
         }
+    }
+
+    /// Everybody who could be asked.
+    fn targets(&self, now: Instant, flow: &Flow) -> Vec<Target> {
+        let Presentation { addr, avoid, .. } = &flow.presentation;
+        // On a LAN of ours and the DTU's a host is asked there, and not where it happens to be heard first: if it
+        // does not hear us on that LAN, it will not hear the DTU either.
+        let local = self.announcer.interfaces().iter().any(|i| i.holds(*addr));
+        let mut hosts = self.reachable(now, *addr);
+        hosts.extend(self.perhaps_restarting(now));
+        let hosts = hosts.into_iter().filter(|reach| Some(&reach.host) != avoid.as_ref());
+        let target = |reach: Reachable| {
+            let row = self.topology.row(&reach.host)?;
+            let here = local && reach.choice == Choice::First;
+            let ask_at = if here { reach.addr } else { row.ask_at(now) };
+            Some(Target { reach, ask_at })
+        };
+        hosts.filter_map(target).collect()
+    }
+
+    /// Whether `host` could have been asked by the last lookup and was not, for its digest gave no reason to.
+    pub(super) fn was_spared(&self, now: Instant, flow: &Flow, host: &HostName) -> bool {
+        let was_asked = |found: &Found| {
+            let answered = found.answers.iter().any(|answer| answer.reach.host == *host);
+            answered || found.gone.contains(host) || found.mute.contains(host)
+        };
+        flow.spared
+            && flow.besides.named.as_ref() != Some(host)
+            && !flow.found.as_ref().is_some_and(was_asked)
+            && self.targets(now, flow).iter().any(|target| target.reach.host == *host)
     }
 
     /// Silent hosts whose sessions may be waiting for their next daemon. They are asked only to find out whether

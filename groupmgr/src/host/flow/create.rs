@@ -8,6 +8,7 @@ use sessiond::manager::{Claim, NewSession};
 use sessiond::template::Template;
 
 use super::super::claims::{ClaimRecord, Errand};
+use super::super::digests::Besides;
 use super::super::driver::{ConnId, Effect};
 use super::super::note::Note;
 use super::super::{Clock, Host};
@@ -108,6 +109,15 @@ impl Host {
             self.show_when_running(clock, conn, session, out);
             return;
         }
+        // A digest may lag behind the session by a moment; its claim does not.
+        let flow = self.conns.get(conn).and_then(|c| c.flow.as_ref());
+        let named = record.as_ref().map(|r| &r.host);
+        let named =
+            named.filter(|host| flow.is_some_and(|flow| self.was_spared(clock.now, flow, host))).cloned();
+        if named.is_some() {
+            self.ask_besides(clock, conn, Besides { named, ..Besides::default() }, out);
+            return;
+        }
         let epoch = record.as_ref().map_or(Epoch::default(), |r| r.epoch);
         let swap = NewClaim::Swap { expected: value, epoch };
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
@@ -131,6 +141,15 @@ impl Host {
             Holder::OutOfReach if bound => self.deny(clock, conn, Denial::SessionFailed, out),
             Holder::OutOfReach => self.create(clock, conn, NewClaim::Beside, out),
         }
+    }
+
+    /// Asks again, and more hosts than before.
+    fn ask_besides(&mut self, clock: Clock, conn: ConnId, besides: Besides, out: &mut Vec<Effect>) {
+        if let Some(flow) = self.flow_mut(conn) {
+            flow.besides = besides;
+        }
+        self.counters.done("asked_besides");
+        self.look_up(clock, conn, out);
     }
 
     fn holder(&self, clock: Clock, claim: &ClaimRecord, flow: &Flow) -> Holder {
@@ -210,10 +229,15 @@ impl Host {
         self.config.sessions_max > 0 && self.sessions.len() >= self.config.sessions_max
     }
 
-    /// The data store is away: of several hosts that are asked at once the lowest goes ahead, and what it
-    /// makes is unclaimed until the store is back (DESIGN 4.3).
+    /// The data store is away. No claim tells of a session that digests do not show yet, so everybody is asked
+    /// first. Of several hosts that are asked at once the lowest goes ahead, which it learns from their questions;
+    /// and what it makes is unclaimed until the store is back (DESIGN 4.3).
     fn create_unclaimed(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        if flow.spared {
+            self.ask_besides(clock, conn, Besides { everybody: true, ..Besides::default() }, out);
+            return;
+        }
         let tag = self.config.ring.tag(self.config.ring.signing(), flow.token());
         let lower = tag.and_then(|tag| self.discovery.asker(clock.now, tag)).is_some_and(|h| h < self.name());
         if lower && !flow.bound && flow.attempts < LOWER_FIRST_TIMES {
@@ -412,7 +436,6 @@ impl Host {
             NewClaim::Beside => (SessionId(self.entropy.u128()), Claim::Superseded, Epoch::default()),
         };
         let new = NewSession { size, ..self.new_session(id, &admitted, &name, (claim, epoch)) };
-        self.shows.note_token(&self.config.ring, &admitted.token);
         self.shows.wait_for(id, conn);
         self.set_stage(conn, Stage::Starting(id));
         let mut made = false;
@@ -421,6 +444,7 @@ impl Host {
             self.deny(clock, conn, Denial::Full, out);
             return;
         }
+        self.note_token(&admitted.token);
         if claim == Claim::Unclaimed {
             self.offer_soon(clock.now);
         }

@@ -5,12 +5,13 @@
 //!      │ no                                                 │
 //!   [admit]  registry, policy, card  ── no ─▶ denied        │
 //!      │ yes                                                │
-//!   [choose] tokenQ to everybody the DTU can reach          │
+//!   [choose] tokenQ to whoever may have a session           │
 //!      │         ├─ newest session is here ──▶ shown        │
 //!      │         ├─ it is elsewhere ──▶ redirected          │
 //!      │ none    └─ its daemon is away, it keeps ─▶ waits   │
 //!      │                                                    ▼
-//!   [create] claim read ─▶ placement ─ elsewhere ─▶ redirected
+//!   [create] claim read ─ names a host not asked ─▶ [choose]
+//!      └─────────────────▶ placement ─ elsewhere ─▶ redirected
 //!                             └ here ─▶ claimed ─▶ made ─▶ shown
 //! ```
 
@@ -26,6 +27,7 @@ use proto::ticket::{Ticket, TicketClaims};
 use proto::time::Duration;
 use proto::{Instant, Last, SessionId, Token};
 
+use super::digests::Besides;
 use super::driver::{ConnId, Effect};
 use super::note::Note;
 use super::{Clock, Host};
@@ -44,6 +46,10 @@ pub(super) struct Flow {
     attempts: u32,
     /// How often the claim named a session that its host knew nothing of.
     doubts: u32,
+    /// Whom to ask although no digest calls for it.
+    besides: Besides,
+    /// Whether the last lookup left anybody out.
+    spared: bool,
     /// What the last lookup found.
     found: Option<Found>,
     stage: Stage,
@@ -146,6 +152,8 @@ impl Host {
                 admitted: None,
                 attempts: 0,
                 doubts: 0,
+                besides: Besides::default(),
+                spared: false,
                 found: None,
                 stage: Stage::Record,
             });

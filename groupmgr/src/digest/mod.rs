@@ -1,0 +1,45 @@
+//! Digests: which hosts may have sessions for a token, known before anybody is asked.
+//!
+//! ```text
+//!  a session is made on B ─▶ Own: its tag is appended ─▶ digest part=… to all, at a bounded pace
+//!                                    └─▶ B's next beacon says dig=generation.count
+//!  A hears the beacon ─▶ Others: less is held than that? ─▶ digestQ part=… to B ─▶ B says those parts to all
+//!  a card at A ─▶ Others: B's digest is whole and lacks the tag ─▶ B is not asked
+//! ```
+//!
+//! [`Own`] owns this host's digest and says what of it is to be said; [`Others`] owns what is held of everybody
+//! else's, and asks for what is missing. Neither sends anything, and neither decides whom a lookup asks: that is
+//! the host's, which also has the reasons to ask somebody anyway.
+//!
+//! What a digest lacks is never taken for proof that there is no session, only for a reason not to ask first:
+//! whoever is named by the claim is asked before a session is made, and without a data store everybody is. A
+//! host whose digest is not held whole, in the version that its last beacon told of, is always asked.
+
+mod others;
+mod own;
+
+#[cfg(test)]
+mod tests;
+
+use proto::KeyId;
+use proto::digest::ShortTag;
+use proto::time::Duration;
+
+pub use others::{HELD_MAX, Others, Question};
+pub use own::Own;
+
+/// Up to so many hosts are simply all asked: sixteen short datagrams cost less than every host's hearing of every
+/// new session, and are right at once. Only in larger groups do hosts tell each other their digests.
+pub const ASK_ALL_MAX: usize = 16;
+
+/// Parts that a host says within one beacon interval, which the size of the group stretches: a LAN carries at
+/// most five times as many of them as beacons, and that only while every host makes sessions all the time.
+const PARTS_PER_BEACON: u32 = 5;
+
+/// A token as each key of the ring tags it: hosts may sign with different keys while one is replaced.
+pub type Tags = Vec<(KeyId, ShortTag)>;
+
+/// How long to wait between two parts, in a group whose beacons come `every` so often.
+const fn pause(every: Duration) -> Duration {
+    Duration::from_micros(every.as_micros() as u64 / PARTS_PER_BEACON as u64)
+}
