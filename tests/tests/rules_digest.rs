@@ -1,6 +1,8 @@
 //! In a large group a token is asked for only where it may have a session, and is still found wherever it has one
 //! (DESIGN 4.3).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 use groupmgr::digest::ASK_ALL_MAX;
 use groupmgr::host::admin::Command;
 use groupmgr::topology::Row;

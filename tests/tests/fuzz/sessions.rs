@@ -1,19 +1,21 @@
-//! What a session's process can do to its daemon, and a DTU to the session's process.
+//! What a session's process can do to its daemon, and daemon, services and DTUs to the session's process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::frame::{Frame, FrameBuffer, Hello, Size};
 use proto::time::Duration;
-use proto::{Epoch, HostName, Instant, Last, Nonce, SessionId};
-use sessiond::control::{FromSession, Message as _};
+use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionId};
+use sessiond::control::{Bytes, Exit, Fingerprint, FromSession, Message as _, SessionSpec, ToSession};
 use sessiond::display::{BACKLOG_MAX, DisplayFeed};
 use sessiond::manager::{Claim, NewSession, SessionEffect, SessionEvent, Sessions};
-use sessiond::template::Template;
+use sessiond::session::{self, ConnId, SessionCore};
+use sessiond::template::{Command, Service, Template};
 
 use crate::feed::Feed;
 
 targets! {
     whatever_session_processes_say_there_are_only_the_sessions_that_were_made => processes;
+    a_display_opens_with_its_ticket_and_once => tickets;
     input_is_applied_once_and_in_order_whatever_a_dtu_sends => display;
 }
 
@@ -89,6 +91,102 @@ fn processes(bytes: &[u8]) {
     }
 }
 
+/// A session's process with two services; what its daemon says is taken from packets as they come.
+fn tickets(bytes: &[u8]) {
+    let mut feed = Feed(bytes);
+    let names: [ServiceName; 3] = ["terminal", "mail", "none"].map(|name| name.parse().unwrap());
+    let (serials, mut now) = (["080020000001", "080020000002"], Instant::from_micros(1));
+    let mut out = Vec::new();
+    let spec = spec(&names[..2]);
+    let mut core = SessionCore::new(spec, 7, Nonce(1));
+    core.begin(&mut out);
+    core.ready(Fingerprint([3; 32]), &mut out);
+    // The ticket that is good, for whom, and the services that were opened with it.
+    let mut good: Option<(u8, u8, BTreeSet<ServiceName>)> = None;
+    for conn in (0..).map(ConnId) {
+        if feed.is_empty() {
+            break;
+        }
+        let (ticket, whose, name) = (feed.u8() % 4, feed.u8() % 2, &names[feed.below(3)]);
+        let serial: Serial = serials[usize::from(whose)].parse().unwrap();
+        let older = ConnId(u64::from(feed.u8()));
+        match feed.u8() % 11 {
+            0 | 1 => {
+                let size = Size::clamped(u16::from(feed.u8()), u16::from(feed.u8()));
+                core.control(now, ToSession::Attach { ticket: Nonce(ticket.into()), serial, size }, &mut out);
+                good = Some((ticket, whose, BTreeSet::new()));
+            }
+            2 => {
+                core.control(now, ToSession::Detach, &mut out);
+                good = None;
+            }
+            3 | 4 => {
+                let hello = hello(ticket, serial, name.clone(), &mut feed);
+                core.hello(now, conn, &hello, &mut out);
+                let fits = good.as_mut().is_some_and(|(t, w, used)| {
+                    (*t, *w) == (ticket, whose) && *name != names[2] && used.insert(name.clone())
+                });
+                assert!(fits || !core.is_open(conn), "opened without a ticket of its own");
+            }
+            5 => core.lost(older, &mut out),
+            6 => core.started(name, u32::from(feed.u16()), &mut out),
+            7 => core.exited(now, name, Exit::Status(i32::from(feed.u8())), &mut out),
+            8 => {
+                now += Duration::from_millis(u64::from(feed.u16()));
+                core.on_timeout(now, &mut out);
+            }
+            9 => core.output(name, feed.bytes()),
+            _ => {
+                let (packet, mut buffer) = (feed.bytes(), FrameBuffer::default());
+                buffer.push(packet);
+                if let Ok(Some(frame)) = buffer.next_frame() {
+                    core.frame(older, frame, &mut out);
+                } else if let Ok(said) = ToSession::decode(packet)
+                    && !matches!(said, ToSession::Attach { .. } | ToSession::Detach)
+                {
+                    core.control(now, said, &mut out);
+                }
+            }
+        }
+        for effect in out.drain(..) {
+            if let session::Effect::Tell(said) = effect {
+                said.encode().expect("what is said to the daemon fits a packet");
+            }
+        }
+    }
+}
+
+fn spec(names: &[ServiceName]) -> SessionSpec {
+    let service = |name: &ServiceName| Service {
+        name: name.clone(),
+        required: false,
+        ..Service::terminal(Command::LoginShell)
+    };
+    SessionSpec {
+        session: SessionId(5),
+        token: "card.1".parse().unwrap(),
+        host: "a".parse().unwrap(),
+        account: None,
+        services: names.iter().map(service).collect(),
+        size: Size::default(),
+        continuity: Template::default().continuity,
+        tools: None,
+        meta: Bytes(Vec::new()),
+    }
+}
+
+fn hello(ticket: u8, serial: Serial, service: ServiceName, feed: &mut Feed<'_>) -> Hello {
+    Hello {
+        ticket: Nonce(u128::from(ticket)),
+        serial,
+        service,
+        run: Nonce(u128::from(feed.u8() % 3)),
+        stream: Nonce(u128::from(feed.u8() % 3)),
+        have: u64::from(feed.u16()),
+        size: Size::clamped(u16::from(feed.u8()), u16::from(feed.u8())),
+    }
+}
+
 /// A service, and the DTUs that come and go before it.
 struct Theatre {
     feed: DisplayFeed,
@@ -110,15 +208,8 @@ fn typed(run: u128, at: u64) -> u8 {
 impl Theatre {
     fn hello(&mut self, choices: &mut Feed<'_>) {
         self.run = u128::from(choices.u8() % 3);
-        let hello = Hello {
-            ticket: Nonce(0),
-            serial: "080020abcdef".parse().unwrap(),
-            service: "terminal".parse().unwrap(),
-            run: Nonce(self.run),
-            stream: Nonce(u128::from(choices.u8() % 2)),
-            have: u64::from(choices.u16()) * 3,
-            size: Size::clamped(u16::from(choices.u8()), u16::from(choices.u8())),
-        };
+        let hello = hello(0, "080020abcdef".parse().unwrap(), "terminal".parse().unwrap(), choices);
+        let hello = Hello { run: Nonce(self.run), ..hello };
         self.feed.attach(&hello, &mut Vec::new());
         self.is_watched = true;
     }
@@ -130,7 +221,7 @@ impl Theatre {
         }
         let sent = self.sent.entry(self.run).or_default();
         let from = sent.saturating_sub(u64::from(choices.u8()));
-        let until = from + u64::from(choices.u16());
+        let until = from + u64::from(choices.u16()) % 9_000;
         let bytes = (from..until).map(|at| typed(self.run, at)).collect();
         if self.feed.frame(Frame::Input { seq: from, bytes }, &mut Vec::new()).is_ok() {
             *sent = (*sent).max(until);
@@ -142,7 +233,7 @@ impl Theatre {
             0 => self.hello(choices),
             1 | 2 => self.input(choices),
             3 => {
-                let bytes = choices.bytes().repeat(1 + choices.below(600));
+                let bytes = choices.bytes().repeat(1 + choices.below(60));
                 self.feed.output(&bytes);
                 self.written += bytes.len() as u64;
             }
