@@ -32,7 +32,7 @@ pub enum LineError {
     /// A control byte, or bytes that are no text after the escapes were taken out.
     #[error("not text")]
     NotText,
-    /// A pair with nothing before its `=`.
+    /// A command or a key of no characters.
     #[error("a value without a key")]
     NoKey,
 }
@@ -80,7 +80,7 @@ impl Line {
         let Some(first) = words.next() else { return Err(LineError::Empty) };
         let mut line = Self::default();
         match first.value {
-            None => line.command = Some(unescape(first.key)?),
+            None => line.command = Some(name(first.key)?),
             Some(_) => line.pairs.push(first.pair()?),
         }
         for word in words {
@@ -236,6 +236,12 @@ fn unescape(text: &[u8]) -> Result<String, LineError> {
     String::from_utf8(bytes).map_err(|_| LineError::NotText)
 }
 
+/// A command or a key.
+fn name(text: &[u8]) -> Result<String, LineError> {
+    let name = unescape(text)?;
+    if name.is_empty() { Err(LineError::NoKey) } else { Ok(name) }
+}
+
 const fn is_space(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
@@ -260,11 +266,8 @@ struct Word<'a> {
 
 impl Word<'_> {
     fn pair(self) -> Result<(String, String), LineError> {
-        if self.key.is_empty() {
-            return Err(LineError::NoKey);
-        }
         let value = self.value.map_or(Ok("true".to_owned()), unescape)?;
-        Ok((unescape(self.key)?, value))
+        Ok((name(self.key)?, value))
     }
 }
 
@@ -408,6 +411,9 @@ mod tests {
         assert_eq!(Line::parse(b"c k=\\777"), Err(LineError::NotText));
         assert_eq!(Line::parse(b"=v"), Err(LineError::NoKey));
         assert_eq!(Line::parse(b"c k=1 =v"), Err(LineError::NoKey));
+        // A name of nothing but a backslash is one of nothing: as a command it would make a host message.
+        assert_eq!(Line::parse(b"\\"), Err(LineError::NoKey));
+        assert_eq!(Line::parse(b"c \\"), Err(LineError::NoKey));
         assert_eq!(Line::parse(&[b'x'; LINE_MAX + 1]), Err(LineError::TooLong));
     }
 

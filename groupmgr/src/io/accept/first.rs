@@ -17,13 +17,23 @@ const READ_MAX: usize = LINE_MAX + 1;
 
 /// What a new connection wants to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum First {
+pub enum First {
     /// TLS.
     Tls,
     /// A display connection of a session, with what was read behind its first line.
-    Display { session: SessionId, already: Vec<u8> },
+    Display {
+        /// Which.
+        session: SessionId,
+        /// What came behind the line.
+        already: Vec<u8>,
+    },
     /// A plain line, with what was read behind it.
-    Plain { line: Line, already: Vec<u8> },
+    Plain {
+        /// The line.
+        line: Line,
+        /// What came behind it.
+        already: Vec<u8>,
+    },
     /// The line begins neither as a display connection nor as anything that is allowed.
     Refused,
     /// A display line that does not name a session, or no line at all.
@@ -52,7 +62,10 @@ pub(super) async fn identify(stream: &mut TcpStream, allows_plain: bool) -> io::
     Ok(judge(&text, already, allows_plain))
 }
 
-fn judge(text: &[u8], already: Vec<u8>, allows_plain: bool) -> First {
+/// What a connection is that begins with `text`, its first line with its terminator or as much of it as came;
+/// `already` came behind it.
+#[must_use]
+pub fn judge(text: &[u8], already: Vec<u8>, allows_plain: bool) -> First {
     if !ends_line(text) {
         return if may_be_display(text) || allows_plain { First::Bad } else { First::Refused };
     }

@@ -11,7 +11,7 @@
 //! counted. Runs on all processors, apart from the thread of the host machine.
 
 pub mod bounds;
-mod first;
+pub mod first;
 pub(crate) mod session;
 
 use std::future::Future;

@@ -1,0 +1,130 @@
+//! What is bytes: frames of the display channel, of the data store and of the spawner, backups, and the first bytes
+//! of a connection.
+
+use core::fmt::Debug;
+
+use datastore::backup::BackupReader;
+use datastore::handshake::{Challenge, Proof, Verdict};
+use datastore::message::Change;
+use datastore::wire::{self, Call, FromStore};
+use datastore::{Key, Prefix};
+use groupmgr::io::accept::first::{self, First};
+use proto::frame::{Frame, FrameBuffer};
+use sessiond::control::{FromSession, FromSpawner, Message, ToSession, ToSpawner};
+
+targets! {
+    a_display_frame_reads_back_however_it_is_cut => display_frames;
+    what_is_said_to_the_data_store_reads_back => store_frames;
+    a_control_packet_reads_back => control_packet;
+    a_backup_is_whole_or_refused => backup;
+    a_connection_is_plain_only_where_it_may => first_bytes;
+}
+
+fn display_frames(bytes: &[u8]) {
+    let read = |piece: usize| {
+        let (mut buffer, mut frames) = (FrameBuffer::default(), Vec::new());
+        for piece in bytes.chunks(piece.max(1)) {
+            buffer.push(piece);
+            loop {
+                match buffer.next_frame() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(fault) => return (frames, Some(fault)),
+                }
+            }
+        }
+        (frames, None)
+    };
+    let whole = read(bytes.len());
+    assert_eq!(whole, read(7));
+    for frame in whole.0 {
+        let mut written = Vec::new();
+        frame.emit(&mut written);
+        assert_eq!(Frame::parse(&written), Ok(Some((frame, written.len()))));
+    }
+}
+
+fn payload_reads_back<M: PartialEq + Debug + serde::Serialize + serde::de::DeserializeOwned>(payload: &[u8]) {
+    let Ok(message) = wire::decode::<M>(payload) else { return };
+    let mut framed = Vec::new();
+    // What came in compact form may be too long written out in full; then it is refused, and not cut.
+    if wire::encode(&message, &mut framed).is_ok() {
+        let mut buffer = wire::FrameBuffer::new(framed.len());
+        buffer.push(&framed);
+        assert_eq!(buffer.next_message::<M>().unwrap(), Some(message));
+    }
+}
+
+fn store_frames(bytes: &[u8]) {
+    const PAYLOAD_MAX: usize = 4_096;
+    payload_reads_back::<Call>(bytes);
+    payload_reads_back::<FromStore>(bytes);
+    payload_reads_back::<Challenge>(bytes);
+    payload_reads_back::<Proof>(bytes);
+    payload_reads_back::<Verdict>(bytes);
+    let mut buffer = wire::FrameBuffer::new(PAYLOAD_MAX);
+    for piece in bytes.chunks(13) {
+        buffer.push(piece);
+        while let Ok(Some(payload)) = buffer.next_payload() {
+            assert!(payload.len() <= PAYLOAD_MAX);
+            payload_reads_back::<Call>(&payload.to_vec());
+        }
+    }
+}
+
+fn packet_reads_back<M: Message + PartialEq + Debug>(packet: &[u8]) {
+    let Ok(message) = M::decode(packet) else { return };
+    message.check().unwrap();
+    assert_eq!(M::decode(&message.encode().unwrap()), Ok(message));
+}
+
+fn control_packet(bytes: &[u8]) {
+    packet_reads_back::<ToSpawner>(bytes);
+    packet_reads_back::<FromSpawner>(bytes);
+    packet_reads_back::<ToSession>(bytes);
+    packet_reads_back::<FromSession>(bytes);
+}
+
+fn backup(bytes: &[u8]) {
+    let mut reader = BackupReader::default();
+    let mut lines = bytes.split(|b| *b == b'\n');
+    let read = lines.try_for_each(|line| reader.line(line));
+    if read.is_ok()
+        && let Ok(backup) = reader.finish()
+    {
+        let mut text = String::new();
+        let mut writer = datastore::backup::BackupWriter::begin(backup.generation, &mut text);
+        for (key, value) in &backup.entries {
+            writer.record(&Change { key: key.clone(), value: Some(value.clone()) }, &mut text);
+        }
+        writer.end(&mut text);
+        let mut again = BackupReader::default();
+        for line in text.lines() {
+            again.line(line.as_bytes()).unwrap();
+        }
+        assert_eq!(again.finish().unwrap(), backup);
+    }
+    if let Ok(text) = core::str::from_utf8(bytes)
+        && let Ok(key) = text.parse::<Key>()
+    {
+        assert_eq!(key.as_str(), text);
+        assert!(text.parse::<Prefix>().is_ok_and(|prefix| prefix.holds(&key)));
+    }
+}
+
+fn first_bytes(bytes: &[u8]) {
+    // As far as its first terminator, as a connection is read.
+    let end = bytes.iter().position(|b| matches!(b, b'\n' | b'\r' | 0)).map_or(bytes.len(), |at| at + 1);
+    let (text, already) = bytes.split_at(end);
+    let strict = first::judge(text, already.to_vec(), false);
+    let plain = first::judge(text, already.to_vec(), true);
+    assert!(!matches!(strict, First::Plain { .. } | First::Tls), "{strict:?}");
+    if let First::Display { already: kept, .. } = &strict {
+        assert_eq!(kept, already, "not a byte is lost");
+        assert_eq!(strict, plain, "a display is one wherever it comes");
+    }
+    if let First::Plain { line, already: kept } = &plain {
+        assert_ne!(line.command(), "display");
+        assert_eq!(kept, already);
+    }
+}
