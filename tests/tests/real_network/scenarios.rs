@@ -10,9 +10,8 @@ use groupmgr::lab::plan::Plan;
 use groupmgr::topology::Standing;
 use ipnet::Ipv4Net;
 
+use crate::apart::Scenario;
 use crate::scene::{PATIENCE, Played, Scene};
-
-pub(crate) type Scenario = fn(PathBuf) -> Played;
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_desk_fails_over_only_to_hosts_on_its_own_lan", own_lan),
