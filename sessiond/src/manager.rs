@@ -157,6 +157,7 @@ impl Sessions {
             return false;
         }
         ids.push(new.id);
+        let has_process = !new.template.services.is_empty();
         let session = Session {
             id: new.id,
             token: new.token,
@@ -164,13 +165,23 @@ impl Sessions {
             epoch: new.epoch,
             last: Last::default(),
             claim: new.claim,
-            phase: Phase::Starting { give_up_at: now + START_WITHIN },
+            phase: if has_process {
+                Phase::Starting { give_up_at: now + START_WITHIN }
+            } else {
+                Phase::Running
+            },
             shown: None,
             since: now,
+            has_process,
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
         };
+        if !has_process {
+            out.push(SessionEffect::Event(SessionEvent::Ready(session.id)));
+            self.insert(session);
+            return true;
+        }
         let services = new.template.services_at(&self.host, &self.host).cloned().collect();
         let spec = SessionSpec {
             session: session.id,
@@ -203,9 +214,8 @@ impl Sessions {
         };
         session.shown = Some(serial.clone());
         session.last = last;
-        let attach = ToSession::Attach { ticket, serial: serial.clone(), size };
-        out.push(SessionEffect::Tell(id, Box::new(attach)));
-        out.push(SessionEffect::Tell(id, Box::new(ToSession::SetMeta(session.meta()))));
+        tell(session, out, || ToSession::Attach { ticket, serial: serial.clone(), size });
+        tell(session, out, || ToSession::SetMeta(session.meta()));
         true
     }
 
@@ -213,7 +223,7 @@ impl Sessions {
     pub fn detach(&mut self, id: SessionId, out: &mut Vec<SessionEffect>) {
         let Some(session) = self.table.get_mut(&id) else { return };
         if session.shown.take().is_some() {
-            out.push(SessionEffect::Tell(id, Box::new(ToSession::Detach)));
+            tell(session, out, || ToSession::Detach);
         }
     }
 
@@ -228,7 +238,9 @@ impl Sessions {
     /// Ends a session and all it has started.
     pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
         let Some(session) = self.table.get_mut(&id) else { return false };
-        if !matches!(session.phase, Phase::Ending { .. }) {
+        if !session.has_process {
+            self.remove(now, id, "it was ended".into(), out);
+        } else if !matches!(session.phase, Phase::Ending { .. }) {
             turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
             out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
         }
@@ -295,7 +307,7 @@ impl Sessions {
             session.epoch = epoch;
             // Before it runs its process could not be told; it gets the whole when it is attached.
             if session.phase == Phase::Running {
-                out.push(SessionEffect::Tell(id, Box::new(ToSession::SetMeta(session.meta()))));
+                tell(session, out, || ToSession::SetMeta(session.meta()));
             }
         }
     }
@@ -325,6 +337,7 @@ impl Sessions {
             phase: Phase::TakenUp { give_up_at: now + START_WITHIN },
             shown: None,
             since: now,
+            has_process: true,
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
@@ -464,6 +477,13 @@ impl Sessions {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
+    }
+}
+
+/// Tells a session's process something, if there is one.
+fn tell(session: &Session, out: &mut Vec<SessionEffect>, what: impl FnOnce() -> ToSession) {
+    if session.has_process {
+        out.push(SessionEffect::Tell(session.id, Box::new(what())));
     }
 }
 

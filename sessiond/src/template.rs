@@ -33,7 +33,8 @@ pub struct Template {
     pub continuity: Continuity,
     /// The screen it starts with, until a DTU says what it has.
     pub size: Size,
-    /// Its services, each with a name of its own; at least one and at most [`SERVICES_MAX`].
+    /// Its services, each with a name of its own; at most [`SERVICES_MAX`]. Without any the session has no process
+    /// either: its token is admitted and has its place, and costs its host next to nothing.
     pub services: Vec<Service>,
 }
 
@@ -255,8 +256,8 @@ struct Text {
     continuity: Option<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<Spanned<String>>,
-    #[serde(default)]
-    service: Vec<Spanned<ServiceText>>,
+    /// Left out by mistake and empty on purpose are not the same.
+    service: Option<Vec<Spanned<ServiceText>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -322,7 +323,7 @@ impl Template {
             user: self.account.clone().map(spanned),
             continuity: Some(spanned(self.continuity.to_string())),
             size: Some(spanned(format!("{}x{}", self.size.cols, self.size.rows))),
-            service: self.services.iter().map(|s| Spanned::new(0..0, ServiceText::of(s))).collect(),
+            service: Some(self.services.iter().map(|s| Spanned::new(0..0, ServiceText::of(s))).collect()),
         };
         toml::to_string(&text).unwrap_or_default()
     }
@@ -390,10 +391,11 @@ fn read_size(text: &str, value: Option<&Spanned<String>>) -> Result<Size, Templa
     }
 }
 
-fn read_services(text: &str, raw: Vec<Spanned<ServiceText>>) -> Result<Vec<Service>, TemplateError> {
-    if raw.is_empty() {
-        return Err(Flaw::new("the template has no service", "add a [[service]] with a name").at(text, 0));
-    }
+fn read_services(text: &str, raw: Option<Vec<Spanned<ServiceText>>>) -> Result<Vec<Service>, TemplateError> {
+    let Some(raw) = raw else {
+        let remedy = "add a [[service]] with a name, or say `service = []` if nothing is to run";
+        return Err(Flaw::new("the template has no service", remedy).at(text, 0));
+    };
     if let Some(extra) = raw.get(SERVICES_MAX) {
         return Err(Flaw::new("too many services", format!("keep them to {SERVICES_MAX}"))
             .at(text, extra.span().start));

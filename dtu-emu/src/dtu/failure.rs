@@ -223,36 +223,39 @@ impl Dtu {
         if !matches!(linked.talk, Talk::Attached | Talk::Asking(Asking { came: Came::Again, .. })) {
             return;
         }
-        let host = linked.host.clone();
-        cx.report(DtuEvent::DisplayLost { host: host.clone(), fault });
+        let (host, is_attached) = (linked.host.clone(), matches!(linked.talk, Talk::Attached));
         if self.gap.is_none() {
-            self.gap = Some(OpenGap::new(host, false, show.pulse.last(), cx.now));
+            self.gap = Some(OpenGap::new(host.clone(), false, show.pulse.last(), cx.now));
         }
         if show.stage == Stage::Up && cx.now.since(show.up_at) >= DISPLAY_GOOD {
             self.show_failures = 0;
         }
-        let pause = match self.show_failures {
-            0 => Duration::ZERO,
-            n => (AGAIN_FIRST * (1 << n.min(10))).min(AGAIN_MAX),
-        };
+        let pause = again_after(self.show_failures);
         self.show_failures += 1;
         self.ask_whether_alive(cx, self.config.timing.answer);
-        if let Link::Linked(linked) = &mut self.link
-            && matches!(linked.talk, Talk::Attached)
-        {
-            linked.again_at = Some(cx.now + pause);
+        match &mut self.link {
+            Link::Linked(linked) if is_attached => {
+                linked.again_at = Some(cx.now + pause);
+                linked.blank = Some(fault);
+            }
+            _ => cx.report(DtuEvent::DisplayLost { host, fault }),
         }
     }
 
-    /// The host says that the process of our session died.
-    pub(super) fn session_lost(&mut self, cx: &mut Cx<'_>, host: HostRef) {
+    /// The host says that the process of our session died. When the display was seen to end before, that was the
+    /// same loss.
+    pub(super) fn session_lost(&mut self, cx: &mut Cx<'_>, host: HostRef, was_blank: bool) {
         let good = self.last_good(cx);
         self.close_display(cx);
         if self.gap.is_none() {
             self.gap = Some(OpenGap::new(host, false, good, cx.now));
         }
-        let pause = (AGAIN_FIRST * (1 << self.show_failures.min(10))).min(AGAIN_MAX);
-        self.show_failures += 1;
+        let pause = if was_blank {
+            again_after(self.show_failures.saturating_sub(1))
+        } else {
+            self.show_failures += 1;
+            again_after(self.show_failures)
+        };
         if let Link::Linked(linked) = &mut self.link {
             linked.again_at = Some(cx.now + pause);
         }
@@ -349,7 +352,11 @@ impl Dtu {
         let Link::Linked(linked) = &mut self.link else { return };
         let probe = linked.watch.as_ref().is_some_and(|watch| watch.probe_at() <= cx.now);
         let keepalive = linked.keepalive_at <= cx.now;
-        let again = linked.again_at.take_if(|at| *at <= cx.now).is_some();
+        let said_all = linked.has_said_all();
+        let again = linked.again_at.take_if(|at| said_all && *at <= cx.now).is_some();
+        if again && let Some(fault) = linked.blank.take() {
+            cx.report(DtuEvent::DisplayLost { host: linked.host.clone(), fault });
+        }
         let retry = matches!(linked.talk, Talk::Denied { retry_at } if retry_at <= cx.now);
         if probe {
             self.probe_both(cx, Prompt::Beacons);
@@ -411,6 +418,14 @@ impl Dtu {
         if self.notice_until.take_if(|until| *until <= cx.now).is_some() {
             cx.push(Effect::Paint(Paint::Notice(None)));
         }
+    }
+}
+
+/// How long a display is waited for that was lost so often before.
+fn again_after(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => (AGAIN_FIRST * (1 << (n - 1).min(10))).min(AGAIN_MAX),
     }
 }
 

@@ -24,7 +24,7 @@ use proto::time::earliest;
 use proto::{HostName, Instant};
 
 use super::hosts::HostRef;
-use super::input::ConnId;
+use super::input::{ConnId, Fault};
 use super::search::Search;
 use super::watch::{Pulse, Watch};
 
@@ -98,6 +98,10 @@ pub(super) struct Linked {
     pub(super) expiry_at: Instant,
     /// When to present the token again after its display was lost.
     pub(super) again_at: Option<Instant>,
+    /// Why the display ended, until the host has said whether that is a loss.
+    pub(super) blank: Option<Fault>,
+    /// Heartbeats that were not answered yet.
+    pub(super) unanswered: u32,
     /// How long to wait before a refused token is presented again.
     pub(super) retry: Duration,
     /// Redirects and returns of this presentation so far.
@@ -176,6 +180,13 @@ impl Linked {
         matches!(self.talk, Talk::Denied { .. } | Talk::Detached)
     }
 
+    /// Whether the host has answered everything. A display that ends may do so because the session is shown at
+    /// another desk by now; the host's word of that is on its way then, and comes before the answer to whatever is
+    /// asked later. Hosts that do not answer promptly are not waited for.
+    pub(super) const fn has_said_all(&self) -> bool {
+        self.watch.is_none() || self.unanswered == 0
+    }
+
     /// When its silence would be held against the host.
     pub(super) fn judges_at(&self) -> Option<Instant> {
         let asking = match &self.talk {
@@ -193,7 +204,8 @@ impl Linked {
         };
         let watch = self.watch.as_ref().map(Watch::probe_at);
         let own = Some(self.keepalive_at.min(self.expiry_at));
-        [talk, watch, self.pulse.due(), self.again_at].into_iter().fold(own, earliest)
+        let again = self.again_at.filter(|_| self.has_said_all());
+        [talk, watch, self.pulse.due(), again].into_iter().fold(own, earliest)
     }
 }
 

@@ -334,6 +334,8 @@ impl Dtu {
             keepalive_at: cx.now + proto::alp::KEEPALIVE_DISCONNECTED,
             expiry_at: cx.now + proto::alp::EXPIRY,
             again_at: None,
+            blank: None,
+            unanswered: 0,
             retry: link::RETRY_FIRST,
             hops,
         }));

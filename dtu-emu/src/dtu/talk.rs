@@ -44,6 +44,7 @@ impl Dtu {
         let timing = self.config.timing;
         let Link::Linked(linked) = &mut self.link else { return };
         linked.again_at = None;
+        linked.blank = None;
         linked.talk = Talk::Asking(Asking {
             came,
             probe_at: cx.now + timing.ask / 2,
@@ -59,6 +60,7 @@ impl Dtu {
     pub(super) fn send_keepalive(&mut self, cx: &mut Cx<'_>) {
         let Link::Linked(linked) = &mut self.link else { return };
         linked.keepalive_at = cx.now + linked.keepalive();
+        linked.unanswered += 1;
         let conn = linked.conn;
         self.send(cx, conn, &FromDtu::KeepAliveReq(KeepAliveReq::default()));
     }
@@ -109,9 +111,10 @@ impl Dtu {
     }
 
     fn on_message(&mut self, cx: &mut Cx<'_>, message: FromHost) {
-        let Link::Linked(linked) = &self.link else { return };
+        let Link::Linked(linked) = &mut self.link else { return };
         let conn = linked.conn;
         match message {
+            FromHost::KeepAliveCnf => linked.unanswered = linked.unanswered.saturating_sub(1),
             FromHost::ConnInf(inf) => self.on_conn_inf(cx, *inf),
             FromHost::DiscInf { token_seq, cause } => self.on_disc_inf(cx, token_seq, cause),
             FromHost::KeepAliveInf { anchor, standbys } => {
@@ -130,7 +133,7 @@ impl Dtu {
                 self.notice_for_a_while(cx, &text);
             }
             FromHost::Notice(text) => self.notice(cx, &text),
-            FromHost::KeepAliveCnf | FromHost::Other(_) => {}
+            FromHost::Other(_) => {}
         }
     }
 
@@ -263,6 +266,7 @@ impl Dtu {
         let host = linked.host.clone();
         linked.talk = Talk::Detached;
         linked.again_at = None;
+        let was_blank = linked.blank.take().is_some();
         self.send(cx, conn, &FromDtu::DiscRsp);
         let reason = cause.as_deref().and_then(|word| word.parse().ok()).unwrap_or(DisconnectCause::Ended);
         if reason.sends_away() {
@@ -272,7 +276,11 @@ impl Dtu {
         }
         cx.report(DtuEvent::Detached { host: host.clone(), cause });
         if reason == DisconnectCause::Lost {
-            return self.session_lost(cx, host);
+            return self.session_lost(cx, host, was_blank);
+        }
+        if was_blank {
+            // It ended because of this, and nothing was missed.
+            self.gap = None;
         }
         self.leave_session(cx);
         self.notice(cx, farewell(reason));

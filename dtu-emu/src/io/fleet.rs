@@ -318,8 +318,12 @@ pub async fn run(options: Options, fleet: FleetOptions, mut print: impl FnMut(St
             _ = status.tick() => print(status_line(&tally, &fleet, clock.now())),
             event = told.recv() => {
                 let Some(event) = event else { break };
+                let before = tally.attached;
                 if tally.take(&event) && fleet.json {
                     print(Record::new(&event).to_json());
+                }
+                if tally.attached == fleet.count && before < fleet.count {
+                    print(status_line(&tally, &fleet, clock.now()));
                 }
                 if fleet.until_attached && tally.attached == fleet.count {
                     break;

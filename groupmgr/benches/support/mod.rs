@@ -8,8 +8,10 @@
 pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod figures;
+pub(crate) mod fleet;
 pub(crate) mod logs;
 pub(crate) mod spinning;
+pub(crate) mod usage;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -84,6 +86,18 @@ impl Arguments {
     }
 }
 
+/// Moves the program into a network of its own, where loopback is nobody else's; where that is forbidden, loopback is
+/// shared with whatever else the machine does. To be called while it has one thread.
+pub(crate) fn enter_loopback_of_our_own() -> Outcome<()> {
+    match net::available() {
+        Ok(isolation) => net::enter(isolation).map_err(cannot("enter a network namespace")),
+        Err(why) => {
+            println!("no network namespaces here ({why}): on the machine's own loopback");
+            net::guard().map_err(cannot("tie the lab's processes to this one"))
+        }
+    }
+}
+
 /// The signals by which a measurement is ended early, held back so that its files can be removed.
 pub(crate) struct Ending(SigSet);
 
@@ -136,15 +150,24 @@ pub(crate) const DESK: &str = "desk-1";
 /// Has every session run bash, or the plain shell where there is none, with a prompt that names the host, the token
 /// and the shell's process: `<host-a:card.7:4711> `.
 pub(crate) fn put_template(world: &World) -> Outcome<()> {
+    put_template_of(world, &shell_template(world))
+}
+
+/// The text of that template.
+pub(crate) fn shell_template(world: &World) -> String {
     let home = world.files().join("home");
     let bash = Path::new("/bin/bash");
     let words = if bash.exists() { r#"["/bin/bash", "--norc", "-i"]"# } else { r#"["/bin/sh", "-i"]"# };
     let quote = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
-    let text = format!(
+    format!(
         "[[service]]\nname = \"terminal\"\ncommand = {words}\ncwd = {home}\n\
          env = {{ HOME = {home}, HISTFILE = \"/dev/null\", PS1 = \"<$HOTDESK_HOST:$HOTDESK_TOKEN:$$> \" }}\n",
         home = quote(&home)
-    );
+    )
+}
+
+/// Has sessions made from this text.
+pub(crate) fn put_template_of(world: &World, text: &str) -> Outcome<()> {
     let file = world.files().join("template.toml");
     std::fs::write(&file, text).map_err(cannot("write a template"))?;
     let host = world.hosts().next().ok_or("a lab without hosts")?;

@@ -104,7 +104,7 @@ impl Host {
         session: SessionId,
         out: &mut Vec<Effect>,
     ) {
-        let running = self.sessions.get(session).is_some_and(|s| s.fingerprint().is_some());
+        let running = self.sessions.get(session).is_some_and(sessiond::manager::Session::is_running);
         if running {
             self.show(clock, conn, session, out);
         } else {

@@ -188,6 +188,14 @@ impl Backend {
         self.belonging(machine)?.freeze()
     }
 
+    /// Stops the processes of a host's sessions alone; returns how many there were.
+    ///
+    /// # Errors
+    /// No such machine; a process that may not be signalled.
+    pub fn freeze_sessions(&self, machine: &str) -> io::Result<usize> {
+        self.belonging(machine)?.freeze_sessions()
+    }
+
     /// Lets them go on.
     ///
     /// # Errors

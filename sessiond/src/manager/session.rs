@@ -41,6 +41,8 @@ impl Claim {
 ///      │ 5 s                 └──────────────────────────────────────┘
 ///      └────▶ Ending
 /// ```
+///
+/// One without services runs from its beginning, and is gone when it is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Its process was asked for.
@@ -104,12 +106,20 @@ pub struct Session {
     pub shown: Option<Serial>,
     /// When this daemon first knew of it.
     pub since: Instant,
+    /// Whether there is a process of its own: what has no services needs none.
+    pub(super) has_process: bool,
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) displays: Vec<ServiceName>,
     pub(super) services: BTreeMap<ServiceName, ServiceState>,
 }
 
 impl Session {
+    /// Whether a DTU can be shown it now.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
     /// Whether a DTU can be shown it, now or as soon as it has started.
     #[must_use]
     pub const fn is_usable(&self) -> bool {

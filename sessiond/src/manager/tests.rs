@@ -102,3 +102,19 @@ fn a_token_has_a_bounded_number_of_sessions_here() {
     }
     assert!(!s.make(NOW, new(99), &mut out));
 }
+
+#[test]
+fn a_session_without_services_can_be_shown_at_once_and_needs_no_process() {
+    let (mut s, mut out) = (sessions(), Vec::new());
+    let nothing = Template { services: vec![], ..Template::default() };
+    assert!(s.make(NOW, NewSession { template: nothing, ..new(1) }, &mut out));
+    assert_eq!(out, [SessionEffect::Event(SessionEvent::Ready(SessionId(1)))]);
+    out.clear();
+    let desk: Serial = "d1".parse().unwrap();
+    assert!(s.attach(SessionId(1), Last(5), Nonce(1), &desk, Size::default(), &mut out));
+    s.set_claim(SessionId(1), Claim::Superseded, Epoch::default(), &mut out);
+    s.detach(SessionId(1), &mut out);
+    assert_eq!((out.as_slice(), s.poll_at()), (&[][..], None), "there is nobody to tell");
+    assert!(s.end(NOW, SessionId(1), &mut out) && s.is_empty());
+    assert!(matches!(out[..], [SessionEffect::Event(SessionEvent::Ended { .. })]), "{out:?}");
+}

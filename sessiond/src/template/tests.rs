@@ -79,3 +79,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_session_of_nothing_is_made_on_purpose_only() {
+    let nothing = Template::parse("service = []").unwrap();
+    assert!(nothing.services.is_empty());
+    assert_eq!(Template::parse(&nothing.to_text()), Ok(nothing));
+    let forgotten = Template::parse("").unwrap_err();
+    assert!(forgotten.to_string().contains("service = []"), "{forgotten}");
+}

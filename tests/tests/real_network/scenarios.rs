@@ -10,9 +10,8 @@ use groupmgr::lab::plan::Plan;
 use groupmgr::topology::Standing;
 use ipnet::Ipv4Net;
 
+use crate::apart::Scenario;
 use crate::scene::{PATIENCE, Played, Scene};
-
-pub(crate) type Scenario = fn(PathBuf) -> Played;
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_desk_fails_over_only_to_hosts_on_its_own_lan", own_lan),
@@ -244,20 +243,37 @@ fn recording(binary: PathBuf) -> Played {
     let recorded = network.inside(stranger, || record(victim, 30))??;
     assert!(recorded.len() >= 20, "{} datagrams of host-b were recorded", recorded.len());
 
+    // Among them may be words of host-b about what it shows, said again for half a second. They are no sign of life
+    // and are not counted as stale; they must not take the desk's session off host-a either.
+    let signs = recorded.iter().filter(|datagram| is_sign_of_life(datagram)).count();
+    assert!(signs >= 20, "{signs} of {} are signs of life", recorded.len());
+
     scene.world.kill("host-b")?;
     scene.until_standing("host-a", "host-b", Standing::Silent)?;
+    let shell = scene.shell_at("desk-1")?;
     let before = scene.refused("host-a", "stale")?;
     let lan_broadcast = Ipv4Addr::from(victim.to_bits() | 0xff);
     let network = scene.world.backend().net().ok_or("no networks")?;
     network.inside(stranger, || replay(&recorded, lan_broadcast))??;
-    // The replay is through when its last datagram was refused.
+    // The replay is through when its last sign of life was refused.
     let until = Instant::now() + PATIENCE;
-    while scene.refused("host-a", "stale")? < before + recorded.len() as u64 {
-        assert!(Instant::now() < until, "the replay was not counted");
+    loop {
+        let counted = scene.refused("host-a", "stale")? - before;
+        if counted >= signs as u64 {
+            break;
+        }
+        assert!(Instant::now() < until, "{counted} of {signs} replayed signs of life were counted");
     }
     let row = scene.row("host-a", "host-b")?.expect("host-b is remembered");
     assert_ne!(row.standing, Some(Standing::Up), "a recording is no sign of life");
+    assert_eq!(scene.shell_at("desk-1")?, shell, "a recording takes nothing off a desk");
     Ok(())
+}
+
+/// Whether a datagram is a beacon or a host message: what a host is judged by.
+fn is_sign_of_life(datagram: &[u8]) -> bool {
+    let first = datagram.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    first == b"beacon" || first.contains(&b'=')
 }
 
 /// The next `n` datagrams from `host` on port 7009.

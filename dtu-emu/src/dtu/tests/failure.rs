@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use proto::Instant;
-use proto::alp::FromDtu;
+use proto::alp::{FromDtu, FromHost};
 
 use super::host::{Policy, Proc};
 use super::world::{World, card};
@@ -221,6 +221,20 @@ fn a_dead_display_is_asked_for_again_at_the_same_host() {
         (Phase::Attached, "a", "a$ ")
     );
     assert_eq!(world.names(), ["display_lost", "attached", "shown", "restored"]);
+}
+
+/// The two connections are not in step: the display's end may be seen before the host's word that the card is in
+/// another desk by now. Whoever presents the token again at once takes the session back.
+#[test]
+fn a_display_that_ends_because_the_session_went_to_another_desk_is_not_asked_for_again() {
+    let mut world = World::attached(&["a", "b"]);
+    world.host("a").asked.clear();
+    world.end_display("a");
+    world.run_ms(1);
+    let cause = Some("shownElsewhere".into());
+    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1), cause });
+    world.run_ms(5_000);
+    assert_eq!((world.names(), world.host("a").asked.len()), (vec!["detached", "notice"], 0));
 }
 
 #[test]

@@ -26,6 +26,11 @@ impl World {
         self.close_all(name, Kind::Display);
     }
 
+    /// The session goes on and takes its display off the desk.
+    pub(super) fn end_display(&mut self, name: &'static str) {
+        self.close_all(name, Kind::Display);
+    }
+
     /// Another run of the daemon, and another chain.
     pub(super) fn start_daemon(&mut self, name: &'static str) {
         let host = self.host(name);

@@ -143,6 +143,25 @@ impl Belonging {
         }
     }
 
+    /// Stops the processes that sessions live in, and nothing else: the spawner forks them of itself, so they are
+    /// what calls itself a spawner and has one as its parent. Returns how many.
+    ///
+    /// # Errors
+    /// When a process may not be signalled.
+    pub fn freeze_sessions(&self) -> io::Result<usize> {
+        let is_spawner = |pid: Pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|b| *b == 0).any(|word| word == b"spawner")
+        };
+        let spawners: Vec<Process> = self.processes().into_iter().filter(|p| is_spawner(p.pid)).collect();
+        let sessions: Vec<&Process> =
+            spawners.iter().filter(|p| spawners.iter().any(|other| other.pid == p.parent)).collect();
+        for process in &sessions {
+            signal(process.pid, Signal::SIGSTOP)?;
+        }
+        Ok(sessions.len())
+    }
+
     /// Lets every stopped process go on (SIGCONT), children before their parents, so that no shell finds a
     /// job of its own stopped.
     ///

@@ -82,7 +82,18 @@ impl World {
         Ok(at)
     }
 
-    /// Lets a frozen machine, or its frozen daemon, go on.
+    /// Stops the processes of a host's sessions; its daemon, and what runs in the sessions, go on. Returns how many.
+    ///
+    /// # Errors
+    /// A process that may not be signalled.
+    pub fn freeze_sessions(&mut self, host: &str) -> Result<usize, LabError> {
+        let at = Instant::now();
+        let stopped = self.backend.freeze_sessions(host).map_err(doing("freeze"))?;
+        self.timeline.push_at(at, about(host, "sessions_frozen", &self.plan));
+        Ok(stopped)
+    }
+
+    /// Lets a frozen machine, or what of it was frozen, go on.
     ///
     /// # Errors
     /// A process that may not be signalled.
