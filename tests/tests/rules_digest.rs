@@ -136,6 +136,8 @@ fn known_card_without_store(w: &mut World) -> Vec<DeskId> {
     }
     w.run_for(secs(2));
     assert_eq!(w.session_count(), 0);
+    // Those have been sent to where the session was; these are still where they were put.
+    let desks = ["h1", "h2", "h3"].map(|host| idle_desk_at(w, host)).into();
     w.kill_store();
     w.run_for(ms(100));
     desks
@@ -156,7 +158,8 @@ fn with_the_store_away_everybody_is_asked_before_a_session_is_made_and_then_only
     w.insert(desks[1], "card.ann");
     w.expect(desks[1]).attached().within(secs(2));
     let to_find = asked(&w) - before;
-    assert!(to_find <= 4, "{to_find} questions");
+    // Its host, the one where another session of it has ended, and three for a place that is not needed.
+    assert!(to_find <= 5, "{to_find} questions");
     assert_eq!(w.sessions_of("card.ann").len(), 1);
 }
 
