@@ -63,23 +63,24 @@ fn in_a_large_group_a_token_query_goes_only_where_it_may_succeed() {
     let mut w = World::new(1);
     w.without_story();
     let lan = w.add_lan("lan", "10.0.0.0", 16);
-    for n in 1..=50 {
+    for n in 1..=100 {
         w.add_host(HostPlan::named(&format!("h{n}")).on(lan).chain_len(600));
-        w.run_for(ms(3));
+        w.run_for(ms(1));
     }
-    w.settle();
-    let first = w.add_desk(DeskPlan::named("first", lan).server("h40").card("card.ann"));
+    w.run_for(ms(400));
+    assert_eq!(w.host("h100").unwrap().topology().up().count(), 99);
+    let first = w.add_desk(DeskPlan::named("first", lan).server("h70").card("card.ann"));
     w.expect(first).attached().within(secs(1));
     let home = w.host_of(first).unwrap();
     w.remove(first);
-    w.run_for(ms(300));
+    w.run_for(ms(50));
     let before = asked(&w);
     for n in 0..10 {
         let at = format!("h{}", 11 + n);
         let desk = w.add_desk(DeskPlan::named(&format!("d{n}"), lan).server(&at).card("card.ann"));
         w.expect(desk).attached_to(&home).within(ms(50));
     }
-    // One that has it and three at which a new session could be placed; not fifty.
+    // One that has it and three at which a new session could be placed; not a hundred.
     let questions = asked(&w) - before;
     assert!((10..=40).contains(&questions), "{questions} questions for ten cards");
     assert_eq!(w.sessions_of("card.ann").len(), 1);
@@ -142,6 +143,8 @@ fn known_card_without_store(w: &mut World) -> Vec<DeskId> {
     }
     w.run_for(secs(2));
     assert_eq!(w.session_count(), 0);
+    // Those have been sent to where the session was; these are still where they were put.
+    let desks = ["h1", "h2", "h3"].map(|host| idle_desk_at(w, host)).into();
     w.kill_store();
     w.run_for(ms(100));
     desks
@@ -162,7 +165,8 @@ fn with_the_store_away_everybody_is_asked_before_a_session_is_made_and_then_only
     w.insert(desks[1], "card.ann");
     w.expect(desks[1]).attached().within(secs(2));
     let to_find = asked(&w) - before;
-    assert!(to_find <= 4, "{to_find} questions");
+    // Its host, the one where another session of it has ended, and three for a place that is not needed.
+    assert!(to_find <= 5, "{to_find} questions");
     assert_eq!(w.sessions_of("card.ann").len(), 1);
 }
 

@@ -136,7 +136,8 @@ pub struct Status {
     pub mute: Vec<HostName>,
     /// Hosts without our key.
     pub strangers: usize,
-    /// What it tells of its tokens, and knows of the others'.
+    /// What it tells of its tokens, and knows of the others'; a host of an older version does not say.
+    #[serde(default)]
     pub digest: DigestStatus,
     /// Sessions here.
     pub sessions: usize,
@@ -153,7 +154,7 @@ pub struct Status {
 }
 
 /// How a host stands with digests.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DigestStatus {
     /// How far its own has come, as its beacons say it; none when there are more tokens than fit.
     pub version: Option<String>,

@@ -67,7 +67,7 @@ fn store_frames(bytes: &[u8]) {
         buffer.push(piece);
         while let Ok(Some(payload)) = buffer.next_payload() {
             assert!(payload.len() <= PAYLOAD_MAX);
-            payload_reads_back::<Call>(&payload.to_vec());
+            payload_reads_back::<Call>(payload);
         }
     }
 }

@@ -172,7 +172,7 @@ fn digests(bytes: &[u8]) {
         if let Some(part) = own.speak(now).filter(|_| feed.u8() % 4 > 0) {
             others.on_part(now, &names[0], boot, &part, &mut entropy);
         }
-        if feed.u8() % 4 == 0 {
+        if feed.u8().is_multiple_of(4) {
             others.on_beacon(now, &names[0], boot, own.version(), &mut entropy);
             let tags = |tag: &ShortTag| vec![(KeyId(1), *tag)];
             assert!(

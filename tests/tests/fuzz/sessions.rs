@@ -38,7 +38,7 @@ fn happen(sessions: &mut Sessions, now: &mut Instant, feed: &mut Feed<'_>, out: 
     let id = SessionId(u128::from(n));
     match feed.u8() % 10 {
         0 if sessions.get(id).is_none() => drop(sessions.make(*now, new_session(n), out)),
-        1 => sessions.on_spawned(*now, id, feed.u8() % 4 == 0, out),
+        1 => sessions.on_spawned(*now, id, feed.u8().is_multiple_of(4), out),
         2 => sessions.on_spawn_failed(*now, id, "no".into(), out),
         3 => sessions.on_exited(*now, id, out),
         4 => {
