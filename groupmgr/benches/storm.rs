@@ -151,7 +151,7 @@ impl Scene {
             }
             self.world.wait_for_group(PATIENCE).map_err(cannot("form a group"))?;
         }
-        self.let_pass(SETTLE);
+        self.fleet.let_pass(SETTLE);
         let on_victim = self.say_memory()?;
         let (survivors, fleets) = (self.survivors()?, self.fleet.pids());
         let [hosts_before, fleets_before] = [&survivors, &fleets].map(|pids| Usage::of(pids.clone()));
@@ -167,7 +167,7 @@ impl Scene {
         println!("{}", seen.screen.row("at work"));
         self.say_rate("all were back", seen.last, on_victim);
         println!("processor time meanwhile: hosts {hosts:.2?}, DTUs {fleets:.2?}");
-        self.let_pass(SETTLE);
+        self.fleet.let_pass(SETTLE);
         self.end(seen, on_victim)
     }
 
@@ -213,11 +213,6 @@ impl Scene {
             }
         }
         Err(format!("after {PATIENCE:?} {} of {} DTUs are attached", self.fleet.attached(), self.storm.count))
-    }
-
-    fn let_pass(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        while self.fleet.hear(until).is_some() {}
     }
 
     /// Hears the DTUs until all that were on the dead host are at work elsewhere.
