@@ -247,10 +247,11 @@ impl Scene {
             }
         }
         let name = self.storm.name();
-        let (mut lost, mut attached) = (0, 0);
+        let (mut lost, mut attached, mut told) = (0, 0, 0);
         for result in self.fleet.end(PATIENCE)? {
             lost += result["lost"].as_u64().unwrap_or_default();
             attached += result["attached"].as_u64().unwrap_or_default();
+            told += result["notices"].as_u64().unwrap_or_default();
             if result["denied"].as_object().is_some_and(|denied| !denied.is_empty()) {
                 odd.push(format!("{name}: refused: {}", result["denied"]));
             }
@@ -260,6 +261,12 @@ impl Scene {
             odd.push(format!(
                 "{name}: {lost} times a host was lost by {on_victim}; {attached} of {all} attached"
             ));
+        }
+        println!("told that they have to wait: {told}");
+        if !odd.is_empty() {
+            let kept = std::env::temp_dir().join(format!("hotdesk-storm-{name}-{}", std::process::id()));
+            self.world.copy_logs(&kept).map_err(cannot("keep the logs"))?;
+            odd.push(format!("the logs are in {}", kept.display()));
         }
         Ok(odd)
     }
