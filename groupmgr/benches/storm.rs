@@ -151,7 +151,7 @@ impl Scene {
             }
             self.world.wait_for_group(PATIENCE).map_err(cannot("form a group"))?;
         }
-        self.let_pass(SETTLE);
+        self.fleet.let_pass(SETTLE);
         let on_victim = self.say_memory()?;
         let (survivors, fleets) = (self.survivors()?, self.fleet.pids());
         let [hosts_before, fleets_before] = [&survivors, &fleets].map(|pids| Usage::of(pids.clone()));
@@ -167,7 +167,7 @@ impl Scene {
         println!("{}", seen.screen.row("at work"));
         self.say_rate("all were back", seen.last, on_victim);
         println!("processor time meanwhile: hosts {hosts:.2?}, DTUs {fleets:.2?}");
-        self.let_pass(SETTLE);
+        self.fleet.let_pass(SETTLE);
         self.end(seen, on_victim)
     }
 
@@ -215,11 +215,6 @@ impl Scene {
         Err(format!("after {PATIENCE:?} {} of {} DTUs are attached", self.fleet.attached(), self.storm.count))
     }
 
-    fn let_pass(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        while self.fleet.hear(until).is_some() {}
-    }
-
     /// Hears the DTUs until all that were on the dead host are at work elsewhere.
     fn watch(&mut self, struck: Instant, on_victim: usize) -> Outcome<Seen> {
         let mut seen = Seen::default();
@@ -252,10 +247,11 @@ impl Scene {
             }
         }
         let name = self.storm.name();
-        let (mut lost, mut attached) = (0, 0);
+        let (mut lost, mut attached, mut told) = (0, 0, 0);
         for result in self.fleet.end(PATIENCE)? {
             lost += result["lost"].as_u64().unwrap_or_default();
             attached += result["attached"].as_u64().unwrap_or_default();
+            told += result["notices"].as_u64().unwrap_or_default();
             if result["denied"].as_object().is_some_and(|denied| !denied.is_empty()) {
                 odd.push(format!("{name}: refused: {}", result["denied"]));
             }
@@ -265,6 +261,12 @@ impl Scene {
             odd.push(format!(
                 "{name}: {lost} times a host was lost by {on_victim}; {attached} of {all} attached"
             ));
+        }
+        println!("told that they have to wait: {told}");
+        if !odd.is_empty() {
+            let kept = std::env::temp_dir().join(format!("hotdesk-storm-{name}-{}", std::process::id()));
+            self.world.copy_logs(&kept).map_err(cannot("keep the logs"))?;
+            odd.push(format!("the logs are in {}", kept.display()));
         }
         Ok(odd)
     }

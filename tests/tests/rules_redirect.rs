@@ -66,6 +66,30 @@ fn a_good_ticket_skips_admission_and_selection() {
     assert_eq!((w.done("h2", "lookup"), w.refused("h2", "bad_ticket")), before);
 }
 
+/// For everybody else it is up until three of its beacons are missed.
+#[test]
+fn a_host_that_is_sent_a_desk_of_one_just_killed_finds_that_out_itself_and_serves_it() {
+    let mut w = World::of(3);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    w.remove(desk);
+    drain(&mut w, &["h2".to_owned()], true);
+    w.run_for(secs(1));
+    let hand = w.hand("0a0000000001", w.lan());
+    let [h2, h3] = ["h2", "h3"].map(|host| w.address(host, w.lan()));
+    w.kill("h1");
+    w.hand_opens(hand, 1, h2);
+    w.run_for(ms(2));
+    w.hand_presents(hand, 1, "card.ann", 1, "cause=insert");
+    w.run_for(ms(30));
+    let redirect = w.last_heard(hand, "redirectInf").expect("h2 takes no sessions").clone();
+    w.hand_opens(hand, 2, h3);
+    w.run_for(ms(2));
+    w.hand_presents(hand, 2, "card.ann", 1, &with_ticket(&redirect));
+    w.run_for(ms(100));
+    assert!(granted(&w, hand), "{:?}", w.last_heard(hand, "connInf"));
+    assert_eq!(w.refused("h3", "session_failed"), 0);
+}
+
 #[test]
 fn a_ticket_is_good_once() {
     let (mut w, hand, redirect) = sent_to_h2();

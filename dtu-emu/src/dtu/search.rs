@@ -36,6 +36,8 @@ pub(super) struct Search {
     next_round_at: Option<Instant>,
     /// When the screen says that there is no host; `None` once it has.
     announce_at: Option<Instant>,
+    /// When the screen says that a host is there and has not got to us yet; `None` once it has.
+    busy_at: Option<Instant>,
     /// A host that answered and proved to be of another group: worth saying when no other is found.
     stranger: Option<HostRef>,
 }
@@ -43,7 +45,7 @@ pub(super) struct Search {
 impl Search {
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let attempt = self.attempt.as_ref().map(|attempt| attempt.due);
-        earliest(earliest(attempt, self.next_round_at), self.announce_at)
+        earliest(earliest(attempt, self.next_round_at), earliest(self.announce_at, self.busy_at))
     }
 
     /// Whether another host is left to try in this round.
@@ -62,6 +64,7 @@ impl Dtu {
             queue: VecDeque::new(),
             next_round_at: None,
             announce_at: Some(cx.now + self.config.timing.no_host),
+            busy_at: Some(cx.now + self.config.timing.no_host),
             stranger: None,
         };
         self.fill_queue(cx, &mut search);
@@ -146,6 +149,14 @@ impl Dtu {
         if slow && search.announce_at.is_some() {
             // Someone is there who has not got to us yet.
             search.announce_at = search.announce_at.map(|at| at.max(cx.now + self.config.timing.open));
+        }
+        if search.busy_at.take_if(|at| *at <= cx.now).is_some()
+            && let Some(attempt) = search.attempt.as_ref().filter(|_| slow)
+        {
+            let host = &attempt.host;
+            let text =
+                format!("Host {host} has many desks to serve. Yours is in line, and shown at its turn.");
+            self.notice(cx, &text);
         }
         if search.announce_at.take_if(|at| *at <= cx.now).is_some() {
             cx.report(DtuEvent::NoHost);

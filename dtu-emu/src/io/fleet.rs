@@ -160,6 +160,8 @@ pub struct FleetReport {
     pub lost: usize,
     /// Refusals, counted by what the hosts said.
     pub denied: BTreeMap<String, usize>,
+    /// Lines for whoever sits before the screens: what they wait for.
+    pub notices: usize,
 }
 
 impl FleetReport {
@@ -170,7 +172,7 @@ impl FleetReport {
             "event": "result", "ok": self.attached == self.count, "count": self.count,
             "attached": self.attached, "hosts": self.hosts, "first_attach": self.first_attach.to_json(),
             "gaps": self.gaps.to_json(), "restored": self.restored.to_json(), "lost": self.lost,
-            "denied": self.denied,
+            "denied": self.denied, "notices": self.notices,
         })
         .to_string()
     }
@@ -181,7 +183,7 @@ impl FleetReport {
         let hosts: Vec<_> = self.hosts.iter().map(|(host, n)| format!("{host}={n}")).collect();
         let mut text = format!(
             "attached      {} of {}\nat            {}\nfirst attach  {}\nfailed over   {}\n\
-             restored      {}\nlost          {}",
+             restored      {}\nlost          {}\nnotices       {}",
             self.attached,
             self.count,
             hosts.join(" "),
@@ -189,6 +191,7 @@ impl FleetReport {
             self.gaps,
             self.restored,
             self.lost,
+            self.notices,
         );
         for (notice, n) in &self.denied {
             text.push_str(&format!("\ndenied        {n} times: {notice}"));
@@ -208,6 +211,7 @@ struct Tally {
     restored: Vec<f64>,
     lost: usize,
     denied: BTreeMap<String, usize>,
+    notices: usize,
 }
 
 impl Tally {
@@ -260,6 +264,7 @@ impl Tally {
                 self.restored.push(millis(gap.screen));
                 return true;
             }
+            DtuEvent::Notice { .. } => self.notices += 1,
             _ => {}
         }
         false
@@ -279,6 +284,7 @@ impl Tally {
             restored: Spread::of(&self.restored),
             lost: self.lost,
             denied: self.denied.clone(),
+            notices: self.notices,
         }
     }
 }

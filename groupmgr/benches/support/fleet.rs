@@ -106,6 +106,12 @@ impl Fleet {
         Some(said)
     }
 
+    /// Takes note of what is said for some time.
+    pub(crate) fn let_pass(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.hear(until).is_some() {}
+    }
+
     /// How many are attached at which host, by what was heard so far.
     pub(crate) fn at_hosts(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();

@@ -116,6 +116,21 @@ fn a_slow_host_whose_beacons_are_heard_is_waited_for() {
 }
 
 #[test]
+fn who_waits_for_a_host_that_has_not_got_to_it_yet_is_told() {
+    let mut world = World::attached(&["a", "b"]);
+    world.host("b").crowded = true;
+    world.kill("a");
+    world.run_ms(500);
+    assert_eq!(world.notice, None, "most are served before they would have read it");
+    world.run_ms(1_000);
+    assert!(world.notice.as_ref().unwrap().contains("in line"), "{:?}", world.notice);
+    assert_eq!((world.count("notice"), world.count("no_host")), (1, 0));
+    world.host("b").crowded = false;
+    world.until(Phase::Attached, 8_000);
+    assert_eq!(world.notice, None);
+}
+
+#[test]
 fn hosts_of_another_group_are_not_entered_and_the_screen_says_why() {
     let mut world = World::new(&["a", "b"], |_| {});
     world.host("a").is_stranger = true;

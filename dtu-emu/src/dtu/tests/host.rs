@@ -66,6 +66,8 @@ pub(super) struct Host {
     pub(super) hellos: usize,
     /// Nothing that the DTU says reaches it; it does not know.
     pub(super) deaf: bool,
+    /// It has not got to those that want to be let in.
+    pub(super) crowded: bool,
     /// Whether a Hello is answered.
     pub(super) greets: bool,
     /// The frames its session got.
@@ -98,6 +100,7 @@ impl Host {
             said: Vec::new(),
             hellos: 0,
             deaf: false,
+            crowded: false,
             greets: true,
             frames: Vec::new(),
         }

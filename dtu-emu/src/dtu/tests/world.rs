@@ -195,6 +195,7 @@ impl World {
         self.conns.insert(conn, (name, kind));
         let delivery = match (process, kind) {
             (Proc::Stopped, _) => return,
+            (Proc::Runs, Kind::Control) if host.crowded => return,
             (Proc::Runs, Kind::Control) if host.is_stranger => {
                 Delivery::Closed(conn, Fault::Tls("unknown issuer".to_owned()))
             }

@@ -98,7 +98,7 @@ impl Host {
         if !matches!(flow.stage, Stage::Asking(id) if id == found.id) {
             return;
         }
-        let token = flow.token().clone();
+        let (token, bound) = (flow.token().clone(), flow.bound);
         let local = self.sessions.of_token(&token).first().map(|s| (s.last, s.id));
         let remote = newest(&found).map(|(answer, note)| (note.last, answer.clone(), note.session));
         if let Some(flow) = self.flow_mut(conn) {
@@ -108,6 +108,9 @@ impl Host {
             (Some((here, session)), Some((there, _, _))) if here >= there => {
                 self.show_when_running(clock, conn, session, out);
             }
+            // Who was sent here is not sent on, but goes back and is sent again.
+            (None, Some(_)) if bound => self.deny(clock, conn, Denial::SessionFailed, out),
+            (Some((_, session)), _) if bound => self.show_when_running(clock, conn, session, out),
             (_, Some((_, answer, session))) => self.redirect(clock, conn, &answer, Some(session), out),
             (Some((_, session)), None) => self.show_when_running(clock, conn, session, out),
             (None, None) => self.read_claim(clock, conn, out),

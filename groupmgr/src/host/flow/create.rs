@@ -121,7 +121,7 @@ impl Host {
         let epoch = record.as_ref().map_or(Epoch::default(), |r| r.epoch);
         let swap = NewClaim::Swap { expected: value, epoch };
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
-        let (bound, doubts) = (flow.bound, flow.doubts);
+        let (bound, doubts, has_asked) = (flow.bound, flow.doubts, flow.found.is_some());
         match record.map_or(Holder::Nobody, |r| self.holder(clock, &r, flow)) {
             Holder::Nobody if !bound => self.place(clock, conn, swap, out),
             Holder::Nobody | Holder::GoneByWhatWeFound => self.create(clock, conn, swap, out),
@@ -137,6 +137,9 @@ impl Host {
                 self.wait(clock, conn, DOUBT_FIRST * (1 << doubts), "", out);
             }
             Holder::Unsure => self.create(clock, conn, swap, out),
+            // Whoever sent the DTU has asked and knows more: a host that has just been killed is up for all who have
+            // not. Its DTUs come by the hundred, and none of them is to be sent to and fro for that.
+            Holder::OutOfReach if bound && !has_asked => self.look_up(clock, conn, out),
             // The DTU goes back to whoever sent it, who asks everybody again.
             Holder::OutOfReach if bound => self.deny(clock, conn, Denial::SessionFailed, out),
             Holder::OutOfReach => self.create(clock, conn, NewClaim::Beside, out),
