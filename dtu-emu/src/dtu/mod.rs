@@ -221,8 +221,9 @@ impl Dtu {
 
     fn poll(&self) -> Option<Instant> {
         let show = self.show.as_ref().map(|show| {
-            let ping = if show.stage == show::Stage::Up { Some(show.ping_at) } else { None };
-            earliest(earliest(show.pulse.due(), ping), self.picture.ack_at())
+            let is_up = show.stage == show::Stage::Up;
+            let when_up = earliest(Some(show.ping_at), self.picture.ack_at()).filter(|_| is_up);
+            earliest(show.pulse.due(), when_up)
         });
         let typed = match (&self.link, &self.show) {
             (Link::Linked(_), Some(show)) if show.stage == show::Stage::Up => self.typed.waiting(),

@@ -67,6 +67,19 @@ fn a_ping_is_answered_and_output_is_acknowledged() {
 }
 
 #[test]
+fn an_acknowledgement_that_is_due_waits_until_the_display_is_up_again() {
+    let mut world = World::attached(&["a"]);
+    world.host("a").greets = false;
+    world.print("a", "x");
+    world.run_ms(5);
+    world.break_displays("a");
+    world.run_ms(20);
+    world.now += core::time::Duration::from_millis(60);
+    world.input(DtuInput::Timeout);
+    assert!(world.dtu.poll_at().is_none_or(|at| at > world.now), "nothing can be done about it yet");
+}
+
+#[test]
 fn the_sessions_notice_passes() {
     let mut world = World::attached(&["a"]);
     world.send_display("a", Frame::Notice("The system goes down at noon.".into()));
