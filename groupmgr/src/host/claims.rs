@@ -25,7 +25,7 @@ const OFFER_EVERY: Duration = Duration::from_secs(2);
 /// A host that keeps its sessions has taken up those of its earlier run by then, or they are gone.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(6);
 /// Requests under way at most.
-const PENDING_MAX: usize = 65_536;
+pub(super) const PENDING_MAX: usize = 65_536;
 
 /// Who made the session of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +151,10 @@ impl Default for StoreSide {
 impl StoreSide {
     pub(super) const fn is_up(&self) -> bool {
         self.up
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     pub(super) const fn generation(&self) -> u32 {

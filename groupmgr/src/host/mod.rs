@@ -25,6 +25,7 @@ mod operator;
 mod registry;
 mod relay;
 mod shows;
+mod tables;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -43,6 +44,7 @@ pub use claims::ClaimRecord;
 pub use counters::Counters;
 pub use driver::{AdminReq, ConnId, Effect, Input, StoreReq};
 pub use note::Note;
+pub use tables::Fill;
 
 use crate::announce::{Announcement, Announcer, Identity};
 use crate::directory::grants::Grants;

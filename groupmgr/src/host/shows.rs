@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// An announcement is said again after these pauses: it is a broadcast, and one may be lost.
 const SAY_AGAIN: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(400)];
 /// Announcements waiting to be said again, at most; beyond it they are said once.
-const REPEATS_MAX: usize = 4_096;
+pub(super) const REPEATS_MAX: usize = 4_096;
 
 /// Bookkeeping between presentations and sessions.
 #[derive(Debug, Default)]
@@ -49,6 +49,10 @@ pub(super) struct Shows {
 }
 
 impl Shows {
+    pub(super) fn repeats(&self) -> usize {
+        self.repeats.len()
+    }
+
     pub(super) fn wait_for(&mut self, session: SessionId, conn: ConnId) {
         self.waiting.entry(session).or_default().insert(conn);
     }

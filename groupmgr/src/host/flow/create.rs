@@ -36,13 +36,17 @@ const DEFAULT_TEMPLATE: &str = "default";
 /// A template is not fetched again within this time.
 const TEMPLATE_FRESH: Duration = Duration::from_secs(2);
 /// Templates remembered.
-const TEMPLATES_MAX: usize = 256;
+pub(in crate::host) const TEMPLATES_MAX: usize = 256;
 
 /// Templates as they were last fetched, for a storm and for when the data store is away.
 #[derive(Debug, Default)]
 pub(in crate::host) struct Templates(std::collections::BTreeMap<String, (Template, proto::Instant)>);
 
 impl Templates {
+    pub(in crate::host) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn get(&self, name: &str) -> Option<&(Template, proto::Instant)> {
         self.0.get(name)
     }

@@ -18,7 +18,7 @@ mod admit;
 mod choose;
 mod create;
 
-pub(super) use create::Templates;
+pub(super) use create::{TEMPLATES_MAX, Templates};
 
 use authmgr::{Admitted, Denial, Presentation};
 use datastore::Value;
