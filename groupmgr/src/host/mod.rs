@@ -11,7 +11,7 @@
 //! | [`flow`] | is it genuine and allowed, who has its session, who gets a new one, is it claimed |
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`] | what other hosts say meanwhile |
-//! | [`claims`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`claims`], [`renew`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 
 pub mod admin;
 mod claims;
@@ -24,6 +24,7 @@ pub mod note;
 mod operator;
 mod registry;
 mod relay;
+mod renew;
 mod shows;
 mod tables;
 

@@ -145,7 +145,7 @@ impl People {
         let shown: BTreeSet<usize> = shown.filter_map(|seat| Some(seat.card?.0)).collect();
         for seat in &self.seats {
             let asks = w.notice(seat.desk).is_some_and(|notice| notice.contains("Press Enter"));
-            if asks && seat.card.is_some_and(|(card, _)| !shown.contains(&card)) {
+            if asks && seat.card.is_none_or(|(card, _)| !shown.contains(&card)) {
                 w.type_line(seat.desk, "");
             }
         }

@@ -343,16 +343,12 @@ impl Host {
         }
     }
 
-    /// Somebody else was quicker: whoever it is has the session now, and asking finds it.
+    /// Somebody else was quicker: whoever it is has the session now, and asking finds it. Where a DTU was sent here
+    /// only the claim is read again: it may be another DTU of this very host that was quicker. If not, the DTU
+    /// returns to its source, which asks everybody again and finds the winner.
     fn on_claim_lost(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
         self.counters.done("claim_lost");
-        let bound = self.flow_mut(conn).is_some_and(|flow| flow.bound);
-        if bound {
-            // The DTU returns to its source, which asks everybody again and finds the winner.
-            self.deny(clock, conn, Denial::SessionFailed, out);
-        } else {
-            self.wait(clock, conn, Duration::ZERO, "", out);
-        }
+        self.wait(clock, conn, Duration::ZERO, "", out);
     }
 
     /// There is no room for a session that is claimed already.

@@ -13,6 +13,10 @@ use crate::world::{DeskId, Fate, Sight};
 
 /// What a dead host said may be under way for so long.
 const UNDER_WAY: Duration = Duration::from_secs(1);
+/// Two desks that are granted a token at about the same time may each be taken for the later one.
+const RACE: Duration = Duration::from_secs(2);
+/// A host that was cut off may believe for so long that a desk is still its own: until the keep-alive expires.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 
 /// What really became of a host.
 #[derive(Debug, Default)]
@@ -26,8 +30,8 @@ struct Truth {
 #[derive(Debug, Default)]
 pub struct Words {
     hosts: BTreeMap<HostName, Truth>,
-    /// The desks that were granted a token.
-    granted: BTreeMap<String, BTreeSet<DeskId>>,
+    /// Where a token was granted to whom, and when last.
+    granted: BTreeMap<String, BTreeMap<(DeskId, HostName), Instant>>,
     /// What each desk was granted last.
     at: BTreeMap<DeskId, String>,
     looked: u64,
@@ -58,7 +62,20 @@ impl Words {
         if is_true { Ok(()) } else { Err(format!("{by} believes {change:?}, which is not so")) }
     }
 
-    fn on_event(&mut self, desk: DeskId, event: &DtuEvent) -> Result<(), String> {
+    /// Whether a token that a host granted to a desk was shown anywhere else since: at another desk, or, as far as
+    /// a host knows that was cut off, at this one.
+    fn was_elsewhere(&self, moment: Moment<'_>, token: &str, desk: DeskId, host: &HostName) -> bool {
+        let Moment { now, health } = moment;
+        let Some(granted) = self.granted.get(token) else { return false };
+        let since = granted.get(&(desk, host.clone())).copied().unwrap_or(Instant::ZERO);
+        granted.iter().any(|((other, at), when)| {
+            let later = *other != desk && *when + RACE >= since;
+            let cut_off = at != host && !health.host(now, at, FORGOTTEN);
+            later || cut_off || !health.host(now, host, FORGOTTEN) || !health.desk(now, desk, FORGOTTEN)
+        })
+    }
+
+    fn on_event(&mut self, moment: Moment<'_>, desk: DeskId, event: &DtuEvent) -> Result<(), String> {
         match event {
             DtuEvent::HostFound { host: HostRef { name: Some(name), .. } }
             | DtuEvent::Attached { host: HostRef { name: Some(name), .. }, .. } => {
@@ -67,12 +84,13 @@ impl Words {
                     return Err(format!("{desk:?} is at {name}, which is nobody"));
                 }
             }
-            DtuEvent::Detached { cause: Some(cause), .. } if cause == "shownElsewhere" => {
+            DtuEvent::Detached { cause: Some(cause), host: HostRef { name: Some(host), .. } }
+                if cause == "shownElsewhere" =>
+            {
                 self.looked += 1;
                 let Some(token) = self.at.get(&desk) else { return Ok(()) };
-                let elsewhere = self.granted.get(token).is_some_and(|desks| desks.len() > 1);
-                if !elsewhere {
-                    return Err(format!("{token} is taken off {desk:?} and was never shown elsewhere"));
+                if !self.was_elsewhere(moment, token, desk, host) {
+                    return Err(format!("{host} takes {token} off {desk:?}, and it was shown nowhere else"));
                 }
             }
             _ => {}
@@ -99,12 +117,13 @@ impl Check for Words {
                     Fate::Dies => truth.died = Some(moment.now),
                 }
             }
-            Sight::Grants { desk, token, .. } => {
-                self.granted.entry(token.clone()).or_default().insert(*desk);
+            Sight::Grants { desk, host, token, .. } => {
+                let granted = self.granted.entry(token.clone()).or_default();
+                granted.insert((*desk, host.clone()), moment.now);
                 self.at.insert(*desk, token.clone());
             }
             Sight::Logs { host, note: Note::Host(change) } => return self.on_change(moment, host, change),
-            Sight::Says { desk, event } => return self.on_event(*desk, event),
+            Sight::Says { desk, event } => return self.on_event(moment, *desk, event),
             _ => {}
         }
         Ok(())
