@@ -40,6 +40,12 @@ impl MemoryStore {
         self.generation
     }
 
+    /// The value of a key, for whoever looks without asking.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Value> {
+        self.entries.get(key)
+    }
+
     /// What restoring a backup does: the entries are those of `backup`, the generation is above both.
     pub fn restore(&mut self, backup: Self) {
         self.generation = self.generation.max(backup.generation).next();

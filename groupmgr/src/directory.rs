@@ -132,6 +132,12 @@ impl Directory {
         }
     }
 
+    /// How many questions are out.
+    #[must_use]
+    pub fn lookups(&self) -> usize {
+        self.lookups.len()
+    }
+
     /// Hosts that were asked and did not answer, and since when.
     pub fn mute(&self) -> impl Iterator<Item = (&HostName, Instant)> {
         let mut hosts = BTreeMap::new();

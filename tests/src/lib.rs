@@ -3,4 +3,5 @@
 //! The scenarios are in `tests/`, one file per theme, each test named as the rule it shows.
 
 pub mod scene;
+pub mod sim;
 pub mod world;

@@ -355,3 +355,46 @@ fn a_token_whose_session_process_cannot_be_made_is_denied_and_holds_no_claim() {
     w.set_cannot_spawn("h1", None);
     w.expect(d).attached().within(secs(6));
 }
+
+#[test]
+fn of_two_desks_that_are_sent_to_one_host_with_one_card_both_get_the_one_session() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    w.set_load("h1", 3_000, 4_000);
+    w.run_for(ms(200));
+    let desks: Vec<DeskId> = (0..2)
+        .map(|n| w.add_desk(DeskPlan::named(&format!("d{n}"), lan).server("h1").card("card.ann")))
+        .collect();
+    w.run_for(secs(2));
+    assert_eq!(w.sessions_of("card.ann").len(), 1, "{}", w.story());
+    assert_eq!(desks.iter().filter(|desk| w.shows(**desk).is_some()).count(), 1);
+}
+
+#[test]
+fn a_claim_that_a_restored_backup_does_not_hold_is_made_again() {
+    let mut w = World::of(2);
+    let backup = w.back_up_store();
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk);
+    w.restore_store(backup);
+    let claimed = move |w: &World| w.claim_on("card.ann").map(|claim| claim.session) == session;
+    w.expect_that("the session is claimed again", claimed).within(secs(15));
+}
+
+#[test]
+fn a_claim_of_a_restored_backup_whose_session_is_gone_gives_way_to_the_one_that_is_there() {
+    let mut w = World::of(2);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let backup = w.back_up_store();
+    w.set_load("h1", 3_000, 4_000);
+    let first = w.shows(desk).unwrap();
+    w.kill_session("h1", first);
+    w.expect(desk).attached_to("h2").within(secs(1));
+    let session = w.shows(desk);
+    w.restore_store(backup);
+    let claimed = move |w: &World| {
+        let claim = w.claim_on("card.ann").map(|claim| claim.session);
+        claim == session && session.is_some_and(|s| w.claim_of("h2", s) == Some(Claim::Held))
+    };
+    w.expect_that("the session that is there is the claimed one", claimed).within(secs(25));
+}

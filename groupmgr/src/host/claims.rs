@@ -27,7 +27,7 @@ const OFFER_EVERY: Duration = Duration::from_secs(2);
 /// A host that keeps its sessions has taken up those of its earlier run by then, or they are gone.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(6);
 /// Requests under way at most.
-const PENDING_MAX: usize = 65_536;
+pub(super) const PENDING_MAX: usize = 65_536;
 
 /// Who made the session of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,12 +145,14 @@ pub(super) struct StoreSide {
     up: bool,
     /// The store's generation as last heard; a restored backup raises it (DESIGN 8).
     generation: u32,
+    /// When that rose.
+    restored_at: Option<Instant>,
     offer_at: Option<Instant>,
 }
 
 impl Default for StoreSide {
     fn default() -> Self {
-        Self { pending: BTreeMap::new(), next: 0, up: true, generation: 0, offer_at: None }
+        Self { pending: BTreeMap::new(), next: 0, up: true, generation: 0, restored_at: None, offer_at: None }
     }
 }
 
@@ -159,8 +161,30 @@ impl StoreSide {
         self.up
     }
 
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     pub(super) const fn generation(&self) -> u32 {
         self.generation
+    }
+
+    pub(super) const fn restored_at(&self) -> Option<Instant> {
+        self.restored_at
+    }
+
+    /// Takes in the generation of an answer. Returns whether it has risen.
+    pub(super) fn is_new_generation(&mut self, now: Instant, generation: u32) -> bool {
+        let has_risen = generation > self.generation;
+        if has_risen {
+            self.generation = generation;
+            self.restored_at = Some(now);
+        }
+        has_risen
+    }
+
+    pub(super) const fn offer_at_once(&mut self, now: Instant) {
+        self.offer_at = Some(now);
     }
 
     pub(super) fn poll_at(&self) -> Option<Instant> {
@@ -211,7 +235,7 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         if let Ok(response) = &outcome {
-            self.store.generation = response.generation.0;
+            self.note_generation(clock, response.generation.0, out);
         }
         match errand {
             Errand::Record { conn, token_seq } => {
@@ -362,7 +386,7 @@ impl Host {
                     self.set_claim(clock, session, Claim::Held, record.epoch, out);
                     return;
                 }
-                match holder.as_ref().map_or(Life::Gone, |held| self.life_of(clock.now, held)) {
+                match holder.as_ref().map_or(Life::Gone, |held| self.life_since_backup(clock.now, held)) {
                     Life::There => {
                         self.set_claim(clock, session, Claim::Superseded, Epoch::default(), out);
                         out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
@@ -403,7 +427,7 @@ impl Host {
         }
     }
 
-    fn set_claim(
+    pub(super) fn set_claim(
         &mut self,
         clock: Clock,
         session: SessionId,
@@ -412,60 +436,6 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         self.with_sessions(clock, out, |sessions, _, fx| sessions.set_claim(session, claim, epoch, fx));
-    }
-
-    /// Finds out whether a session still has its claim: after it was taken up from an earlier daemon, whose run
-    /// the claim names, and after this host was out of the others' sight, who may have taken it over.
-    pub(super) fn renew_claim(&mut self, clock: Clock, session: SessionId, out: &mut Vec<Effect>) {
-        let Some(s) = self.sessions.get(session) else { return };
-        let (token, record) = (s.token.clone(), self.claim_of(session, s.epoch));
-        match (s.claim, record.value()) {
-            (Claim::Superseded, _) | (_, Err(_)) => {}
-            (Claim::Unclaimed, _) => self.store.offer_at = Some(clock.now),
-            (Claim::Held, Ok(value)) => {
-                let errand = |token, record| Errand::Renew { token, record };
-                self.swap_claim(clock.now, Expected::Exactly(value), &token, record, errand, out);
-            }
-        }
-    }
-
-    pub(super) fn renew_all_claims(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        let held: Vec<SessionId> =
-            self.sessions.iter().filter(|s| s.claim == Claim::Held).map(|s| s.id).collect();
-        for session in held {
-            self.renew_claim(clock, session, out);
-        }
-    }
-
-    fn on_renewed(
-        &mut self,
-        clock: Clock,
-        token: &Token,
-        record: ClaimRecord,
-        outcome: Result<Response, StoreError>,
-        out: &mut Vec<Effect>,
-    ) {
-        let session = record.session;
-        match outcome.map(|response| response.answer) {
-            Ok(Answer::Swapped) => {}
-            Ok(Answer::Lost { current: Some(current) }) => match ClaimRecord::parse(current.as_bytes()) {
-                Ok(held) if held.session == session => {
-                    // The same session in a new run of its host: nobody's epoch changes.
-                    let errand = |token, record| Errand::Offer { token, record };
-                    let record = ClaimRecord { epoch: held.epoch, ..record };
-                    self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
-                }
-                _ => {
-                    self.set_claim(clock, session, Claim::Superseded, record.epoch, out);
-                    out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
-                }
-            },
-            // Nobody has it any more, or it cannot be found out now: it is offered again.
-            _ => {
-                self.set_claim(clock, session, Claim::Unclaimed, record.epoch, out);
-                self.offer_soon(clock.now);
-            }
-        }
     }
 
     /// Gives back the claim of a session that is over, if it is still the claim.

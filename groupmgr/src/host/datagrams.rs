@@ -25,9 +25,9 @@ use crate::topology::{Arrival, Ignored};
 /// A DTU is answered at most this often per address; a broadcast storm must not be amplified.
 const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 /// Addresses whose last answer is remembered; beyond, the oldest are forgotten.
-const ANSWERED_MAX: usize = 65_536;
+pub(super) const ANSWERED_MAX: usize = 65_536;
 /// Askers remembered per token, for when the data store is away.
-const ASKERS_MAX: usize = 65_536;
+pub(super) const ASKERS_MAX: usize = 65_536;
 /// How long an asker counts as simultaneous.
 const ASKER_FRESH: Duration = Duration::from_secs(1);
 
@@ -40,6 +40,14 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
+    pub(super) fn answered(&self) -> usize {
+        self.answered.len()
+    }
+
+    pub(super) fn askers(&self) -> usize {
+        self.askers.len()
+    }
+
     fn may_answer(&mut self, now: Instant, ip: Ipv4Addr) -> bool {
         if self.answered.get(&ip).is_some_and(|at| now.since(*at) < ANSWER_PAUSE) {
             return false;

@@ -11,7 +11,7 @@
 //! | [`flow`] | is it genuine and allowed, who has its session, who gets a new one, is it claimed |
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
-//! | [`claims`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`claims`], [`renew`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 //! | [`operator`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
@@ -27,7 +27,9 @@ pub mod note;
 mod operator;
 mod registry;
 mod relay;
+mod renew;
 mod shows;
+mod tables;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -46,6 +48,7 @@ pub use claims::ClaimRecord;
 pub use counters::Counters;
 pub use driver::{AdminReq, ConnId, Effect, Input, StoreReq};
 pub use note::Note;
+pub use tables::Fill;
 
 use crate::announce::{Announcement, Announcer, Identity};
 use crate::digest::{self, ASK_ALL_MAX};

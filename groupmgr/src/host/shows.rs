@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// An announcement is said again after these pauses: it is a broadcast, and one may be lost.
 const SAY_AGAIN: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(400)];
 /// Announcements waiting to be said again, at most; beyond it they are said once.
-const REPEATS_MAX: usize = 4_096;
+pub(super) const REPEATS_MAX: usize = 4_096;
 
 /// Bookkeeping between presentations and sessions.
 #[derive(Debug, Default)]
@@ -45,10 +45,14 @@ pub(super) struct Shows {
     heard: BTreeMap<Token, Last>,
     fresh: Vec<(Token, Last)>,
     say_at: Option<Instant>,
-    repeats: VecDeque<(Instant, usize, Vec<u8>)>,
+    repeats: VecDeque<(Instant, usize, Vec<(Token, Last)>)>,
 }
 
 impl Shows {
+    pub(super) fn repeats(&self) -> usize {
+        self.repeats.len()
+    }
+
     pub(super) fn wait_for(&mut self, session: SessionId, conn: ConnId) {
         self.waiting.entry(session).or_default().insert(conn);
     }
@@ -269,7 +273,9 @@ impl Host {
     }
 
     fn announce_shown(&mut self, now: Instant, token: Token, last: Last) {
-        self.shows.fresh.push((token, last));
+        if !self.shows.fresh.contains(&(token.clone(), last)) {
+            self.shows.fresh.push((token, last));
+        }
         if self.shows.say_at.is_none() {
             self.shows.say_at = Some(now + GATHER);
         }
@@ -287,24 +293,31 @@ impl Host {
         if full || self.shows.say_at.is_some_and(|at| at <= clock.now) {
             self.shows.say_at = None;
             for part in core::mem::take(&mut self.shows.fresh).chunks(SHOWN_PER_MESSAGE_MAX) {
-                let bytes = self.shown_message(part);
-                self.broadcast(&bytes, out);
-                self.say_again(clock.now, 0, bytes);
+                self.broadcast(&self.shown_message(part), out);
+                self.say_again(clock.now, 0, part.to_vec());
             }
         }
         while self.shows.repeats.front().is_some_and(|(at, _, _)| *at <= clock.now) {
-            let Some((_, round, bytes)) = self.shows.repeats.pop_front() else { break };
-            self.broadcast(&bytes, out);
-            self.say_again(clock.now, round + 1, bytes);
+            let Some((_, round, mut tokens)) = self.shows.repeats.pop_front() else { break };
+            // What is over must not be taken for what is: by another clock it may look like the newer word.
+            tokens.retain(|(token, last)| self.is_shown_since(token, *last));
+            if !tokens.is_empty() {
+                self.broadcast(&self.shown_message(&tokens), out);
+                self.say_again(clock.now, round + 1, tokens);
+            }
         }
     }
 
-    fn say_again(&mut self, now: Instant, round: usize, bytes: Vec<u8>) {
+    fn is_shown_since(&self, token: &Token, last: Last) -> bool {
+        self.sessions.of_token(token).iter().any(|s| s.shown.is_some() && s.last == last)
+    }
+
+    fn say_again(&mut self, now: Instant, round: usize, tokens: Vec<(Token, Last)>) {
         let Some(pause) = SAY_AGAIN.get(round) else { return };
         if self.shows.repeats.len() < REPEATS_MAX {
             let at = now + *pause;
             let place = self.shows.repeats.partition_point(|(other, _, _)| *other <= at);
-            self.shows.repeats.insert(place, (at, round, bytes));
+            self.shows.repeats.insert(place, (at, round, tokens));
         }
     }
 
@@ -335,17 +348,17 @@ impl Host {
             }
             let heard = self.shows.heard.entry(token.clone()).or_default();
             *heard = (*heard).max(*last);
-            let earlier: Vec<SessionId> = self
-                .sessions
-                .of_token(&token)
-                .into_iter()
-                // Equal times cannot be told apart by time: then the lower host keeps it.
-                .filter(|s| s.shown.is_some() && (s.last, host) < (*last, self.name()))
-                .map(|s| s.id)
-                .collect();
-            for session in earlier {
+            let shown = self.sessions.of_token(&token).into_iter().filter(|s| s.shown.is_some());
+            // Equal times cannot be told apart by time: then the lower host keeps it.
+            let (earlier, later): (Vec<_>, Vec<_>) =
+                shown.map(|s| (s.id, s.last)).partition(|(_, here)| (*here, host) < (*last, self.name()));
+            for (session, _) in earlier {
                 self.counters.done("shown_elsewhere");
                 self.take_away(clock, session, DisconnectCause::ShownElsewhere, out);
+            }
+            // Its host did not hear that, or had no session of the token then and did not care.
+            for (_, here) in later {
+                self.announce_shown(clock.now, token.clone(), here);
             }
             // Two sessions of one token: the claim is one's only, and which one's was decided out of our sight.
             let here = self.sessions.of_token(&token).into_iter().filter(|s| s.claim == Claim::Held);

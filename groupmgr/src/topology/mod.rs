@@ -121,6 +121,9 @@ pub struct Topology {
     /// Hosts whose messages are not signed with our key.
     pub strangers: Strangers,
     changes: Vec<Change>,
+    /// Nobody is due before this moment: a large table must not be looked through for every datagram. It may be
+    /// too early, when somebody was heard meanwhile, and is never too late.
+    due: Option<Instant>,
 }
 
 impl Topology {
@@ -133,6 +136,7 @@ impl Topology {
             candidates: BTreeMap::new(),
             strangers: Strangers::new(),
             changes: Vec::new(),
+            due: None,
         }
     }
 
@@ -150,6 +154,12 @@ impl Topology {
     /// The rows of hosts that are up.
     pub fn up(&self) -> impl Iterator<Item = &Row> {
         self.rows.values().filter(|row| row.is_up())
+    }
+
+    /// How many runs were heard and have not yet proved themselves.
+    #[must_use]
+    pub fn candidates(&self) -> usize {
+        self.candidates.len()
     }
 
     /// How many hosts count for the beacon's interval: the trusted ones in service, this one among them. Strangers
@@ -187,6 +197,7 @@ impl Topology {
         let Some(row) = self.rows.get_mut(&message.host) else { return Err(Ignored::Unproven) };
         let changed = row.hear_message(at, message, vitals)?;
         let revived = row.revive();
+        self.due = earliest(self.due, row.poll_at());
         self.note_heard(&message.host, revived, changed);
         Ok(())
     }
@@ -206,6 +217,7 @@ impl Topology {
         let Some(row) = self.rows.get_mut(&beacon.host) else { return Err(Ignored::Unproven) };
         row.hear_beacon(at, beacon)?;
         let revived = row.revive();
+        self.due = earliest(self.due, row.poll_at());
         self.note_heard(&beacon.host, revived, false);
         Ok(())
     }
@@ -249,7 +261,9 @@ impl Topology {
             Some(candidate) => candidate.restart(at, boot, entropy),
             None if full => return Err(Ignored::Full),
             None => {
-                self.candidates.insert(host.clone(), Candidate::new(at, boot, entropy));
+                let candidate = Candidate::new(at, boot, entropy);
+                self.due = earliest(self.due, Some(candidate.due));
+                self.candidates.insert(host.clone(), candidate);
             }
         }
         Err(Ignored::Unproven)
@@ -293,6 +307,7 @@ impl Topology {
             }
         }
         row.revive();
+        self.due = earliest(self.due, row.poll_at());
         self.changes.push(Change::Up(host.clone()));
         Ok(())
     }
@@ -331,18 +346,22 @@ impl Topology {
 
     /// Judges everybody, and asks for the proofs that are due.
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<ProofWanted>) {
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
         for row in self.rows.values_mut() {
             if let Some(change) = row.judge(now) {
                 self.changes.push(change);
             }
         }
         self.candidates.retain(|_, candidate| candidate.poll(now, out));
+        let rows = self.rows.values().filter_map(Row::poll_at).min();
+        self.due = earliest(rows, self.candidates.values().map(|c| c.due).min());
     }
 
     /// When [`Topology::on_timeout`] wants to be called.
     #[must_use]
-    pub fn poll_at(&self) -> Option<Instant> {
-        let rows = self.rows.values().filter_map(Row::poll_at).min();
-        earliest(rows, self.candidates.values().map(|c| c.due).min())
+    pub const fn poll_at(&self) -> Option<Instant> {
+        self.due
     }
 }

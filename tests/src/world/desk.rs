@@ -14,6 +14,7 @@ use proto::line::Line;
 use proto::{Instant, SessionId};
 use sessiond::display::Screen;
 
+use super::sight::{Shown, Sight};
 use super::tcp::{Conn, ConnKey, Kind, Seg, Side};
 use super::udp::Datagram;
 use super::wire::{LanId, LinkId, Node};
@@ -119,6 +120,8 @@ pub(super) struct Desk {
     pub(super) screen: Option<Screen>,
     pub(super) notice: Option<String>,
     pub(super) events: VecDeque<(Instant, DtuEvent)>,
+    /// What it was last seen to show.
+    pub(super) seen: Option<Shown>,
 }
 
 impl Desk {
@@ -181,6 +184,7 @@ impl World {
             screen,
             notice: None,
             events: VecDeque::new(),
+            seen: None,
         });
         DeskId(number)
     }
@@ -339,8 +343,12 @@ impl World {
                 _ => {}
             },
         }
+        let has_acted = !out.is_empty();
         for effect in out {
             self.perform_at_desk(desk, effect);
+        }
+        if has_acted {
+            self.saw_screen(desk);
         }
         self.rearm_desk(desk);
     }
@@ -392,6 +400,7 @@ impl World {
             Effect::Paint(paint) => self.paint(desk, paint),
             Effect::Report(event) => {
                 self.history.tell(self.now, || format!("{}: {event:?}", self.desks[desk].name));
+                self.saw(|_| Some(Sight::Says { desk: DeskId(desk), event: event.clone() }));
                 let events = &mut self.desks[desk].events;
                 if events.len() == EVENTS_MAX {
                     events.pop_front();
@@ -423,6 +432,7 @@ impl World {
 
     pub(super) fn send_from_desk(&mut self, desk: usize, conn: ConnId, bytes: Vec<u8>) {
         if let Some(key) = self.desks[desk].conns.get(&conn.0).copied() {
+            self.saw_desk_say(desk, key, &bytes);
             self.transmit(key, Side::Host, Seg::Data(bytes));
         }
     }

@@ -2,14 +2,17 @@
 
 /// A splitmix64 stream.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    pub(super) const fn new(seed: u64) -> Self {
+    /// A stream of its own.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) const fn u64(&mut self) -> u64 {
+    /// Any number.
+    pub const fn u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,12 +21,12 @@ impl Dice {
     }
 
     /// A number below `n`; 0 when `n` is 0.
-    pub(super) const fn below(&mut self, n: u64) -> u64 {
+    pub const fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.u64() % n }
     }
 
     /// Whether something of this probability happens now.
-    pub(super) fn happens(&mut self, chance: f64) -> bool {
+    pub fn happens(&mut self, chance: f64) -> bool {
         if chance <= 0.0 {
             return false;
         }
@@ -33,7 +36,7 @@ impl Dice {
     }
 
     /// The seed of a machine.
-    pub(super) fn seed(&mut self) -> [u8; 32] {
+    pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
         for part in seed.chunks_mut(8) {
             part.copy_from_slice(&self.u64().to_be_bytes());

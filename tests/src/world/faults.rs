@@ -5,6 +5,7 @@ use proto::SessionId;
 
 use super::machine::Daemon;
 use super::process::ToProcess;
+use super::sight::{End, Fate, Sight};
 use super::tcp::Owner;
 use super::wire::{LinkId, Node, Way};
 use super::{DeskId, Duration, LanId, Rule, World};
@@ -20,6 +21,7 @@ impl World {
     /// Asks a daemon to stop, and waits until it has.
     pub fn stop(&mut self, host: &str) {
         self.history.tell(self.now, || format!("— stop {host}"));
+        self.saw_fate(self.host_number(host), Fate::Leaves);
         match self.ask(host, Command::Stop) {
             Reply::Done => {}
             other => self.fail(&format!("{host} does not stop: {other:?}")),
@@ -28,11 +30,12 @@ impl World {
 
     pub(super) fn daemon_ends(&mut self, host: usize) {
         self.machines[host].daemon = Daemon::Dead;
+        self.saw_fate(host, Fate::Dies);
         self.orphan(host, |owner| matches!(owner, Owner::Kernel | Owner::Daemon));
         if !self.machines[host].plan.keep {
             let sessions: Vec<SessionId> = self.machines[host].processes.keys().copied().collect();
             for session in sessions {
-                self.process_gone(host, session);
+                self.process_gone(host, session, End::Daemon);
             }
         }
     }
@@ -58,7 +61,10 @@ impl World {
         let host = self.host_number(host);
         self.machines[host].has_power = false;
         self.machines[host].daemon = Daemon::Dead;
-        self.machines[host].processes.clear();
+        self.saw_fate(host, Fate::Dies);
+        for session in core::mem::take(&mut self.machines[host].processes).into_keys() {
+            self.saw(|w| Some(Sight::Gone { host: w.names[host].clone(), session, end: End::Power }));
+        }
         self.orphan(host, |_| true);
     }
 
@@ -123,7 +129,7 @@ impl World {
     pub fn kill_session(&mut self, host: &str, session: SessionId) {
         self.history.tell(self.now, || format!("— kill session {} on {host}", session.short()));
         let host = self.host_number(host);
-        self.process_gone(host, session);
+        self.process_gone(host, session, End::Killed);
     }
 
     fn link_on(&self, host: &str, lan: LanId) -> LinkId {
@@ -235,6 +241,13 @@ impl World {
         self.history.tell(self.now, || format!("— {host}: wall clock {off_ms:+} ms"));
         let host = self.host_number(host);
         self.machines[host].wall_off_ms = off_ms;
+    }
+
+    /// A host's wall clock gains so many microseconds in a second, or loses them.
+    pub fn drift_clock(&mut self, host: &str, ppm: i64) {
+        self.history.tell(self.now, || format!("— {host}: wall clock drifts by {ppm:+} ppm"));
+        let host = self.host_number(host);
+        self.machines[host].wall_drift_ppm = ppm;
     }
 
     /// From its next start a host can make no session process, for this reason; or it can again.

@@ -3,7 +3,7 @@
 use dtu_emu::dtu::{DtuEvent, Phase, Status};
 use groupmgr::host::Note;
 use groupmgr::topology::Standing;
-use proto::{Instant, SessionId, Token};
+use proto::{HostName, Instant, SessionId, Token};
 use sessiond::manager::Claim;
 
 use super::desk::Brain;
@@ -97,6 +97,52 @@ impl World {
         row.is_some_and(|row| row.is_up() && Some(row.boot()) == boot)
     }
 
+    /// Whether a host is as it should be: it runs, and all its ways are sound.
+    #[must_use]
+    pub fn is_host_well(&self, host: &str) -> bool {
+        let machine = &self.machines[self.host_number(host)];
+        let runs = machine.has_power && machine.daemon.alive().is_some_and(|running| !running.is_stopped);
+        runs && machine.links.iter().all(|link| self.wire.is_sound(*link))
+    }
+
+    /// Whether a desk's own ways are sound.
+    #[must_use]
+    pub fn is_desk_well(&self, desk: DeskId) -> bool {
+        let desk = &self.desks[desk.0];
+        !desk.is_asleep && desk.hears_broadcasts && desk.links.iter().all(|link| self.wire.is_sound(*link))
+    }
+
+    /// Whether the data store is as it should be, and reached by all hosts.
+    #[must_use]
+    pub fn is_store_well(&self) -> bool {
+        self.store.is_well() && self.machines.iter().all(|machine| !machine.is_store_cut)
+    }
+
+    /// Whether a desk is on a LAN.
+    #[must_use]
+    pub fn is_on(&self, desk: DeskId, lan: super::LanId) -> bool {
+        self.desks[desk.0].links.iter().any(|link| self.wire.link(*link).lan == lan)
+    }
+
+    /// A desk's name.
+    #[must_use]
+    pub fn desk_name(&self, desk: DeskId) -> &str {
+        &self.desks[desk.0].name
+    }
+
+    /// All session processes, with their hosts and tokens.
+    pub fn processes(&self) -> impl Iterator<Item = (&HostName, SessionId, &Token)> {
+        self.machines.iter().zip(&self.names).flat_map(|(machine, name)| {
+            machine.processes.iter().map(move |(session, process)| (name, *session, &process.token))
+        })
+    }
+
+    /// The sessions whose processes run on a host.
+    #[must_use]
+    pub fn sessions_on(&self, host: &str) -> Vec<SessionId> {
+        self.machines[self.host_number(host)].processes.keys().copied().collect()
+    }
+
     /// The session processes of a token, wherever they run.
     #[must_use]
     pub fn sessions_of(&self, token: &str) -> Vec<Seen> {
@@ -104,7 +150,7 @@ impl World {
         let mut seen = Vec::new();
         for machine in &self.machines {
             for (session, process) in &machine.processes {
-                if process.core.describe().spec.token == token {
+                if process.token == token {
                     let pid = process.shells.values().map(|shell| shell.pid).next();
                     seen.push(Seen { host: machine.name.clone(), session: *session, pid });
                 }
@@ -168,6 +214,18 @@ impl World {
     #[must_use]
     pub fn host(&self, host: &str) -> Option<&groupmgr::host::Host> {
         self.machines[self.host_number(host)].daemon.alive().map(|running| &running.core)
+    }
+
+    /// The present run of a host, if it is one and runs.
+    #[must_use]
+    pub fn boot_of_any(&self, host: &str) -> Option<proto::BootId> {
+        self.by_name.get(host).and_then(|number| self.machines[*number].daemon.boot())
+    }
+
+    /// A stranger's address.
+    #[must_use]
+    pub fn address_of_stranger(&self, stranger: super::StrangerId) -> std::net::Ipv4Addr {
+        self.wire.link(self.strangers[stranger.number()].links[0]).ip
     }
 
     /// A host's run.

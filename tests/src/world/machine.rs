@@ -14,6 +14,7 @@ use proto::time::{Duration, earliest};
 use proto::{BootId, Instant, MachineId, SessionId, WallTime};
 
 use super::process::{Process, ToProcess};
+use super::sight::{End, Fate, Sight};
 use super::store::{StoreLink, StoreNews};
 use super::tcp::{ConnKey, Kind, Owner, Seg, Side};
 use super::wire::{LanId, LinkId, Node};
@@ -173,6 +174,8 @@ pub(super) struct Machine {
     pub(super) conns: BTreeSet<ConnKey>,
     /// Its wall clock, ahead of or behind the world's, in milliseconds.
     pub(super) wall_off_ms: i64,
+    /// How much it gains in a second, in microseconds; since the world's beginning.
+    pub(super) wall_drift_ppm: i64,
     /// Its monotonic clock counts from elsewhere than the world's.
     clock_from: Duration,
     /// Nothing passes between it and the data store.
@@ -195,6 +198,7 @@ impl Machine {
             processes: BTreeMap::new(),
             conns: BTreeSet::new(),
             wall_off_ms: 0,
+            wall_drift_ppm: 0,
             clock_from,
             is_store_cut: false,
             load: (10, 4_000),
@@ -213,7 +217,9 @@ impl Machine {
     }
 
     pub(super) fn wall(&self, now: Instant) -> WallTime {
-        let micros = EPOCH_SECS as i64 * 1_000_000 + now.as_micros() as i64 + self.wall_off_ms * 1_000;
+        let run = now.as_micros() as i64;
+        let off = self.wall_off_ms * 1_000 + run / 1_000_000 * self.wall_drift_ppm;
+        let micros = EPOCH_SECS as i64 * 1_000_000 + run + off;
         WallTime::from_micros(micros.max(0) as u64)
     }
 }
@@ -258,6 +264,7 @@ impl World {
         }));
         let kept: Vec<SessionId> = machine.processes.keys().copied().collect();
         self.history.tell(self.now, || format!("{} starts, boot {boot}", self.machines[host].name));
+        self.saw_fate(host, Fate::Starts(boot));
         self.tell_interfaces(host);
         self.tell_load(host);
         self.feed(host, Input::StoreLink { up: false });
@@ -417,6 +424,7 @@ impl World {
             }
             Effect::Ask(ask) => self.datagram(Node::Host(host), ASKING_PORT, ask.to, ask.bytes.into(), true),
             Effect::Send { conn, message } => {
+                self.saw_host_say(host, ConnKey(conn.0), &message);
                 let mut text = message.to_line().to_string();
                 text.push('\n');
                 self.transmit(ConnKey(conn.0), Side::Desk, Seg::Data(text.into_bytes()));
@@ -427,7 +435,7 @@ impl World {
             }
             Effect::Store { req, request } => self.ask_store(host, req, *request),
             Effect::Spawn(spec) => self.spawn(host, *spec),
-            Effect::Kill(session) => self.process_gone(host, session),
+            Effect::Kill(session) => self.process_gone(host, session, End::Ended),
             Effect::Tell { session, message } => {
                 self.tell_process(host, session, ToProcess::Told(message));
             }
@@ -436,6 +444,7 @@ impl World {
             }
             Effect::Note(note) => {
                 self.history.tell(self.now, || format!("{}: {note:?}", self.machines[host].name));
+                self.saw(|w| Some(Sight::Logs { host: w.names[host].clone(), note: note.clone() }));
                 self.machines[host].notes.push((self.now, note));
             }
             Effect::Stop => self.queue.put(self.now, Event::Stopped { host }),

@@ -25,6 +25,7 @@ mod machine;
 mod process;
 mod queue;
 mod shell;
+mod sight;
 mod store;
 mod stranger;
 mod tcp;
@@ -44,20 +45,22 @@ use proto::{BootId, HostName, Instant, SessionId};
 use sessiond::control::SessionSpec;
 
 pub use desk::{DeskId, DeskPlan};
+pub use dice::Dice;
 pub use expect::{Expect, Goal, HostExpect};
 pub use machine::HostPlan;
 pub use proto::time::Duration;
+pub use sight::{End, Fate, Shown, Sight};
 pub use store::Backup;
 pub use stranger::StrangerId;
 pub use udp::Heard;
 pub use wire::{LanId, Rule, Way};
 
 use desk::Desk;
-use dice::Dice;
 use history::History;
 use machine::{Machine, ToDaemon};
 use process::ToProcess;
 use queue::Queue;
+use sight::Sights;
 use store::StoreNode;
 use stranger::Stranger;
 use tcp::{Conn, ConnKey, Seg, Side};
@@ -126,16 +129,44 @@ pub struct World {
     conns: BTreeMap<ConnKey, Conn>,
     store: StoreNode,
     history: History,
+    sights: Sights,
     seed: u64,
     next_conn: u64,
     next_pid: u32,
     /// Things that have happened at the present moment.
     busy: u32,
+    /// Of everything that has happened, in its order.
+    digest: u64,
     /// The next free address of each LAN, of hosts and of everybody else.
     addresses: BTreeMap<LanId, (u32, u32)>,
 }
 
+/// One step of a digest.
+const fn mix(digest: u64, value: u64) -> u64 {
+    (digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+}
+
 impl Event {
+    /// What it is and whose, as a number.
+    fn kind(&self) -> u64 {
+        let (kind, of) = match self {
+            Self::Due { host, .. } => (1, *host as u64),
+            Self::DeskDue { desk } => (2, *desk as u64),
+            Self::Broadcast { link, bytes, .. } => (3 + ((bytes.len() as u64) << 8), link.0 as u64),
+            Self::Datagram { link, datagram } => (4 + ((datagram.bytes.len() as u64) << 8), link.0 as u64),
+            Self::Refused { host, .. } => (5, *host as u64),
+            Self::Segment { conn, .. } => (6, conn.0),
+            Self::Resend { conn, .. } => (7, conn.0),
+            Self::Spawned { host, spec } => (8 + (*host as u64), spec.session.0 as u64),
+            Self::Process { host, session, .. } => (9 + (*host as u64), session.0 as u64),
+            Self::Daemon { host, .. } => (10, *host as u64),
+            Self::StoreCall { host, number, .. } => (11 + (*host as u64), *number),
+            Self::StoreCommit { host, number, .. } => (12 + (*host as u64), *number),
+            Self::Stopped { host } => (13, *host as u64),
+        };
+        mix(kind, of)
+    }
+
     /// What it is and whose, for a run that does not go on.
     fn name(&self) -> String {
         match self {
@@ -182,10 +213,12 @@ impl World {
             conns: BTreeMap::new(),
             store: StoreNode::new(),
             history: History::new(),
+            sights: Sights::default(),
             seed,
             next_conn: 0,
             next_pid: 1_000,
             busy: 0,
+            digest: seed,
             addresses: BTreeMap::new(),
         }
     }
@@ -310,6 +343,12 @@ impl World {
         self.queue.count()
     }
 
+    /// A digest of what has happened so far, and when: two runs that are the same have the same one.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Lets so much time pass.
     pub fn run_for(&mut self, time: Duration) {
         let until = self.now + time;
@@ -342,6 +381,7 @@ impl World {
             ));
         }
         self.now = at;
+        self.digest = mix(mix(self.digest, at.as_micros()), event.kind());
         self.happen(event);
         true
     }

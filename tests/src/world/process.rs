@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use datastore::wire::{self, FromStore};
 use proto::frame::{Frame, FrameBuffer};
 use proto::time::{Duration, earliest};
-use proto::{Instant, Nonce, ServiceName, SessionId};
+use proto::{Instant, Nonce, ServiceName, SessionId, Token};
 use sessiond::control::{Bytes, Exit, Fingerprint, FromSession, SessionSpec, ToSession};
 use sessiond::session::{ConnId, Effect, SessionCore};
 
 use super::machine::ToDaemon;
 use super::shell::{Does, Shell};
+use super::sight::{End, Sight};
 use super::tcp::{ConnKey, Owner, Seg, Side};
 use super::{Event, World};
 use groupmgr::host::Input;
@@ -49,6 +50,7 @@ pub(super) enum ToProcess {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) core: SessionCore,
+    pub(super) token: Token,
     fingerprint: [u8; 32],
     pub(super) shells: BTreeMap<ServiceName, Shell>,
     /// Which shell asked the data store, by the number of its connection; and the parts of an answer.
@@ -81,14 +83,17 @@ impl World {
             return;
         }
         let session = spec.session;
+        self.saw(|w| Some(Sight::Begins { host: w.names[host].clone(), session, token: spec.token.clone() }));
         self.next_pid += 1;
         let mut fingerprint = [0; 32];
         fingerprint[..16].copy_from_slice(&session.0.to_be_bytes());
         fingerprint[28..].copy_from_slice(&self.next_pid.to_be_bytes());
         let streams = Nonce((u128::from(self.dice.u64()) << 64) | u128::from(self.next_pid) << 32);
+        let token = spec.token.clone();
         let core = SessionCore::new(spec, self.next_pid, streams);
         let process = Process {
             core,
+            token,
             fingerprint,
             shells: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -175,7 +180,7 @@ impl World {
             Effect::Close(conn, frames) => self.close_display(host, session, ConnKey(conn.0), &frames),
             Effect::Quit { .. } => {
                 self.flush(host, session);
-                self.process_gone(host, session);
+                self.process_gone(host, session, End::Ended);
             }
             Effect::Start { service, .. } => {
                 self.next_pid += 1;
@@ -223,10 +228,11 @@ impl World {
     }
 
     /// A session process ended by itself or was killed.
-    pub(super) fn process_gone(&mut self, host: usize, session: SessionId) {
+    pub(super) fn process_gone(&mut self, host: usize, session: SessionId, end: End) {
         if self.machines[host].processes.remove(&session).is_none() {
             return;
         }
+        self.saw(|w| Some(Sight::Gone { host: w.names[host].clone(), session, end }));
         self.orphan(host, |owner| owner == Owner::Session(session));
         self.tell_daemon(host, ToDaemon::Input(Box::new(Input::SessionExited { session })));
     }

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use datastore::client::{Client, ConnectError, Effect, Patience};
 use datastore::wire::{Call, FromStore};
 use datastore::{Key, MemoryStore, Request, RequestId, Value};
-use groupmgr::host::{Input, StoreReq};
+use groupmgr::host::{ClaimRecord, Input, StoreReq};
 use proto::Instant;
 use proto::time::Duration;
 
 use super::machine::ToDaemon;
+use super::sight::Sight;
 use super::{Event, World};
 
 /// How long a host waits for a connection to open.
@@ -50,6 +51,13 @@ impl StoreNode {
             slowness: Duration::ZERO,
             held: VecDeque::new(),
         }
+    }
+}
+
+impl StoreNode {
+    /// Whether it runs, and answers as fast as usual.
+    pub(super) fn is_well(&self) -> bool {
+        self.power == Power::Runs && self.slowness.is_zero()
     }
 }
 
@@ -225,7 +233,11 @@ impl World {
     }
 
     fn apply(&mut self, host: usize, number: u64, Call { id, request }: Call) {
+        let key = written_key(&request);
         let response = self.store.data.apply(request, &mut Vec::new());
+        if let Some(token) = key.as_deref().and_then(|key| key.strip_prefix("claim/")) {
+            self.saw(|w| Some(Sight::Claimed { token: token.to_owned(), claim: w.claim_on(token) }));
+        }
         let what = News::Said(FromStore::Reply { id, response });
         self.store_news(host, self.store.delay + self.store.slowness, StoreNews { number, what });
     }
@@ -266,6 +278,11 @@ impl World {
         self.store.slowness = by;
     }
 
+    /// What a write costs the store.
+    pub const fn set_fsync(&mut self, time: Duration) {
+        self.store.fsync = time;
+    }
+
     /// A copy of the store's data.
     #[must_use]
     pub fn back_up_store(&self) -> Backup {
@@ -276,6 +293,7 @@ impl World {
     pub fn restore_store(&mut self, backup: Backup) {
         self.history.tell(self.now, || "the store is restored from a backup".into());
         self.store.data.restore(backup.0);
+        self.see(Sight::Restored);
         self.break_store_links();
     }
 
@@ -289,16 +307,17 @@ impl World {
         }
     }
 
+    /// The claim of a token, without asking anybody.
+    #[must_use]
+    pub fn claim_on(&self, token: &str) -> Option<ClaimRecord> {
+        ClaimRecord::parse(self.stored(&format!("claim/{token}"))?.as_bytes()).ok()
+    }
+
     /// What the store holds under a key, without asking it.
     #[must_use]
     pub fn stored(&self, key: &str) -> Option<String> {
         let key: Key = key.parse().ok()?;
-        match self.store.data.clone().apply(Request::Get { key }, &mut Vec::new()).answer {
-            datastore::Answer::Value(value) => {
-                value.map(|v: Value| String::from_utf8_lossy(v.as_bytes()).into_owned())
-            }
-            _ => None,
-        }
+        self.store.data.get(&key).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
     /// Puts a value into the store, past all hosts.
@@ -306,5 +325,15 @@ impl World {
         if let (Ok(key), Ok(value)) = (key.parse(), Value::new(text.as_bytes())) {
             self.store.data.apply(Request::Put { key, value }, &mut Vec::new());
         }
+    }
+}
+
+/// The key that a request writes, if it writes one.
+fn written_key(request: &Request) -> Option<String> {
+    match request {
+        Request::Put { key, .. } | Request::Swap { key, .. } | Request::Delete { key } => {
+            Some(key.as_str().to_owned())
+        }
+        _ => None,
     }
 }

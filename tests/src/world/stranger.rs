@@ -18,6 +18,12 @@ const HEARD_MAX: usize = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StrangerId(usize);
 
+impl StrangerId {
+    pub(super) const fn number(self) -> usize {
+        self.0
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Stranger {
     pub(super) links: Vec<LinkId>,
@@ -45,6 +51,24 @@ impl World {
     #[must_use]
     pub fn recording(&self, stranger: StrangerId) -> Vec<Heard> {
         self.strangers[stranger.0].heard.clone()
+    }
+
+    /// How much it has heard.
+    #[must_use]
+    pub fn recorded(&self, stranger: StrangerId) -> usize {
+        self.strangers[stranger.0].heard.len()
+    }
+
+    /// One thing it has heard.
+    #[must_use]
+    pub fn record(&self, stranger: StrangerId, number: usize) -> Option<Heard> {
+        self.strangers[stranger.0].heard.get(number).cloned()
+    }
+
+    /// The key ring of another group, which every stranger may have.
+    #[must_use]
+    pub const fn foreign_ring(&self) -> &KeyRing {
+        &self.foreign_ring
     }
 
     /// It broadcasts something.

@@ -33,9 +33,12 @@ impl World {
     /// Sends a broadcast from a link.
     pub(super) fn broadcast(&mut self, link: LinkId, bytes: Rc<[u8]>) {
         let from = SocketAddrV4::new(self.wire.link(link).ip, proto::PORT);
-        if let Some(delay) = self.wire.passes(link, Way::Out) {
-            self.queue.put(self.now + Wire::lan_delay() + delay, Event::Broadcast { link, from, bytes });
+        let Some(delay) = self.wire.passes(link, Way::Out) else { return };
+        let at = self.now + Wire::lan_delay() + delay;
+        if let Some(echo) = self.wire.echoes(link, Way::Out) {
+            self.queue.put(at + echo, Event::Broadcast { link, from, bytes: Rc::clone(&bytes) });
         }
+        self.queue.put(at, Event::Broadcast { link, from, bytes });
     }
 
     pub(super) fn on_broadcast(&mut self, from_link: LinkId, from: SocketAddrV4, bytes: &Rc<[u8]>) {
@@ -49,6 +52,10 @@ impl World {
                 continue;
             }
             let Some(late) = self.wire.passes(link, Way::In) else { continue };
+            if let Some(echo) = self.wire.echoes(link, Way::In) {
+                let datagram = Datagram { from, to, bytes: Rc::clone(bytes), asker: None };
+                self.queue.put(self.now + late + echo, Event::Datagram { link, datagram });
+            }
             if !late.is_zero() {
                 let datagram = Datagram { from, to, bytes: Rc::clone(bytes), asker: None };
                 self.queue.put(self.now + late, Event::Datagram { link, datagram });
@@ -71,10 +78,13 @@ impl World {
             Node::Host(host) if asks => Some(host),
             _ => None,
         };
-        if let Some(delay) = self.wire.crosses(near, far) {
-            let datagram = Datagram { from, to, bytes, asker };
-            self.queue.put(self.now + delay, Event::Datagram { link: far, datagram });
+        let Some(delay) = self.wire.crosses(near, far) else { return };
+        let (at, datagram) = (self.now + delay, Datagram { from, to, bytes, asker });
+        let echoes = [self.wire.echoes(near, Way::Out), self.wire.echoes(far, Way::In)];
+        for echo in echoes.into_iter().flatten() {
+            self.queue.put(at + echo, Event::Datagram { link: far, datagram: datagram.clone() });
         }
+        self.queue.put(at, Event::Datagram { link: far, datagram });
     }
 
     /// A datagram arrives at the machine of a link.

@@ -13,6 +13,8 @@ use super::dice::Dice;
 
 /// How long a LAN takes to carry a datagram.
 const LAN_DELAY: Duration = Duration::from_micros(100);
+/// What arrives twice does so this much later at the earliest.
+const ECHO: Duration = Duration::from_micros(50);
 /// How long a router takes.
 const ROUTER_DELAY: Duration = Duration::from_micros(300);
 
@@ -41,6 +43,10 @@ pub struct Rule {
     pub loss: f64,
     /// What passes is late by this.
     pub delay: Duration,
+    /// And by up to this more, each datagram by another time: some overtake others.
+    pub jitter: Duration,
+    /// The chance of each datagram to arrive twice.
+    pub twice: f64,
 }
 
 /// The ways of a link, as its machine sees them.
@@ -167,7 +173,27 @@ impl Wire {
     pub(super) fn passes(&mut self, link: LinkId, way: Way) -> Option<Duration> {
         let rule = self.rule(link, way);
         let lost = rule.cut || !self.link(link).carrier || self.dice.happens(rule.loss);
-        (!lost).then_some(rule.delay)
+        (!lost).then(|| rule.delay + self.some_of(rule.jitter))
+    }
+
+    /// A time up to this one.
+    fn some_of(&mut self, most: Duration) -> Duration {
+        if most.is_zero() {
+            return most;
+        }
+        Duration::from_micros(self.dice.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Whether a datagram that passes a link arrives once more, and how much later than the first time.
+    pub(super) fn echoes(&mut self, link: LinkId, way: Way) -> Option<Duration> {
+        let rule = self.rule(link, way);
+        self.dice.happens(rule.twice).then(|| ECHO + self.some_of(rule.jitter))
+    }
+
+    /// Whether a link is as it should be: no rule, its plug in, its LAN in one piece.
+    pub(super) fn is_sound(&self, link: LinkId) -> bool {
+        let Link { lan, out, into, carrier, .. } = self.link(link);
+        *carrier && *out == Rule::default() && *into == Rule::default() && self.lan(*lan).aside.is_empty()
     }
 
     /// Nothing passes between these two links of one LAN from now on.

@@ -37,13 +37,17 @@ pub(in crate::host) const DEFAULT_TEMPLATE: &str = "default";
 /// A template is not fetched again within this time.
 const TEMPLATE_FRESH: Duration = Duration::from_secs(2);
 /// Templates remembered.
-const TEMPLATES_MAX: usize = 256;
+pub(in crate::host) const TEMPLATES_MAX: usize = 256;
 
 /// Templates as they were last fetched, for a storm and for when the data store is away.
 #[derive(Debug, Default)]
 pub(in crate::host) struct Templates(std::collections::BTreeMap<String, (Template, Instant)>);
 
 impl Templates {
+    pub(in crate::host) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn get(&self, name: &str) -> Option<&(Template, Instant)> {
         self.0.get(name)
     }
@@ -371,16 +375,12 @@ impl Host {
         }
     }
 
-    /// Somebody else was quicker: whoever it is has the session now, and asking finds it.
+    /// Somebody else was quicker: whoever it is has the session now, and asking finds it. Where a DTU was sent here
+    /// only the claim is read again: it may be another DTU of this very host that was quicker. If not, the DTU
+    /// returns to its source, which asks everybody again and finds the winner.
     fn on_claim_lost(&mut self, clock: Clock, conn: ConnId, out: &mut Vec<Effect>) {
         self.counters.done("claim_lost");
-        let bound = self.flow_mut(conn).is_some_and(|flow| flow.bound);
-        if bound {
-            // The DTU returns to its source, which asks everybody again and finds the winner.
-            self.deny(clock, conn, Denial::SessionFailed, out);
-        } else {
-            self.wait(clock, conn, Duration::ZERO, "", out);
-        }
+        self.wait(clock, conn, Duration::ZERO, "", out);
     }
 
     /// There is no room for a session that is claimed already.

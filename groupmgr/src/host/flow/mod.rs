@@ -19,7 +19,7 @@ mod admit;
 mod choose;
 mod create;
 
-pub(super) use create::{DEFAULT_TEMPLATE, Templates};
+pub(super) use create::{DEFAULT_TEMPLATE, TEMPLATES_MAX, Templates};
 
 use authmgr::{Admitted, Denial, Presentation};
 use datastore::Value;

@@ -1,0 +1,104 @@
+//! Whether sessions still have their claims: asked after a session was taken up from an earlier daemon, after this
+//! host was out of the others' sight, and after the data store was restored from a backup.
+//!
+//! A backup knows nothing of what was claimed after it was made, and may hold claims of sessions that have ended
+//! since. So each host renews its claims when it notices that the store's generation has risen, and writes the new
+//! generation into them; one that nobody has renewed by then points nowhere (DESIGN 8).
+
+use datastore::{Answer, Expected, Response, StoreError};
+use proto::time::Duration;
+use proto::{Instant, SessionId, Token};
+use sessiond::manager::Claim;
+
+use super::claims::{ClaimRecord, Errand, Life};
+use super::driver::Effect;
+use super::note::Note;
+use super::{Clock, Host};
+
+/// Every host has noticed by then that a backup was restored, since each reads the registry every 10 s.
+const RENEWED_WITHIN: Duration = Duration::from_secs(12);
+
+impl Host {
+    /// Takes in the generation of an answer of the store.
+    pub(super) fn note_generation(&mut self, clock: Clock, generation: u32, out: &mut Vec<Effect>) {
+        if self.store.is_new_generation(clock.now, generation) {
+            self.renew_all_claims(clock, out);
+        }
+    }
+
+    /// Finds out whether a session still has its claim: after it was taken up from an earlier daemon, whose run
+    /// the claim names, and after this host was out of the others' sight, who may have taken it over.
+    pub(super) fn renew_claim(&mut self, clock: Clock, session: SessionId, out: &mut Vec<Effect>) {
+        let Some(s) = self.sessions.get(session) else { return };
+        let (token, record) = (s.token.clone(), self.claim_of(session, s.epoch));
+        match (s.claim, record.value()) {
+            (Claim::Superseded, _) | (_, Err(_)) => {}
+            (Claim::Unclaimed, _) => self.store.offer_at_once(clock.now),
+            (Claim::Held, Ok(value)) => {
+                let generation = self.store.generation();
+                let is_old = record.epoch.generation < generation;
+                let epoch = if is_old { record.epoch.next(generation) } else { record.epoch };
+                let record = ClaimRecord { epoch, ..record };
+                let errand = |token, record| Errand::Renew { token, record };
+                self.swap_claim(clock.now, Expected::Exactly(value), &token, record, errand, out);
+            }
+        }
+    }
+
+    pub(super) fn renew_all_claims(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        let held: Vec<SessionId> =
+            self.sessions.iter().filter(|s| s.claim == Claim::Held).map(|s| s.id).collect();
+        for session in held {
+            self.renew_claim(clock, session, out);
+        }
+    }
+
+    pub(super) fn on_renewed(
+        &mut self,
+        clock: Clock,
+        token: &Token,
+        record: ClaimRecord,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let session = record.session;
+        match outcome.map(|response| response.answer) {
+            Ok(Answer::Swapped) => self.set_claim(clock, session, Claim::Held, record.epoch, out),
+            Ok(Answer::Lost { current: Some(current) }) => match ClaimRecord::parse(current.as_bytes()) {
+                Ok(held) if held.session == session => {
+                    // The same session in a new run of its host: nobody's epoch changes.
+                    let errand = |token, record| Errand::Offer { token, record };
+                    let record = ClaimRecord { epoch: held.epoch, ..record };
+                    self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
+                }
+                Ok(held) if self.is_of_a_backup(&held) => self.claim_again(clock, record, out),
+                _ => {
+                    self.set_claim(clock, session, Claim::Superseded, record.epoch, out);
+                    out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
+                }
+            },
+            // Nobody has it any more, or it cannot be found out now: it is offered again.
+            _ => self.claim_again(clock, record, out),
+        }
+    }
+
+    fn claim_again(&mut self, clock: Clock, record: ClaimRecord, out: &mut Vec<Effect>) {
+        self.set_claim(clock, record.session, Claim::Unclaimed, record.epoch, out);
+        self.offer_soon(clock.now);
+    }
+
+    fn is_of_a_backup(&self, claim: &ClaimRecord) -> bool {
+        claim.epoch.generation < self.store.generation()
+    }
+
+    /// Whether the session that a claim names is there: its host may be up and the claim that of a session which
+    /// had ended before a backup brought it back.
+    pub(super) fn life_since_backup(&self, now: Instant, claim: &ClaimRecord) -> Life {
+        let restored = self.store.restored_at().filter(|_| self.is_of_a_backup(claim));
+        match (self.life_of(now, claim), restored) {
+            (Life::There, Some(at)) if now.since(at) < RENEWED_WITHIN => Life::Perhaps,
+            (Life::There, Some(_)) => Life::Gone,
+            (life, _) => life,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A session is made under a claim that the data store gave for it, and none is made for a token whose session
+//! is there to be found.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use groupmgr::host::Note;
+use proto::time::Duration;
+use proto::{HostName, SessionId, Token};
+
+use super::{Check, Moment};
+use crate::world::Sight;
+
+/// Host and store must have been well for so long that everybody knows of it: what was held for a host's next
+/// daemon has been given up, and what was made without a claim has been offered.
+const SETTLED: Duration = Duration::from_secs(15);
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Claims {
+    alive: BTreeMap<Token, BTreeMap<SessionId, HostName>>,
+    tokens: BTreeMap<SessionId, Token>,
+    /// Sessions that the store has named in a claim.
+    named: BTreeSet<SessionId>,
+    looked: u64,
+}
+
+impl Claims {
+    fn on_made(
+        &mut self,
+        Moment { now, health }: Moment<'_>,
+        maker: &HostName,
+        token: &Token,
+        session: SessionId,
+        claimed: bool,
+    ) -> Result<(), String> {
+        self.looked += 1;
+        if claimed && !self.named.contains(&session) {
+            return Err(format!("{maker} made {session} for {token} without the store's word"));
+        }
+        if !health.host(now, maker, SETTLED) || !health.store(now, SETTLED) {
+            return Ok(());
+        }
+        let others = self.alive.get(token).into_iter().flatten();
+        let mut there = others.filter(|(other, host)| **other != session && health.host(now, host, SETTLED));
+        match there.next() {
+            Some((other, host)) => {
+                Err(format!("{maker} made {session} for {token}, which has {other} on {host}"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Check for Claims {
+    fn rule(&self) -> &'static str {
+        "no two claimed sessions are made for one token"
+    }
+
+    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
+        match sight {
+            Sight::Claimed { claim: Some(claim), .. } => {
+                self.named.insert(claim.session);
+            }
+            Sight::Begins { host, session, token } => {
+                self.alive.entry(token.clone()).or_default().insert(*session, host.clone());
+                self.tokens.insert(*session, token.clone());
+            }
+            Sight::Gone { session, .. } => {
+                let token = self.tokens.remove(session);
+                if let Some(sessions) = token.and_then(|token| self.alive.get_mut(&token)) {
+                    sessions.remove(session);
+                }
+                self.named.remove(session);
+            }
+            Sight::Logs { host, note: Note::Made { token, session, claimed } } => {
+                return self.on_made(moment, host, token, *session, *claimed);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn looked(&self) -> u64 {
+        self.looked
+    }
+}

@@ -1,0 +1,38 @@
+//! A desk gives a host up only if the host, or the way to it, was not well.
+
+use dtu_emu::dtu::{DtuEvent, Loss};
+use proto::time::Duration;
+
+use super::{Check, Moment};
+use crate::world::Sight;
+
+/// A desk may hold the session of a host whose daemon is gone for 10 s, and give it up then; a connection that
+/// lost something may lag for a resending, which comes at most 3 s apart.
+const LAG: Duration = Duration::from_secs(15);
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Failover {
+    looked: u64,
+}
+
+impl Check for Failover {
+    fn rule(&self) -> &'static str {
+        "a desk leaves a host only if that host or its way was faulted"
+    }
+
+    fn see(&mut self, Moment { now, health }: Moment<'_>, sight: &Sight) -> Result<(), String> {
+        let Sight::Says { desk, event: DtuEvent::Lost { host, why } } = sight else { return Ok(()) };
+        self.looked += 1;
+        let Some(name) = &host.name else { return Ok(()) };
+        let is_sound = health.host(now, name, LAG) && health.desk(now, *desk, LAG);
+        if is_sound || *why == Loss::Protocol {
+            return Err(format!("{desk:?} gives {host} up: {why}"));
+        }
+        Ok(())
+    }
+
+    fn looked(&self) -> u64 {
+        self.looked
+    }
+}

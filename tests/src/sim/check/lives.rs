@@ -1,0 +1,49 @@
+//! A session that was shown is lost with its machine, with a daemon that does not keep sessions, or because
+//! somebody killed its process; never otherwise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::{HostName, SessionId, Token};
+
+use super::{Check, Moment};
+use crate::world::{End, Sight};
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Lives {
+    alive: BTreeMap<(HostName, SessionId), Token>,
+    /// Those that a desk has shown: one that nobody ever saw may be given up while it starts.
+    shown: BTreeSet<SessionId>,
+    looked: u64,
+}
+
+impl Check for Lives {
+    fn rule(&self) -> &'static str {
+        "a session is lost only with its host, its daemon or its process"
+    }
+
+    fn see(&mut self, _moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
+        match sight {
+            Sight::Begins { host, session, token } => {
+                self.alive.insert((host.clone(), *session), token.clone());
+            }
+            Sight::Screen { shows: Some(shown), .. } => {
+                self.looked += 1;
+                self.shown.insert(shown.session);
+            }
+            Sight::Gone { host, session, end } => {
+                let token = self.alive.remove(&(host.clone(), *session));
+                let was_shown = self.shown.remove(session);
+                if *end == End::Ended && was_shown {
+                    return Err(format!("{session} of {token:?} on {host} ended with nobody's doing"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn looked(&self) -> u64 {
+        self.looked
+    }
+}

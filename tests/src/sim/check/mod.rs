@@ -1,0 +1,130 @@
+//! The checkers: each holds what was seen of the world against one rule.
+//!
+//! They stand apart from the system. They are fed [`Sight`]s in the order of time and nothing else, so a checker
+//! costs what happens and not what there is, and a test can feed one a history in which its rule is broken.
+
+mod admission;
+mod bounds;
+mod claims;
+mod failover;
+mod health;
+mod lives;
+mod redirects;
+mod rest;
+mod screens;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use proto::Instant;
+
+use crate::world::Sight;
+
+pub use admission::Admission;
+pub use bounds::Bounds;
+pub use claims::Claims;
+pub use failover::Failover;
+pub use health::Health;
+pub use lives::Lives;
+pub use redirects::Redirects;
+pub use rest::{Rest, RestDesk, uneven};
+pub use screens::OneScreen;
+pub use words::Words;
+
+/// What a checker is told at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// When.
+    pub now: Instant,
+    /// How everybody is.
+    pub health: &'a Health,
+}
+
+/// A rule, and what was seen so far that bears on it.
+pub trait Check {
+    /// The rule, in a sentence.
+    fn rule(&self) -> &'static str;
+
+    /// Takes in what was seen. What breaks the rule is said in words.
+    ///
+    /// # Errors
+    /// The rule is broken.
+    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String>;
+
+    /// So much time has passed.
+    ///
+    /// # Errors
+    /// Something did not happen that should have by now.
+    fn pass(&mut self, _moment: Moment<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// How often the rule was put to the test.
+    fn looked(&self) -> u64;
+}
+
+/// All rules, and the health that they share.
+pub struct Checks {
+    health: Health,
+    checks: Vec<Box<dyn Check>>,
+}
+
+impl Checks {
+    /// All of them, with nothing seen.
+    #[must_use]
+    pub fn new() -> Self {
+        let checks: Vec<Box<dyn Check>> = vec![
+            Box::new(Admission::default()),
+            Box::new(Words::default()),
+            Box::new(OneScreen::default()),
+            Box::new(Lives::default()),
+            Box::new(Claims::default()),
+            Box::new(Redirects::default()),
+            Box::new(Failover::default()),
+            Box::new(Bounds::default()),
+        ];
+        Self { health: Health::default(), checks }
+    }
+
+    /// Takes in what was seen, in the order of time.
+    ///
+    /// # Errors
+    /// A rule is broken: which, and by what.
+    pub fn see(&mut self, seen: &[(Instant, Sight)]) -> Result<(), String> {
+        for (at, sight) in seen {
+            self.health.see(*at, sight);
+            let moment = Moment { now: *at, health: &self.health };
+            for check in &mut self.checks {
+                check.see(moment, sight).map_err(|what| broken(&**check, *at, &what))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// So much time has passed.
+    ///
+    /// # Errors
+    /// A rule is broken: which, and by what.
+    pub fn pass(&mut self, now: Instant) -> Result<(), String> {
+        let moment = Moment { now, health: &self.health };
+        for check in &mut self.checks {
+            check.pass(moment).map_err(|what| broken(&**check, now, &what))?;
+        }
+        Ok(())
+    }
+
+    /// Every rule, and how often it was put to the test.
+    pub fn looked(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.checks.iter().map(|check| (check.rule(), check.looked()))
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn broken(check: &dyn Check, at: Instant, what: &str) -> String {
+    format!("{} — {what}, at {at}", check.rule())
+}

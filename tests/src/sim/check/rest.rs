@@ -1,0 +1,98 @@
+//! What must be so once the faults have stopped and the group has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::{HostName, SessionId};
+
+use crate::world::Shown;
+
+/// A desk at rest.
+#[derive(Clone, Debug)]
+pub struct RestDesk {
+    /// Its name.
+    pub name: String,
+    /// The token that is in it.
+    pub token: String,
+    /// Whether somebody should let it in: not with a copy of a keyed card, nor where no host can be reached.
+    pub is_due: bool,
+    /// What it shows.
+    pub shows: Option<Shown>,
+    /// What it says of itself, for whoever reads the complaint.
+    pub state: String,
+}
+
+/// The whole group at rest.
+#[derive(Clone, Debug, Default)]
+pub struct Rest {
+    /// The desks.
+    pub desks: Vec<RestDesk>,
+    /// The session processes that run, by host, with their tokens.
+    pub running: Vec<(HostName, SessionId, String)>,
+    /// What the hosts list, and whether they hold its claim.
+    pub listed: BTreeMap<(HostName, SessionId), bool>,
+    /// The claims of the tokens that are in desks.
+    pub claims: BTreeMap<String, Option<(HostName, SessionId)>>,
+}
+
+impl Rest {
+    /// What is wrong, if anything is.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        self.idle().or_else(|| self.doubled()).or_else(|| self.unlisted()).or_else(|| self.unclaimed())
+    }
+
+    /// A token that is in a desk, is let in, and is shown nowhere.
+    fn idle(&self) -> Option<String> {
+        let shown: BTreeSet<&str> =
+            self.desks.iter().filter(|desk| desk.shows.is_some()).map(|desk| desk.token.as_str()).collect();
+        let idle = self.desks.iter().find(|d| d.is_due && !shown.contains(d.token.as_str()))?;
+        Some(format!("{} in {} is shown nowhere: {}", idle.token, idle.name, idle.state))
+    }
+
+    /// A token on two screens, or a screen with a session that its host does not run.
+    fn doubled(&self) -> Option<String> {
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        let running: BTreeSet<(&HostName, SessionId)> =
+            self.running.iter().map(|(h, s, _)| (h, *s)).collect();
+        for desk in &self.desks {
+            let Some(shown) = &desk.shows else { continue };
+            if let Some(other) = seen.insert(&desk.token, &desk.name) {
+                return Some(format!("{} is shown at {other} and {}", desk.token, desk.name));
+            }
+            if !running.contains(&(&shown.host, shown.session)) {
+                return Some(format!("{} shows {shown:?}, which does not run there", desk.name));
+            }
+        }
+        None
+    }
+
+    fn unlisted(&self) -> Option<String> {
+        let (host, session, token) =
+            self.running.iter().find(|(h, s, _)| !self.listed.contains_key(&(h.clone(), *s)))?;
+        Some(format!("{session} of {token} runs unlisted on {host}"))
+    }
+
+    /// A claim must name a session that its host lists and takes for the claimed one.
+    fn unclaimed(&self) -> Option<String> {
+        let shown = self.desks.iter().filter(|desk| desk.shows.is_some()).map(|desk| &desk.token);
+        for token in shown {
+            match self.claims.get(token) {
+                Some(Some(claim)) if self.listed.get(claim) == Some(&true) => {}
+                Some(Some(claim)) => return Some(format!("the claim of {token} points nowhere: {claim:?}")),
+                _ => return Some(format!("{token} is shown and has no claim")),
+            }
+        }
+        None
+    }
+}
+
+/// Whether sessions lie unevenly on hosts that could have shared them: one has more than one and a half times the
+/// mean. Says nothing where the mean is too small to mean anything.
+#[must_use]
+pub fn uneven(counts: &[usize]) -> Option<String> {
+    let (total, most) = (counts.iter().sum::<usize>(), counts.iter().max().copied()?);
+    // Of few sessions one more than the mean is half as many again.
+    let means_something = total >= 10 * counts.len();
+    (means_something && most * 2 * counts.len() > total * 3)
+        .then(|| format!("{most} sessions on one of {} hosts that have {total} in all", counts.len()))
+}

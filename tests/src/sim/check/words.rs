@@ -1,0 +1,140 @@
+//! No stranger's word changes a decision: whatever a host or a desk takes for true has happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dtu_emu::dtu::{DtuEvent, HostRef};
+use groupmgr::host::Note;
+use groupmgr::topology::Change;
+use proto::time::Duration;
+use proto::{BootId, HostName, Instant};
+
+use super::{Check, Moment};
+use crate::world::{DeskId, Fate, Sight};
+
+/// What a dead host said may be under way for so long.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+/// Two desks that are granted a token at about the same time may each be taken for the later one.
+const RACE: Duration = Duration::from_secs(2);
+/// A host that was cut off may believe for so long that a desk is still its own: until the keep-alive expires.
+const FORGOTTEN: Duration = Duration::from_secs(120);
+
+/// What really became of a host.
+#[derive(Debug, Default)]
+struct Truth {
+    runs: BTreeSet<BootId>,
+    leaves: u32,
+    died: Option<Instant>,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Words {
+    hosts: BTreeMap<HostName, Truth>,
+    /// Where a token was granted to whom, and when last.
+    granted: BTreeMap<String, BTreeMap<(DeskId, HostName), Instant>>,
+    /// What each desk was granted last.
+    at: BTreeMap<DeskId, String>,
+    looked: u64,
+}
+
+impl Words {
+    fn on_change(
+        &mut self,
+        Moment { now, health }: Moment<'_>,
+        by: &HostName,
+        change: &Change,
+    ) -> Result<(), String> {
+        self.looked += 1;
+        let (Change::Up(host)
+        | Change::Silent(host)
+        | Change::Down(host)
+        | Change::Left(host)
+        | Change::Restarted(host)
+        | Change::Changed(host)) = change;
+        let Some(truth) = self.hosts.get(host) else {
+            return Err(format!("{by} believes in {host}, which is nobody"));
+        };
+        let is_true = match change {
+            Change::Left(_) => truth.leaves > 0,
+            Change::Restarted(_) => truth.runs.len() > 1,
+            // One that was stopped itself reads late what was said before.
+            Change::Up(_) => {
+                let is_dead = truth.died.is_some_and(|at| now.since(at) > UNDER_WAY);
+                !(is_dead && health.host(now, by, UNDER_WAY * 2))
+            }
+            Change::Silent(_) | Change::Down(_) | Change::Changed(_) => true,
+        };
+        if is_true { Ok(()) } else { Err(format!("{by} believes {change:?}, which is not so")) }
+    }
+
+    /// Whether a token that a host granted to a desk was shown anywhere else since: at another desk, or, as far as
+    /// a host knows that was cut off, at this one.
+    fn was_elsewhere(&self, moment: Moment<'_>, token: &str, desk: DeskId, host: &HostName) -> bool {
+        let Moment { now, health } = moment;
+        let Some(granted) = self.granted.get(token) else { return false };
+        let since = granted.get(&(desk, host.clone())).copied().unwrap_or(Instant::ZERO);
+        granted.iter().any(|((other, at), when)| {
+            let later = *other != desk && *when + RACE >= since;
+            let cut_off = at != host && !health.host(now, at, FORGOTTEN);
+            later || cut_off || !health.host(now, host, FORGOTTEN) || !health.desk(now, desk, FORGOTTEN)
+        })
+    }
+
+    fn on_event(&mut self, moment: Moment<'_>, desk: DeskId, event: &DtuEvent) -> Result<(), String> {
+        match event {
+            DtuEvent::HostFound { host: HostRef { name: Some(name), .. } }
+            | DtuEvent::Attached { host: HostRef { name: Some(name), .. }, .. } => {
+                self.looked += 1;
+                if !self.hosts.contains_key(name) {
+                    return Err(format!("{desk:?} is at {name}, which is nobody"));
+                }
+            }
+            DtuEvent::Detached { cause: Some(cause), host: HostRef { name: Some(host), .. } }
+                if cause == "shownElsewhere" =>
+            {
+                self.looked += 1;
+                let Some(token) = self.at.get(&desk) else { return Ok(()) };
+                if !self.was_elsewhere(moment, token, desk, host) {
+                    return Err(format!("{host} takes {token} off {desk:?}, and it was shown nowhere else"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Check for Words {
+    fn rule(&self) -> &'static str {
+        "no stranger's word changes a decision"
+    }
+
+    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
+        match sight {
+            Sight::Host { host, fate } => {
+                let truth = self.hosts.entry(host.clone()).or_default();
+                match fate {
+                    Fate::Starts(boot) => {
+                        truth.runs.insert(*boot);
+                        truth.died = None;
+                    }
+                    Fate::Leaves => truth.leaves += 1,
+                    Fate::Dies => truth.died = Some(moment.now),
+                }
+            }
+            Sight::Grants { desk, host, token, .. } => {
+                let granted = self.granted.entry(token.clone()).or_default();
+                granted.insert((*desk, host.clone()), moment.now);
+                self.at.insert(*desk, token.clone());
+            }
+            Sight::Logs { host, note: Note::Host(change) } => return self.on_change(moment, host, change),
+            Sight::Says { desk, event } => return self.on_event(moment, *desk, event),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn looked(&self) -> u64 {
+        self.looked
+    }
+}

@@ -1,0 +1,159 @@
+//! A stranger on the LANs of the group: it repeats what it has heard, forges what it likes, and asks to be let in
+//! with what it has no right to. It knows every ticket that was ever made, which travel encrypted, and no key.
+
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+
+use proto::keys::Purpose;
+use proto::line::Line;
+
+use super::people::People;
+use super::trouble::Island;
+use crate::world::{DeskId, Dice, Heard, LanId, StrangerId, World};
+
+/// Tickets it remembers.
+const TICKETS_MAX: usize = 64;
+
+/// Where it is: a machine that listens and speaks, and a terminal of its own.
+#[derive(Debug)]
+struct Place {
+    machine: StrangerId,
+    hand: DeskId,
+    hosts: Vec<SocketAddrV4>,
+    names: Vec<String>,
+    desks: Vec<DeskId>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Intruder {
+    dice: Dice,
+    places: Vec<Place>,
+    tickets: VecDeque<String>,
+    conns: u64,
+    /// What it has said so far.
+    pub(super) said: u64,
+}
+
+impl Intruder {
+    /// One on every LAN of these islands.
+    pub(super) fn new(w: &mut World, seed: u64, islands: &[Island]) -> Self {
+        let mut places = Vec::new();
+        for island in islands {
+            for lan in &island.lans {
+                places.push(Place::new(w, places.len(), island, *lan));
+            }
+        }
+        let dice = Dice::new(seed ^ 0x696e_7472_7564_6572);
+        Self { dice, places, tickets: VecDeque::new(), conns: 0, said: 0 }
+    }
+
+    /// It has come by a ticket.
+    pub(super) fn learn(&mut self, ticket: &str) {
+        if self.tickets.len() == TICKETS_MAX {
+            self.tickets.pop_front();
+        }
+        self.tickets.push_back(ticket.to_owned());
+    }
+
+    /// It says something.
+    pub(super) fn act(&mut self, w: &mut World, people: &People) {
+        self.said += 1;
+        let number = self.dice.below(self.places.len() as u64) as usize;
+        match self.dice.below(10) {
+            0..=4 => self.repeat(w, number),
+            5..=7 => self.forge(w, number),
+            _ => self.ask_to_be_let_in(w, number, people),
+        }
+    }
+
+    fn repeat(&mut self, w: &mut World, number: usize) {
+        let place = &self.places[number];
+        let count = w.recorded(place.machine) as u64;
+        let Some(Heard { mut bytes, .. }) = w.record(place.machine, self.dice.below(count) as usize) else {
+            return;
+        };
+        if self.dice.below(4) == 0
+            && let Some(byte) = bytes.get_mut(self.dice.below(300) as usize)
+        {
+            *byte ^= 1;
+        }
+        self.say(w, number, &bytes);
+    }
+
+    /// To one host, to one desk, or to everybody.
+    fn say(&mut self, w: &mut World, number: usize, bytes: &[u8]) {
+        let place = &self.places[number];
+        let one = |dice: &mut Dice, n: usize| dice.below(n as u64) as usize;
+        match self.dice.below(3) {
+            0 => w.stranger_says(place.machine, place.hosts[one(&mut self.dice, place.hosts.len())], bytes),
+            1 if !place.desks.is_empty() => {
+                let desk = place.desks[one(&mut self.dice, place.desks.len())];
+                let to = SocketAddrV4::new(w.address_of_desk(desk), proto::PORT);
+                w.stranger_says(place.machine, to, bytes);
+            }
+            _ => w.stranger_shouts(place.machine, bytes),
+        }
+    }
+
+    fn forge(&mut self, w: &mut World, number: usize) {
+        let place = &self.places[number];
+        let n = self.dice.u64();
+        let own = if self.dice.below(2) == 0 { Some(n % 500) } else { None };
+        let real = place.names[n as usize % place.names.len()].clone();
+        let host = own.map_or(real, |n| format!("evil{n}"));
+        let boot = w.boot_of_any(&host).map_or_else(|| format!("{n:016x}"), |boot| boot.to_string());
+        let address = w.address_of_stranger(place.machine);
+        let [a, b, c, d] = address.octets();
+        let ip = format!("{a:02x}{b:02x}{c:02x}{d:02x}");
+        let beacon = format!(
+            "beacon host={host} ver=1 boot={boot} seq=999999 if=eth0 every=100 load=0 sessions=0 drain=0 tick=9999 link={n:032x}"
+        );
+        let message = format!("host={host} addr={ip} time=950739941 numifs=1 flags=0 cpus=64 clock=9000");
+        let (text, purpose) = match self.dice.below(7) {
+            0 => (beacon, Purpose::Beacon),
+            1 => (message, Purpose::HostMessage),
+            2 => (format!("goodbye host={host} boot={boot}"), Purpose::Peer),
+            3 => (
+                format!("shown host={host} boot={boot} tagged=00000001 token={n:032x}:9999999999999"),
+                Purpose::Peer,
+            ),
+            4 => (
+                format!("tokenR host={host} boot={boot} seq=1 nonce={n:032x} grant={n:032x} n=0"),
+                Purpose::Peer,
+            ),
+            5 => (format!("serverR host={host} ip={ip} port=7009 load=0 drain=0"), Purpose::Peer),
+            _ => ("x".repeat((n % 1_400) as usize), Purpose::Peer),
+        };
+        // Signed with a key that is none of the group's, or not at all.
+        let signed = Line::parse(text.as_bytes()).ok().filter(|_| n % 2 == 0);
+        let bytes = signed.map(|line| w.foreign_ring().seal(purpose, &line));
+        self.say(w, number, &bytes.unwrap_or_else(|| text.into_bytes()));
+    }
+
+    /// From its own terminal it presents a token whose secret it does not have, by itself or as if it had been sent
+    /// with a ticket that was made for somebody else.
+    fn ask_to_be_let_in(&mut self, w: &mut World, number: usize, people: &People) {
+        let Some(token) = people.a_keyed_token(&mut self.dice) else { return };
+        let place = &self.places[number];
+        if w.hand_is_open(place.hand) {
+            let ticket = self.tickets.get(self.dice.below(self.tickets.len() as u64) as usize);
+            let more = ticket.map_or(String::new(), |t| format!("cause=redirect redirectProps={t}"));
+            w.hand_presents(place.hand, self.conns, token.as_str(), 1, &more);
+        } else {
+            self.conns += 1;
+            let host = place.hosts[self.dice.below(place.hosts.len() as u64) as usize];
+            w.hand_opens(place.hand, self.conns, host);
+        }
+    }
+}
+
+impl Place {
+    fn new(w: &mut World, number: usize, island: &Island, lan: LanId) -> Self {
+        let machine = w.stranger(lan);
+        let hand = w.hand(&format!("66{number:010x}"), lan);
+        let hosts = island.hosts.iter().map(|host| w.address(host, lan)).collect();
+        let desks = island.desks.iter().copied().filter(|desk| w.is_on(*desk, lan)).collect();
+        Self { machine, hand, hosts, names: island.hosts.clone(), desks }
+    }
+}

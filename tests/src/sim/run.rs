@@ -1,0 +1,334 @@
+//! One run, from its options to its digest.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use proto::Instant;
+use proto::time::Duration;
+use sessiond::manager::Claim;
+
+use super::check::{Checks, Rest, RestDesk, uneven};
+use super::intruder::Intruder;
+use super::options::{Faults, Options};
+use super::people::People;
+use super::stage;
+use super::trouble::{Island, Trouble};
+use crate::world::{Dice, Sight, World, ms, secs};
+
+/// Everybody must be attached so long after the last desk was switched on.
+const SETTLE: Duration = secs(15);
+/// The group must have come to rest so long after all was repaired. A session may be held for the next daemon of its
+/// host for 10 s, a store's errand runs for a second, a desk that was refused waits for up to 10 s to ask again.
+const REPAIR: Duration = secs(40);
+/// And stays so.
+const REST: Duration = secs(5);
+/// Between two looks at what was seen.
+const SLICE: Duration = ms(20);
+/// Between two looks at all there is.
+const LOOK_AROUND: Duration = secs(5);
+
+/// A rule was broken: which and how, and what led to it.
+#[derive(Debug)]
+pub struct Broken {
+    /// Which and how.
+    pub what: String,
+    /// What happened before.
+    pub story: String,
+}
+
+/// What a run that kept all rules can say of itself.
+#[derive(Debug)]
+pub struct Summary {
+    /// Of everything that happened.
+    pub digest: u64,
+    /// Simulated time.
+    pub time: Duration,
+    /// Hosts.
+    pub hosts: usize,
+    /// Events.
+    pub events: u64,
+    /// Faults.
+    pub faults: u64,
+    /// What the stranger said.
+    pub forgeries: u64,
+    /// How long it took from the repair to rest.
+    pub repaired: Duration,
+    /// How often each rule was put to the test.
+    pub looked: Vec<(&'static str, u64)>,
+}
+
+/// Told of a run's progress: the simulated time, and what is going on.
+pub type Progress<'a> = &'a mut dyn FnMut(Instant, &str);
+
+/// Does a run.
+///
+/// # Errors
+/// A rule was broken.
+pub fn run(options: &Options, progress: Progress<'_>) -> Result<Summary, Broken> {
+    let (w, people, islands) = stage::build(options);
+    let mut run = Run::new(options, w, people, islands);
+    match run.play(progress) {
+        Ok(repaired) => Ok(run.summary(repaired)),
+        Err(what) => Err(Broken { what, story: run.w.story() }),
+    }
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    w: World,
+    people: People,
+    islands: Vec<Island>,
+    trouble: Trouble,
+    intruder: Option<Intruder>,
+    checks: Checks,
+    /// Who was well when last looked at.
+    well: BTreeMap<String, bool>,
+    desks_well: Vec<bool>,
+    store_well: bool,
+    pauses: Dice,
+    acts_at: Instant,
+    intrudes_at: Instant,
+    looks_at: Instant,
+    digest: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(options: &'a Options, mut w: World, people: People, islands: Vec<Island>) -> Self {
+        let trouble = Trouble::new(options.seed, options.faults, islands.clone());
+        let intruder = options.stranger.map(|_| Intruder::new(&mut w, options.seed, &islands));
+        Self {
+            options,
+            people,
+            islands,
+            trouble,
+            intruder,
+            checks: Checks::new(),
+            well: BTreeMap::new(),
+            desks_well: vec![true; options.dtus],
+            store_well: true,
+            pauses: Dice::new(options.seed ^ 0x7061_7573_6573),
+            acts_at: w.now(),
+            intrudes_at: w.now(),
+            looks_at: w.now(),
+            digest: options.seed,
+            w,
+        }
+    }
+
+    /// Returns how long it took from the repair to rest.
+    fn play(&mut self, progress: Progress<'_>) -> Result<Duration, String> {
+        self.look_at_health();
+        self.come_to_rest("everybody is switched on", SETTLE, progress)?;
+        self.check_spread()?;
+        progress(self.w.now(), "faults begin");
+        let end = self.w.now() + self.options.time;
+        while self.w.now() < end {
+            self.live(true)?;
+            progress(self.w.now(), "");
+        }
+        self.trouble.end(&mut self.w);
+        self.w.tell("everything is repaired");
+        self.look_at_health();
+        let repaired = self.come_to_rest("everything is repaired", REPAIR, progress)?;
+        let end = self.w.now() + REST;
+        while self.w.now() < end {
+            self.people.press_enter(&mut self.w);
+            for _ in 0..10 {
+                self.live(false)?;
+            }
+        }
+        self.rest().complaint().map_or(Ok(repaired), |what| Err(format!("at rest, and then: {what}")))
+    }
+
+    /// Lets time pass until nothing is to be complained of.
+    fn come_to_rest(
+        &mut self,
+        since: &str,
+        within: Duration,
+        progress: Progress<'_>,
+    ) -> Result<Duration, String> {
+        let start = self.w.now();
+        while let Some(what) = self.rest().complaint() {
+            if self.w.now() >= start + within {
+                return Err(format!("{within:?} after {since}: {what}"));
+            }
+            progress(self.w.now(), &format!("{since}; {what}"));
+            self.people.press_enter(&mut self.w);
+            for _ in 0..12 {
+                self.live(false)?;
+            }
+        }
+        Ok(self.w.now().since(start))
+    }
+
+    /// A moment passes: people, faults, the stranger, and what is seen of it.
+    fn live(&mut self, lively: bool) -> Result<(), String> {
+        let now = self.w.now();
+        if lively {
+            if self.trouble.act(&mut self.w) {
+                self.look_at_health();
+            }
+            let pause = self.options.pause / u32::try_from(self.options.dtus).unwrap_or(1).max(1);
+            while self.acts_at <= now {
+                self.people.act(&mut self.w);
+                let most = u64::try_from(2 * pause.as_micros()).unwrap_or(u64::MAX);
+                self.acts_at =
+                    self.acts_at.max(now - SLICE) + Duration::from_micros(1 + self.pauses.below(most));
+            }
+        }
+        if let (Some(intruder), Some(pause)) = (&mut self.intruder, self.options.stranger)
+            && self.intrudes_at <= now
+        {
+            intruder.act(&mut self.w, &self.people);
+            self.intrudes_at = now + pause;
+        }
+        self.w.run_for(SLICE);
+        self.look()
+    }
+
+    /// Hands what was seen to the checkers.
+    fn look(&mut self) -> Result<(), String> {
+        let now = self.w.now();
+        if now >= self.looks_at {
+            self.looks_at = now + LOOK_AROUND;
+            self.look_at_tables();
+        }
+        let seen = self.w.sights();
+        self.digest = seen.iter().fold(self.digest ^ self.w.digest(), |digest, (at, sight)| {
+            let text = format!("{at} {sight:?}");
+            text.bytes().fold(digest, |d, byte| (d ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        });
+        if let Some(intruder) = &mut self.intruder {
+            let tickets = seen.iter().filter_map(|(_, sight)| match sight {
+                Sight::SendsOn { ticket, .. } => ticket.as_deref(),
+                _ => None,
+            });
+            tickets.for_each(|ticket| intruder.learn(ticket));
+        }
+        self.checks.see(&seen)?;
+        self.checks.pass(now)
+    }
+
+    /// Sees who is well and who is not, after something was done to somebody.
+    fn look_at_health(&mut self) {
+        for host in self.islands.iter().flat_map(|island| &island.hosts) {
+            let well = self.w.is_host_well(host);
+            if self.well.insert(host.clone(), well) != Some(well) {
+                let Ok(host) = host.parse() else { continue };
+                self.w.see(Sight::HostWell { host, well });
+            }
+        }
+        for (seat, was) in self.people.seats.iter().zip(&mut self.desks_well) {
+            let well = self.w.is_desk_well(seat.desk);
+            if core::mem::replace(was, well) != well {
+                self.w.see(Sight::DeskWell { desk: seat.desk, well });
+            }
+        }
+        let well = self.w.is_store_well();
+        if core::mem::replace(&mut self.store_well, well) != well {
+            self.w.see(Sight::StoreWell(well));
+        }
+    }
+
+    fn look_at_tables(&mut self) {
+        for name in self.islands.iter().flat_map(|island| &island.hosts) {
+            let Some(host) = self.w.host(name) else { continue };
+            let (host, tables) = (host.name().clone(), host.tables());
+            for fill in tables {
+                let (table, len, max) = (fill.table, fill.len, fill.max);
+                self.w.see(Sight::Size { host: host.clone(), table, len, max });
+            }
+        }
+    }
+
+    fn rest(&self) -> Rest {
+        let w = &self.w;
+        let mut rest = Rest::default();
+        for seat in &self.people.seats {
+            let status = w.status(seat.desk);
+            let due = self.people.due(seat);
+            let is_due = due.is_none_or(|(_, is_due)| is_due);
+            let token = status.token.to_string();
+            let shows = w.shown_at(seat.desk);
+            if shows.is_some() {
+                rest.claims
+                    .insert(token.clone(), w.claim_on(&token).map(|claim| (claim.host, claim.session)));
+            }
+            let state = if is_due && shows.is_none() {
+                format!("{status:?} {:?}", w.notice(seat.desk))
+            } else {
+                String::new()
+            };
+            rest.desks.push(RestDesk {
+                name: w.desk_name(seat.desk).to_owned(),
+                token,
+                is_due,
+                shows,
+                state,
+            });
+        }
+        rest.running =
+            w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
+        for name in self.islands.iter().flat_map(|island| &island.hosts) {
+            let Some(host) = w.host(name) else { continue };
+            let listed = host.sessions().iter();
+            rest.listed.extend(listed.map(|s| ((host.name().clone(), s.id), s.claim == Claim::Held)));
+        }
+        rest
+    }
+
+    /// Sessions that were placed while all was well must lie evenly on the hosts of an island.
+    fn check_spread(&self) -> Result<(), String> {
+        for island in &self.islands {
+            let counts: Vec<usize> = island.hosts.iter().map(|host| self.w.session_count_on(host)).collect();
+            if let Some(what) = uneven(&counts) {
+                return Err(format!("load is spread within 1.5 times the mean — {what}: {counts:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn summary(self, repaired: Duration) -> Summary {
+        Summary {
+            digest: self.digest,
+            time: self.w.now().since(Instant::ZERO),
+            hosts: self.options.hosts,
+            events: self.w.work(),
+            faults: self.trouble.made,
+            forgeries: self.intruder.as_ref().map_or(0, |intruder| intruder.said),
+            repaired,
+            looked: self.checks.looked().collect(),
+        }
+    }
+}
+
+impl Summary {
+    /// Simulated hours of hosts.
+    #[must_use]
+    pub fn host_hours(&self) -> f64 {
+        self.time.as_secs_f64() * self.hosts as f64 / 3_600.0
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (rule, looked) in &self.looked {
+            writeln!(f, "held {looked:>8} times: {rule}")?;
+        }
+        let Self { time, events, faults, forgeries, repaired, .. } = self;
+        writeln!(f, "{time:?} simulated, {events} events, {faults} faults, {forgeries} words of a stranger")?;
+        write!(f, "at rest {repaired:?} after the repair")
+    }
+}
+
+impl Broken {
+    /// All of it, for a reader.
+    #[must_use]
+    pub fn report(&self, options: &Options) -> String {
+        let without = match options.faults {
+            Faults::None => " (without any fault)",
+            Faults::Low | Faults::High => "",
+        };
+        format!("{}\n\nBROKEN{without}: {}\nagain: {}", self.story, self.what, options.command())
+    }
+}

@@ -1,0 +1,95 @@
+//! Many runs from many seeds, on all processors.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::options::{Given, Options};
+use super::run::{Broken, Summary, run};
+
+/// What came of many runs.
+#[derive(Debug, Default)]
+pub struct Swarm {
+    /// Runs that kept all rules.
+    pub good: u64,
+    /// Those that did not, each told as it is to be read.
+    pub broken: Vec<(u64, String)>,
+    /// Simulated hours of hosts.
+    pub host_hours: f64,
+    /// Simulated events.
+    pub events: u64,
+    /// Faults that were made.
+    pub faults: u64,
+    /// How often each rule was put to the test, in all runs.
+    pub looked: std::collections::BTreeMap<&'static str, u64>,
+    /// Of the digests of all runs, whatever their order.
+    pub digest: u64,
+}
+
+impl Swarm {
+    fn add(&mut self, seed: u64, options: &Options, result: Result<Summary, Broken>) {
+        match result {
+            Ok(summary) => {
+                self.good += 1;
+                self.host_hours += summary.host_hours();
+                self.events += summary.events;
+                self.faults += summary.faults;
+                self.digest ^= summary.digest.rotate_left((seed % 64) as u32);
+                for (rule, times) in summary.looked {
+                    *self.looked.entry(rule).or_default() += times;
+                }
+            }
+            Err(broken) => self.broken.push((seed, broken.report(options))),
+        }
+    }
+}
+
+/// Does a run, and takes a world that cannot go on for a rule that was broken.
+///
+/// # Errors
+/// A rule was broken.
+fn run_caught(options: &Options) -> Result<Summary, Broken> {
+    catch_unwind(AssertUnwindSafe(|| run(options, &mut |_, _| {}))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".to_owned());
+        let (what, story) = text.split_once('\n').unwrap_or((&text, ""));
+        Err(Broken { what: what.to_owned(), story: story.to_owned() })
+    })
+}
+
+/// Does a run for every seed, until there is none left or `is_over` says so. `told` hears of every broken one.
+pub fn swarm(
+    seeds: Range<u64>,
+    given: Given,
+    threads: usize,
+    is_over: &(dyn Fn() -> bool + Sync),
+    told: &(dyn Fn(u64, &str) + Sync),
+) -> Swarm {
+    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let swarm = Mutex::new(Swarm::default());
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || is_over() {
+                stop.store(true, Ordering::Relaxed);
+                return;
+            }
+            let options = Options::draw(seed, given);
+            let result = run_caught(&options);
+            if let Err(broken) = &result {
+                told(seed, &broken.what);
+            }
+            if let Ok(mut swarm) = swarm.lock() {
+                swarm.add(seed, &options, result);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let mut swarm = swarm.into_inner().unwrap_or_default();
+    swarm.broken.sort();
+    swarm
+}
