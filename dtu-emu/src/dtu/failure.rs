@@ -86,6 +86,9 @@ impl Dtu {
         }
         if ended == Ended::Ours {
             cx.push(Effect::CloseControl { conn });
+            if matches!(linked.talk, Talk::Asking(_)) {
+                self.left_unanswered = Some(cx.now);
+            }
         }
         match linked.talk {
             _ if settled => self.give_up(cx, host, loss, good),

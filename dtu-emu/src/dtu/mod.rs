@@ -72,6 +72,8 @@ pub struct Dtu {
     presented_at: Instant,
     /// Displays in a row that died young.
     show_failures: u32,
+    /// When a host was last left that had not yet answered who we are. It may still come to it.
+    left_unanswered: Option<Instant>,
     /// Connections numbered so far.
     conns: u64,
     /// What `poll_at` says.
@@ -110,6 +112,7 @@ impl Dtu {
             notice_until: None,
             presented_at: Instant::ZERO,
             show_failures: 0,
+            left_unanswered: None,
             conns: 0,
             due: None,
             config,

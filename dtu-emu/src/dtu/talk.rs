@@ -1,5 +1,7 @@
 //! The session protocol as a DTU speaks it (protocol sheet 3.2 to 3.8, DESIGN 4.4).
 
+use core::time::Duration;
+
 use proto::alp::{
     Access, AnchorNote, Cause, ConnInf, DisconnectCause, FromDtu, FromHost, KeepAliveReq, ProtocolFault,
     Standby, State, Terminal,
@@ -14,6 +16,9 @@ use super::link::{Asking, Came, HoldControl, Link, RETRY_FIRST, Talk, Trip};
 use super::search::Start;
 use super::watch::Watch;
 use super::{Cx, Dtu};
+
+/// For so long a host that was left before it answered may yet come to the question.
+const ECHO: Duration = Duration::from_secs(10);
 
 impl Dtu {
     /// Sends a message with the fields common to all (protocol sheet 3.3).
@@ -275,7 +280,10 @@ impl Dtu {
             return self.give_up(cx, host, Loss::Stopped, good);
         }
         cx.report(DtuEvent::Detached { host: host.clone(), cause });
-        if reason == DisconnectCause::Lost {
+        // A host that was too busy to answer us in time came to it at last, and showed the session to nobody.
+        let is_echo = reason == DisconnectCause::ShownElsewhere
+            && self.left_unanswered.take().is_some_and(|at| cx.now.since(at) < ECHO);
+        if reason == DisconnectCause::Lost || is_echo {
             return self.session_lost(cx, host, was_blank);
         }
         if was_blank {

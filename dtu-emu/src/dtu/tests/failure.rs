@@ -6,7 +6,7 @@ use proto::Instant;
 use proto::alp::{FromDtu, FromHost};
 
 use super::host::{Policy, Proc};
-use super::world::{World, card};
+use super::world::{World, card, format_addr};
 use crate::dtu::{DtuEvent, DtuInput, Gap, Phase};
 
 const fn ms(ms: u64) -> Duration {
@@ -235,6 +235,24 @@ fn a_display_that_ends_because_the_session_went_to_another_desk_is_not_asked_for
     world.send_control("a", &FromHost::DiscInf { token_seq: Some(1), cause });
     world.run_ms(5_000);
     assert_eq!((world.names(), world.host("a").asked.len()), (vec!["detached", "notice"], 0));
+}
+
+/// It comes to the question at last, and has the session taken off the desk for a desk that has gone.
+#[test]
+fn a_host_that_answers_after_it_was_left_costs_a_desk_its_session_for_a_moment_only() {
+    let mut world = World::new(&["a", "b"], |config| config.servers = vec![format_addr(1), format_addr(2)]);
+    world.host("a").deaf = true;
+    world.host("a").beacons = false;
+    world.input(DtuInput::Boot);
+    world.until(Phase::Attached, 8_000);
+    assert_eq!(world.at_host(), "b");
+    let elsewhere = || FromHost::DiscInf { token_seq: None, cause: Some("shownElsewhere".into()) };
+    world.send_control("b", &elsewhere());
+    world.run_ms(500);
+    assert_eq!((world.phase(), world.screen.as_str()), (Phase::Attached, "b$ "));
+    world.send_control("b", &elsewhere());
+    world.run_ms(500);
+    assert_eq!(world.phase(), Phase::Detached, "one answer explains one word of it");
 }
 
 #[test]
