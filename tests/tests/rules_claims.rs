@@ -2,6 +2,7 @@
 
 use dtu_emu::dtu::Phase;
 use groupmgr::host::ClaimRecord;
+use proto::SessionId;
 use sessiond::manager::Claim;
 use tests::scene::{desk_with_session, end, status};
 use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
@@ -397,4 +398,49 @@ fn a_claim_of_a_restored_backup_whose_session_is_gone_gives_way_to_the_one_that_
         claim == session && session.is_some_and(|s| w.claim_of("h2", s) == Some(Claim::Held))
     };
     w.expect_that("the session that is there is the claimed one", claimed).within(secs(25));
+}
+
+#[test]
+fn a_session_whose_offer_was_not_answered_is_offered_again() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    w.split(lan, &["h2"], &[]);
+    w.run_for(secs(1));
+    let away = w.add_desk(DeskPlan::named("away", lan).server("h2").off());
+    w.split(lan, &["h2"], &[away]);
+    w.insert(away, "card.ann");
+    w.switch_on(away);
+    w.expect(away).attached_to("h2").within(secs(2));
+    w.join(lan);
+    w.remove(desk);
+    w.run_for(secs(3));
+    // The claim went to h2 with the desk that was cut off. That session ends while the store says nothing.
+    let (first, second) = (w.sessions_of("card.ann")[0].clone(), w.shows(away).unwrap());
+    assert_eq!(w.claim_of("h1", first.session), Some(Claim::Superseded));
+    w.stop_store();
+    w.kill_session("h2", second);
+    w.expect(away).showing(first.session).within(secs(1));
+    w.run_for(secs(1));
+    w.start_store();
+    let claimed = move |w: &World| w.claim_of("h1", first.session) == Some(Claim::Held);
+    w.expect_that("the session that is shown has the claim", claimed).within(secs(5));
+}
+
+#[test]
+fn a_session_that_is_shown_takes_the_claim_when_the_one_that_had_it_is_gone() {
+    let mut w = World::of(2);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    let other = ClaimRecord { session: SessionId(7), host: "h2".parse().unwrap(), boot: w.boot_of("h2").unwrap(), ..w.claim_on("card.ann").unwrap() };
+    let text = |claim: &ClaimRecord| String::from_utf8(claim.value().unwrap().as_bytes().to_vec()).unwrap();
+    w.store_put("claim/card.ann", &text(&other));
+    w.stop_daemon("h1");
+    w.run_for(ms(290));
+    w.continue_daemon("h1");
+    w.run_for(ms(500));
+    assert_eq!(w.claim_of("h1", session), Some(Claim::Superseded));
+    w.store_put("claim/card.ann", &text(&ClaimRecord { boot: proto::BootId(1), ..other }));
+    let claimed = move |w: &World| w.claim_of("h1", session) == Some(Claim::Held);
+    w.expect_that("the session that is shown has the claim", claimed).within(secs(12));
 }

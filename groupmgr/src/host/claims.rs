@@ -11,7 +11,7 @@ use datastore::{Answer, Expected, Key, Request, Response, StoreError, Value};
 use proto::line::{FieldError, Line};
 use proto::time::Duration;
 use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
-use sessiond::manager::Claim;
+use sessiond::manager::{Claim, Session};
 
 use super::driver::{AdminReq, ConnId, Effect, StoreReq};
 use super::manage::Order;
@@ -24,6 +24,8 @@ use super::{Clock, Host};
 const ANSWER_WITHIN: Duration = Duration::from_millis(400);
 /// How often sessions without a claim are offered to the store.
 const OFFER_EVERY: Duration = Duration::from_secs(2);
+/// How often one that is shown is whose claim another session has: that may end, and nobody would say so.
+const OFFER_SHOWN_EVERY: Duration = Duration::from_secs(10);
 /// A host that keeps its sessions has taken up those of its earlier run by then, or they are gone.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(6);
 /// Requests under way at most.
@@ -307,13 +309,15 @@ impl Host {
     }
 
     fn offer_unclaimed(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        let unclaimed: Vec<(Token, SessionId)> = self
-            .sessions
-            .iter()
-            .filter(|s| s.claim == Claim::Unclaimed && s.is_usable())
+        let is_shown = |s: &Session| s.claim == Claim::Superseded && s.shown.is_some();
+        let usable = self.sessions.iter().filter(|s| s.is_usable());
+        let unclaimed: Vec<(Token, SessionId)> = usable
+            .filter(|s| s.claim == Claim::Unclaimed || is_shown(s))
             .map(|s| (s.token.clone(), s.id))
             .collect();
-        self.store.offer_at = if unclaimed.is_empty() { None } else { Some(clock.now + OFFER_EVERY) };
+        let is_settled = |(_, id): &(Token, SessionId)| self.sessions.get(*id).is_some_and(is_shown);
+        let pause = if unclaimed.iter().all(is_settled) { OFFER_SHOWN_EVERY } else { OFFER_EVERY };
+        self.store.offer_at = (!unclaimed.is_empty()).then(|| clock.now + pause);
         // While the store is away one offer finds out whether it is back.
         let offers = if self.store.up { usize::MAX } else { 1 };
         for (token, session) in unclaimed.into_iter().take(offers) {
@@ -341,8 +345,29 @@ impl Host {
     }
 
     pub(super) fn offer_soon(&mut self, now: Instant) {
-        let at = now + OFFER_EVERY;
+        self.offer_after(now, OFFER_EVERY);
+    }
+
+    fn offer_after(&mut self, now: Instant, pause: Duration) {
+        let at = now + pause;
         self.store.offer_at = Some(self.store.offer_at.map_or(at, |old| old.min(at)));
+    }
+
+    /// Another session has the claim.
+    pub(super) fn supersede(
+        &mut self,
+        clock: Clock,
+        token: &Token,
+        record: ClaimRecord,
+        out: &mut Vec<Effect>,
+    ) {
+        let session = record.session;
+        let is_news = self.sessions.get(session).is_some_and(|s| s.claim != Claim::Superseded);
+        self.set_claim(clock, session, Claim::Superseded, record.epoch, out);
+        self.offer_after(clock.now, OFFER_SHOWN_EVERY);
+        if is_news {
+            out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
+        }
     }
 
     /// A session of this host, as a claim says it.
@@ -375,7 +400,8 @@ impl Host {
         outcome: Result<Response, StoreError>,
         out: &mut Vec<Effect>,
     ) {
-        let Ok(response) = outcome else { return };
+        // What became of it is not known: it may well be claimed now.
+        let Ok(response) = outcome else { return self.claim_again(clock, record, out) };
         let session = record.session;
         match response.answer {
             Answer::Swapped => self.set_claim(clock, session, Claim::Held, record.epoch, out),
@@ -387,14 +413,8 @@ impl Host {
                     return;
                 }
                 match holder.as_ref().map_or(Life::Gone, |held| self.life_since_backup(clock.now, held)) {
-                    Life::There => {
-                        self.set_claim(clock, session, Claim::Superseded, Epoch::default(), out);
-                        out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
-                    }
-                    Life::Perhaps => {
-                        self.set_claim(clock, session, Claim::Unclaimed, Epoch::default(), out);
-                        self.offer_soon(clock.now);
-                    }
+                    Life::There => self.supersede(clock, token, record, out),
+                    Life::Perhaps => self.claim_again(clock, record, out),
                     Life::Gone => {
                         let epoch = holder.map_or(Epoch::default(), |held| held.epoch);
                         let record = ClaimRecord { epoch: epoch.next(response.generation.0), ..record };

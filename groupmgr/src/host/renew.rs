@@ -12,7 +12,6 @@ use sessiond::manager::Claim;
 
 use super::claims::{ClaimRecord, Errand, Life};
 use super::driver::Effect;
-use super::note::Note;
 use super::{Clock, Host};
 
 /// Every host has noticed by then that a backup was restored, since each reads the registry every 10 s.
@@ -72,17 +71,15 @@ impl Host {
                     self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
                 }
                 Ok(held) if self.is_of_a_backup(&held) => self.claim_again(clock, record, out),
-                _ => {
-                    self.set_claim(clock, session, Claim::Superseded, record.epoch, out);
-                    out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
-                }
+                _ => self.supersede(clock, token, record, out),
             },
             // Nobody has it any more, or it cannot be found out now: it is offered again.
             _ => self.claim_again(clock, record, out),
         }
     }
 
-    fn claim_again(&mut self, clock: Clock, record: ClaimRecord, out: &mut Vec<Effect>) {
+    /// A session has no claim, as far as is known, and is offered.
+    pub(super) fn claim_again(&mut self, clock: Clock, record: ClaimRecord, out: &mut Vec<Effect>) {
         self.set_claim(clock, record.session, Claim::Unclaimed, record.epoch, out);
         self.offer_soon(clock.now);
     }

@@ -18,8 +18,8 @@ pub struct Admission {
     disabled: BTreeSet<String>,
     /// Which genuine cards a desk has or had, and until when.
     genuine: BTreeMap<DeskId, Vec<(Token, Option<Instant>)>>,
-    /// What is presented on each connection.
-    presented: BTreeMap<u64, String>,
+    /// What was presented on each connection: a grant may cross the next presentation.
+    presented: BTreeMap<u64, Vec<String>>,
     looked: u64,
 }
 
@@ -35,8 +35,8 @@ impl Admission {
 
     fn judge(&mut self, now: Instant, desk: DeskId, conn: u64, token: &str) -> Result<(), String> {
         self.looked += 1;
-        let presented = self.presented.get(&conn);
-        if presented.map(String::as_str) != Some(token) {
+        let presented = self.presented.get(&conn).map(Vec::as_slice).unwrap_or_default();
+        if !presented.iter().any(|said| said == token) {
             return Err(format!("{desk:?} is granted {token} and presented {presented:?}"));
         }
         if self.disabled.contains(token) {
@@ -69,7 +69,7 @@ impl Check for Admission {
                 cards.extend(token.iter().filter(|_| *genuine).map(|token| (token.clone(), None)));
             }
             Sight::Presents { conn, token, .. } => {
-                self.presented.insert(*conn, token.clone());
+                self.presented.entry(*conn).or_default().push(token.clone());
             }
             Sight::Grants { desk, conn, token, .. } => return self.judge(moment.now, *desk, *conn, token),
             _ => {}
