@@ -79,7 +79,7 @@ impl Run {
             10 => {
                 let loss = self.dice.below(40) as f64 / 100.0;
                 let delay = ms(self.dice.below(60));
-                self.w.set_rule(host, lan, Way::Both, Rule { loss, delay, cut: false });
+                self.w.set_rule(host, lan, Way::Both, Rule { loss, delay, ..Rule::default() });
             }
             11 => self.w.heal(host, lan),
             12 => {
