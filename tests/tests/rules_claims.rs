@@ -363,8 +363,9 @@ fn of_two_desks_that_are_sent_to_one_host_with_one_card_both_get_the_one_session
     let lan = w.lan();
     w.set_load("h1", 3_000, 4_000);
     w.run_for(ms(200));
-    let desks: Vec<DeskId> =
-        (0..2).map(|n| w.add_desk(DeskPlan::named(&format!("d{n}"), lan).server("h1").card("card.ann"))).collect();
+    let desks: Vec<DeskId> = (0..2)
+        .map(|n| w.add_desk(DeskPlan::named(&format!("d{n}"), lan).server("h1").card("card.ann")))
+        .collect();
     w.run_for(secs(2));
     assert_eq!(w.sessions_of("card.ann").len(), 1, "{}", w.story());
     assert_eq!(desks.iter().filter(|desk| w.shows(**desk).is_some()).count(), 1);
@@ -431,7 +432,12 @@ fn a_session_that_is_shown_takes_the_claim_when_the_one_that_had_it_is_gone() {
     let mut w = World::of(2);
     let desk = desk_with_session(&mut w, "h1", "card.ann");
     let session = w.shows(desk).unwrap();
-    let other = ClaimRecord { session: SessionId(7), host: "h2".parse().unwrap(), boot: w.boot_of("h2").unwrap(), ..w.claim_on("card.ann").unwrap() };
+    let other = ClaimRecord {
+        session: SessionId(7),
+        host: "h2".parse().unwrap(),
+        boot: w.boot_of("h2").unwrap(),
+        ..w.claim_on("card.ann").unwrap()
+    };
     let text = |claim: &ClaimRecord| String::from_utf8(claim.value().unwrap().as_bytes().to_vec()).unwrap();
     w.store_put("claim/card.ann", &text(&other));
     w.stop_daemon("h1");

@@ -148,14 +148,7 @@ pub(super) struct StoreSide {
 
 impl Default for StoreSide {
     fn default() -> Self {
-        Self {
-            pending: BTreeMap::new(),
-            next: 0,
-            up: true,
-            generation: 0,
-            restored_at: None,
-            offer_at: None,
-        }
+        Self { pending: BTreeMap::new(), next: 0, up: true, generation: 0, restored_at: None, offer_at: None }
     }
 }
 

@@ -344,9 +344,8 @@ impl Host {
             *heard = (*heard).max(*last);
             let shown = self.sessions.of_token(&token).into_iter().filter(|s| s.shown.is_some());
             // Equal times cannot be told apart by time: then the lower host keeps it.
-            let (earlier, later): (Vec<_>, Vec<_>) = shown
-                .map(|s| (s.id, s.last))
-                .partition(|(_, here)| (*here, host) < (*last, self.name()));
+            let (earlier, later): (Vec<_>, Vec<_>) =
+                shown.map(|s| (s.id, s.last)).partition(|(_, here)| (*here, host) < (*last, self.name()));
             for (session, _) in earlier {
                 self.counters.done("shown_elsewhere");
                 self.take_away(clock, session, DisconnectCause::ShownElsewhere, out);

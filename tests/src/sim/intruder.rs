@@ -70,7 +70,9 @@ impl Intruder {
     fn repeat(&mut self, w: &mut World, number: usize) {
         let place = &self.places[number];
         let count = w.recorded(place.machine) as u64;
-        let Some(Heard { mut bytes, .. }) = w.record(place.machine, self.dice.below(count) as usize) else { return };
+        let Some(Heard { mut bytes, .. }) = w.record(place.machine, self.dice.below(count) as usize) else {
+            return;
+        };
         if self.dice.below(4) == 0
             && let Some(byte) = bytes.get_mut(self.dice.below(300) as usize)
         {
@@ -112,8 +114,14 @@ impl Intruder {
             0 => (beacon, Purpose::Beacon),
             1 => (message, Purpose::HostMessage),
             2 => (format!("goodbye host={host} boot={boot}"), Purpose::Peer),
-            3 => (format!("shown host={host} boot={boot} tagged=00000001 token={n:032x}:9999999999999"), Purpose::Peer),
-            4 => (format!("tokenR host={host} boot={boot} seq=1 nonce={n:032x} grant={n:032x} n=0"), Purpose::Peer),
+            3 => (
+                format!("shown host={host} boot={boot} tagged=00000001 token={n:032x}:9999999999999"),
+                Purpose::Peer,
+            ),
+            4 => (
+                format!("tokenR host={host} boot={boot} seq=1 nonce={n:032x} grant={n:032x} n=0"),
+                Purpose::Peer,
+            ),
             5 => (format!("serverR host={host} ip={ip} port=7009 load=0 drain=0"), Purpose::Peer),
             _ => ("x".repeat((n % 1_400) as usize), Purpose::Peer),
         };

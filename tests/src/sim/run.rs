@@ -172,7 +172,8 @@ impl<'a> Run<'a> {
             while self.acts_at <= now {
                 self.people.act(&mut self.w);
                 let most = u64::try_from(2 * pause.as_micros()).unwrap_or(u64::MAX);
-                self.acts_at = self.acts_at.max(now - SLICE) + Duration::from_micros(1 + self.pauses.below(most));
+                self.acts_at =
+                    self.acts_at.max(now - SLICE) + Duration::from_micros(1 + self.pauses.below(most));
             }
         }
         if let (Some(intruder), Some(pause)) = (&mut self.intruder, self.options.stranger)
@@ -250,16 +251,24 @@ impl<'a> Run<'a> {
             let token = status.token.to_string();
             let shows = w.shown_at(seat.desk);
             if shows.is_some() {
-                rest.claims.insert(token.clone(), w.claim_on(&token).map(|claim| (claim.host, claim.session)));
+                rest.claims
+                    .insert(token.clone(), w.claim_on(&token).map(|claim| (claim.host, claim.session)));
             }
             let state = if is_due && shows.is_none() {
                 format!("{status:?} {:?}", w.notice(seat.desk))
             } else {
                 String::new()
             };
-            rest.desks.push(RestDesk { name: w.desk_name(seat.desk).to_owned(), token, is_due, shows, state });
+            rest.desks.push(RestDesk {
+                name: w.desk_name(seat.desk).to_owned(),
+                token,
+                is_due,
+                shows,
+                state,
+            });
         }
-        rest.running = w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
+        rest.running =
+            w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
         for name in self.islands.iter().flat_map(|island| &island.hosts) {
             let Some(host) = w.host(name) else { continue };
             let listed = host.sessions().iter();

@@ -104,8 +104,10 @@ impl Trouble {
             0..=5 => self.at_a_daemon(w, host),
             6..=12 => self.on_a_link(w, host, lan),
             13 | 14 => {
-                let aside: Vec<&str> = island.hosts.iter().filter(|_| self.dice.below(3) == 0).map(String::as_str).collect();
-                let desks: Vec<DeskId> = island.desks.iter().copied().filter(|_| self.dice.below(3) == 0).collect();
+                let aside: Vec<&str> =
+                    island.hosts.iter().filter(|_| self.dice.below(3) == 0).map(String::as_str).collect();
+                let desks: Vec<DeskId> =
+                    island.desks.iter().copied().filter(|_| self.dice.below(3) == 0).collect();
                 let there: Vec<DeskId> = desks.into_iter().filter(|desk| w.is_on(*desk, lan)).collect();
                 w.split(lan, &aside, &there);
                 Some(Undo::Join(lan))

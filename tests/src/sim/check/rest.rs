@@ -52,7 +52,8 @@ impl Rest {
     /// A token on two screens, or a screen with a session that its host does not run.
     fn doubled(&self) -> Option<String> {
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-        let running: BTreeSet<(&HostName, SessionId)> = self.running.iter().map(|(h, s, _)| (h, *s)).collect();
+        let running: BTreeSet<(&HostName, SessionId)> =
+            self.running.iter().map(|(h, s, _)| (h, *s)).collect();
         for desk in &self.desks {
             let Some(shown) = &desk.shows else { continue };
             if let Some(other) = seen.insert(&desk.token, &desk.name) {

@@ -38,7 +38,12 @@ pub struct Words {
 }
 
 impl Words {
-    fn on_change(&mut self, Moment { now, health }: Moment<'_>, by: &HostName, change: &Change) -> Result<(), String> {
+    fn on_change(
+        &mut self,
+        Moment { now, health }: Moment<'_>,
+        by: &HostName,
+        change: &Change,
+    ) -> Result<(), String> {
         self.looked += 1;
         let (Change::Up(host)
         | Change::Silent(host)
