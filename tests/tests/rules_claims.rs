@@ -432,7 +432,12 @@ fn a_session_that_is_shown_takes_the_claim_when_the_one_that_had_it_is_gone() {
     let mut w = World::of(2);
     let desk = desk_with_session(&mut w, "h1", "card.ann");
     let session = w.shows(desk).unwrap();
-    let other = ClaimRecord { session: SessionId(7), host: "h2".parse().unwrap(), boot: w.boot_of("h2").unwrap(), ..w.claim_on("card.ann").unwrap() };
+    let other = ClaimRecord {
+        session: SessionId(7),
+        host: "h2".parse().unwrap(),
+        boot: w.boot_of("h2").unwrap(),
+        ..w.claim_on("card.ann").unwrap()
+    };
     let text = |claim: &ClaimRecord| String::from_utf8(claim.value().unwrap().as_bytes().to_vec()).unwrap();
     w.store_put("claim/card.ann", &text(&other));
     w.stop_daemon("h1");

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use proto::time::Duration;
-use tests::sim::{Given, Options, run, swarm};
+use tests::sim::{Cost, Given, Options, measure, run, swarm};
 
 const HELP: &str = "\
 Simulates whole groups of hosts and DTUs in virtual time, each run from its seed.
@@ -21,7 +21,6 @@ usage: sim [--seed N | --seeds A-B] [options]
   --threads T         on so many
   --for MINUTES       no new run of a swarm is begun after this
   --cost              a table of what a host costs, by hosts and DTUs
-  --story             also tell the story of a run that kept all rules
 
 What is not given is drawn from the seed:
   --hosts H           hosts
@@ -129,6 +128,17 @@ fn many(args: &Args) -> bool {
     broken.is_empty()
 }
 
+/// The table of costs: one row for each number of hosts and of DTUs, or for the one that is given.
+fn costs(given: Given) {
+    let one = |given: Option<usize>, usual: &[usize]| given.map_or(usual.to_vec(), |n| vec![n]);
+    println!("{}", Cost::HEAD);
+    for hosts in one(given.hosts, &[3, 10, 100, 1_000]) {
+        for dtus in one(given.dtus, &[0, 100, 10_000]) {
+            println!("{}", measure(hosts, dtus));
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let args = match args() {
         Ok(args) => args,
@@ -137,6 +147,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if args.cost {
+        costs(args.given);
+        return ExitCode::SUCCESS;
+    }
     let is_good = if args.is_swarm { many(&args) } else { one(&Options::draw(args.seeds.start, args.given)) };
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -10,7 +10,7 @@
 //! What it has found so far, and the test that pins each fault, is in `FOUND.md` beside this file.
 
 pub mod check;
-// mod cost;
+mod cost;
 mod intruder;
 mod options;
 mod people;
@@ -19,7 +19,7 @@ mod stage;
 mod swarm;
 mod trouble;
 
-// pub use cost::{Cost, measure};
+pub use cost::{Cost, measure};
 pub use options::{Faults, Given, Options};
 pub use run::{Broken, Progress, Summary, run};
 pub use swarm::{Swarm, swarm};

@@ -358,10 +358,13 @@ impl World {
     pub(super) fn feed(&mut self, host: usize, input: Input) {
         let machine = &mut self.machines[host];
         let (now, wall) = (machine.own_time(self.now), machine.wall(self.now));
-        let Some(running) = machine.daemon.running() else { return };
         let mut effects = Vec::new();
         let is_timeout = matches!(input, Input::Timeout);
-        running.core.handle(now, wall, input, &mut effects);
+        self.timed(|w| {
+            if let Some(running) = w.machines[host].daemon.running() {
+                running.core.handle(now, wall, input, &mut effects);
+            }
+        });
         self.note_idle_calls(host, is_timeout && effects.is_empty());
         for effect in effects {
             self.perform(host, effect);

@@ -22,6 +22,7 @@ mod hand;
 mod history;
 mod look;
 mod machine;
+mod meter;
 mod process;
 mod queue;
 mod shell;
@@ -48,6 +49,7 @@ pub use desk::{DeskId, DeskPlan};
 pub use dice::Dice;
 pub use expect::{Expect, Goal, HostExpect};
 pub use machine::HostPlan;
+pub use meter::Meter;
 pub use proto::time::Duration;
 pub use sight::{End, Fate, Shown, Sight};
 pub use store::Backup;
@@ -130,6 +132,7 @@ pub struct World {
     store: StoreNode,
     history: History,
     sights: Sights,
+    meter: Meter,
     seed: u64,
     next_conn: u64,
     next_pid: u32,
@@ -214,6 +217,7 @@ impl World {
             store: StoreNode::new(),
             history: History::new(),
             sights: Sights::default(),
+            meter: Meter::default(),
             seed,
             next_conn: 0,
             next_pid: 1_000,
@@ -291,8 +295,8 @@ impl World {
             *hosts - 1
         } else {
             *others += 1;
-            // After the first two hundred or, on a larger LAN, the first two thousand.
-            *others + 199
+            // After the first two hundred, or on the largest LANs the first two thousand, which are for hosts.
+            *others + if self.wire.lan(lan).is_large() { 1_999 } else { 199 }
         };
         let ip = self.wire.lan(lan).address(address);
         let iface = self.parsed(&format!("eth{n}"));

@@ -12,7 +12,7 @@ use proto::line::Splitter;
 use proto::time::Duration;
 use proto::{Instant, SessionId};
 
-use super::wire::LinkId;
+use super::wire::{LinkId, Node};
 use super::{Event, World};
 
 /// What is lost is sent again after this time, then after twice as long, up to [`RESEND_MAX`].
@@ -141,6 +141,9 @@ impl Conn {
 impl World {
     /// Sends a part of what goes over a connection towards `to`.
     pub(super) fn transmit(&mut self, key: ConnKey, to: Side, seg: Seg) {
+        if let (Side::Desk, Seg::Data(bytes), Some(conn)) = (to, &seg, self.conns.get(&key)) {
+            self.count_sent(Node::Host(conn.host), bytes);
+        }
         let Some(conn) = self.conns.get_mut(&key) else { return };
         if !conn.flows_to(to) {
             conn.flows[to as usize].stalled.push_back(seg);
@@ -213,6 +216,9 @@ impl World {
     fn at_host(&mut self, key: ConnKey, seg: Seg) {
         let Some(conn) = self.conns.get(&key) else { return };
         let (host, owner) = (conn.host, conn.owner);
+        if let Seg::Data(bytes) = &seg {
+            self.count_received(bytes);
+        }
         if !self.machines[host].has_power {
             if matches!(seg, Seg::Fin | Seg::Rst) {
                 self.forget_conn(key);

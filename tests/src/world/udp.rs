@@ -33,6 +33,7 @@ impl World {
     /// Sends a broadcast from a link.
     pub(super) fn broadcast(&mut self, link: LinkId, bytes: Rc<[u8]>) {
         let from = SocketAddrV4::new(self.wire.link(link).ip, proto::PORT);
+        self.count_sent(self.wire.link(link).node, &bytes);
         let Some(delay) = self.wire.passes(link, Way::Out) else { return };
         let at = self.now + Wire::lan_delay() + delay;
         if let Some(echo) = self.wire.echoes(link, Way::Out) {
@@ -74,6 +75,7 @@ impl World {
     pub(super) fn datagram(&mut self, node: Node, port: u16, to: SocketAddrV4, bytes: Rc<[u8]>, asks: bool) {
         let Some((near, far)) = self.wire.route(self.links_of(node), *to.ip()) else { return };
         let from = SocketAddrV4::new(self.wire.link(near).ip, port);
+        self.count_sent(node, &bytes);
         let asker = match node {
             Node::Host(host) if asks => Some(host),
             _ => None,
@@ -109,6 +111,7 @@ impl World {
         }
         let iface = self.wire.link(link).iface.clone();
         let Datagram { from, bytes, .. } = datagram;
+        self.count_received(&bytes);
         self.reach_daemon(host, ToDaemon::Datagram { iface, from, bytes });
     }
 

@@ -104,6 +104,11 @@ impl Lan {
         ip.to_bits() & self.mask().to_bits() == self.net.to_bits()
     }
 
+    /// Whether it has room for thousands.
+    pub(super) const fn is_large(&self) -> bool {
+        self.prefix < 16
+    }
+
     /// The address number `n` of the LAN.
     pub(super) fn address(&self, n: u32) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.net.to_bits() + n)

@@ -1,1 +1,253 @@
+//! Every checker can fail: each is fed a history in which its rule is broken, and one like it in which it is not.
 
+use dtu_emu::dtu::{DtuEvent, Fault, HostRef, Loss};
+use groupmgr::host::Note;
+use groupmgr::topology::Change;
+use proto::{BootId, HostName, Instant, SessionId, Token};
+
+use super::*;
+use crate::world::{DeskId, DeskPlan, End, Fate, Shown, World};
+
+const ONE: SessionId = SessionId(1);
+const TWO: SessionId = SessionId(2);
+
+fn host(name: &str) -> HostName {
+    name.parse().unwrap()
+}
+
+fn ann() -> Token {
+    "card.ann".parse().unwrap()
+}
+
+/// Three desks of any world: only their names count here.
+fn desks() -> [DeskId; 3] {
+    let mut w = World::new(1);
+    let lan = w.add_lan("lan", "10.0.0.0", 16);
+    [0, 1, 2].map(|n| w.add_desk(DeskPlan::named(&format!("d{n}"), lan).off()))
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::from_micros(1_000_000 + ms * 1_000)
+}
+
+/// Two hosts that are up from the start.
+fn start() -> Vec<(u64, Sight)> {
+    ["a", "b"].map(|name| (0, Sight::Host { host: host(name), fate: Fate::Starts(BootId(1)) })).to_vec()
+}
+
+/// What the checkers say of such a history, at its end or earlier.
+fn verdict(history: Vec<(u64, Sight)>) -> Result<(), String> {
+    let mut checks = Checks::new();
+    let mut all = start();
+    all.extend(history);
+    for (ms, sight) in all {
+        checks.see(&[(at(ms), sight)])?;
+        checks.pass(at(ms))?;
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn broken(rule: &str, history: Vec<(u64, Sight)>) {
+    let said = verdict(history).expect_err("the rule is broken");
+    assert!(said.contains(rule), "{said}");
+}
+
+fn presents(desk: DeskId, conn: u64, ticket: Option<&str>) -> Sight {
+    let ticket = ticket.map(str::to_owned);
+    let redirected = ticket.is_some();
+    Sight::Presents { desk, conn, host: host("a"), token: "card.ann".into(), ticket, redirected }
+}
+
+fn grants(desk: DeskId, conn: u64) -> Sight {
+    Sight::Grants { host: host("a"), conn, desk, token: "card.ann".into(), session: Some(ONE) }
+}
+
+fn card(desk: DeskId, genuine: bool) -> Sight {
+    Sight::Card { desk, token: Some(ann()), genuine }
+}
+
+fn shows(desk: DeskId, on: Option<&str>) -> Sight {
+    let shows = on.map(|name| Shown { token: ann(), session: ONE, host: host(name) });
+    Sight::Screen { desk, shows }
+}
+
+#[test]
+fn a_grant_to_whoever_presented_nothing_is_seen() {
+    let [d, ..] = desks();
+    broken("without authentication", vec![(1, grants(d, 1))]);
+    verdict(vec![(1, presents(d, 1, None)), (2, grants(d, 1))]).unwrap();
+}
+
+#[test]
+fn a_grant_of_a_keyed_token_without_its_secret_is_seen() {
+    let [d, ..] = desks();
+    let keyed = Sight::Registered { token: ann(), disabled: false };
+    let history = |genuine| {
+        vec![(0, keyed.clone()), (1, card(d, genuine)), (2, presents(d, 1, None)), (3, grants(d, 1))]
+    };
+    broken("without authentication", history(false));
+    verdict(history(true)).unwrap();
+}
+
+#[test]
+fn a_grant_of_a_disabled_token_is_seen() {
+    let [d, ..] = desks();
+    let disabled = Sight::Registered { token: ann(), disabled: true };
+    let history = vec![(0, disabled), (1, card(d, true)), (2, presents(d, 1, None)), (3, grants(d, 1))];
+    broken("without authentication", history);
+}
+
+#[test]
+fn a_token_that_stays_on_two_desks_is_seen_and_one_that_is_announced_in_time_is_none() {
+    let [d, e, _] = desks();
+    let both = vec![(5_000, shows(d, Some("a"))), (5_100, shows(e, Some("b")))];
+    let then = |ms, sight| both.iter().cloned().chain([(ms, sight)]).collect::<Vec<_>>();
+    broken("one desk at a time", then(5_800, Sight::StoreWell(true)));
+    verdict(then(5_600, shows(d, None))).unwrap();
+    // Hosts that do not hear each other are not told.
+    let apart = [(4_900, Sight::HostWell { host: host("b"), well: false })];
+    verdict(apart.into_iter().chain(then(5_800, Sight::StoreWell(true))).collect()).unwrap();
+}
+
+#[test]
+fn a_session_that_ends_by_nobodys_doing_is_seen() {
+    let [d, ..] = desks();
+    let history = |end| {
+        let begins = Sight::Begins { host: host("a"), session: ONE, token: ann() };
+        vec![(1, begins), (2, shows(d, Some("a"))), (3, Sight::Gone { host: host("a"), session: ONE, end })]
+    };
+    broken("lost only with its host", history(End::Ended));
+    verdict(history(End::Killed)).unwrap();
+}
+
+#[test]
+fn a_second_session_of_a_token_is_seen() {
+    let begins = |name: &str, session| Sight::Begins { host: host(name), session, token: ann() };
+    let claim = |session| {
+        let claim = groupmgr::host::ClaimRecord {
+            session,
+            host: host("b"),
+            boot: BootId(1),
+            epoch: proto::Epoch::default(),
+        };
+        Sight::Claimed { token: "card.ann".into(), claim: Some(claim) }
+    };
+    let made = |session, claimed| {
+        let note = Note::Made { token: ann(), session, claimed };
+        Sight::Logs { host: host("b"), note }
+    };
+    let rule = "no two claimed sessions";
+    broken(rule, vec![(1, begins("a", ONE)), (20_000, claim(TWO)), (20_001, made(TWO, true))]);
+    broken(rule, vec![(20_000, made(TWO, true))]);
+    let gone = Sight::Gone { host: host("a"), session: ONE, end: End::Killed };
+    verdict(vec![(1, begins("a", ONE)), (2, gone), (20_000, claim(TWO)), (20_001, made(TWO, true))]).unwrap();
+}
+
+#[test]
+fn a_redirect_that_is_sent_on_is_seen() {
+    let [d, ..] = desks();
+    let sends = |name: &str, conn, ticket: &str| {
+        let to = "10.0.0.9:7009".parse().unwrap();
+        Sight::SendsOn { host: host(name), conn, desk: d, to, ticket: Some(ticket.into()) }
+    };
+    let first = [(30_000, presents(d, 1, None)), (30_001, sends("a", 1, "t1"))];
+    let with = |ticket| [(30_002, presents(d, 2, ticket)), (30_003, sends("b", 2, "t2"))];
+    broken("at most once", first.iter().cloned().chain(with(Some("t1"))).collect());
+    verdict(first.iter().cloned().chain(with(None)).collect()).unwrap();
+}
+
+#[test]
+fn a_host_that_is_given_up_without_a_reason_is_seen() {
+    let [d, ..] = desks();
+    let gone = HostRef { name: Some(host("a")), addr: "10.0.0.1:7009".parse().unwrap() };
+    let lost = |why| Sight::Says { desk: d, event: DtuEvent::Lost { host: gone.clone(), why } };
+    broken("faulted", vec![(30_000, lost(Loss::Silent))]);
+    let ill = Sight::HostWell { host: host("a"), well: false };
+    verdict(vec![(29_000, ill.clone()), (30_000, lost(Loss::Closed(Fault::Closed)))]).unwrap();
+    broken("faulted", vec![(29_000, ill), (30_000, lost(Loss::Protocol))]);
+}
+
+#[test]
+fn what_a_host_believes_and_is_not_so_is_seen() {
+    let believes = |change| Sight::Logs { host: host("a"), note: Note::Host(change) };
+    let rule = "no stranger's word";
+    broken(rule, vec![(5_000, believes(Change::Up(host("evil"))))]);
+    broken(rule, vec![(5_000, believes(Change::Left(host("b"))))]);
+    broken(rule, vec![(5_000, believes(Change::Restarted(host("b"))))]);
+    let dies = Sight::Host { host: host("b"), fate: Fate::Dies };
+    broken(rule, vec![(5_000, dies), (9_000, believes(Change::Up(host("b"))))]);
+    verdict(vec![(5_000, believes(Change::Up(host("b"))))]).unwrap();
+}
+
+#[test]
+fn a_session_that_is_taken_off_a_desk_and_shown_nowhere_else_is_seen() {
+    let [d, e, _] = desks();
+    let by = HostRef { name: Some(host("a")), addr: "10.0.0.1:7009".parse().unwrap() };
+    let cause = Some("shownElsewhere".to_owned());
+    let taken = Sight::Says { desk: d, event: DtuEvent::Detached { host: by, cause } };
+    let granted = vec![(200_000, presents(d, 1, None)), (200_001, grants(d, 1))];
+    let then = |more: Vec<(u64, Sight)>| granted.iter().cloned().chain(more).collect::<Vec<_>>();
+    broken("no stranger's word", then(vec![(200_500, taken.clone())]));
+    let moved = vec![(200_100, presents(e, 2, None)), (200_101, grants(e, 2)), (200_500, taken)];
+    verdict(then(moved)).unwrap();
+}
+
+#[test]
+fn a_table_beyond_its_bound_is_seen() {
+    let size = |len| Sight::Size { host: host("a"), table: "grants", len, max: 10 };
+    broken("bounded", vec![(1, size(11))]);
+    verdict(vec![(1, size(10))]).unwrap();
+}
+
+/// One desk that shows the claimed session of its token.
+fn at_rest() -> Rest {
+    let shown = Shown { token: ann(), session: ONE, host: host("a") };
+    let desk = RestDesk {
+        name: "d".into(),
+        token: "card.ann".into(),
+        is_due: true,
+        shows: Some(shown),
+        state: String::new(),
+    };
+    Rest {
+        desks: vec![desk],
+        running: vec![(host("a"), ONE, "card.ann".into())],
+        listed: [((host("a"), ONE), true)].into(),
+        claims: [("card.ann".into(), Some((host("a"), ONE)))].into(),
+    }
+}
+
+#[track_caller]
+fn complains(of: &str, change: impl FnOnce(&mut Rest)) {
+    let mut rest = at_rest();
+    assert_eq!(rest.complaint(), None);
+    change(&mut rest);
+    let said = rest.complaint().unwrap_or_default();
+    assert!(said.contains(of), "{said:?}");
+}
+
+#[test]
+fn a_group_that_is_not_at_rest_is_complained_of() {
+    complains("shown nowhere", |rest| rest.desks[0].shows = None);
+    complains("shown at d and e", |rest| {
+        let twin = RestDesk { name: "e".into(), ..rest.desks[0].clone() };
+        rest.desks.push(twin);
+    });
+    complains("does not run there", |rest| rest.running.clear());
+    complains("runs unlisted", |rest| rest.running.push((host("b"), TWO, "card.bob".into())));
+    complains("points nowhere", |rest| {
+        rest.listed.insert((host("a"), ONE), false);
+    });
+    complains("points nowhere", |rest| {
+        rest.claims.insert("card.ann".into(), Some((host("b"), TWO)));
+    });
+    complains("has no claim", |rest| rest.claims.clear());
+}
+
+#[test]
+fn sessions_that_lie_unevenly_are_complained_of() {
+    assert!(uneven(&[31, 10, 19]).is_some());
+    assert!(uneven(&[30, 11, 19]).is_none());
+    assert!(uneven(&[3, 0, 0]).is_none(), "three sessions say nothing");
+}
