@@ -5,7 +5,8 @@
 //! noise, and on mutants of the corpus, for a second each; a real fuzzer runs it for as long as one lets it:
 //!
 //! ```text
-//! cargo bolero test -p tests --test fuzz text::a_line_reads_back --engine libfuzzer
+//! cargo install cargo-bolero --no-default-features
+//! cargo bolero test text::a_line_reads_back -p tests --rustc-bootstrap -s NONE --profile dev -T 1h
 //! ```
 //!
 //! Without one, the same machine goes on for as long as it is told to:
