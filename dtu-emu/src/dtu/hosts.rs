@@ -103,8 +103,9 @@ impl Known {
 
     /// It was heard. Whatever failed before it fell silent is forgotten.
     fn heard_at(&mut self, now: Instant) -> News {
-        let news = if self.is_fresh(now) { News::None } else { News::Returned };
-        if news == News::Returned {
+        // One that speaks late was busy, and is still with whoever waits for it.
+        let news = if self.is_about(now) { News::None } else { News::Returned };
+        if !self.is_fresh(now) {
             self.failures = 0;
             self.hints_from = now;
         }
@@ -227,11 +228,6 @@ impl Hosts {
             known.failures = known.failures.saturating_add(1);
             known.hints_from = now + pause;
         }
-    }
-
-    /// Whether the host was heard by UDP as lately as a living one is.
-    pub(super) fn is_fresh(&mut self, now: Instant, host: &HostRef) -> bool {
-        self.by_ref(host).is_some_and(|known| known.is_fresh(now))
     }
 
     /// Whether the host was heard a moment ago: then what it owes us is late and not lost.

@@ -13,7 +13,9 @@ use super::input::{Effect, Fault, Paint};
 use super::link::{Attempt, Link};
 use super::{Cx, Dtu};
 
-/// An attempt at a host that is not heard is left for one that is after this time, once all had their turn.
+/// An attempt at a host that is not heard is left for one that is after this time, once all had their turn. In a
+/// storm hosts and desks are late, so that not heard means for as long as a busy one may be: to leave a host that is
+/// about to serve us costs it the handshake, and to do so at every beacon lets nobody in.
 const PREEMPT_AFTER: Duration = Duration::from_millis(100);
 
 /// Why a search began.
@@ -197,7 +199,7 @@ impl Dtu {
                 let stuck = if same {
                     news == News::Returned
                 } else {
-                    search.round > 0 && !self.hosts.is_fresh(cx.now, &attempt.host)
+                    search.round > 0 && !self.hosts.is_about(cx.now, &attempt.host)
                 };
                 if !(old && stuck) {
                     if !same && !queued && search.round == 0 && search.queue.len() < HOSTS_MAX {

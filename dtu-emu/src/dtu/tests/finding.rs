@@ -130,6 +130,29 @@ fn who_waits_for_a_host_that_has_not_got_to_it_yet_is_told() {
     assert_eq!(world.notice, None);
 }
 
+/// Else everybody in a storm comes and goes with every beacon, and nobody is served.
+#[test]
+fn who_waits_for_busy_hosts_does_not_go_from_one_to_the_other_when_their_beacons_are_late() {
+    let mut world = World::attached(&["a", "b", "c"]);
+    for name in ["b", "c"] {
+        world.host(name).crowded = true;
+    }
+    world.kill("a");
+    world.run_ms(400);
+    let first = world.conns.keys().max().copied();
+    for name in ["b", "c", "b", "c", "b", "c", "b", "c"] {
+        // Each is heard twice, then not for 400 ms.
+        for other in ["b", "c"] {
+            world.host(other).beacons = other == name;
+        }
+        world.run_ms(200);
+        world.host(name).beacons = false;
+        world.run_ms(200);
+    }
+    let opened = world.conns.keys().max().unwrap().0 - first.unwrap().0;
+    assert!(opened <= 1, "{opened} connections were opened in three seconds");
+}
+
 #[test]
 fn hosts_of_another_group_are_not_entered_and_the_screen_says_why() {
     let mut world = World::new(&["a", "b"], |_| {});

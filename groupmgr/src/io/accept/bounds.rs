@@ -12,8 +12,9 @@ use crate::io::counters::{Counters, Reason};
 pub const PER_ADDRESS: usize = 512;
 
 /// Connections that have not said yet what they are. Further ones wait in the kernel's queue, and who holds a
-/// place for long has to leave it.
-pub const HALF_OPEN_MAX: usize = 1024;
+/// place for long has to leave it. No more than are served well within that time: a handshake that is begun and
+/// has to leave was for nothing, its DTU begins another one, and a storm that is begun with all at once never ends.
+pub const HALF_OPEN_MAX: usize = 256;
 
 /// The bounds of one host's connections.
 #[derive(Clone, Debug)]
