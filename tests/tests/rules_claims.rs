@@ -388,6 +388,8 @@ fn a_claim_of_a_restored_backup_whose_session_is_gone_gives_way_to_the_one_that_
     let desk = desk_with_session(&mut w, "h1", "card.ann");
     let backup = w.back_up_store();
     w.set_load("h1", 3_000, 4_000);
+    // Longer than a session lives that is not made anew by itself.
+    w.run_for(secs(3));
     let first = w.shows(desk).unwrap();
     w.kill_session("h1", first);
     w.expect(desk).attached_to("h2").within(secs(1));
@@ -448,4 +450,29 @@ fn a_session_that_is_shown_takes_the_claim_when_the_one_that_had_it_is_gone() {
     w.store_put("claim/card.ann", &text(&ClaimRecord { boot: proto::BootId(1), ..other }));
     let claimed = move |w: &World| w.claim_of("h1", session) == Some(Claim::Held);
     w.expect_that("the session that is shown has the claim", claimed).within(secs(12));
+}
+
+#[test]
+fn a_session_whose_claim_was_taken_over_out_of_its_sight_finds_out_when_it_is_shown() {
+    for the_store_was_away in [false, true] {
+        let mut w = World::of(2);
+        let desk = desk_with_session(&mut w, "h1", "card.ann");
+        let session = w.shows(desk).unwrap();
+        w.remove(desk);
+        w.run_for(secs(3));
+        // Whoever took it over is gone again, and has never met h1.
+        let boot = proto::BootId(1);
+        let other = ClaimRecord { session: SessionId(7), boot, ..w.claim_on("card.ann").unwrap() };
+        let text = String::from_utf8(other.value().unwrap().as_bytes().to_vec()).unwrap();
+        w.store_put("claim/card.ann", &text);
+        if the_store_was_away {
+            w.kill_store();
+            w.run_for(ms(500));
+        }
+        w.insert(desk, "card.ann");
+        w.expect(desk).showing(session).within(secs(2));
+        w.start_store();
+        let claimed = move |w: &World| w.claim_on("card.ann").map(|claim| claim.session) == Some(session);
+        w.expect_that("the session that is shown has the claim", claimed).within(secs(5));
+    }
 }

@@ -120,6 +120,8 @@ pub(super) enum Errand {
     Offer { token: Token, record: ClaimRecord },
     /// A session of an earlier daemon takes its claim along.
     Renew { token: Token, record: ClaimRecord },
+    /// Whether a session that is shown still has its claim.
+    Check { session: SessionId },
     /// The claim of a session that is over is given back.
     Release,
     /// A program of a session asks.
@@ -261,6 +263,7 @@ impl Host {
             }
             Errand::Offer { token, record } => self.on_offered(clock, &token, record, outcome, out),
             Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
+            Errand::Check { session } => self.on_checked(clock, session, value_of(outcome), out),
             Errand::Release => {}
             Errand::Data(asker) => self.answer_data(&asker, outcome, out),
             Errand::OrderRecord(order) => self.on_order_record(clock, order, value_of(outcome), out),
@@ -281,6 +284,7 @@ impl Host {
             self.store.offer_at = Some(clock.now);
             self.read_registry_at(clock.now);
             self.go_on_with_store(clock.now);
+            self.check_all_claims(clock.now, out);
         }
     }
 

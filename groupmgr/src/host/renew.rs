@@ -5,7 +5,7 @@
 //! since. So each host renews its claims when it notices that the store's generation has risen, and writes the new
 //! generation into them; one that nobody has renewed by then points nowhere (DESIGN 8).
 
-use datastore::{Answer, Expected, Response, StoreError};
+use datastore::{Answer, Expected, Request, Response, StoreError, Value};
 use proto::time::Duration;
 use proto::{Instant, SessionId, Token};
 use sessiond::manager::Claim;
@@ -16,6 +16,9 @@ use super::{Clock, Host};
 
 /// Every host has noticed by then that a backup was restored, since each reads the registry every 10 s.
 const RENEWED_WITHIN: Duration = Duration::from_secs(12);
+
+/// The claim of a session that was made so short a time ago is not looked at again.
+const JUST_CLAIMED: Duration = Duration::from_secs(2);
 
 impl Host {
     /// Takes in the generation of an answer of the store.
@@ -41,6 +44,43 @@ impl Host {
                 let errand = |token, record| Errand::Renew { token, record };
                 self.swap_claim(clock.now, Expected::Exactly(value), &token, record, errand, out);
             }
+        }
+    }
+
+    /// Finds out by a look whether a session that is shown still has its claim: a host that was never in sight may
+    /// have taken it over and died since. Only where the look says so is anything written.
+    pub(super) fn check_claim(&mut self, now: Instant, session: SessionId, out: &mut Vec<Effect>) {
+        let Some(s) = self.sessions.get(session).filter(|s| s.claim == Claim::Held) else { return };
+        if self.store.is_up()
+            && now.since(s.since) > JUST_CLAIMED
+            && let Some(key) = ClaimRecord::key(&s.token)
+        {
+            self.ask_store(now, Errand::Check { session }, Request::Get { key }, out);
+        }
+    }
+
+    pub(super) fn check_all_claims(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let shown: Vec<SessionId> =
+            self.sessions.iter().filter(|s| s.shown.is_some()).map(|s| s.id).collect();
+        for session in shown {
+            self.check_claim(now, session, out);
+        }
+    }
+
+    pub(super) fn on_checked(
+        &mut self,
+        clock: Clock,
+        session: SessionId,
+        claim: Result<Option<Value>, ()>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Ok(claim) = claim else { return };
+        let held = claim.and_then(|value| ClaimRecord::parse(value.as_bytes()).ok());
+        // Whose it is now is judged like any claim that stands in the way of an offer.
+        if held.is_none_or(|held| held.session != session)
+            && let Some(token) = self.sessions.get(session).map(|s| s.token.clone())
+        {
+            self.offer(clock.now, &token, session, out);
         }
     }
 

@@ -150,6 +150,7 @@ impl Host {
         self.counters.done("attached");
         self.announce_shown(clock.now, token.clone(), last);
         self.at_gate(clock, conn, out, |gate, now, fx| gate.grant(now, token_seq, &token, grant, fx));
+        self.check_claim(clock.now, session, out);
     }
 
     fn displays(&self, session: SessionId, addr: std::net::Ipv4Addr, ticket: Nonce) -> Vec<Display> {
