@@ -97,7 +97,7 @@ fn a_frozen_host_is_silent_and_when_it_goes_on_it_accuses_nobody() {
     let b = site.start("keys", "b", "127.11.13.1");
     a.wait_for(&["host up", "host=b"]);
     b.wait_for(&["host up", "host=a"]);
-    b.signal(Signal::SIGSTOP);
+    b.freeze();
     a.wait_for(&["host silent", "host=b"]);
     b.signal(Signal::SIGCONT);
     a.wait_for(&["host up", "host=b"]);
@@ -219,7 +219,7 @@ fn a_handshake_that_was_given_up_before_its_turn_is_not_done() {
     let site = Site::new();
     let a = site.start("keys", "a", "127.11.24.1");
     // Frozen, it accepts nothing; the kernel completes the connection and keeps what is sent.
-    a.signal(Signal::SIGSTOP);
+    a.freeze();
     let mut stream = TcpStream::connect("127.11.24.1:7009").expect("it listens");
     stream.write_all(&[0x16, 3, 1, 0, 200]).expect("it is connected");
     stream.shutdown(std::net::Shutdown::Write).expect("it is connected");

@@ -145,6 +145,14 @@ impl Daemon {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("it runs");
     }
 
+    /// Stops it, and waits until it has stopped: a signal says nothing about when.
+    pub(crate) fn freeze(&self) {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+        let pid = nix::unistd::Pid::from_raw(self.pid());
+        waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT).expect("it is a child");
+    }
+
     /// Waits for its end; its exit code.
     pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("it can be waited for").code()
