@@ -5,8 +5,7 @@
 //! noise, and on mutants of the corpus, for a second each; a real fuzzer runs it for as long as one lets it:
 //!
 //! ```text
-//! cargo install cargo-bolero --no-default-features
-//! cargo bolero test text::a_line_reads_back -p tests --rustc-bootstrap -s NONE --profile dev -T 1h
+//! .ci/fuzz text::a_line_reads_back 3600
 //! ```
 //!
 //! Without one, the same machine goes on for as long as it is told to:
@@ -15,8 +14,8 @@
 //! BOLERO_RANDOM_ITERATIONS=1000000000 BOLERO_RANDOM_TEST_TIME_MS=3600000 cargo test -p tests --test fuzz
 //! ```
 //!
-//! What fails is printed with the seed that makes it fail again, or, by a fuzzer, put into `__fuzz__/<target>/crashes`;
-//! from there it goes into the corpus, under a name that says what it is.
+//! What fails is printed with the seed that makes it fail again, or put into a file by the fuzzer; from there it goes
+//! into the corpus, under a name that says what it is.
 
 #![allow(
     clippy::unwrap_used,
