@@ -29,6 +29,9 @@ const SAY_AGAIN: [Duration; 2] = [Duration::from_millis(60), Duration::from_mill
 /// Announcements waiting to be said again, at most; beyond it they are said once.
 pub(super) const REPEATS_MAX: usize = 4_096;
 
+/// An announcement that is to be said again: when, for the how-manieth time, and what.
+type Repeat = (Instant, usize, Vec<(Token, Last)>);
+
 /// Bookkeeping between presentations and sessions.
 #[derive(Debug, Default)]
 pub(super) struct Shows {
@@ -45,7 +48,7 @@ pub(super) struct Shows {
     heard: BTreeMap<Token, Last>,
     fresh: Vec<(Token, Last)>,
     say_at: Option<Instant>,
-    repeats: VecDeque<(Instant, usize, Vec<(Token, Last)>)>,
+    repeats: VecDeque<Repeat>,
 }
 
 impl Shows {

@@ -62,7 +62,7 @@ pub fn measure(hosts: usize, dtus: usize) -> Cost {
 }
 
 fn add_desk(w: &mut World, number: usize) -> DeskId {
-    if number % 20 == 0 {
+    if number.is_multiple_of(20) {
         w.run_for(ms(1));
     }
     let lan = w.lan();

@@ -126,7 +126,7 @@ impl Intruder {
             _ => ("x".repeat((n % 1_400) as usize), Purpose::Peer),
         };
         // Signed with a key that is none of the group's, or not at all.
-        let signed = Line::parse(text.as_bytes()).ok().filter(|_| n % 2 == 0);
+        let signed = Line::parse(text.as_bytes()).ok().filter(|_| n.is_multiple_of(2));
         let bytes = signed.map(|line| w.foreign_ring().seal(purpose, &line));
         self.say(w, number, &bytes.unwrap_or_else(|| text.into_bytes()));
     }

@@ -123,7 +123,8 @@ impl Options {
             keyed: one_of(&[0, 20, 50]),
             cards: one_of(&[60, 90, 120]),
             displays: !is_large && displays,
-            pause: Duration::from_millis(one_of(&[4_000, 10_000, 20_000])),
+            // In a large building cards are moved all the time even so.
+            pause: Duration::from_millis(if is_large { 120_000 } else { one_of(&[4_000, 10_000, 20_000]) }),
             fsync: Duration::from_millis(one_of(&[1, 1, 5, 30])),
             clocks_off: Duration::from_millis(one_of(&[0, 2_000, 3_600_000])),
             drift_ppm: one_of(&[0, 50, 500]),

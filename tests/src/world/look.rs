@@ -1,12 +1,16 @@
 //! What can be seen of the world: by whoever looks at a screen, by an operator, and by nobody but a test.
 
+use std::net::Ipv4Addr;
+
 use dtu_emu::dtu::{DtuEvent, Phase, Status};
 use groupmgr::host::Note;
 use groupmgr::topology::Standing;
+use proto::net::IfName;
 use proto::{HostName, Instant, SessionId, Token};
 use sessiond::manager::Claim;
 
 use super::desk::Brain;
+use super::wire::{LanId, LinkId};
 use super::{DeskId, World};
 
 /// A session process, as the world knows it.
@@ -232,6 +236,16 @@ impl World {
     #[must_use]
     pub fn boot_of(&self, host: &str) -> Option<proto::BootId> {
         self.machines[self.host_number(host)].daemon.boot()
+    }
+
+    pub(super) fn link_named(&self, host: usize, iface: &IfName) -> Option<LinkId> {
+        self.machines[host].links.iter().copied().find(|l| self.wire.link(*l).iface == *iface)
+    }
+
+    /// A host's address on a LAN.
+    pub(super) fn address_on(&self, host: usize, lan: LanId) -> Option<Ipv4Addr> {
+        let links = self.machines[host].links.iter().map(|l| self.wire.link(*l));
+        links.filter(|link| link.lan == lan).map(|link| link.ip).next()
     }
 
     /// A host's address on a LAN.

@@ -1,7 +1,7 @@
 //! A host: the machine, the daemon on it (the real [`Host`]) and what its processes are connected to.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::rc::Rc;
 
 use groupmgr::announce::{Announcement, Identity};
@@ -452,16 +452,6 @@ impl World {
             }
             Effect::Stop => self.queue.put(self.now, Event::Stopped { host }),
         }
-    }
-
-    pub(super) fn link_named(&self, host: usize, iface: &IfName) -> Option<LinkId> {
-        self.machines[host].links.iter().copied().find(|l| self.wire.link(*l).iface == *iface)
-    }
-
-    /// A host's address on a LAN.
-    pub(super) fn address_on(&self, host: usize, lan: LanId) -> Option<Ipv4Addr> {
-        let links = self.machines[host].links.iter().map(|l| self.wire.link(*l));
-        links.filter(|link| link.lan == lan).map(|link| link.ip).next()
     }
 
     /// Asks a host as an operator does, and waits for the answer.

@@ -78,6 +78,11 @@ impl Rest {
         for token in shown {
             match self.claims.get(token) {
                 Some(Some(claim)) if self.listed.get(claim) == Some(&true) => {}
+                Some(Some(claim)) if self.listed.contains_key(claim) => {
+                    return Some(format!(
+                        "the claim of {token} points to {claim:?}, whose host does not hold it"
+                    ));
+                }
                 Some(Some(claim)) => return Some(format!("the claim of {token} points nowhere: {claim:?}")),
                 _ => return Some(format!("{token} is shown and has no claim")),
             }

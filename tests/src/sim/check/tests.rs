@@ -101,7 +101,7 @@ fn a_grant_of_a_disabled_token_is_seen() {
 #[test]
 fn a_token_that_stays_on_two_desks_is_seen_and_one_that_is_announced_in_time_is_none() {
     let [d, e, _] = desks();
-    let both = vec![(5_000, shows(d, Some("a"))), (5_100, shows(e, Some("b")))];
+    let both = [(5_000, shows(d, Some("a"))), (5_100, shows(e, Some("b")))];
     let then = |ms, sight| both.iter().cloned().chain([(ms, sight)]).collect::<Vec<_>>();
     broken("one desk at a time", then(5_800, Sight::StoreWell(true)));
     verdict(then(5_600, shows(d, None))).unwrap();
@@ -186,7 +186,7 @@ fn a_session_that_is_taken_off_a_desk_and_shown_nowhere_else_is_seen() {
     let by = HostRef { name: Some(host("a")), addr: "10.0.0.1:7009".parse().unwrap() };
     let cause = Some("shownElsewhere".to_owned());
     let taken = Sight::Says { desk: d, event: DtuEvent::Detached { host: by, cause } };
-    let granted = vec![(200_000, presents(d, 1, None)), (200_001, grants(d, 1))];
+    let granted = [(200_000, presents(d, 1, None)), (200_001, grants(d, 1))];
     let then = |more: Vec<(u64, Sight)>| granted.iter().cloned().chain(more).collect::<Vec<_>>();
     broken("no stranger's word", then(vec![(200_500, taken.clone())]));
     let moved = vec![(200_100, presents(e, 2, None)), (200_101, grants(e, 2)), (200_500, taken)];
@@ -236,7 +236,7 @@ fn a_group_that_is_not_at_rest_is_complained_of() {
     });
     complains("does not run there", |rest| rest.running.clear());
     complains("runs unlisted", |rest| rest.running.push((host("b"), TWO, "card.bob".into())));
-    complains("points nowhere", |rest| {
+    complains("whose host does not hold it", |rest| {
         rest.listed.insert((host("a"), ONE), false);
     });
     complains("points nowhere", |rest| {
