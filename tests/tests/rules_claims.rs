@@ -476,3 +476,17 @@ fn a_session_whose_claim_was_taken_over_out_of_its_sight_finds_out_when_it_is_sh
         w.expect_that("the session that is shown has the claim", claimed).within(secs(5));
     }
 }
+
+#[test]
+fn a_claim_that_could_not_be_given_back_is_given_back_when_the_store_answers_again() {
+    let mut w = World::of(2);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    w.remove(desk);
+    w.run_for(secs(1));
+    w.kill_store();
+    w.ask("h1", end(session));
+    w.run_for(secs(2));
+    w.start_store();
+    w.expect_that("nobody has the claim", |w| w.claim_on("card.ann").is_none()).within(secs(5));
+}

@@ -17,6 +17,7 @@ use super::driver::{AdminReq, ConnId, Effect, StoreReq};
 use super::manage::Order;
 use super::note::Note;
 use super::relay::DataAsker;
+use super::release::Unreleased;
 use super::{Clock, Host};
 
 /// What a DTU waits for is given up after this long, and the store counts as away until it answers: a slow
@@ -123,7 +124,7 @@ pub(super) enum Errand {
     /// Whether a session that is shown still has its claim.
     Check { session: SessionId },
     /// The claim of a session that is over is given back.
-    Release,
+    Release { token: Token, record: ClaimRecord },
     /// A program of a session asks.
     Data(DataAsker),
     /// The registry's record of a token for which an operator orders a session.
@@ -152,11 +153,20 @@ pub(super) struct StoreSide {
     /// When that rose.
     restored_at: Option<Instant>,
     offer_at: Option<Instant>,
+    pub(super) unreleased: Unreleased,
 }
 
 impl Default for StoreSide {
     fn default() -> Self {
-        Self { pending: BTreeMap::new(), next: 0, up: true, generation: 0, restored_at: None, offer_at: None }
+        Self {
+            pending: BTreeMap::new(),
+            next: 0,
+            up: true,
+            generation: 0,
+            restored_at: None,
+            offer_at: None,
+            unreleased: Unreleased::default(),
+        }
     }
 }
 
@@ -264,7 +274,7 @@ impl Host {
             Errand::Offer { token, record } => self.on_offered(clock, &token, record, outcome, out),
             Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
             Errand::Check { session } => self.on_checked(clock, session, value_of(outcome), out),
-            Errand::Release => {}
+            Errand::Release { token, record } => self.on_released(clock.now, token, record, outcome.is_ok()),
             Errand::Data(asker) => self.answer_data(&asker, outcome, out),
             Errand::OrderRecord(order) => self.on_order_record(clock, order, value_of(outcome), out),
             Errand::OrderTemplate(order, admitted) => {
@@ -313,6 +323,7 @@ impl Host {
     }
 
     fn offer_unclaimed(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        self.release_again(clock.now, out);
         let is_shown = |s: &Session| s.claim == Claim::Superseded && s.shown.is_some();
         let usable = self.sessions.iter().filter(|s| s.is_usable());
         let unclaimed: Vec<(Token, SessionId)> = usable
@@ -460,19 +471,6 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         self.with_sessions(clock, out, |sessions, _, fx| sessions.set_claim(session, claim, epoch, fx));
-    }
-
-    /// Gives back the claim of a session that is over, if it is still the claim.
-    pub(super) fn release_claim(
-        &mut self,
-        now: Instant,
-        token: &Token,
-        record: ClaimRecord,
-        out: &mut Vec<Effect>,
-    ) {
-        let (Some(key), Ok(value)) = (ClaimRecord::key(token), record.value()) else { return };
-        let request = Request::Swap { key, expected: Expected::Exactly(value), new: None };
-        self.ask_store(now, Errand::Release, request, out);
     }
 }
 

@@ -11,7 +11,7 @@
 //! | [`flow`] | is it genuine and allowed, who has its session, who gets a new one, is it claimed |
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
-//! | [`claims`], [`renew`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`claims`], [`renew`], [`release`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 //! | [`operator`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
@@ -27,6 +27,7 @@ pub mod note;
 mod operator;
 mod registry;
 mod relay;
+mod release;
 mod renew;
 mod shows;
 mod tables;

@@ -1,0 +1,60 @@
+//! Claims of sessions that are over are given back, again and again until the data store has answered: while one
+//! stands, its host is asked for a session that it does not have.
+
+use std::collections::VecDeque;
+
+use datastore::{Expected, Request};
+use proto::{Instant, Token};
+
+use super::Host;
+use super::claims::{ClaimRecord, Errand};
+use super::driver::Effect;
+
+/// Claims that wait to be given back, at most; beyond it the oldest goes, and is taken over by whoever needs it.
+const UNRELEASED_MAX: usize = 16_384;
+
+/// Claims of which it is not known whether they were given back.
+#[derive(Debug, Default)]
+pub(super) struct Unreleased(VecDeque<(Token, ClaimRecord)>);
+
+impl Unreleased {
+    fn put(&mut self, token: Token, record: ClaimRecord) {
+        if self.0.len() == UNRELEASED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((token, record));
+    }
+}
+
+impl Host {
+    /// Gives a claim back, if it is still as this host wrote it.
+    pub(super) fn release_claim(
+        &mut self,
+        now: Instant,
+        token: &Token,
+        record: ClaimRecord,
+        out: &mut Vec<Effect>,
+    ) {
+        let (Some(key), Ok(value)) = (ClaimRecord::key(token), record.value()) else { return };
+        let request = Request::Swap { key, expected: Expected::Exactly(value), new: None };
+        let errand = Errand::Release { token: token.clone(), record: record.clone() };
+        if !self.ask_store(now, errand, request, out) {
+            self.on_released(now, token.clone(), record, false);
+        }
+    }
+
+    pub(super) fn on_released(&mut self, now: Instant, token: Token, record: ClaimRecord, answered: bool) {
+        if !answered {
+            self.store.unreleased.put(token, record);
+            self.offer_soon(now);
+        }
+    }
+
+    pub(super) fn release_again(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.store.is_up() {
+            for (token, record) in core::mem::take(&mut self.store.unreleased.0) {
+                self.release_claim(now, &token, record, out);
+            }
+        }
+    }
+}
