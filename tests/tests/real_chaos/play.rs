@@ -137,7 +137,10 @@ impl Run {
                 let _ = self.scene.world.timeline().wait(self.scene.now(), left.min(LOOK_AGAIN), |_| false);
             }
             self.act(deed).map_err(|why| format!("{deed:?} at {at:?}: {why}"))?;
-            self.ask_a_shell()?;
+            // Whose card was just put into another desk has not heard of it yet; what is typed there takes it back.
+            if matches!(deed, Deed::Begin(_) | Deed::End(_)) {
+                self.ask_a_shell()?;
+            }
         }
         self.scene.world.wait_for_group(START_PATIENCE)?;
         let until = Instant::now() + AT_WORK_WITHIN;
