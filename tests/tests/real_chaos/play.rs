@@ -143,6 +143,7 @@ impl Run {
             }
         }
         self.scene.world.wait_for_group(START_PATIENCE)?;
+        self.take_events();
         let until = Instant::now() + AT_WORK_WITHIN;
         for desk in self.desks.clone() {
             self.see_at_work(&desk, until)?;
@@ -283,7 +284,7 @@ impl Run {
             let look = self.scene.world.asker().look(desk)?;
             match look.state.as_str() {
                 "attached" => return self.note_shell(desk),
-                "detached" if self.is_shown_elsewhere(desk, &look.token)? => return Ok(()),
+                "detached" if self.was_moved_on(desk, &look.token) => return Ok(()),
                 other if Instant::now() >= until => {
                     return Err(format!("{desk} is {other} {AT_WORK_WITHIN:?} after the last repair").into());
                 }
@@ -293,14 +294,13 @@ impl Run {
         }
     }
 
-    fn is_shown_elsewhere(&self, desk: &str, token: &str) -> Result<bool, Trouble> {
-        for other in self.desks.iter().filter(|other| *other != desk) {
-            let look = self.scene.world.asker().look(other)?;
-            if look.token == token && look.state == "attached" {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Whether the card in a desk was put into another one after that.
+    fn was_moved_on(&self, desk: &str, token: &str) -> bool {
+        let last = |wanted: &dyn Fn(&Event) -> bool| {
+            let inserted = |e: &&Event| e.is("inserted") && e.token.as_deref() == Some(token);
+            self.events.iter().filter(inserted).filter(|e| wanted(e)).map(|e| e.t_ms).fold(0.0, f64::max)
+        };
+        last(&|e: &Event| !e.at(desk)) > last(&|e: &Event| e.at(desk))
     }
 
     fn judge(&mut self) -> Vec<String> {
