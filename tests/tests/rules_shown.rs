@@ -15,9 +15,15 @@ fn what_is_no_longer_shown_is_not_announced_again() {
     w.set_clock("h1", HOUR_MS);
     let d = w.add_desk(DeskPlan::named("d", lan).server("h1").card("card.ann"));
     w.expect(d).attached_to("h1").within(secs(1));
+    let session = w.shows(d).unwrap();
+    // Longer than a session lives that is not made anew by itself; then it is announced once more.
+    w.run_for(secs(3));
+    w.remove(d);
+    w.run_for(ms(500));
+    w.insert(d, "card.ann");
+    w.expect(d).showing(session).within(secs(1));
     // The next one is made on h2, whose clock says an earlier time, while h1 would still repeat its announcement.
     w.set_load("h1", 3_000, 4_000);
-    let session = w.shows(d).unwrap();
     w.kill_session("h1", session);
     w.expect(d).attached_to("h2").within(ms(400));
     w.expect(d).attached_to("h2").throughout(secs(2));

@@ -57,12 +57,13 @@ impl Hand<'_> {
             self.running.iter_mut().find(|(line, _)| line.contains(&word)).ok_or("no such daemon")?;
         daemon.kill()?;
         daemon.wait()?;
-        // The desk is given the time to move that a reader takes to type.
+        // The desk is given the time to move that a reader takes to type: until it is attached there, and not only asks.
         let (host, until) = (host.to_owned(), std::time::Instant::now() + PATIENCE);
         loop {
             let list: serde_json::Value = serde_json::from_str(&self.foreground("dtu-emu list --json")?)?;
-            let now_on = list["host"].as_str().or_else(|| list[0]["host"].as_str());
-            if now_on.is_some_and(|now_on| now_on != host) {
+            let desk = if list.is_array() { &list[0] } else { &list };
+            let moved = desk["host"].as_str().is_some_and(|now_on| now_on != host);
+            if moved && desk["state"] == "attached" {
                 break;
             }
             assert!(std::time::Instant::now() < until, "the desk stays without a host: {list}");
