@@ -81,12 +81,14 @@ impl Talk {
         self.stream.write_all(text.as_bytes()).map_err(cannot("write to a host"))
     }
 
-    /// What the host says next.
+    /// What the host says next, apart from where to fail over to, which it may say at any time.
     pub(crate) fn hear(&mut self) -> Outcome<FromHost> {
         let mut bytes = [0; 4096];
         loop {
-            if let Some(message) = self.lines.pop_front() {
-                return Ok(message);
+            match self.lines.pop_front() {
+                Some(FromHost::KeepAliveInf { .. }) => continue,
+                Some(message) => return Ok(message),
+                None => {}
             }
             let len = self.stream.read(&mut bytes).map_err(cannot("read from a host"))?;
             if len == 0 {
