@@ -2,7 +2,7 @@
 //! can ask of it.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -71,9 +71,16 @@ fn print_events() -> Result<(), String> {
     let path = std::env::var_os("HOTDESK_EVENTS")
         .ok_or("HOTDESK_EVENTS is not set: this works inside a session of Hotdesk only")?;
     let told = |error: io::Error| format!("{}: {error}", Path::new(&path).display());
-    let mut stream = UnixStream::connect(&path).map_err(told)?;
-    match io::copy(&mut stream, &mut io::stdout().lock()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(told(error)),
-        _ => Ok(()),
+    let stream = UnixStream::connect(&path).map_err(told)?;
+    let mut out = io::stdout().lock();
+    // Line by line and not by io::copy: that may splice, and a splice that waits for the next event holds the pipe
+    // behind the standard output, so that nobody can read from it what was said before.
+    for line in BufReader::new(stream).lines() {
+        let line = line.map_err(told)?;
+        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            said => said.map_err(|error| format!("cannot print: {error}"))?,
+        }
     }
+    Ok(())
 }

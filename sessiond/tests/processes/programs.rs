@@ -1,15 +1,14 @@
 //! What programs of a session have of it: permanent data, and where it is shown.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use proto::SessionId;
 use sessiond::control::{Bytes, FromSession, ToSession};
-use sessiond::template::Service;
 
 use crate::run_dir;
-use crate::support::{self, Daemon, Pipe, service};
+use crate::support::{self, Daemon, service};
 
 pub fn data(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
@@ -41,14 +40,17 @@ pub fn data(dir: &Path) {
 
 pub fn events(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
-    let pipe = Pipe::from_session(dir, "events");
-    let listens = format!("exec sessiond events > {}", pipe.path.display());
-    daemon.make(1, vec![service("cat"), Service { name: "listener".parse().unwrap(), ..service(&listens) }]);
-    assert_eq!(pipe.line("how things are"), "disconnect");
+    daemon.make(1, vec![service("cat")]);
+    let path = daemon.dir.join("s").join(SessionId(1).to_string()).join("events");
+    let program = UnixStream::connect(&path).unwrap();
+    program.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let mut lines = BufReader::new(program).lines();
+    let mut line = || lines.next().unwrap().unwrap();
+    assert_eq!(line(), "disconnect", "how things are");
     daemon.attach(1, 7);
-    assert_eq!(pipe.line("a connect"), "connect dtu=desk1");
+    assert_eq!(line(), "connect dtu=desk1");
     daemon.tell(1, ToSession::Detach);
-    assert_eq!(pipe.line("a disconnect"), "disconnect");
+    assert_eq!(line(), "disconnect");
     daemon.tell(1, ToSession::End);
-    assert_eq!(pipe.line("the end"), "end");
+    assert_eq!(line(), "end");
 }
