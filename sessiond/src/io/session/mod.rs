@@ -11,8 +11,10 @@ mod shell;
 mod state;
 
 use std::fs;
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
@@ -157,4 +159,18 @@ impl Home {
         }
         let _ = fs::remove_dir(self.bin());
     }
+}
+
+/// Writes to a program of the session as much as it takes now; the rest stays in `unsent`.
+fn flush(stream: &mut UnixStream, unsent: &mut Vec<u8>) -> io::Result<()> {
+    while !unsent.is_empty() {
+        match stream.write(unsent) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => drop(unsent.drain(..n)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
