@@ -274,7 +274,7 @@ impl Host {
             Errand::Offer { token, record } => self.on_offered(clock, &token, record, outcome, out),
             Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
             Errand::Check { session } => self.on_checked(clock, session, value_of(outcome), out),
-            Errand::Release { token, record } => self.on_released(clock.now, token, record, outcome.is_ok()),
+            Errand::Release { token, record } => self.on_released(clock.now, token, record, outcome, out),
             Errand::Data(asker) => self.answer_data(&asker, outcome, out),
             Errand::OrderRecord(order) => self.on_order_record(clock, order, value_of(outcome), out),
             Errand::OrderTemplate(order, admitted) => {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use datastore::{Expected, Request};
+use datastore::{Answer, Expected, Request, Response, StoreError};
 use proto::{Instant, Token};
 
 use super::Host;
@@ -27,7 +27,7 @@ impl Unreleased {
 }
 
 impl Host {
-    /// Gives a claim back, if it is still as this host wrote it.
+    /// Gives a claim back, if it is still that of this session.
     pub(super) fn release_claim(
         &mut self,
         now: Instant,
@@ -39,15 +39,34 @@ impl Host {
         let request = Request::Swap { key, expected: Expected::Exactly(value), new: None };
         let errand = Errand::Release { token: token.clone(), record: record.clone() };
         if !self.ask_store(now, errand, request, out) {
-            self.on_released(now, token.clone(), record, false);
+            self.release_later(now, token.clone(), record);
         }
     }
 
-    pub(super) fn on_released(&mut self, now: Instant, token: Token, record: ClaimRecord, answered: bool) {
-        if !answered {
-            self.store.unreleased.put(token, record);
-            self.offer_soon(now);
+    pub(super) fn on_released(
+        &mut self,
+        now: Instant,
+        token: Token,
+        record: ClaimRecord,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        match outcome.map(|response| response.answer) {
+            // Written anew by this host, which never had an answer: it is given back as it stands.
+            Ok(Answer::Lost { current: Some(current) }) => {
+                let held = ClaimRecord::parse(current.as_bytes()).ok();
+                if let Some(held) = held.filter(|held| held.session == record.session && *held != record) {
+                    self.release_claim(now, &token, held, out);
+                }
+            }
+            Ok(_) => {}
+            Err(_) => self.release_later(now, token, record),
         }
+    }
+
+    fn release_later(&mut self, now: Instant, token: Token, record: ClaimRecord) {
+        self.store.unreleased.put(token, record);
+        self.offer_soon(now);
     }
 
     pub(super) fn release_again(&mut self, now: Instant, out: &mut Vec<Effect>) {

@@ -240,7 +240,8 @@ impl Host {
             }
             SessionEvent::OnScreen(..) => self.counters.done("on_screen"),
             SessionEvent::Ended { session, token, epoch, claim, lived, why, .. } => {
-                if claim == Claim::Held {
+                // One that was written without an answer counts as not held, and may be there.
+                if claim != Claim::Superseded {
                     let record = self.claim_of(session, epoch);
                     self.release_claim(clock.now, &token, record, out);
                 }
