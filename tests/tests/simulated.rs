@@ -1,5 +1,6 @@
 //! A small swarm of the simulator ([`tests::sim`]) with every test run; `.ci/run` and `.ci/nightly` run larger ones.
 
+use proto::time::Duration;
 use tests::sim::{Faults, Given, Options, run, swarm};
 
 /// Seeds of a usual run.
@@ -23,4 +24,22 @@ fn the_same_seed_gives_the_same_digest_and_another_one_another() {
     };
     assert_eq!(digest(3), digest(3));
     assert_ne!(digest(3), digest(4));
+}
+
+#[test]
+fn the_command_that_a_broken_run_prints_is_that_of_the_same_run() {
+    for seed in 0..50 {
+        let drawn = Options::draw(seed, Given::default());
+        let text = drawn.command();
+        let word =
+            |name: &str| text.split(name).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+        let minutes: f64 = word("--minutes").parse().unwrap();
+        let given = Given {
+            hosts: word("--hosts").parse().ok(),
+            dtus: word("--dtus").parse().ok(),
+            time: Duration::try_from_secs_f64(minutes * 60.0).ok(),
+            faults: word("--faults").parse().ok(),
+        };
+        assert_eq!(Options::draw(word("--seed").parse().unwrap(), given), drawn, "{text}");
+    }
 }

@@ -58,7 +58,7 @@ pub struct Given {
 }
 
 /// What a run is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// From which all is drawn.
     pub seed: u64,
@@ -97,12 +97,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Draws them.
+    /// Draws them all, and then puts in what is given: so that a run is the same one when it is told again with
+    /// what was drawn.
     #[must_use]
     pub fn draw(seed: u64, given: Given) -> Self {
         let mut dice = Dice::new(seed ^ 0x6f70_7469_6f6e_7300);
         let mut one_of = |few: &[u64]| few[dice.below(few.len() as u64) as usize];
-        let hosts = given.hosts.unwrap_or_else(|| one_of(&[2, 3, 3, 4, 5, 5, 6, 7]) as usize);
+        let drawn = one_of(&[2, 3, 3, 4, 5, 5, 6, 7]) as usize;
+        let hosts = given.hosts.unwrap_or(drawn);
         let drawn = hosts as u64 * one_of(&[1, 2, 2, 3]) + 1;
         let dtus = given.dtus.unwrap_or(drawn as usize);
         let faults = [Faults::Low, Faults::Low, Faults::High][one_of(&[0, 1, 2]) as usize];
@@ -110,21 +112,26 @@ impl Options {
         let lans = one_of(&[1, 2, 2]) as usize;
         let displays = one_of(&[0, 1]) == 1;
         let stranger = one_of(&[0, 50, 200, 500]);
+        let time = Duration::from_secs(one_of(&[20, 30, 40]));
+        let routed = one_of(&[0, 0, 30, 60]);
+        let [keep, keyed] = [one_of(&[0, 50, 50, 100]), one_of(&[0, 20, 50])];
+        let cards = one_of(&[60, 90, 120]);
+        let pause = Duration::from_millis(one_of(&[4_000, 10_000, 20_000]));
         Self {
             seed,
             hosts,
             dtus,
-            time: given.time.unwrap_or(Duration::from_secs(one_of(&[20, 30, 40]))),
+            time: given.time.unwrap_or(time),
             faults: given.faults.unwrap_or(faults),
             islands: hosts.div_ceil(ISLAND).max(1),
             lans: if is_large { 1 } else { lans },
-            routed: if is_large { 90 } else { one_of(&[0, 0, 30, 60]) },
-            keep: one_of(&[0, 50, 50, 100]),
-            keyed: one_of(&[0, 20, 50]),
-            cards: one_of(&[60, 90, 120]),
+            routed: if is_large { 90 } else { routed },
+            keep,
+            keyed,
+            cards,
             displays: !is_large && displays,
             // In a large building cards are moved all the time even so.
-            pause: Duration::from_millis(if is_large { 120_000 } else { one_of(&[4_000, 10_000, 20_000]) }),
+            pause: if is_large { Duration::from_secs(120) } else { pause },
             fsync: Duration::from_millis(one_of(&[1, 1, 5, 30])),
             clocks_off: Duration::from_millis(one_of(&[0, 2_000, 3_600_000])),
             drift_ppm: one_of(&[0, 50, 500]),
