@@ -91,6 +91,7 @@ impl Arguments {
 fn measure(arguments: &Arguments) -> Outcome<()> {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load average {} at the start", load.split(' ').next().unwrap_or("?"));
+    println!("building groupmgr, which takes minutes the first time ...");
     let host = Host::start()?;
     let sshd = Sshd::start(&arguments.sshd)?;
     if sshd.is_none() {
