@@ -20,6 +20,20 @@ pub fn desk_with_session(w: &mut World, host: &str, card: &str) -> DeskId {
     desk
 }
 
+/// Each of these desks had a card for a moment, so that their hosts know it; its session has ended since.
+pub fn know_the_card(w: &mut World, desks: &[DeskId], card: &str) {
+    for desk in desks {
+        w.insert(*desk, card);
+        w.run_for(ms(20));
+        w.remove(*desk);
+    }
+    w.run_for(secs(1));
+    for seen in w.sessions_of(card) {
+        w.ask(&seen.host, end(seen.session));
+    }
+    w.run_for(secs(2));
+}
+
 /// Drains hosts, or ends that, and waits until the others know.
 pub fn drain(w: &mut World, hosts: &[String], drain: bool) {
     let alive: Vec<&String> = hosts.iter().filter(|host| w.host(host).is_some()).collect();

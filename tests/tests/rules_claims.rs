@@ -4,7 +4,7 @@ use dtu_emu::dtu::Phase;
 use groupmgr::host::ClaimRecord;
 use proto::SessionId;
 use sessiond::manager::Claim;
-use tests::scene::{desk_with_session, end, status};
+use tests::scene::{desk_with_session, end, know_the_card, status};
 use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
 
 fn claim(w: &World, token: &str) -> Option<ClaimRecord> {
@@ -225,17 +225,7 @@ fn a_desk_that_comes_while_kept_sessions_are_taken_up_gets_its_own() {
 fn while_the_store_is_away_the_lowest_host_makes_the_session_and_it_is_unclaimed() {
     let mut w = World::of(3);
     let desks = idle_desks_at(&mut w, &["h1", "h2", "h3"]);
-    for desk in &desks {
-        w.insert(*desk, "card.ann");
-        w.run_for(ms(20));
-        w.remove(*desk);
-    }
-    // All three know the card now, whoever has its session; that one ends.
-    w.run_for(secs(1));
-    for seen in w.sessions_of("card.ann") {
-        w.ask(&seen.host, end(seen.session));
-    }
-    w.run_for(secs(2));
+    know_the_card(&mut w, &desks, "card.ann");
     w.kill_store();
     w.run_for(ms(100));
     for desk in &desks {

@@ -11,7 +11,7 @@ use proto::digest::{DigestPart, DigestVersion};
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::line::Line;
 use proto::peer::{PeerBody, PeerMessage};
-use tests::scene::{desk_with_session, end, status};
+use tests::scene::{desk_with_session, end, know_the_card, status};
 use tests::world::{DeskId, DeskPlan, HostPlan, StrangerId, Way, World, ms, secs};
 
 /// More hosts than are simply all asked.
@@ -132,16 +132,7 @@ fn a_stale_digest_makes_no_second_session() {
 /// Desks at h1, h2 and h3, which all know the card, whose session has ended; and the data store dies.
 fn known_card_without_store(w: &mut World) -> Vec<DeskId> {
     let desks: Vec<DeskId> = ["h1", "h2", "h3"].map(|host| idle_desk_at(w, host)).into();
-    for desk in &desks {
-        w.insert(*desk, "card.ann");
-        w.run_for(ms(20));
-        w.remove(*desk);
-    }
-    w.run_for(secs(1));
-    for seen in w.sessions_of("card.ann") {
-        w.ask(&seen.host, end(seen.session));
-    }
-    w.run_for(secs(2));
+    know_the_card(w, &desks, "card.ann");
     assert_eq!(w.session_count(), 0);
     // Those have been sent to where the session was; these are still where they were put.
     let desks = ["h1", "h2", "h3"].map(|host| idle_desk_at(w, host)).into();

@@ -1,31 +1,40 @@
 //! Claims of sessions that are over are given back (DESIGN 4.3 and 5).
 
+#![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
+
 use groupmgr::host::ClaimRecord;
+use proto::SessionId;
 use sessiond::manager::Claim;
 use tests::scene::{desk_with_session, end};
 use tests::world::{World, ms, secs};
 
-#[test]
-fn a_claim_that_could_not_be_given_back_is_given_back_when_the_store_answers_again() {
+/// Two hosts and the session of a card, which is on h1 and whose card has been taken out.
+fn session_without_desk() -> (World, SessionId) {
     let mut w = World::of(2);
     let desk = desk_with_session(&mut w, "h1", "card.ann");
     let session = w.shows(desk).unwrap();
     w.remove(desk);
     w.run_for(secs(1));
-    w.kill_store();
-    w.ask("h1", end(session));
-    w.run_for(secs(2));
-    w.start_store();
+    (w, session)
+}
+
+fn nobody_has_the_claim_soon(w: &mut World) {
     w.expect_that("nobody has the claim", |w| w.claim_on("card.ann").is_none()).within(secs(5));
 }
 
 #[test]
+fn a_claim_that_could_not_be_given_back_is_given_back_when_the_store_answers_again() {
+    let (mut w, session) = session_without_desk();
+    w.kill_store();
+    w.ask("h1", end(session));
+    w.run_for(secs(2));
+    w.start_store();
+    nobody_has_the_claim_soon(&mut w);
+}
+
+#[test]
 fn a_claim_of_which_it_is_not_known_whether_it_is_held_is_given_back_too_when_its_session_ends() {
-    let mut w = World::of(2);
-    let desk = desk_with_session(&mut w, "h1", "card.ann");
-    let session = w.shows(desk).unwrap();
-    w.remove(desk);
-    w.run_for(secs(1));
+    let (mut w, session) = session_without_desk();
     w.stop_store();
     w.stop_daemon("h1");
     w.run_for(ms(290));
@@ -35,19 +44,16 @@ fn a_claim_of_which_it_is_not_known_whether_it_is_held_is_given_back_too_when_it
     w.kill_session("h1", session);
     w.run_for(secs(1));
     w.start_store();
-    w.expect_that("nobody has the claim", |w| w.claim_on("card.ann").is_none()).within(secs(5));
+    nobody_has_the_claim_soon(&mut w);
 }
 
 #[test]
 fn a_claim_that_was_written_anew_without_an_answer_is_given_back_as_it_stands() {
-    let mut w = World::of(2);
-    let desk = desk_with_session(&mut w, "h1", "card.ann");
-    let (session, held) = (w.shows(desk).unwrap(), w.claim_on("card.ann").unwrap());
-    w.remove(desk);
-    w.run_for(secs(1));
+    let (mut w, session) = session_without_desk();
+    let held = w.claim_on("card.ann").unwrap();
     // As a write that reached the store and whose answer did not come back leaves it.
     let later = ClaimRecord { epoch: held.epoch.next(1), ..held };
     w.store_put("claim/card.ann", core::str::from_utf8(later.value().unwrap().as_bytes()).unwrap());
     w.kill_session("h1", session);
-    w.expect_that("nobody has the claim", |w| w.claim_on("card.ann").is_none()).within(secs(5));
+    nobody_has_the_claim_soon(&mut w);
 }

@@ -343,8 +343,20 @@ impl Host {
     /// Offers a session to the store as its token's.
     pub(super) fn offer(&mut self, now: Instant, token: &Token, session: SessionId, out: &mut Vec<Effect>) {
         let record = self.claim_of(session, Epoch::default().next(self.store.generation));
+        self.offer_in_place_of(now, Expected::Absent, token, record, out);
+    }
+
+    /// Offers a session in the place of what the store is expected to have.
+    pub(super) fn offer_in_place_of(
+        &mut self,
+        now: Instant,
+        expected: Expected,
+        token: &Token,
+        record: ClaimRecord,
+        out: &mut Vec<Effect>,
+    ) {
         let errand = |token, record| Errand::Offer { token, record };
-        self.swap_claim(now, Expected::Absent, token, record, errand, out);
+        self.swap_claim(now, expected, token, record, errand, out);
     }
 
     /// A host was lost that may have held the claim of a token whose session is shown here.
@@ -433,8 +445,7 @@ impl Host {
                     Life::Gone => {
                         let epoch = holder.map_or(Epoch::default(), |held| held.epoch);
                         let record = ClaimRecord { epoch: epoch.next(response.generation.0), ..record };
-                        let errand = |token, record| Errand::Offer { token, record };
-                        self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
+                        self.offer_in_place_of(clock.now, Expected::Exactly(current), token, record, out);
                     }
                 }
             }

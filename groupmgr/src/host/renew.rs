@@ -106,9 +106,8 @@ impl Host {
             Ok(Answer::Lost { current: Some(current) }) => match ClaimRecord::parse(current.as_bytes()) {
                 Ok(held) if held.session == session => {
                     // The same session in a new run of its host: nobody's epoch changes.
-                    let errand = |token, record| Errand::Offer { token, record };
                     let record = ClaimRecord { epoch: held.epoch, ..record };
-                    self.swap_claim(clock.now, Expected::Exactly(current), token, record, errand, out);
+                    self.offer_in_place_of(clock.now, Expected::Exactly(current), token, record, out);
                 }
                 Ok(held) if self.is_of_a_backup(&held) => self.claim_again(clock, record, out),
                 _ => self.supersede(clock, token, record, out),
