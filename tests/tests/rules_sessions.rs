@@ -121,6 +121,23 @@ fn logging_out_gives_a_fresh_session_as_a_login_screen_would() {
 }
 
 #[test]
+fn when_the_session_of_a_keyed_card_ends_the_card_is_asked_again_and_gets_a_fresh_one() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    let secret = "00112233445566778899aabbccddeeff";
+    registry(&mut w, "card.ann", &format!("secret={secret}"));
+    // One with a display would see that end, and ask by itself.
+    let d = w.add_desk(DeskPlan::named("d", lan).server("h1").without_display());
+    w.run_for(ms(500));
+    w.insert_card(d, format!("card type=card id=ann secret={secret}").parse().unwrap());
+    w.run_for(secs(3));
+    let session = w.sessions_of("card.ann")[0].session;
+    w.kill_session("h1", session);
+    w.expect_that("another session", move |w| w.status(d).session.is_some_and(|now| now != session))
+        .within(secs(2));
+}
+
+#[test]
 fn a_shell_that_cannot_live_is_not_started_over_and_over() {
     let mut w = World::of(1);
     let desk = desk_with_session(&mut w, "h1", "card.ann");

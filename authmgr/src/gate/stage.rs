@@ -74,8 +74,8 @@ impl Stage {
                 | (Judging, Vacant | Judging | Challenged | Idle | Offered | Leaving | Closed)
                 | (Challenged, Vacant | Judging | Idle | Leaving | Closed)
                 | (Idle, Vacant | Judging | Challenged | Idle | Offered | Leaving | Closed)
-                | (Offered, Vacant | Judging | Idle | Offered | Shown | Leaving | Closed)
-                | (Shown, Vacant | Judging | Idle | Offered | Leaving | Closed)
+                | (Offered, Vacant | Judging | Challenged | Idle | Offered | Shown | Leaving | Closed)
+                | (Shown, Vacant | Judging | Challenged | Idle | Offered | Leaving | Closed)
                 | (Leaving, Vacant | Judging | Leaving | Closed)
         )
     }

@@ -413,6 +413,18 @@ fn a_card_that_does_not_answer_holds_no_secret() {
 }
 
 #[test]
+fn a_card_whose_session_has_ended_is_asked_again_while_the_desk_still_shows_it() {
+    let mut offered = Desk::connected();
+    offered.insert("card", "1", 1).grant(1);
+    for mut desk in [Desk::at_work(), offered] {
+        desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+        assert_eq!(desk.gate.stage(), Stage::Challenged);
+        desk.forget().wait(ANSWER_WITHIN);
+        assert!(matches!(desk.events().last(), Some(GateEvent::CardAnswered { token_seq: 1, .. })));
+    }
+}
+
+#[test]
 fn a_card_pulled_while_it_is_asked_takes_the_question_along() {
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1);
