@@ -232,6 +232,27 @@ fn while_the_store_hangs_a_session_is_made_without_it_and_no_epoch_rises() {
 }
 
 #[test]
+fn nobody_waits_for_a_store_that_hangs_behind_a_claim_that_it_has_not_answered() {
+    for pause in (0..30).map(|n| n * 50) {
+        let mut w = World::of(1);
+        let lan = w.lan();
+        let [ann, bob] = ["ann", "bob"].map(|name| w.add_desk(DeskPlan::named(name, lan).server("h1")));
+        w.run_for(secs(1));
+        w.insert(ann, "card.ann");
+        w.run_for(core::time::Duration::from_micros(pause));
+        w.stop_store();
+        w.insert(bob, "card.bob");
+        w.expect_that("both have a session, or are told why not", move |w| {
+            [ann, bob].into_iter().all(|desk| {
+                let is_told = w.notice(desk).is_some_and(|text| text.contains("data store"));
+                is_told || (w.shows(desk).is_some() && w.status(desk).token.as_str().starts_with("card."))
+            })
+        })
+        .within(ms(500));
+    }
+}
+
+#[test]
 fn when_store_and_host_die_together_desks_are_at_work_elsewhere_unclaimed() {
     let mut w = World::of(3);
     let desk = desk_with_session(&mut w, "h2", "card.ann");

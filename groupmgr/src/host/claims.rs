@@ -1,36 +1,26 @@
-//! The data store as this host sees it: what was asked of it, whether it answers, and the claims it holds.
+//! The claims of this host's sessions.
 //!
 //! A claim is the record of which host made the session of a token (DESIGN 4.3). It is made, moved and given
 //! back only by compare-and-swap, so two hosts that create at the same instant cannot both succeed. While the
 //! store is away sessions are made unclaimed; when it is back they are offered to it.
 
-use std::collections::BTreeMap;
-
-use authmgr::Admitted;
 use datastore::{Answer, Expected, Key, Request, Response, StoreError, Value};
 use proto::line::{FieldError, Line};
 use proto::time::Duration;
 use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
 use sessiond::manager::{Claim, Session};
 
-use super::driver::{AdminReq, ConnId, Effect, StoreReq};
-use super::manage::Order;
+use super::driver::Effect;
 use super::note::Note;
-use super::relay::DataAsker;
-use super::release::Unreleased;
+use super::store::Errand;
 use super::{Clock, Host};
 
-/// What a DTU waits for is given up after this long, and the store counts as away until it answers: a slow
-/// store must not hold a desk back for longer than a mute host does.
-const ANSWER_WITHIN: Duration = Duration::from_millis(400);
 /// How often sessions without a claim are offered to the store.
 const OFFER_EVERY: Duration = Duration::from_secs(2);
 /// How often one that is shown is whose claim another session has: that may end, and nobody would say so.
 const OFFER_SHOWN_EVERY: Duration = Duration::from_secs(10);
 /// A host that keeps its sessions has taken up those of its earlier run by then, or they are gone.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(6);
-/// Requests under way at most.
-pub(super) const PENDING_MAX: usize = 65_536;
 
 /// Who made the session of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,229 +90,8 @@ pub(super) enum Life {
     Gone,
 }
 
-/// What an answer of the store is for.
-#[derive(Clone, Debug)]
-pub(super) enum Errand {
-    /// The registry's record of a token that a DTU presents.
-    Record { conn: ConnId, token_seq: u32 },
-    /// The login policy.
-    Policy,
-    /// A page of the registry.
-    Listing,
-    /// The claim of a token, before a session is made.
-    ReadClaim { conn: ConnId, token_seq: u32 },
-    /// The template of a session that is about to be made.
-    Template { conn: ConnId, token_seq: u32 },
-    /// The claim for a session that is about to be made.
-    Claim { conn: ConnId, token_seq: u32, token: Token, record: ClaimRecord },
-    /// A claim whose answer came too late for its DTU.
-    LateClaim { token: Token, record: ClaimRecord },
-    /// A session without a claim is offered.
-    Offer { token: Token, record: ClaimRecord },
-    /// A session of an earlier daemon takes its claim along.
-    Renew { token: Token, record: ClaimRecord },
-    /// Whether a session that is shown still has its claim.
-    Check { session: SessionId },
-    /// The claim of a session that is over is given back.
-    Release { token: Token, record: ClaimRecord },
-    /// A program of a session asks.
-    Data(DataAsker),
-    /// The registry's record of a token for which an operator orders a session.
-    OrderRecord(Order),
-    /// The template of a session that an operator orders.
-    OrderTemplate(Order, Box<Admitted>),
-    /// An operator wants to know a claim.
-    Explain { req: AdminReq, token: Token },
-}
-
-#[derive(Debug)]
-struct Pending {
-    errand: Errand,
-    give_up_at: Instant,
-}
-
-/// The state of this host's dealings with the data store.
-#[derive(Debug)]
-pub(super) struct StoreSide {
-    pending: BTreeMap<StoreReq, Pending>,
-    /// In the order of their deadlines, which is that of their numbers.
-    next: u64,
-    up: bool,
-    /// The store's generation as last heard; a restored backup raises it (DESIGN 8).
-    generation: u32,
-    /// When that rose.
-    restored_at: Option<Instant>,
-    offer_at: Option<Instant>,
-    pub(super) unreleased: Unreleased,
-}
-
-impl Default for StoreSide {
-    fn default() -> Self {
-        Self {
-            pending: BTreeMap::new(),
-            next: 0,
-            up: true,
-            generation: 0,
-            restored_at: None,
-            offer_at: None,
-            unreleased: Unreleased::default(),
-        }
-    }
-}
-
-impl StoreSide {
-    pub(super) const fn is_up(&self) -> bool {
-        self.up
-    }
-
-    pub(super) fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    pub(super) const fn generation(&self) -> u32 {
-        self.generation
-    }
-
-    pub(super) const fn restored_at(&self) -> Option<Instant> {
-        self.restored_at
-    }
-
-    /// Takes in the generation of an answer. Returns whether it has risen.
-    pub(super) fn is_new_generation(&mut self, now: Instant, generation: u32) -> bool {
-        let has_risen = generation > self.generation;
-        if has_risen {
-            self.generation = generation;
-            self.restored_at = Some(now);
-        }
-        has_risen
-    }
-
-    pub(super) const fn offer_at_once(&mut self, now: Instant) {
-        self.offer_at = Some(now);
-    }
-
-    pub(super) fn poll_at(&self) -> Option<Instant> {
-        let first = self.pending.values().next().map(|p| p.give_up_at);
-        proto::time::earliest(first, self.offer_at)
-    }
-}
-
 impl Host {
-    /// Asks the store. `false` when too much is under way: the caller goes on as if the store were away.
-    pub(super) fn ask_store(
-        &mut self,
-        now: Instant,
-        errand: Errand,
-        request: Request,
-        out: &mut Vec<Effect>,
-    ) -> bool {
-        if self.store.pending.len() >= PENDING_MAX {
-            self.counters.refused("store_queue_full");
-            return false;
-        }
-        self.store.next += 1;
-        let req = StoreReq(self.store.next);
-        self.store.pending.insert(req, Pending { errand, give_up_at: now + ANSWER_WITHIN });
-        out.push(Effect::Store { req, request: Box::new(request) });
-        true
-    }
-
-    pub(super) fn on_store(
-        &mut self,
-        clock: Clock,
-        req: StoreReq,
-        outcome: Result<Response, StoreError>,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(Pending { errand, .. }) = self.store.pending.remove(&req) else { return };
-        if outcome.is_ok() && !self.store.up {
-            self.on_store_link(clock, true, out);
-        }
-        self.finish_errand(clock, errand, outcome, out);
-    }
-
-    fn finish_errand(
-        &mut self,
-        clock: Clock,
-        errand: Errand,
-        outcome: Result<Response, StoreError>,
-        out: &mut Vec<Effect>,
-    ) {
-        if let Ok(response) = &outcome {
-            self.note_generation(clock, response.generation.0, out);
-        }
-        match errand {
-            Errand::Record { conn, token_seq } => {
-                self.on_record(clock, conn, token_seq, value_of(outcome), out);
-            }
-            Errand::ReadClaim { conn, token_seq } => {
-                self.on_claim_read(clock, conn, token_seq, value_of(outcome), out);
-            }
-            Errand::Policy => self.on_policy(clock, value_of(outcome)),
-            Errand::Listing => self.on_listing(clock, outcome, out),
-            Errand::Template { conn, token_seq } => {
-                self.on_template(clock, conn, token_seq, value_of(outcome), out);
-            }
-            Errand::Claim { conn, token_seq, token, record } => {
-                self.on_claimed(clock, (conn, token_seq), &token, record, outcome, out);
-            }
-            Errand::LateClaim { token, record } => {
-                if matches!(outcome, Ok(Response { answer: Answer::Swapped, .. })) {
-                    self.on_late_claim(clock, &token, &record, out);
-                }
-            }
-            Errand::Offer { token, record } => self.on_offered(clock, &token, record, outcome, out),
-            Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
-            Errand::Check { session } => self.on_checked(clock, session, value_of(outcome), out),
-            Errand::Release { token, record } => self.on_released(clock.now, token, record, outcome, out),
-            Errand::Data(asker) => self.answer_data(&asker, outcome, out),
-            Errand::OrderRecord(order) => self.on_order_record(clock, order, value_of(outcome), out),
-            Errand::OrderTemplate(order, admitted) => {
-                self.on_order_template(clock, &order, &admitted, value_of(outcome), out);
-            }
-            Errand::Explain { req, token } => self.on_explained(clock.now, req, &token, outcome, out),
-        }
-    }
-
-    pub(super) fn on_store_link(&mut self, clock: Clock, up: bool, out: &mut Vec<Effect>) {
-        if up == self.store.up {
-            return;
-        }
-        self.store.up = up;
-        out.push(Effect::Note(Note::Store { up }));
-        if up {
-            self.store.offer_at = Some(clock.now);
-            self.read_registry_at(clock.now);
-            self.go_on_with_store(clock.now);
-            self.check_all_claims(clock.now, out);
-        }
-    }
-
-    /// Gives up what was not answered in time, and offers what is not claimed.
-    pub(super) fn poll_store(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        while let Some((&req, first)) = self.store.pending.first_key_value()
-            && first.give_up_at <= clock.now
-        {
-            let Some(Pending { errand, .. }) = self.store.pending.remove(&req) else { break };
-            self.counters.refused("store_late");
-            // A claim that is answered late must still be known to be held.
-            if let Errand::Claim { token, record, .. } = &errand {
-                let late = Errand::LateClaim { token: token.clone(), record: record.clone() };
-                let give_up_at = clock.now + Duration::from_secs(60);
-                self.store.pending.insert(req, Pending { errand: late, give_up_at });
-            }
-            let late = StoreError::Unreachable { at: "-".into(), why: "no answer in time".into() };
-            if !matches!(errand, Errand::LateClaim { .. }) {
-                self.on_store_link(clock, false, out);
-                self.finish_errand(clock, errand, Err(late), out);
-            }
-        }
-        if self.store.offer_at.is_some_and(|at| at <= clock.now) {
-            self.offer_unclaimed(clock, out);
-        }
-    }
-
-    fn offer_unclaimed(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+    pub(super) fn offer_unclaimed(&mut self, clock: Clock, out: &mut Vec<Effect>) {
         self.release_again(clock.now, out);
         let is_shown = |s: &Session| s.claim == Claim::Superseded && s.shown.is_some();
         let usable = self.sessions.iter().filter(|s| s.is_usable());
@@ -332,9 +101,9 @@ impl Host {
             .collect();
         let is_settled = |(_, id): &(Token, SessionId)| self.sessions.get(*id).is_some_and(is_shown);
         let pause = if unclaimed.iter().all(is_settled) { OFFER_SHOWN_EVERY } else { OFFER_EVERY };
-        self.store.offer_at = (!unclaimed.is_empty()).then(|| clock.now + pause);
+        self.store.offer_next((!unclaimed.is_empty()).then(|| clock.now + pause));
         // While the store is away one offer finds out whether it is back.
-        let offers = if self.store.up { usize::MAX } else { 1 };
+        let offers = if self.store.is_up() { usize::MAX } else { 1 };
         for (token, session) in unclaimed.into_iter().take(offers) {
             self.offer(clock.now, &token, session, out);
         }
@@ -342,7 +111,7 @@ impl Host {
 
     /// Offers a session to the store as its token's.
     pub(super) fn offer(&mut self, now: Instant, token: &Token, session: SessionId, out: &mut Vec<Effect>) {
-        let record = self.claim_of(session, Epoch::default().next(self.store.generation));
+        let record = self.claim_of(session, Epoch::default().next(self.store.generation()));
         self.offer_in_place_of(now, Expected::Absent, token, record, out);
     }
 
@@ -361,7 +130,7 @@ impl Host {
 
     /// A host was lost that may have held the claim of a token whose session is shown here.
     pub(super) fn offer_superseded(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        if !self.store.up {
+        if !self.store.is_up() {
             return;
         }
         let shown = self.sessions.iter().filter(|s| s.claim == Claim::Superseded && s.shown.is_some());
@@ -376,8 +145,7 @@ impl Host {
     }
 
     fn offer_after(&mut self, now: Instant, pause: Duration) {
-        let at = now + pause;
-        self.store.offer_at = Some(self.store.offer_at.map_or(at, |old| old.min(at)));
+        self.store.offer_by(now + pause);
     }
 
     /// Another session has the claim.
@@ -419,7 +187,7 @@ impl Host {
         self.ask_store(now, errand(token.clone(), record), request, out)
     }
 
-    fn on_offered(
+    pub(super) fn on_offered(
         &mut self,
         clock: Clock,
         token: &Token,
@@ -465,7 +233,13 @@ impl Host {
         }
     }
 
-    fn on_late_claim(&mut self, clock: Clock, token: &Token, record: &ClaimRecord, out: &mut Vec<Effect>) {
+    pub(super) fn on_late_claim(
+        &mut self,
+        clock: Clock,
+        token: &Token,
+        record: &ClaimRecord,
+        out: &mut Vec<Effect>,
+    ) {
         if self.sessions.get(record.session).is_some() {
             self.set_claim(clock, record.session, Claim::Held, record.epoch, out);
         } else {
@@ -482,13 +256,5 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         self.with_sessions(clock, out, |sessions, _, fx| sessions.set_claim(session, claim, epoch, fx));
-    }
-}
-
-/// The value a get found. `Err` means that the store could not be asked.
-fn value_of(outcome: Result<Response, StoreError>) -> Result<Option<Value>, ()> {
-    match outcome {
-        Ok(Response { answer: Answer::Value(value), .. }) => Ok(value),
-        _ => Err(()),
     }
 }

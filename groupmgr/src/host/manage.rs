@@ -14,10 +14,10 @@ use sessiond::manager::{Claim, Session};
 use sessiond::template::{Command, Display, Service};
 
 use super::admin::{Reply, ServiceStart, ServiceView, SessionAct};
-use super::claims::Errand;
 use super::driver::{AdminReq, ConnId, Effect};
 use super::flow::DEFAULT_TEMPLATE;
 use super::note::Note;
+use super::store::Errand;
 use super::{Clock, Host};
 
 /// A session that an operator wants made.

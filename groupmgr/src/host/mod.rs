@@ -11,7 +11,7 @@
 //! | [`flow`] | is it genuine and allowed, who has its session, who gets a new one, is it claimed |
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
-//! | [`claims`], [`renew`], [`release`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`store`], [`claims`], [`renew`], [`release`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 //! | [`operator`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
@@ -30,6 +30,7 @@ mod relay;
 mod release;
 mod renew;
 mod shows;
+mod store;
 mod tables;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -105,7 +106,7 @@ pub struct Host {
     registry: registry::Registry,
     sessions: Sessions,
     conns: conns::Conns,
-    store: claims::StoreSide,
+    store: store::StoreSide,
     shows: shows::Shows,
     discovery: datagrams::Discovery,
     counters: Counters,
@@ -142,7 +143,7 @@ impl Host {
             registry: registry::Registry::new(now),
             sessions: Sessions::new(name, tools),
             conns: conns::Conns::default(),
-            store: claims::StoreSide::default(),
+            store: store::StoreSide::default(),
             shows: shows::Shows::default(),
             discovery: datagrams::Discovery::default(),
             counters: Counters::default(),

@@ -8,9 +8,10 @@ use proto::{Instant, Token};
 use sessiond::manager::{Claim, Session};
 
 use super::admin::{Command, DtuView, Explanation, Reply, SessionView, Status};
-use super::claims::{ClaimRecord, Errand, Life};
+use super::claims::{ClaimRecord, Life};
 use super::driver::{AdminReq, Effect};
 use super::manage::Order;
+use super::store::Errand;
 use super::{Clock, Host};
 
 impl Host {

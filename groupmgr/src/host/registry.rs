@@ -7,8 +7,8 @@ use datastore::{Answer, Key, Page, Request, Response, StoreError, Value};
 use proto::Instant;
 use proto::time::Duration;
 
-use super::claims::Errand;
 use super::driver::Effect;
+use super::store::Errand;
 use super::{Clock, Host};
 
 /// How often policy and registry are read again.

@@ -9,8 +9,8 @@ use datastore::{Answer, Generation, Refusal, Request, RequestId, Response, Revis
 use proto::SessionId;
 use sessiond::control::{Bytes, DATA_MAX, ToSession};
 
-use super::claims::Errand;
 use super::driver::Effect;
+use super::store::Errand;
 use super::{Clock, Host};
 
 /// Who waits for the store's answer to a request from inside a session.

@@ -7,8 +7,9 @@ use datastore::{Answer, Expected, Request, Response, StoreError};
 use proto::{Instant, Token};
 
 use super::Host;
-use super::claims::{ClaimRecord, Errand};
+use super::claims::ClaimRecord;
 use super::driver::Effect;
+use super::store::Errand;
 
 /// Claims that wait to be given back, at most; beyond it the oldest goes, and is taken over by whoever needs it.
 const UNRELEASED_MAX: usize = 16_384;

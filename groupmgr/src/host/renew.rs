@@ -10,8 +10,9 @@ use proto::time::Duration;
 use proto::{Instant, SessionId, Token};
 use sessiond::manager::Claim;
 
-use super::claims::{ClaimRecord, Errand, Life};
+use super::claims::{ClaimRecord, Life};
 use super::driver::Effect;
+use super::store::Errand;
 use super::{Clock, Host};
 
 /// Every host has noticed by then that a backup was restored, since each reads the registry every 10 s.

@@ -1,7 +1,7 @@
 //! How full the tables are that others make grow, and what their bounds are.
 
 use super::Host;
-use super::{claims, datagrams, flow, shows};
+use super::{datagrams, flow, shows, store};
 use crate::directory::{self, grants};
 use crate::topology;
 
@@ -29,7 +29,7 @@ impl Host {
             fill("grants", self.grants.len(), grants::GRANTS_MAX),
             fill("answered", self.discovery.answered(), datagrams::ANSWERED_MAX),
             fill("askers", self.discovery.askers(), datagrams::ASKERS_MAX),
-            fill("store requests", self.store.pending(), claims::PENDING_MAX),
+            fill("store requests", self.store.pending(), store::PENDING_MAX),
             fill("repeats", self.shows.repeats(), shows::REPEATS_MAX),
             fill("templates", self.shows.templates.len(), flow::TEMPLATES_MAX),
         ]

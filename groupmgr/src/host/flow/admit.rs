@@ -4,8 +4,8 @@ use authmgr::{Admitted, Denial, Step, StoreAway, Verdict};
 use datastore::{Request, Value};
 use proto::time::Duration;
 
-use super::super::claims::Errand;
 use super::super::driver::{ConnId, Effect};
+use super::super::store::Errand;
 use super::super::{Clock, Host};
 use super::Stage;
 

@@ -7,10 +7,11 @@ use proto::{Epoch, HostName, Instant, SessionId, Token};
 use sessiond::manager::{Claim, NewSession};
 use sessiond::template::Template;
 
-use super::super::claims::{ClaimRecord, Errand};
+use super::super::claims::ClaimRecord;
 use super::super::digests::Besides;
 use super::super::driver::{ConnId, Effect};
 use super::super::note::Note;
+use super::super::store::Errand;
 use super::super::{Clock, Host};
 use super::{Flow, NewClaim, Stage};
 use crate::directory::Answer;

@@ -1,0 +1,279 @@
+//! The data store as this host sees it: what was asked of it and what for, and whether it answers.
+//!
+//! What comes of an answer is decided in the room that asked. Nobody waits for one for longer than a moment.
+
+use std::collections::BTreeMap;
+
+use authmgr::Admitted;
+use datastore::{Answer, Request, Response, StoreError, Value};
+use proto::time::Duration;
+use proto::{Instant, SessionId, Token};
+
+use super::claims::ClaimRecord;
+use super::driver::{AdminReq, ConnId, Effect, StoreReq};
+use super::manage::Order;
+use super::note::Note;
+use super::relay::DataAsker;
+use super::release::Unreleased;
+use super::{Clock, Host};
+
+/// What a DTU waits for is given up after this long, and the store counts as away until it answers: a slow
+/// store must not hold a desk back for longer than a mute host does.
+const ANSWER_WITHIN: Duration = Duration::from_millis(400);
+/// A claim whose answer came too late for its DTU is remembered for so long: it may be held, unknown to anybody.
+const LATE_CLAIM_WITHIN: Duration = Duration::from_secs(60);
+/// Requests under way at most.
+pub(super) const PENDING_MAX: usize = 65_536;
+
+/// What an answer of the store is for.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    /// The registry's record of a token that a DTU presents.
+    Record { conn: ConnId, token_seq: u32 },
+    /// The login policy.
+    Policy,
+    /// A page of the registry.
+    Listing,
+    /// The claim of a token, before a session is made.
+    ReadClaim { conn: ConnId, token_seq: u32 },
+    /// The template of a session that is about to be made.
+    Template { conn: ConnId, token_seq: u32 },
+    /// The claim for a session that is about to be made.
+    Claim { conn: ConnId, token_seq: u32, token: Token, record: ClaimRecord },
+    /// A claim whose answer came too late for its DTU.
+    LateClaim { token: Token, record: ClaimRecord },
+    /// A session without a claim is offered.
+    Offer { token: Token, record: ClaimRecord },
+    /// A session of an earlier daemon takes its claim along.
+    Renew { token: Token, record: ClaimRecord },
+    /// Whether a session that is shown still has its claim.
+    Check { session: SessionId },
+    /// The claim of a session that is over is given back.
+    Release { token: Token, record: ClaimRecord },
+    /// A program of a session asks.
+    Data(DataAsker),
+    /// The registry's record of a token for which an operator orders a session.
+    OrderRecord(Order),
+    /// The template of a session that an operator orders.
+    OrderTemplate(Order, Box<Admitted>),
+    /// An operator wants to know a claim.
+    Explain { req: AdminReq, token: Token },
+}
+
+#[derive(Debug)]
+struct Pending {
+    errand: Errand,
+    give_up_at: Instant,
+}
+
+/// The state of this host's dealings with the data store.
+#[derive(Debug)]
+pub(super) struct StoreSide {
+    pending: BTreeMap<StoreReq, Pending>,
+    /// Claims that were answered too late for whoever wanted them.
+    late_claims: BTreeMap<StoreReq, Pending>,
+    /// The number of the last one. The order of numbers is that of deadlines, here as there.
+    next: u64,
+    up: bool,
+    /// The store's generation as last heard; a restored backup raises it (DESIGN 8).
+    generation: u32,
+    /// When that rose.
+    restored_at: Option<Instant>,
+    /// When sessions without a claim are offered.
+    offer_at: Option<Instant>,
+    pub(super) unreleased: Unreleased,
+}
+
+impl Default for StoreSide {
+    fn default() -> Self {
+        Self {
+            pending: BTreeMap::new(),
+            late_claims: BTreeMap::new(),
+            next: 0,
+            up: true,
+            generation: 0,
+            restored_at: None,
+            offer_at: None,
+            unreleased: Unreleased::default(),
+        }
+    }
+}
+
+impl StoreSide {
+    pub(super) const fn is_up(&self) -> bool {
+        self.up
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len() + self.late_claims.len()
+    }
+
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(super) const fn restored_at(&self) -> Option<Instant> {
+        self.restored_at
+    }
+
+    /// Takes in the generation of an answer. Returns whether it has risen.
+    pub(super) fn is_new_generation(&mut self, now: Instant, generation: u32) -> bool {
+        let has_risen = generation > self.generation;
+        if has_risen {
+            self.generation = generation;
+            self.restored_at = Some(now);
+        }
+        has_risen
+    }
+
+    pub(super) const fn offer_at_once(&mut self, now: Instant) {
+        self.offer_next(Some(now));
+    }
+
+    pub(super) const fn offer_next(&mut self, at: Option<Instant>) {
+        self.offer_at = at;
+    }
+
+    pub(super) fn offer_by(&mut self, at: Instant) {
+        self.offer_at = Some(self.offer_at.map_or(at, |old| old.min(at)));
+    }
+
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        let first = |pending: &BTreeMap<_, Pending>| pending.values().next().map(|p| p.give_up_at);
+        let first = proto::time::earliest(first(&self.pending), first(&self.late_claims));
+        proto::time::earliest(first, self.offer_at)
+    }
+
+    /// Takes out what an answer is for.
+    fn take(&mut self, req: StoreReq) -> Option<Errand> {
+        let found = self.pending.remove(&req).or_else(|| self.late_claims.remove(&req));
+        found.map(|pending| pending.errand)
+    }
+
+    /// Takes out the first errand that was not answered in time; of a claim it stays known what it was for.
+    fn take_overdue(&mut self, now: Instant) -> Option<Errand> {
+        while self.late_claims.first_entry().is_some_and(|first| first.get().give_up_at <= now) {
+            self.late_claims.pop_first();
+        }
+        let first = self.pending.first_entry().filter(|first| first.get().give_up_at <= now)?;
+        let (req, Pending { errand, .. }) = first.remove_entry();
+        if let Errand::Claim { token, record, .. } = &errand {
+            let errand = Errand::LateClaim { token: token.clone(), record: record.clone() };
+            self.late_claims.insert(req, Pending { errand, give_up_at: now + LATE_CLAIM_WITHIN });
+        }
+        Some(errand)
+    }
+}
+
+impl Host {
+    /// Asks the store. `false` when too much is under way: the caller goes on as if the store were away.
+    pub(super) fn ask_store(
+        &mut self,
+        now: Instant,
+        errand: Errand,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        if self.store.pending() >= PENDING_MAX {
+            self.counters.refused("store_queue_full");
+            return false;
+        }
+        self.store.next += 1;
+        let req = StoreReq(self.store.next);
+        self.store.pending.insert(req, Pending { errand, give_up_at: now + ANSWER_WITHIN });
+        out.push(Effect::Store { req, request: Box::new(request) });
+        true
+    }
+
+    pub(super) fn on_store(
+        &mut self,
+        clock: Clock,
+        req: StoreReq,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(errand) = self.store.take(req) else { return };
+        if outcome.is_ok() && !self.store.up {
+            self.on_store_link(clock, true, out);
+        }
+        self.finish_errand(clock, errand, outcome, out);
+    }
+
+    fn finish_errand(
+        &mut self,
+        clock: Clock,
+        errand: Errand,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Ok(response) = &outcome {
+            self.note_generation(clock, response.generation.0, out);
+        }
+        match errand {
+            Errand::Record { conn, token_seq } => {
+                self.on_record(clock, conn, token_seq, value_of(outcome), out);
+            }
+            Errand::ReadClaim { conn, token_seq } => {
+                self.on_claim_read(clock, conn, token_seq, value_of(outcome), out);
+            }
+            Errand::Policy => self.on_policy(clock, value_of(outcome)),
+            Errand::Listing => self.on_listing(clock, outcome, out),
+            Errand::Template { conn, token_seq } => {
+                self.on_template(clock, conn, token_seq, value_of(outcome), out);
+            }
+            Errand::Claim { conn, token_seq, token, record } => {
+                self.on_claimed(clock, (conn, token_seq), &token, record, outcome, out);
+            }
+            Errand::LateClaim { token, record } => {
+                if matches!(outcome, Ok(Response { answer: Answer::Swapped, .. })) {
+                    self.on_late_claim(clock, &token, &record, out);
+                }
+            }
+            Errand::Offer { token, record } => self.on_offered(clock, &token, record, outcome, out),
+            Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
+            Errand::Check { session } => self.on_checked(clock, session, value_of(outcome), out),
+            Errand::Release { token, record } => self.on_released(clock.now, token, record, outcome, out),
+            Errand::Data(asker) => self.answer_data(&asker, outcome, out),
+            Errand::OrderRecord(order) => self.on_order_record(clock, order, value_of(outcome), out),
+            Errand::OrderTemplate(order, admitted) => {
+                self.on_order_template(clock, &order, &admitted, value_of(outcome), out);
+            }
+            Errand::Explain { req, token } => self.on_explained(clock.now, req, &token, outcome, out),
+        }
+    }
+
+    pub(super) fn on_store_link(&mut self, clock: Clock, up: bool, out: &mut Vec<Effect>) {
+        if up == self.store.up {
+            return;
+        }
+        self.store.up = up;
+        out.push(Effect::Note(Note::Store { up }));
+        if up {
+            self.store.offer_at_once(clock.now);
+            self.read_registry_at(clock.now);
+            self.go_on_with_store(clock.now);
+            self.check_all_claims(clock.now, out);
+        }
+    }
+
+    /// Gives up what was not answered in time, and offers what is not claimed.
+    pub(super) fn poll_store(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        while let Some(errand) = self.store.take_overdue(clock.now) {
+            self.counters.refused("store_late");
+            let late = StoreError::Unreachable { at: "-".into(), why: "no answer in time".into() };
+            self.on_store_link(clock, false, out);
+            self.finish_errand(clock, errand, Err(late), out);
+        }
+        if self.store.offer_at.is_some_and(|at| at <= clock.now) {
+            self.offer_unclaimed(clock, out);
+        }
+    }
+}
+
+/// The value a get found. `Err` means that the store could not be asked.
+fn value_of(outcome: Result<Response, StoreError>) -> Result<Option<Value>, ()> {
+    match outcome {
+        Ok(Response { answer: Answer::Value(value), .. }) => Ok(value),
+        _ => Err(()),
+    }
+}
