@@ -1,15 +1,17 @@
 //! Where a new session goes: to the most lightly loaded of the hosts its DTU can reach.
 //!
 //! Source: seed 003 ("a load balancing mechanism that attempts to find the most lightly-loaded server"). What
-//! counts is the run queue per processor, the processors and their clock, the sessions, the memory, and what was
-//! placed since the host was last heard. Only two candidates drawn at random are compared: with the least loaded
-//! of all, every asking host would send everybody to the same one until it speaks again. And the asking host keeps
-//! what the better of both would carry only a little more lightly: a redirect costs the DTU a handshake.
+//! counts is the run queue per processor, the processors and their clock, the sessions, the memory, what was placed
+//! since the host was last heard, and what it has just begun itself ([`Starts`]). Only two candidates drawn at random
+//! are compared: with the least loaded of all, every asking host would send everybody to the same one until it speaks
+//! again. And the asking host keeps what the better of both would carry only a little more lightly: a redirect costs
+//! the DTU a handshake.
 
 use std::collections::BTreeMap;
 
-use proto::HostName;
 use proto::host_message::Load;
+use proto::time::Duration;
+use proto::{HostName, Instant};
 
 use crate::entropy::Entropy;
 
@@ -39,6 +41,55 @@ const WORTH_A_REDIRECT: u64 = 20;
 /// Below this much free memory a host is chosen only if all are.
 const MEM_LOW_MIB: u32 = 128;
 
+/// Over so long, and up to twice as long, a session counts as just begun: the run queue shows it by then.
+const BEGUN_FOR: Duration = Duration::from_secs(1);
+
+/// The sessions that this host has just begun to make, whoever placed them. They are part of the load that it tells,
+/// since its run queue does not show them yet: in a storm all hosts take as many at once, and one that saw only its own
+/// would send everybody on to others who do the same.
+#[derive(Debug)]
+pub struct Starts {
+    since: Instant,
+    now: u32,
+    before: u32,
+}
+
+impl Starts {
+    /// None so far.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { since: Instant::ZERO, now: 0, before: 0 }
+    }
+
+    /// One more.
+    pub fn add(&mut self, now: Instant) {
+        self.age(now);
+        self.now = self.now.saturating_add(1);
+    }
+
+    /// What they add to the run queue per processor, times 100.
+    pub fn run_queue(&mut self, now: Instant, cpus: u16) -> u32 {
+        self.age(now);
+        let starting =
+            (u64::from(self.now) + u64::from(self.before)) * STARTING_WEIGHT / u64::from(cpus.max(1));
+        u32::try_from(starting).unwrap_or(u32::MAX)
+    }
+
+    fn age(&mut self, now: Instant) {
+        let passed = now.since(self.since);
+        if passed >= BEGUN_FOR {
+            self.before = if passed < BEGUN_FOR * 2 { self.now } else { 0 };
+            (self.since, self.now) = (now, 0);
+        }
+    }
+}
+
+impl Default for Starts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Counts what this host has placed elsewhere since each target was last heard.
 #[derive(Debug, Default)]
 pub struct Placement {
@@ -57,8 +108,8 @@ impl Placement {
         self.placed.remove(host);
     }
 
-    /// Chooses the host for a new session and counts it as placed there. A draining host is chosen only when
-    /// there is no other; `None` only without any candidate.
+    /// Chooses the host for a new session, and counts it as placed there if that is another one: this one's own figures
+    /// hold it at once. A draining host is chosen only when there is no other; `None` only without any candidate.
     pub fn choose(&mut self, candidates: &[Candidate], entropy: &mut Entropy) -> Option<HostName> {
         let willing: Vec<&Candidate> = candidates.iter().filter(|c| !c.drain).collect();
         let pool = if willing.is_empty() { candidates.iter().collect() } else { willing };
@@ -73,7 +124,9 @@ impl Placement {
                 best = own;
             }
         }
-        *self.placed.entry(best.host.clone()).or_default() += 1;
+        if !best.own {
+            *self.placed.entry(best.host.clone()).or_default() += 1;
+        }
         Some(best.host.clone())
     }
 
@@ -149,6 +202,20 @@ mod tests {
         own.own = true;
         assert_eq!(chosen(&[own.clone(), candidate("b", 90)], 1), [("own".into(), 1)].into());
         assert_eq!(chosen(&[own, candidate("b", 10)], 1), [("b".into(), 1)].into());
+    }
+
+    #[test]
+    fn what_has_just_begun_counts_until_the_run_queue_shows_it() {
+        let at = |ms: u64| Instant::from_micros(ms * 1_000);
+        let mut starts = Starts::new();
+        for ms in 0..10 {
+            starts.add(at(10_000 + ms));
+        }
+        assert_eq!(starts.run_queue(at(10_900), 2), 250);
+        starts.add(at(11_100));
+        assert_eq!(starts.run_queue(at(11_100), 2), 275);
+        assert_eq!(starts.run_queue(at(12_200), 2), 25);
+        assert_eq!(starts.run_queue(at(19_000), 2), 0);
     }
 
     #[test]

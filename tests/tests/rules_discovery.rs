@@ -147,7 +147,7 @@ fn a_new_session_goes_only_where_its_dtu_can_connect() {
     let (mut w, a, b) = two_lans();
     assert_eq!(hosts_of_new_sessions(&mut w, b, 8, ""), ["h2"]);
     let mut w2 = two_lans().0;
-    w2.set_load("h2", 200, 4_000);
+    w2.set_load("h2", 2_000, 4_000);
     w2.run_for(ms(200));
     assert_eq!(hosts_of_new_sessions(&mut w2, a, 8, "h2"), ["h1"]);
 }

@@ -64,6 +64,23 @@ fn sessions_spread_over_hosts_that_are_equally_idle() {
 }
 
 #[test]
+fn what_a_host_has_made_itself_weighs_no_more_than_what_others_have_made() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    for host in ["h1", "h2"] {
+        w.set_load(host, 2_000, 4_000);
+    }
+    w.run_for(ms(300));
+    for n in 0..40 {
+        let plan = DeskPlan::named(&format!("d{n}"), lan).server("h1").card(&format!("card.p{n}"));
+        let desk = w.add_desk(plan);
+        // The sessions are waited for that are there, and they are a small part of what else goes on.
+        w.expect(desk).attached_to("h1").within(ms(150));
+        w.run_for(ms(150));
+    }
+}
+
+#[test]
 fn a_drained_host_gets_no_new_sessions_and_keeps_its_old_ones() {
     let mut w = World::of(3);
     let lan = w.lan();

@@ -211,6 +211,29 @@ fn a_target_that_cannot_be_reached_is_told_to_the_source_which_chooses_without_i
 }
 
 #[test]
+fn a_dtu_that_cannot_reach_the_host_of_its_session_is_given_one_beside_it_and_the_claim_stays() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    let there = desk_with_session(&mut w, "h2", "card.ann");
+    let anns = w.shows(there).unwrap();
+    w.remove(there);
+    let d = w.add_desk(DeskPlan::named("d", lan).server("h1"));
+    w.run_for(secs(1));
+    w.keep_apart(d, "h2");
+    w.insert(d, "card.ann");
+    w.expect(d).attached_to("h1").within(secs(4));
+    w.run_for(secs(1));
+    let beside = w.shows(d).unwrap();
+    assert_eq!(w.claim_on("card.ann").map(|claim| claim.session), Some(anns), "\n{}", w.story());
+    // When that has died with its host, the one beside it is the token's.
+    w.kill("h2");
+    w.expect_that("the claim is that of the session at h1", move |w| {
+        w.claim_on("card.ann").is_some_and(|claim| claim.session == beside)
+    })
+    .within(secs(3));
+}
+
+#[test]
 fn a_target_that_is_full_sends_the_dtu_back() {
     let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").sessions_max(1)]);
     let lan = w.lan();

@@ -57,7 +57,7 @@ use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::grants::Grants;
 use crate::directory::{Ask, Directory, Found, Outbox};
 use crate::entropy::Entropy;
-use crate::placement::Placement;
+use crate::placement::{Placement, Starts};
 use crate::reach::{self, Reachable};
 use crate::topology::{Change, ProofWanted, Topology};
 
@@ -102,6 +102,9 @@ pub struct Host {
     digests: digest::Others,
     grants: Grants,
     placement: Placement,
+    starts: Starts,
+    /// As the kernel last told it.
+    run_queue: u32,
     admission: Admission,
     registry: registry::Registry,
     sessions: Sessions,
@@ -139,6 +142,8 @@ impl Host {
             digests: digest::Others::default(),
             grants: Grants::new(),
             placement: Placement::new(),
+            starts: Starts::new(),
+            run_queue: 0,
             admission: Admission::new(entropy.bytes()),
             registry: registry::Registry::new(now),
             sessions: Sessions::new(name, tools),
@@ -235,8 +240,9 @@ impl Host {
             Input::Timeout => {}
             Input::Interfaces(interfaces) => self.announcer.set_interfaces(clock.now, interfaces),
             Input::Vitals { run_queue, mem_mib } => {
-                let Load { sessions, mem_mib: before, .. } = self.announcer.load();
-                self.announcer.set_load(Load { run_queue, mem_mib, sessions });
+                let Load { mem_mib: before, .. } = self.announcer.load();
+                self.run_queue = run_queue;
+                self.announcer.set_load(Load { mem_mib, ..self.announcer.load() });
                 if before == 0 {
                     // Beacons do not carry it, and nobody places sessions where no memory is known of.
                     self.announcer.announce_soon(clock.now);
@@ -289,7 +295,9 @@ impl Host {
             return;
         }
         let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        let load = Load { sessions, ..self.announcer.load() };
+        let starting = self.starts.run_queue(clock.now, self.config.identity.cpus);
+        let run_queue = self.run_queue.saturating_add(starting);
+        let load = Load { run_queue, sessions, ..self.announcer.load() };
         self.announcer.set_load(load);
         self.announcer.set_digest(self.digest.version());
         let mut said = Vec::new();

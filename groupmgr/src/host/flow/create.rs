@@ -198,6 +198,10 @@ impl Host {
         if let Some(rest) = LISTEN_FIRST.checked_sub(up_for) {
             return Holder::Unheard(rest);
         }
+        // The DTU has tried it and says that it cannot get there. Should it be dying, everybody knows soon.
+        if flow.presentation.avoid.as_ref() == Some(&claim.host) {
+            return if flow.doubts < DOUBTS_MAX { Holder::Unsure } else { Holder::OutOfReach };
+        }
         // One that could be asked by now; whoever was sent here has to go back for that.
         let addr = flow.presentation.addr;
         let missed = || self.reachable(clock.now, addr).iter().any(|r| r.host == claim.host);
@@ -452,6 +456,7 @@ impl Host {
         if claim == Claim::Unclaimed {
             self.offer_soon(clock.now);
         }
+        self.starts.add(clock.now);
         self.counters.done("session_made");
         let claimed = claim == Claim::Held;
         out.push(Effect::Note(Note::Made { token: admitted.token, session: id, claimed }));

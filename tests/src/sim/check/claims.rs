@@ -8,7 +8,7 @@ use proto::time::Duration;
 use proto::{HostName, SessionId, Token};
 
 use super::{Check, Moment};
-use crate::world::Sight;
+use crate::world::{DeskId, Sight};
 
 /// Host and store must have been well for so long that everybody knows of it: what was held for a host's next
 /// daemon has been given up, and what was made without a claim has been offered.
@@ -21,6 +21,8 @@ pub struct Claims {
     tokens: BTreeMap<SessionId, Token>,
     /// Sessions that the store has named in a claim.
     named: BTreeSet<SessionId>,
+    /// Where a token was last presented.
+    presented: BTreeMap<String, DeskId>,
     looked: u64,
 }
 
@@ -38,6 +40,11 @@ impl Claims {
             return Err(format!("{maker} made {session} for {token} without the store's word"));
         }
         if !health.host(now, maker, SETTLED) || !health.store(now, SETTLED) {
+            return Ok(());
+        }
+        // Whose way to the host of the session is cut is made one beside it, which has no claim.
+        let desk = self.presented.get(token.as_str());
+        if !claimed && desk.is_some_and(|desk| !health.desk(now, *desk, SETTLED)) {
             return Ok(());
         }
         let others = self.alive.get(token).into_iter().flatten();
@@ -60,6 +67,9 @@ impl Check for Claims {
         match sight {
             Sight::Claimed { claim: Some(claim), .. } => {
                 self.named.insert(claim.session);
+            }
+            Sight::Presents { desk, token, .. } => {
+                self.presented.insert(token.clone(), *desk);
             }
             Sight::Begins { host, session, token } => {
                 self.alive.entry(token.clone()).or_default().insert(*session, host.clone());

@@ -140,6 +140,16 @@ fn a_second_session_of_a_token_is_seen() {
     let rule = "no two claimed sessions";
     broken(rule, vec![(1, begins("a", ONE)), (20_000, claim(TWO)), (20_001, made(TWO, true))]);
     broken(rule, vec![(20_000, made(TWO, true))]);
+    broken(rule, vec![(1, begins("a", ONE)), (20_001, made(TWO, false))]);
+    let [d, ..] = desks();
+    let ill = Sight::DeskWell { desk: d, well: false };
+    verdict(vec![
+        (1, begins("a", ONE)),
+        (2, ill),
+        (20_000, presents(d, 1, None)),
+        (20_001, made(TWO, false)),
+    ])
+    .unwrap();
     let gone = Sight::Gone { host: host("a"), session: ONE, end: End::Killed };
     verdict(vec![(1, begins("a", ONE)), (2, gone), (20_000, claim(TWO)), (20_001, made(TWO, true))]).unwrap();
 }
