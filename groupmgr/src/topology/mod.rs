@@ -281,8 +281,9 @@ impl Topology {
         boot: BootId,
         nonce: Nonce,
     ) -> Result<(), Ignored> {
+        // Of an older question it may be, or a recording: neither ends the one that is out.
         let proven = self.candidates.get(host).is_some_and(|c| c.boot == boot && c.nonce == nonce);
-        let Some(candidate) = self.candidates.remove(host).filter(|_| proven) else {
+        let Some(candidate) = proven.then(|| self.candidates.remove(host)).flatten() else {
             return Err(Ignored::Unasked);
         };
         if candidate.messages.is_empty() {

@@ -192,14 +192,19 @@ fn what_a_host_said_before_its_proof_is_in_its_row_afterwards() {
 }
 
 #[test]
-fn a_wrong_nonce_ends_the_candidate_and_the_next_message_begins_anew() {
+fn an_answer_to_another_question_changes_nothing_and_the_answer_to_ours_still_counts() {
     let mut t = Table::new();
     let _ = t.say(Instant::ZERO, &message("b", 1, 1));
+    let nonce = t.asked(Instant::ZERO)[0].nonce;
     let iface = eth0();
     let b = "b".parse().unwrap();
-    let _ = t.table.on_proof(at(Instant::ZERO, &iface), &b, BootId(1), Nonce(3));
-    let _ = t.say(ms(10), &message("b", 1, 2));
-    t.prove(ms(10), "b", 1);
+    let wrong = t.table.on_proof(at(ms(1), &iface), &b, BootId(1), Nonce(3));
+    assert_eq!(wrong, Err(Ignored::Unasked));
+    // What comes with the answer is no reason to ask before it is time: else late answers and new questions bring
+    // forth each other without end.
+    let _ = t.say(ms(1), &message("b", 1, 2));
+    assert_eq!(t.asked(ms(1)), []);
+    t.table.on_proof(at(ms(2), &iface), &b, BootId(1), nonce).unwrap();
     assert_eq!(t.standing("b"), Some(Standing::Up));
 }
 
