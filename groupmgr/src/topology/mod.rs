@@ -23,6 +23,7 @@ use proto::host_message::HostMessage;
 use proto::keys::Verified;
 use proto::net::IfName;
 use proto::time::{Duration, earliest};
+use proto::version::Version;
 use proto::{BootId, HostName, Instant, Nonce, WallTime};
 
 use crate::entropy::Entropy;
@@ -111,6 +112,14 @@ pub struct Arrival<'a> {
     pub from: SocketAddrV4,
 }
 
+/// Who says something, and in which run.
+#[derive(Clone, Copy, Debug)]
+struct Said<'a> {
+    host: &'a HostName,
+    boot: BootId,
+    ver: Version,
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Topology {
@@ -186,19 +195,22 @@ impl Topology {
     ) -> Result<(), Ignored> {
         let message = message.get();
         let Some(vitals) = &message.vitals else { return Err(Ignored::Version) };
-        let admitted = self.admit(at, &message.host, vitals.boot, vitals.ver, entropy);
-        // A candidate's message is kept: when the proof comes, the row is complete at once.
-        if admitted == Err(Ignored::Unproven)
-            && let Some(candidate) = self.candidates.get_mut(&message.host)
-        {
-            candidate.hear(message);
+        let said = Said { host: &message.host, boot: vitals.boot, ver: vitals.ver };
+        let admitted = self.admit(at, said, |row| row.has_passed_message(message, vitals), entropy);
+        // The message of whoever has to prove itself is kept: when the proof comes, the row is complete at once.
+        if admitted == Err(Ignored::Unproven) {
+            let row = self.rows.get_mut(&message.host).filter(|row| row.boot() == vitals.boot);
+            let waking = row.and_then(Row::waking);
+            if let Some(candidate) = waking.or_else(|| self.candidates.get_mut(&message.host)) {
+                candidate.hear(message);
+            }
         }
         admitted?;
         let Some(row) = self.rows.get_mut(&message.host) else { return Err(Ignored::Unproven) };
-        let changed = row.hear_message(at, message, vitals)?;
-        let revived = row.revive();
+        if row.hear_message(at, message, vitals)? {
+            self.changes.push(Change::Changed(message.host.clone()));
+        }
         self.due = earliest(self.due, row.poll_at());
-        self.note_heard(&message.host, revived, changed);
         Ok(())
     }
 
@@ -213,44 +225,43 @@ impl Topology {
         entropy: &mut Entropy,
     ) -> Result<(), Ignored> {
         let beacon = beacon.get();
-        self.admit(at, &beacon.host, beacon.boot, beacon.ver, entropy)?;
+        let said = Said { host: &beacon.host, boot: beacon.boot, ver: beacon.ver };
+        self.admit(at, said, |row| row.has_passed_beacon(beacon), entropy)?;
         let Some(row) = self.rows.get_mut(&beacon.host) else { return Err(Ignored::Unproven) };
         row.hear_beacon(at, beacon)?;
-        let revived = row.revive();
         self.due = earliest(self.due, row.poll_at());
-        self.note_heard(&beacon.host, revived, false);
         Ok(())
-    }
-
-    fn note_heard(&mut self, host: &HostName, revived: bool, changed: bool) {
-        if revived {
-            self.changes.push(Change::Up(host.clone()));
-        } else if changed {
-            self.changes.push(Change::Changed(host.clone()));
-        }
     }
 
     /// Whether a message of this run may touch a row; if it must prove itself first, that is begun.
     fn admit(
         &mut self,
         at: Arrival<'_>,
-        host: &HostName,
-        boot: BootId,
-        ver: proto::version::Version,
+        Said { host, boot, ver }: Said<'_>,
+        has_passed: impl FnOnce(&Row) -> bool,
         entropy: &mut Entropy,
     ) -> Result<(), Ignored> {
         if *host == self.own {
             return Err(Ignored::Own);
         }
-        if !ver.speaks_with(proto::version::Version::CURRENT) {
+        if !ver.speaks_with(Version::CURRENT) {
             return Err(Ignored::Version);
         }
-        if let Some(row) = self.rows.get(host) {
-            if row.boot() == boot {
-                return if row.has_left() { Err(Ignored::Ended) } else { Ok(()) };
-            }
-            if row.replaced(boot) {
+        if let Some(row) = self.rows.get_mut(host) {
+            if row.boot() != boot && row.replaced(boot) || row.boot() == boot && row.has_left() {
                 return Err(Ignored::Ended);
+            }
+            if row.boot() == boot && has_passed(row) {
+                return Err(Ignored::Stale);
+            }
+            // Somebody may have recorded what nobody else heard, and would revive a dead host with it.
+            if row.boot() == boot && row.is_quiet() {
+                row.wake(at, entropy);
+                self.due = earliest(self.due, row.poll_at());
+                return Err(Ignored::Unproven);
+            }
+            if row.boot() == boot {
+                return Ok(());
             }
         }
         let full = self.rows.len() + self.candidates.len() >= HOSTS_MAX && !self.rows.contains_key(host);
@@ -281,6 +292,14 @@ impl Topology {
         boot: BootId,
         nonce: Nonce,
     ) -> Result<(), Ignored> {
+        let quiet = self.rows.get_mut(host).filter(|row| row.boot() == boot);
+        if let Some(row) = quiet
+            && row.awake(at, nonce)
+        {
+            self.due = earliest(self.due, row.poll_at());
+            self.changes.push(Change::Up(host.clone()));
+            return Ok(());
+        }
         // Of an older question it may be, or a recording: neither ends the one that is out.
         let proven = self.candidates.get(host).is_some_and(|c| c.boot == boot && c.nonce == nonce);
         let Some(candidate) = proven.then(|| self.candidates.remove(host)).flatten() else {
@@ -302,12 +321,7 @@ impl Topology {
         if restarted {
             self.changes.push(Change::Restarted(host.clone()));
         }
-        for message in candidate.messages {
-            if let Some(vitals) = &message.vitals {
-                let _ = row.hear_message(at, &message, vitals);
-            }
-        }
-        row.revive();
+        row.hear_all(at, &candidate.messages);
         self.due = earliest(self.due, row.poll_at());
         self.changes.push(Change::Up(host.clone()));
         Ok(())
@@ -354,6 +368,7 @@ impl Topology {
             if let Some(change) = row.judge(now) {
                 self.changes.push(change);
             }
+            row.poll_proof(now, out);
         }
         self.candidates.retain(|_, candidate| candidate.poll(now, out));
         let rows = self.rows.values().filter_map(Row::poll_at).min();

@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use proto::beacon::{self, Beacon};
 use proto::host_message::{HostMessage, INTERFACES_MAX, Label, Load, Vitals};
 use proto::net::{IfName, Interface};
-use proto::time::Duration;
-use proto::{BootId, HostName, Instant, MachineId, WallTime};
+use proto::time::{Duration, earliest};
+use proto::{BootId, HostName, Instant, MachineId, Nonce, WallTime};
 
-use super::{Arrival, Change, Ignored};
+use super::proof::Candidate;
+use super::{Arrival, Change, Ignored, ProofWanted};
+use crate::entropy::Entropy;
 
 /// Not heard for this long, a host or an interface is out of the table's service (seed 003).
 pub const DOWN_AFTER: Duration = Duration::from_secs(60);
@@ -24,8 +26,8 @@ const HEARD_ON_MAX: usize = 16;
 ///
 /// ```text
 ///            proof
-///   (none) ────────▶ Up ◀──── heard ────┐
-///                    │ 3 beacons missed │
+///   (none) ────────▶ Up ◀─ heard, proof ┬───────────────────┐
+///                    │ 3 beacons missed │                   │
 ///                    ├────────────────▶ Silent ── 60 s ──▶ Down
 ///                    │ goodbye          │ goodbye           │
 ///                    └─────▶ Left ◀─────┴───────────────────┘   Left ── another run proves itself ──▶ Up
@@ -60,6 +62,9 @@ pub struct Row {
     boot: BootId,
     old_boots: Vec<BootId>,
     standing: Standing,
+    /// It is quiet and was heard again: it has to prove that this is no recording, of which others may have missed
+    /// the original.
+    waking: Option<Candidate>,
     /// Last heard at all, by which it is judged.
     heard_at: Instant,
     /// Since when it is up.
@@ -149,6 +154,7 @@ impl Row {
             boot,
             old_boots: Vec::new(),
             standing: Standing::Left,
+            waking: None,
             heard_at: Instant::ZERO,
             up_since: Instant::ZERO,
             message_at: None,
@@ -288,8 +294,22 @@ impl Row {
         }
     }
 
-    /// A number that was passed already changes nothing, with one exception: the further datagrams of a
-    /// message that does not fit one share its number.
+    /// Whether a message's number was passed already. The further datagrams of a message that does not fit one share
+    /// its number.
+    pub(super) fn has_passed_message(&self, message: &HostMessage, vitals: &Vitals) -> bool {
+        let passed = self.passed.get(&vitals.iface).map_or(0, |passed| passed.messages);
+        vitals.seq < passed || (vitals.seq == passed && !self.continues(passed, message, vitals))
+    }
+
+    fn continues(&self, passed: u64, message: &HostMessage, vitals: &Vitals) -> bool {
+        vitals.seq == passed && self.interfaces.len() < usize::from(message.numifs)
+    }
+
+    pub(super) fn has_passed_beacon(&self, beacon: &Beacon) -> bool {
+        self.passed.get(&beacon.iface).is_some_and(|passed| beacon.seq <= passed.beacons)
+    }
+
+    /// A number that was passed already changes nothing.
     pub(super) fn hear_message(
         &mut self,
         at: Arrival<'_>,
@@ -299,12 +319,12 @@ impl Row {
         if self.passed.len() >= INTERFACES_MAX && !self.passed.contains_key(&vitals.iface) {
             return Err(Ignored::Full);
         }
-        let passed = self.passed.entry(vitals.iface.clone()).or_default();
-        let continues = vitals.seq == passed.messages && self.interfaces.len() < usize::from(message.numifs);
-        if vitals.seq < passed.messages || (vitals.seq == passed.messages && !continues) {
+        if self.has_passed_message(message, vitals) {
             return Err(Ignored::Stale);
         }
-        passed.messages = vitals.seq;
+        let passed = self.passed.entry(vitals.iface.clone()).or_default();
+        let before_it = core::mem::replace(&mut passed.messages, vitals.seq);
+        let continues = self.continues(before_it, message, vitals);
         let before = self.interfaces.clone();
         if !continues {
             self.interfaces.clear();
@@ -330,11 +350,10 @@ impl Row {
         if self.passed.len() >= INTERFACES_MAX && !self.passed.contains_key(&beacon.iface) {
             return Err(Ignored::Full);
         }
-        let passed = self.passed.entry(beacon.iface.clone()).or_default();
-        if beacon.seq <= passed.beacons {
+        if self.has_passed_beacon(beacon) {
             return Err(Ignored::Stale);
         }
-        passed.beacons = beacon.seq;
+        self.passed.entry(beacon.iface.clone()).or_default().beacons = beacon.seq;
         self.every = beacon.every;
         self.facts.load.run_queue = beacon.load;
         self.facts.load.sessions = beacon.sessions;
@@ -355,6 +374,7 @@ impl Row {
         self.heard_on.clear();
         self.message_on.clear();
         self.become_standing(Standing::Left);
+        self.waking = None;
     }
 
     pub(super) fn prove(&mut self, at: Arrival<'_>) {
@@ -366,19 +386,47 @@ impl Row {
         self.become_standing(Standing::Up);
     }
 
-    /// Makes a host up that was silent or down and is heard again. Returns whether it was.
-    pub(super) fn revive(&mut self) -> bool {
-        let was = matches!(self.standing, Standing::Silent | Standing::Down);
-        if was {
-            self.become_standing(Standing::Up);
-            self.up_since = self.heard_at;
+    /// Whether it is silent or down: what is heard of it may be a recording.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.standing, Standing::Silent | Standing::Down)
+    }
+
+    /// It is quiet and was heard again: it is asked for proof.
+    pub(super) fn wake(&mut self, at: Arrival<'_>, entropy: &mut Entropy) {
+        let boot = self.boot;
+        self.waking.get_or_insert_with(|| Candidate::new(at, boot, entropy)).from = at.from;
+    }
+
+    pub(super) const fn waking(&mut self) -> Option<&mut Candidate> {
+        self.waking.as_mut()
+    }
+
+    /// The answer to `nonce`: if that was asked it is up, with what it said meanwhile.
+    pub(super) fn awake(&mut self, at: Arrival<'_>, nonce: Nonce) -> bool {
+        let Some(woken) = self.waking.take_if(|waking| waking.nonce == nonce) else { return false };
+        self.prove(at);
+        self.hear_all(at, &woken.messages);
+        true
+    }
+
+    /// What was heard before the proof.
+    pub(super) fn hear_all(&mut self, at: Arrival<'_>, messages: &[HostMessage]) {
+        for message in messages {
+            if let Some(vitals) = &message.vitals {
+                let _ = self.hear_message(at, message, vitals);
+            }
         }
-        was
+    }
+
+    /// Asks for the proof when it is time.
+    pub(super) fn poll_proof(&mut self, now: Instant, out: &mut Vec<ProofWanted>) {
+        self.waking.take_if(|waking| !waking.poll(now, out));
     }
 
     pub(super) fn leave(&mut self) -> bool {
         let was = self.standing != Standing::Left;
         self.become_standing(Standing::Left);
+        self.waking = None;
         was
     }
 
@@ -408,12 +456,13 @@ impl Row {
 
     /// Just after the judged moment, since what was heard exactly then still counts.
     pub(super) fn poll_at(&self) -> Option<Instant> {
+        let waking = self.waking.as_ref().map(|waking| waking.due);
         let wait = match self.standing {
             Standing::Up => self.patience(),
             Standing::Silent => DOWN_AFTER,
-            Standing::Down | Standing::Left => return None,
+            Standing::Down | Standing::Left => return waking,
         };
-        Some(self.heard_at + wait + Duration::from_micros(1))
+        earliest(waking, Some(self.heard_at + wait + Duration::from_micros(1)))
     }
 
     fn become_standing(&mut self, next: Standing) {

@@ -256,12 +256,41 @@ fn three_missed_beacons_make_a_host_silent_and_sixty_seconds_take_it_down() {
 }
 
 #[test]
-fn a_silent_host_that_is_heard_again_in_the_same_run_is_up_again() {
+fn a_silent_host_that_is_heard_again_in_the_same_run_is_up_again_when_it_has_proved_that_it_lives() {
+    for (silent, heard) in [(5, 6), (70, 80)] {
+        let mut t = Table::with_b();
+        t.asked(secs(5));
+        t.asked(secs(silent));
+        assert!(t.standing("b") > Some(Standing::Up));
+        assert_eq!(t.beacon(secs(heard), &beacon("b", 1, 9)), Err(Ignored::Unproven));
+        assert!(t.standing("b") > Some(Standing::Up), "it may be a recording of what we missed");
+        t.table.take_changes();
+        t.prove(secs(heard), "b", 1);
+        assert_eq!(t.standing("b"), Some(Standing::Up));
+        assert_eq!(t.table.take_changes(), [Change::Up("b".parse().unwrap())]);
+        t.beacon(secs(heard), &beacon("b", 1, 10)).unwrap();
+    }
+}
+
+#[test]
+fn a_recording_of_a_dead_host_is_asked_a_bounded_number_of_times_and_keeps_no_other_run_out() {
     let mut t = Table::with_b();
     t.asked(secs(5));
-    assert_eq!(t.standing("b"), Some(Standing::Silent));
-    t.beacon(secs(6), &beacon("b", 1, 9)).unwrap();
-    assert_eq!(t.standing("b"), Some(Standing::Up));
+    let (mut asked, mut seq) = (0, 1);
+    for n in 0..10_000 {
+        seq += 1;
+        let now = secs(6) + Duration::from_millis(n);
+        let _ = t.beacon(now, &beacon("b", 1, seq));
+        asked += t.asked(now).len();
+    }
+    assert!((8..=30).contains(&asked), "{asked} questions in ten seconds");
+    assert_ne!(t.standing("b"), Some(Standing::Up));
+    assert_eq!(t.say(secs(16), &message("b", 2, 1)), Err(Ignored::Unproven));
+    let wanted = t.asked(secs(16));
+    let _ = t.beacon(secs(16), &beacon("b", 1, seq + 1));
+    let nonce = wanted.iter().find(|w| w.to == BootId(2)).unwrap().nonce;
+    t.table.on_proof(at(secs(16), &eth0()), &"b".parse().unwrap(), BootId(2), nonce).unwrap();
+    assert!(t.table.is_present(&"b".parse().unwrap(), BootId(2)));
 }
 
 #[test]
