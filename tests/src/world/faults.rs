@@ -60,6 +60,7 @@ impl World {
         self.history.tell(self.now, || format!("— power off {host}"));
         let host = self.host_number(host);
         self.machines[host].has_power = false;
+        self.machines[host].outages += 1;
         self.machines[host].daemon = Daemon::Dead;
         self.saw_fate(host, Fate::Dies);
         for session in core::mem::take(&mut self.machines[host].processes).into_keys() {

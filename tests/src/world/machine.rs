@@ -167,6 +167,8 @@ pub(super) struct Machine {
     pub(super) plan: HostPlan,
     pub(super) links: Vec<LinkId>,
     pub(super) has_power: bool,
+    /// How often it has lost it.
+    pub(super) outages: u32,
     /// All its processes are stopped.
     pub(super) is_frozen: bool,
     pub(super) daemon: Daemon,
@@ -193,6 +195,7 @@ impl Machine {
             plan,
             links,
             has_power: true,
+            outages: 0,
             is_frozen: false,
             daemon: Daemon::Dead,
             processes: BTreeMap::new(),

@@ -43,7 +43,6 @@ use groupmgr::host::Input;
 use groupmgr::topology::Standing;
 use proto::keys::{GroupKey, KeyRing};
 use proto::{BootId, HostName, Instant, SessionId};
-use sessiond::control::SessionSpec;
 
 pub use desk::{DeskId, DeskPlan};
 pub use dice::Dice;
@@ -60,7 +59,7 @@ pub use wire::{LanId, Rule, Way};
 use desk::Desk;
 use history::History;
 use machine::{Machine, ToDaemon};
-use process::ToProcess;
+use process::{Order, ToProcess};
 use queue::Queue;
 use sight::Sights;
 use store::StoreNode;
@@ -101,7 +100,7 @@ enum Event {
     /// What was lost of a connection's bytes is sent again.
     Resend { conn: ConnKey, to: Side },
     /// A session process is there.
-    Spawned { host: usize, spec: Box<SessionSpec> },
+    Spawned { host: usize, order: Box<Order> },
     /// Something happens to a session process.
     Process { host: usize, session: SessionId, what: ToProcess },
     /// Something of its own machine reaches a daemon, if it is still the same.
@@ -160,7 +159,7 @@ impl Event {
             Self::Refused { host, .. } => (5, *host as u64),
             Self::Segment { conn, .. } => (6, conn.0),
             Self::Resend { conn, .. } => (7, conn.0),
-            Self::Spawned { host, spec } => (8 + (*host as u64), spec.session.0 as u64),
+            Self::Spawned { host, order } => (8 + (*host as u64), order.spec.session.0 as u64),
             Self::Process { host, session, .. } => (9 + (*host as u64), session.0 as u64),
             Self::Daemon { host, .. } => (10, *host as u64),
             Self::StoreCall { host, number, .. } => (11 + (*host as u64), *number),
@@ -401,7 +400,7 @@ impl World {
             }
             Event::Segment { conn, to, seg } => self.on_segment(conn, to, seg),
             Event::Resend { conn, to } => self.on_resend(conn, to),
-            Event::Spawned { host, spec } => self.on_spawned(host, *spec),
+            Event::Spawned { host, order } => self.on_spawned(host, *order),
             Event::Process { host, session, what } => self.reach_process(host, session, what),
             Event::Daemon { host, boot, what } if self.machines[host].daemon.boot() == boot => {
                 self.reach_daemon(host, what);

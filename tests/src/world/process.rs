@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use datastore::wire::{self, FromStore};
 use proto::frame::{Frame, FrameBuffer};
 use proto::time::{Duration, earliest};
-use proto::{Instant, Nonce, ServiceName, SessionId, Token};
+use proto::{BootId, Instant, Nonce, ServiceName, SessionId, Token};
 use sessiond::control::{Bytes, Exit, Fingerprint, FromSession, SessionSpec, ToSession};
 use sessiond::session::{ConnId, Effect, SessionCore};
 
@@ -68,18 +68,32 @@ struct Display {
     has_said_hello: bool,
 }
 
+/// What a spawner was asked for.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// In which run of the daemon.
+    by: Option<BootId>,
+    /// How often the machine had lost its power.
+    outages: u32,
+    pub(super) spec: SessionSpec,
+}
+
 impl World {
     pub(super) fn spawn(&mut self, host: usize, spec: SessionSpec) {
         if let Some(reason) = self.machines[host].plan.cannot_spawn.clone() {
             let input = Input::SpawnFailed { session: spec.session, reason };
             return self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
         }
-        self.queue.put(self.now + SPAWN_TIME, Event::Spawned { host, spec: Box::new(spec) });
+        let machine = &self.machines[host];
+        let order = Box::new(Order { by: machine.daemon.boot(), outages: machine.outages, spec });
+        self.queue.put(self.now + SPAWN_TIME, Event::Spawned { host, order });
     }
 
-    pub(super) fn on_spawned(&mut self, host: usize, spec: SessionSpec) {
+    pub(super) fn on_spawned(&mut self, host: usize, Order { by, outages, spec }: Order) {
         let machine = &self.machines[host];
-        if !machine.has_power || (machine.daemon.is_dead() && !machine.plan.keep) {
+        // Another run of the daemon is told of it as of all that was kept.
+        let kept = machine.daemon.boot() != by;
+        if machine.outages != outages || (kept && !machine.plan.keep) {
             return;
         }
         let session = spec.session;
@@ -104,7 +118,7 @@ impl World {
             held: VecDeque::new(),
         };
         self.machines[host].processes.insert(session, process);
-        self.tell_daemon(host, ToDaemon::Input(Box::new(Input::SessionSpawned { session, kept: false })));
+        self.tell_daemon(host, ToDaemon::Input(Box::new(Input::SessionSpawned { session, kept })));
         self.reach_process(host, session, ToProcess::Begin);
         self.queue.put(self.now + START_TIME, Event::Process { host, session, what: ToProcess::Ready });
     }
