@@ -31,6 +31,10 @@ impl Check for Redirects {
             Sight::Presents { conn, ticket, .. } => {
                 self.came.insert(*conn, ticket.clone());
             }
+            // Served. What comes later is another presentation, as after a logout.
+            Sight::Grants { conn, .. } => {
+                self.came.remove(conn);
+            }
             Sight::SendsOn { host, conn, desk, ticket, .. } => {
                 self.looked += 1;
                 let came = self.came.remove(conn).flatten();

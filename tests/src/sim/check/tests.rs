@@ -165,6 +165,9 @@ fn a_redirect_that_is_sent_on_is_seen() {
     let with = |ticket| [(30_002, presents(d, 2, ticket)), (30_003, sends("b", 2, "t2"))];
     broken("at most once", first.iter().cloned().chain(with(Some("t1"))).collect());
     verdict(first.iter().cloned().chain(with(None)).collect()).unwrap();
+    let [comes, sent_on] = with(Some("t1"));
+    let served = [comes, (30_002, grants(d, 2)), sent_on];
+    verdict(first.iter().cloned().chain(served).collect()).unwrap();
 }
 
 #[test]
