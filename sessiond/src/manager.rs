@@ -4,11 +4,13 @@
 //! Refuses to decide whether a session may be made or who may see it: whoever calls has authenticated the token
 //! and holds the claim. The processes themselves are in `io`.
 
+mod line;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use proto::frame::Size;
 use proto::time::Duration;
@@ -19,7 +21,11 @@ use crate::control::{
 };
 use crate::template::{Display, SERVICES_MAX, Service, Template};
 
+pub use line::STARTING_MAX;
 pub use session::{Claim, Phase, Session};
+
+use line::Line;
+use session::{tell, turn};
 
 /// A session process that has not said `Ready` after this long is given up.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -108,13 +114,21 @@ pub struct Sessions {
     by_token: BTreeMap<Token, Vec<SessionId>>,
     /// What is due when: thousands of sessions must not be looked at to find out that nothing is.
     due: BTreeSet<(Instant, SessionId)>,
+    line: Line,
 }
 
 impl Sessions {
     /// No sessions yet on the host `host`; `tools` are put into their `PATH`.
     #[must_use]
     pub const fn new(host: HostName, tools: Option<Tools>) -> Self {
-        Self { host, tools, table: BTreeMap::new(), by_token: BTreeMap::new(), due: BTreeSet::new() }
+        Self {
+            host,
+            tools,
+            table: BTreeMap::new(),
+            by_token: BTreeMap::new(),
+            due: BTreeSet::new(),
+            line: Line::new(),
+        }
     }
 
     /// How many there are.
@@ -140,6 +154,11 @@ impl Sessions {
         self.table.values()
     }
 
+    /// Those from this id on, in the order of their ids.
+    pub fn from(&self, from: Bound<SessionId>) -> impl Iterator<Item = &Session> {
+        self.table.range((from, Bound::Unbounded)).map(|(_, session)| session)
+    }
+
     /// Those of a token that a DTU can be shown, the one last connected first.
     #[must_use]
     pub fn of_token(&self, token: &Token) -> Vec<&Session> {
@@ -158,18 +177,14 @@ impl Sessions {
         }
         ids.push(new.id);
         let has_process = !new.template.services.is_empty();
-        let session = Session {
+        let mut session = Session {
             id: new.id,
             token: new.token,
             owner: new.owner,
             epoch: new.epoch,
             last: Last::default(),
             claim: new.claim,
-            phase: if has_process {
-                Phase::Starting { give_up_at: now + START_WITHIN }
-            } else {
-                Phase::Running
-            },
+            phase: Phase::Running,
             shown: None,
             since: now,
             has_process,
@@ -194,8 +209,10 @@ impl Sessions {
             tools: self.tools.clone(),
             meta: session.meta(),
         };
+        let (phase, spawn) = self.line.enter(now, spec);
+        session.phase = phase;
         self.insert(session);
-        out.push(SessionEffect::Spawn(Box::new(spec)));
+        out.extend(spawn);
         true
     }
 
@@ -238,7 +255,7 @@ impl Sessions {
     /// Ends a session and all it has started.
     pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
         let Some(session) = self.table.get_mut(&id) else { return false };
-        if !session.has_process {
+        if !session.has_process || session.phase == Phase::InLine {
             self.remove(now, id, "it was ended".into(), out);
         } else if !matches!(session.phase, Phase::Ending { .. }) {
             turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
@@ -411,6 +428,7 @@ impl Sessions {
             Phase::Starting { .. } => {
                 turn(&mut self.due, session, Phase::Running);
                 out.push(SessionEffect::Event(SessionEvent::Ready(id)));
+                self.leave_line(now, id, out);
             }
             Phase::TakenUp { .. } => {
                 session.token = what.spec.token.clone();
@@ -423,7 +441,7 @@ impl Sessions {
                 self.by_token.entry(what.spec.token).or_default().push(id);
                 out.push(SessionEffect::Event(SessionEvent::TakenUp(id)));
             }
-            Phase::Running | Phase::Ending { .. } => {}
+            Phase::Running | Phase::Ending { .. } | Phase::InLine => {}
         }
     }
 
@@ -455,6 +473,7 @@ impl Sessions {
             lived: now.since(session.since),
             why,
         }));
+        self.leave_line(now, id, out);
     }
 
     /// Gives up what does not start and kills what does not end.
@@ -477,23 +496,5 @@ impl Sessions {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
-    }
-}
-
-/// Tells a session's process something, if there is one.
-fn tell(session: &Session, out: &mut Vec<SessionEffect>, what: impl FnOnce() -> ToSession) {
-    if session.has_process {
-        out.push(SessionEffect::Tell(session.id, Box::new(what())));
-    }
-}
-
-/// Every change of phase passes here, so that deadlines and phases agree.
-fn turn(due: &mut BTreeSet<(Instant, SessionId)>, session: &mut Session, next: Phase) {
-    if let Some(at) = session.phase.deadline() {
-        due.remove(&(at, session.id));
-    }
-    session.phase = next;
-    if let Some(at) = next.deadline() {
-        due.insert((at, session.id));
     }
 }

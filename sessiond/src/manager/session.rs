@@ -1,11 +1,12 @@
 //! One session of this host, as its daemon knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::line::{FieldError, Line};
 use proto::{Epoch, Instant, Last, Serial, ServiceName, SessionId, Token};
 
-use crate::control::{Bytes, Fingerprint, ServiceState};
+use super::SessionEffect;
+use crate::control::{Bytes, Fingerprint, ServiceState, ToSession};
 
 /// How a session stands with the data store (DESIGN 4.3 and 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ impl Claim {
 /// Where a session is in its life.
 ///
 /// ```text
+///   InLine ─ its turn ─▶ Starting
 ///   Starting ── Ready ──▶ Running ── end ──▶ Ending ── exited ──▶ (gone)
 ///   TakenUp ─ Described ──▲  │ exited, Ended ──────────────────────▲
 ///      │ 5 s                 └──────────────────────────────────────┘
@@ -45,6 +47,8 @@ impl Claim {
 /// One without services runs from its beginning, and is gone when it is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Others start before it.
+    InLine,
     /// Its process was asked for.
     Starting {
         /// When it is given up.
@@ -69,7 +73,7 @@ impl Phase {
         match self {
             Self::Starting { give_up_at } | Self::TakenUp { give_up_at } => Some(give_up_at),
             Self::Ending { kill_at } => Some(kill_at),
-            Self::Running => None,
+            Self::Running | Self::InLine => None,
         }
     }
 
@@ -77,6 +81,7 @@ impl Phase {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::InLine => "in line",
             Self::Starting { .. } => "starting",
             Self::TakenUp { .. } => "taken up",
             Self::Running => "running",
@@ -123,7 +128,7 @@ impl Session {
     /// Whether a DTU can be shown it, now or as soon as it has started.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Starting { .. })
+        matches!(self.phase, Phase::Running | Phase::Starting { .. } | Phase::InLine)
     }
 
     /// The fingerprint of its certificate, once it runs.
@@ -161,5 +166,23 @@ impl Session {
         self.last = line.need("last")?;
         self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
         Ok(())
+    }
+}
+
+/// Tells a session's process something, if there is one.
+pub(super) fn tell(session: &Session, out: &mut Vec<SessionEffect>, what: impl FnOnce() -> ToSession) {
+    if session.has_process {
+        out.push(SessionEffect::Tell(session.id, Box::new(what())));
+    }
+}
+
+/// Every change of phase passes here, so that deadlines and phases agree.
+pub(super) fn turn(due: &mut BTreeSet<(Instant, SessionId)>, session: &mut Session, next: Phase) {
+    if let Some(at) = session.phase.deadline() {
+        due.remove(&(at, session.id));
+    }
+    session.phase = next;
+    if let Some(at) = next.deadline() {
+        due.insert((at, session.id));
     }
 }

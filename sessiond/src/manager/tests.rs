@@ -95,6 +95,51 @@ fn a_process_that_neither_starts_nor_ends_is_killed() {
 }
 
 #[test]
+fn of_very_many_sessions_each_starts_at_its_turn_and_none_is_given_up_for_having_waited() {
+    let (mut s, mut out) = (sessions(), Vec::new());
+    let all = 2 * STARTING_MAX as u128 + 1;
+    for id in 0..all {
+        let token = format!("card.{id}").parse().unwrap();
+        assert!(s.make(NOW, NewSession { token, ..new(id) }, &mut out));
+    }
+    let mut now = NOW;
+    let mut started = 0;
+    // Each takes nearly as long as one may.
+    while started < all {
+        let spawned: Vec<SessionSpec> = out
+            .drain(..)
+            .filter_map(|effect| if let SessionEffect::Spawn(spec) = effect { Some(*spec) } else { None })
+            .collect();
+        assert!((1..=STARTING_MAX).contains(&spawned.len()), "{} at once", spawned.len());
+        now += START_WITHIN - Duration::from_secs(1);
+        s.on_timeout(now, &mut out);
+        assert!(out.is_empty(), "{out:?}");
+        for spec in spawned {
+            assert_eq!(spec.session, SessionId(started), "in the order in which they were asked for");
+            started += 1;
+            s.on_said(now, spec.session, FromSession::Ready(description(spec)), &mut out);
+        }
+    }
+    assert!(s.iter().all(Session::is_running));
+}
+
+#[test]
+fn a_session_that_is_ended_before_its_turn_never_starts() {
+    let (mut s, mut out) = (sessions(), Vec::new());
+    let last = STARTING_MAX as u128;
+    for id in 0..=last {
+        let token = format!("card.{id}").parse().unwrap();
+        s.make(NOW, NewSession { token, ..new(id) }, &mut out);
+    }
+    out.clear();
+    s.end(NOW, SessionId(last), &mut out);
+    assert!(matches!(out[..], [SessionEffect::Event(SessionEvent::Ended { .. })]), "{out:?}");
+    out.clear();
+    s.on_exited(NOW, SessionId(0), &mut out);
+    assert!(matches!(out[..], [SessionEffect::Event(SessionEvent::Ended { .. })]), "{out:?}");
+}
+
+#[test]
 fn a_token_has_a_bounded_number_of_sessions_here() {
     let (mut s, mut out) = (sessions(), Vec::new());
     for id in 0..SESSIONS_PER_TOKEN_MAX as u128 {

@@ -4,7 +4,7 @@ use authmgr::{Admitted, Denial, Presentation};
 use datastore::{Answer as StoreAnswer, Expected, Request, Response, StoreError, Value};
 use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, SessionId, Token};
-use sessiond::manager::{Claim, NewSession};
+use sessiond::manager::{Claim, NewSession, Phase};
 use sessiond::template::Template;
 
 use super::super::claims::ClaimRecord;
@@ -451,6 +451,10 @@ impl Host {
         if !made {
             self.deny(clock, conn, Denial::Full, out);
             return;
+        }
+        if self.sessions.get(id).is_some_and(|s| s.phase == Phase::InLine) {
+            let text = format!("Host {} has many sessions to start. Yours is in line.", self.name());
+            self.at_gate(clock, conn, out, |gate, _, fx| gate.notice(&text, fx));
         }
         self.note_token(&admitted.token);
         if claim == Claim::Unclaimed {

@@ -1,0 +1,55 @@
+//! Sessions start a few at a time, and in the order in which they were asked for.
+//!
+//! In a storm a host is asked for a thousand at once. Begun all together none of them would start before it is given up;
+//! one after the other each starts as fast as the machine can.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use proto::{Instant, SessionId};
+
+use super::{Phase, START_WITHIN, SessionEffect, Sessions, turn};
+use crate::control::SessionSpec;
+
+/// Processes that are started at once: enough to keep many processors busy, and few enough that each is there soon.
+pub const STARTING_MAX: usize = 32;
+
+/// Who starts, and who waits for that.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    starting: BTreeSet<SessionId>,
+    waiting: VecDeque<Box<SessionSpec>>,
+}
+
+impl Line {
+    pub(super) const fn new() -> Self {
+        Self { starting: BTreeSet::new(), waiting: VecDeque::new() }
+    }
+
+    /// A session is to start: its phase, and its process if its turn has come.
+    pub(super) fn enter(&mut self, now: Instant, spec: SessionSpec) -> (Phase, Option<SessionEffect>) {
+        if self.starting.len() >= STARTING_MAX {
+            self.waiting.push_back(Box::new(spec));
+            return (Phase::InLine, None);
+        }
+        self.starting.insert(spec.session);
+        (Phase::Starting { give_up_at: now + START_WITHIN }, Some(SessionEffect::Spawn(Box::new(spec))))
+    }
+}
+
+impl Sessions {
+    /// A session starts no more, or waits no more: the next has its turn.
+    pub(super) fn leave_line(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
+        if !self.line.starting.remove(&id) {
+            self.line.waiting.retain(|spec| spec.session != id);
+        }
+        while self.line.starting.len() < STARTING_MAX
+            && let Some(spec) = self.line.waiting.pop_front()
+        {
+            if let Some(session) = self.table.get_mut(&spec.session) {
+                self.line.starting.insert(spec.session);
+                turn(&mut self.due, session, Phase::Starting { give_up_at: now + START_WITHIN });
+                out.push(SessionEffect::Spawn(spec));
+            }
+        }
+    }
+}
