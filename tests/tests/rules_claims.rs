@@ -442,6 +442,27 @@ fn a_session_that_is_shown_takes_the_claim_when_the_one_that_had_it_is_gone() {
     w.expect_that("the session that is shown has the claim", claimed).within(secs(12));
 }
 
+/// Somebody took the claim over who has never met anybody here, and is gone again.
+fn claim_by_nobody(w: &mut World, token: &str) {
+    let boot = proto::BootId(1);
+    let other = ClaimRecord { session: SessionId(7), boot, ..w.claim_on(token).unwrap() };
+    w.store_put(&format!("claim/{token}"), core::str::from_utf8(other.value().unwrap().as_bytes()).unwrap());
+}
+
+#[test]
+fn a_session_whose_claim_was_taken_over_out_of_its_sight_finds_out_while_it_is_shown() {
+    let mut w = World::of(2);
+    let desks: Vec<DeskId> =
+        (0..40).map(|n| desk_with_session(&mut w, "h1", &format!("card.n{n}"))).collect();
+    let shown: Vec<(String, SessionId)> =
+        desks.iter().enumerate().map(|(n, d)| (format!("card.n{n}"), w.shows(*d).unwrap())).collect();
+    shown.iter().for_each(|(token, _)| claim_by_nobody(&mut w, token));
+    let claimed = move |w: &World| {
+        shown.iter().all(|(token, session)| w.claim_on(token).is_some_and(|claim| claim.session == *session))
+    };
+    w.expect_that("the sessions that are shown have their claims", claimed).within(secs(35));
+}
+
 #[test]
 fn a_session_whose_claim_was_taken_over_out_of_its_sight_finds_out_when_it_is_shown() {
     for the_store_was_away in [false, true] {
@@ -450,11 +471,7 @@ fn a_session_whose_claim_was_taken_over_out_of_its_sight_finds_out_when_it_is_sh
         let session = w.shows(desk).unwrap();
         w.remove(desk);
         w.run_for(secs(3));
-        // Whoever took it over is gone again, and has never met h1.
-        let boot = proto::BootId(1);
-        let other = ClaimRecord { session: SessionId(7), boot, ..w.claim_on("card.ann").unwrap() };
-        let text = String::from_utf8(other.value().unwrap().as_bytes().to_vec()).unwrap();
-        w.store_put("claim/card.ann", &text);
+        claim_by_nobody(&mut w, "card.ann");
         if the_store_was_away {
             w.kill_store();
             w.run_for(ms(500));

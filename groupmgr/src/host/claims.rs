@@ -13,6 +13,7 @@ use sessiond::manager::{Claim, Session};
 use super::driver::Effect;
 use super::note::Note;
 use super::store::Errand;
+use super::upkeep::Care;
 use super::{Clock, Host};
 
 /// How often sessions without a claim are offered to the store.
@@ -92,7 +93,7 @@ pub(super) enum Life {
 
 impl Host {
     pub(super) fn offer_unclaimed(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        self.release_again(clock.now, out);
+        self.release_again();
         let is_shown = |s: &Session| s.claim == Claim::Superseded && s.shown.is_some();
         let usable = self.sessions.iter().filter(|s| s.is_usable());
         let unclaimed: Vec<(Token, SessionId)> = usable
@@ -102,10 +103,11 @@ impl Host {
         let is_settled = |(_, id): &(Token, SessionId)| self.sessions.get(*id).is_some_and(is_shown);
         let pause = if unclaimed.iter().all(is_settled) { OFFER_SHOWN_EVERY } else { OFFER_EVERY };
         self.store.offer_next((!unclaimed.is_empty()).then(|| clock.now + pause));
-        // While the store is away one offer finds out whether it is back.
-        let offers = if self.store.is_up() { usize::MAX } else { 1 };
-        for (token, session) in unclaimed.into_iter().take(offers) {
-            self.offer(clock.now, &token, session, out);
+        if self.store.is_up() {
+            unclaimed.iter().for_each(|(_, session)| self.care_for(*session, Care::Offer));
+        } else if let Some((token, session)) = unclaimed.first() {
+            // One offer finds out whether it is back.
+            self.offer(clock.now, token, *session, out);
         }
     }
 
@@ -129,15 +131,10 @@ impl Host {
     }
 
     /// A host was lost that may have held the claim of a token whose session is shown here.
-    pub(super) fn offer_superseded(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        if !self.store.is_up() {
-            return;
-        }
+    pub(super) fn offer_superseded(&mut self) {
         let shown = self.sessions.iter().filter(|s| s.claim == Claim::Superseded && s.shown.is_some());
-        let shown: Vec<(Token, SessionId)> = shown.map(|s| (s.token.clone(), s.id)).collect();
-        for (token, session) in shown {
-            self.offer(clock.now, &token, session, out);
-        }
+        let shown: Vec<SessionId> = shown.map(|s| s.id).collect();
+        shown.into_iter().for_each(|session| self.care_for(session, Care::Offer));
     }
 
     pub(super) fn offer_soon(&mut self, now: Instant) {

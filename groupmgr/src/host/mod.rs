@@ -11,7 +11,7 @@
 //! | [`flow`] | is it genuine and allowed, who has its session, who gets a new one, is it claimed |
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
-//! | [`store`], [`claims`], [`renew`], [`release`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`store`], [`claims`], [`renew`], [`release`], [`upkeep`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 //! | [`operator`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
@@ -32,6 +32,7 @@ mod renew;
 mod shows;
 mod store;
 mod tables;
+mod upkeep;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -229,7 +230,7 @@ impl Host {
             self.counters.done("was_away");
             self.digests.doubt_all();
             if gap > LOST_SIGHT_AFTER {
-                self.renew_all_claims(clock, out);
+                self.renew_all_claims();
             }
             out.push(Effect::Note(Note::WasAway { ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX) }));
         }
@@ -350,7 +351,7 @@ impl Host {
                     _ => self.digests.forget(&host),
                 }
                 self.with_directory(clock, out, |directory, outbox| directory.on_lost(&host, outbox));
-                self.offer_superseded(clock, out);
+                self.offer_superseded();
             }
             Change::Down(host) => self.digests.forget(host),
             Change::Changed(_) => {}

@@ -70,11 +70,8 @@ impl Host {
         self.offer_soon(now);
     }
 
-    pub(super) fn release_again(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if self.store.is_up() {
-            for (token, record) in core::mem::take(&mut self.store.unreleased.0) {
-                self.release_claim(now, &token, record, out);
-            }
-        }
+    pub(super) fn release_again(&mut self) {
+        let Unreleased(again) = core::mem::take(&mut self.store.unreleased);
+        self.store.upkeep.releases.extend(again);
     }
 }

@@ -13,6 +13,7 @@ use sessiond::manager::Claim;
 use super::claims::{ClaimRecord, Life};
 use super::driver::Effect;
 use super::store::Errand;
+use super::upkeep::Care;
 use super::{Clock, Host};
 
 /// Every host has noticed by then that a backup was restored, since each reads the registry every 10 s.
@@ -23,9 +24,9 @@ const JUST_CLAIMED: Duration = Duration::from_secs(2);
 
 impl Host {
     /// Takes in the generation of an answer of the store.
-    pub(super) fn note_generation(&mut self, clock: Clock, generation: u32, out: &mut Vec<Effect>) {
+    pub(super) fn note_generation(&mut self, clock: Clock, generation: u32) {
         if self.store.is_new_generation(clock.now, generation) {
-            self.renew_all_claims(clock, out);
+            self.renew_all_claims();
         }
     }
 
@@ -60,12 +61,10 @@ impl Host {
         }
     }
 
-    pub(super) fn check_all_claims(&mut self, now: Instant, out: &mut Vec<Effect>) {
+    pub(super) fn check_all_claims(&mut self) {
         let shown: Vec<SessionId> =
             self.sessions.iter().filter(|s| s.shown.is_some()).map(|s| s.id).collect();
-        for session in shown {
-            self.check_claim(now, session, out);
-        }
+        shown.into_iter().for_each(|session| self.care_for(session, Care::Check));
     }
 
     pub(super) fn on_checked(
@@ -85,12 +84,10 @@ impl Host {
         }
     }
 
-    pub(super) fn renew_all_claims(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+    pub(super) fn renew_all_claims(&mut self) {
         let held: Vec<SessionId> =
             self.sessions.iter().filter(|s| s.claim == Claim::Held).map(|s| s.id).collect();
-        for session in held {
-            self.renew_claim(clock, session, out);
-        }
+        held.into_iter().for_each(|session| self.care_for(session, Care::Renew));
     }
 
     pub(super) fn on_renewed(

@@ -17,6 +17,7 @@ use sessiond::manager::{Claim, SessionEvent};
 use super::driver::{ConnId, Effect};
 use super::flow::Templates;
 use super::note::Note;
+use super::upkeep::Care;
 use super::{Clock, Host};
 use crate::directory::{Ask, LookupId};
 
@@ -236,7 +237,7 @@ impl Host {
                     self.note_token(&token);
                 }
                 self.counters.done("session_taken_up");
-                self.renew_claim(clock, session, out);
+                self.care_for(session, Care::Renew);
             }
             SessionEvent::OnScreen(..) => self.counters.done("on_screen"),
             SessionEvent::Ended { session, token, epoch, claim, lived, why, .. } => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use authmgr::Admitted;
 use datastore::{Answer, Request, Response, StoreError, Value};
-use proto::time::Duration;
+use proto::time::{Duration, earliest};
 use proto::{Instant, SessionId, Token};
 
 use super::claims::ClaimRecord;
@@ -15,6 +15,7 @@ use super::manage::Order;
 use super::note::Note;
 use super::relay::DataAsker;
 use super::release::Unreleased;
+use super::upkeep::Upkeep;
 use super::{Clock, Host};
 
 /// What a DTU waits for is given up after this long, and the store counts as away until it answers: a slow
@@ -60,6 +61,13 @@ pub(super) enum Errand {
     Explain { req: AdminReq, token: Token },
 }
 
+impl Errand {
+    /// Whether nobody at a desk waits for it.
+    const fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Offer { .. } | Self::Renew { .. } | Self::Check { .. } | Self::Release { .. })
+    }
+}
+
 #[derive(Debug)]
 struct Pending {
     errand: Errand,
@@ -82,6 +90,7 @@ pub(super) struct StoreSide {
     /// When sessions without a claim are offered.
     offer_at: Option<Instant>,
     pub(super) unreleased: Unreleased,
+    pub(super) upkeep: Upkeep,
 }
 
 impl Default for StoreSide {
@@ -95,6 +104,7 @@ impl Default for StoreSide {
             restored_at: None,
             offer_at: None,
             unreleased: Unreleased::default(),
+            upkeep: Upkeep::default(),
         }
     }
 }
@@ -140,14 +150,21 @@ impl StoreSide {
 
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let first = |pending: &BTreeMap<_, Pending>| pending.values().next().map(|p| p.give_up_at);
-        let first = proto::time::earliest(first(&self.pending), first(&self.late_claims));
-        proto::time::earliest(first, self.offer_at)
+        let first = earliest(first(&self.pending), first(&self.late_claims));
+        earliest(earliest(first, self.offer_at), self.upkeep.poll_at())
     }
 
     /// Takes out what an answer is for.
     fn take(&mut self, req: StoreReq) -> Option<Errand> {
         let found = self.pending.remove(&req).or_else(|| self.late_claims.remove(&req));
-        found.map(|pending| pending.errand)
+        found.map(|pending| self.taken(pending))
+    }
+
+    fn taken(&mut self, Pending { errand, .. }: Pending) -> Errand {
+        if errand.is_upkeep() {
+            self.upkeep.ended();
+        }
+        errand
     }
 
     /// Takes out the first errand that was not answered in time; of a claim it stays known what it was for.
@@ -156,7 +173,8 @@ impl StoreSide {
             self.late_claims.pop_first();
         }
         let first = self.pending.first_entry().filter(|first| first.get().give_up_at <= now)?;
-        let (req, Pending { errand, .. }) = first.remove_entry();
+        let (req, pending) = first.remove_entry();
+        let errand = self.taken(pending);
         if let Errand::Claim { token, record, .. } = &errand {
             let errand = Errand::LateClaim { token: token.clone(), record: record.clone() };
             self.late_claims.insert(req, Pending { errand, give_up_at: now + LATE_CLAIM_WITHIN });
@@ -177,6 +195,9 @@ impl Host {
         if self.store.pending() >= PENDING_MAX {
             self.counters.refused("store_queue_full");
             return false;
+        }
+        if errand.is_upkeep() {
+            self.store.upkeep.began();
         }
         self.store.next += 1;
         let req = StoreReq(self.store.next);
@@ -207,7 +228,7 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         if let Ok(response) = &outcome {
-            self.note_generation(clock, response.generation.0, out);
+            self.note_generation(clock, response.generation.0);
         }
         match errand {
             Errand::Record { conn, token_seq } => {
@@ -252,7 +273,7 @@ impl Host {
             self.store.offer_at_once(clock.now);
             self.read_registry_at(clock.now);
             self.go_on_with_store(clock.now);
-            self.check_all_claims(clock.now, out);
+            self.check_all_claims();
         }
     }
 
@@ -267,6 +288,8 @@ impl Host {
         if self.store.offer_at.is_some_and(|at| at <= clock.now) {
             self.offer_unclaimed(clock, out);
         }
+        self.go_round_claims(clock.now);
+        self.go_on_with_claims(clock, out);
     }
 }
 
