@@ -14,10 +14,19 @@ struct Spell {
     since: Instant,
 }
 
+/// Of a host two things are said: that it is well with all its ways, which is said when it changes, and what becomes
+/// of it. One that starts again on ways that are not sound is not well.
+#[derive(Clone, Copy, Debug)]
+struct HostSpell {
+    is_well: bool,
+    runs: bool,
+    since: Instant,
+}
+
 /// What is known of everybody's health.
 #[derive(Debug, Default)]
 pub struct Health {
-    hosts: BTreeMap<HostName, Spell>,
+    hosts: BTreeMap<HostName, HostSpell>,
     desks: BTreeMap<DeskId, Spell>,
     store: Option<Spell>,
     restored: Option<Instant>,
@@ -29,14 +38,13 @@ impl Health {
         let spell = |is_well| Spell { is_well, since: at };
         match sight {
             Sight::HostWell { host, well } => {
-                self.hosts.insert(host.clone(), spell(*well));
+                let spell = self.host_mut(host);
+                (spell.is_well, spell.since) = (*well, at);
             }
             // One that starts has not been well for long, however short it was away.
-            Sight::Host { host, fate: Fate::Starts(_) } => {
-                self.hosts.insert(host.clone(), spell(true));
-            }
-            Sight::Host { host, .. } => {
-                self.hosts.insert(host.clone(), spell(false));
+            Sight::Host { host, fate } => {
+                let spell = self.host_mut(host);
+                (spell.runs, spell.since) = (matches!(fate, Fate::Starts(_)), at);
             }
             Sight::DeskWell { desk, well } => {
                 self.desks.insert(*desk, spell(*well));
@@ -47,10 +55,16 @@ impl Health {
         }
     }
 
+    fn host_mut(&mut self, host: &HostName) -> &mut HostSpell {
+        let unknown = HostSpell { is_well: true, runs: true, since: Instant::ZERO };
+        self.hosts.entry(host.clone()).or_insert(unknown)
+    }
+
     /// Whether a host has been well for so long.
     #[must_use]
     pub fn host(&self, now: Instant, host: &HostName, time: Duration) -> bool {
-        self.hosts.get(host).is_some_and(|spell| spell.is_well && now.since(spell.since) >= time)
+        let is_well = |spell: &HostSpell| spell.is_well && spell.runs && now.since(spell.since) >= time;
+        self.hosts.get(host).is_some_and(is_well)
     }
 
     /// Whether a desk has. One of which nothing was said always was.

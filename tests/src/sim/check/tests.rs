@@ -178,7 +178,10 @@ fn a_host_that_is_given_up_without_a_reason_is_seen() {
     broken("faulted", vec![(30_000, lost(Loss::Silent))]);
     let ill = Sight::HostWell { host: host("a"), well: false };
     verdict(vec![(29_000, ill.clone()), (30_000, lost(Loss::Closed(Fault::Closed)))]).unwrap();
-    broken("faulted", vec![(29_000, ill), (30_000, lost(Loss::Protocol))]);
+    broken("faulted", vec![(29_000, ill.clone()), (30_000, lost(Loss::Protocol))]);
+    // One that starts again on ways that are not sound.
+    let starts = Sight::Host { host: host("a"), fate: Fate::Starts(BootId(2)) };
+    verdict(vec![(1_000, ill), (2_000, starts), (30_000, lost(Loss::Silent))]).unwrap();
 }
 
 #[test]
