@@ -4,9 +4,10 @@
 
 use groupmgr::host::ClaimRecord;
 use proto::SessionId;
+use proto::time::Duration;
 use sessiond::manager::Claim;
 use tests::scene::{desk_with_session, end};
-use tests::world::{World, ms, secs};
+use tests::world::{DeskPlan, World, ms, secs};
 
 /// Two hosts and the session of a card, which is on h1 and whose card has been taken out.
 fn session_without_desk() -> (World, SessionId) {
@@ -56,4 +57,27 @@ fn a_claim_that_was_written_anew_without_an_answer_is_given_back_as_it_stands() 
     w.store_put("claim/card.ann", core::str::from_utf8(later.value().unwrap().as_bytes()).unwrap());
     w.kill_session("h1", session);
     nobody_has_the_claim_soon(&mut w);
+}
+
+#[test]
+fn a_claim_that_may_have_been_made_for_a_desk_that_has_gone_is_given_back() {
+    for pause in (0..60).map(|n| n * 50) {
+        let mut w = World::of(1);
+        let lan = w.lan();
+        let desk = w.add_desk(DeskPlan::named("d", lan).server("h1"));
+        w.run_for(secs(1));
+        w.insert(desk, "card.ann");
+        w.run_for(Duration::from_micros(pause));
+        w.remove(desk);
+        w.run_for(Duration::from_micros(150));
+        // Nobody hears any more what became of a write that is under way.
+        w.cut_store("h1", true);
+        w.run_for(secs(8));
+        w.cut_store("h1", false);
+        w.run_for(secs(8));
+        let is_there = w
+            .claim_on("card.ann")
+            .is_none_or(|claim| w.sessions_of("card.ann").iter().any(|seen| seen.session == claim.session));
+        assert!(is_there, "{pause}\n{}", w.story());
+    }
 }

@@ -230,20 +230,6 @@ impl Host {
         }
     }
 
-    pub(super) fn on_late_claim(
-        &mut self,
-        clock: Clock,
-        token: &Token,
-        record: &ClaimRecord,
-        out: &mut Vec<Effect>,
-    ) {
-        if self.sessions.get(record.session).is_some() {
-            self.set_claim(clock, record.session, Claim::Held, record.epoch, out);
-        } else {
-            self.release_claim(clock.now, token, record.clone(), out);
-        }
-    }
-
     pub(super) fn set_claim(
         &mut self,
         clock: Clock,

@@ -44,6 +44,22 @@ impl Host {
         }
     }
 
+    /// A claim was asked for that nobody needs any more: it is given back if it was made, or may have been.
+    pub(super) fn forget_claim(
+        &mut self,
+        now: Instant,
+        token: &Token,
+        record: ClaimRecord,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        match outcome.map(|response| response.answer) {
+            Ok(Answer::Swapped) => self.release_claim(now, token, record, out),
+            Ok(_) => {}
+            Err(_) => self.release_later(now, token.clone(), record),
+        }
+    }
+
     pub(super) fn on_released(
         &mut self,
         now: Instant,

@@ -245,10 +245,9 @@ impl Host {
             Errand::Claim { conn, token_seq, token, record } => {
                 self.on_claimed(clock, (conn, token_seq), &token, record, outcome, out);
             }
+            // Whoever wanted it has been told that the store is away.
             Errand::LateClaim { token, record } => {
-                if matches!(outcome, Ok(Response { answer: Answer::Swapped, .. })) {
-                    self.on_late_claim(clock, &token, &record, out);
-                }
+                self.forget_claim(clock.now, &token, record, outcome, out);
             }
             Errand::Offer { token, record } => self.on_offered(clock, &token, record, outcome, out),
             Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),

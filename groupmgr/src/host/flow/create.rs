@@ -365,10 +365,7 @@ impl Host {
         let swapped = matches!(outcome, Ok(Response { answer: StoreAnswer::Swapped, .. }));
         if !self.decides(conn, token_seq) {
             // The DTU left meanwhile: nobody needs the session.
-            if swapped {
-                self.release_claim(clock.now, token, record, out);
-            }
-            return;
+            return self.forget_claim(clock.now, token, record, outcome, out);
         }
         match outcome {
             Ok(_) if swapped => {
