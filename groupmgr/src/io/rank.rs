@@ -1,13 +1,15 @@
-//! The precedence of the thread that runs the host machine.
+//! The precedence of threads: first the one that runs the host machine, then those that carry the connections of desks
+//! at work, then all others, among them those that greet who arrives.
 //!
-//! Its beacons are what other hosts and DTUs judge this host by, so it goes before everything else this
+//! The first one's beacons are what other hosts and DTUs judge this host by, so it goes before everything else this
 //! process does, and before programs that only compute. Measured with eight of those on two processors,
 //! it is then some milliseconds late at worst, where a beacon has 300.
 
 use std::io;
 
-/// The nice value asked for. Only root and those who were allowed it get it.
-const NICE: i32 = -10;
+/// The nice values asked for. Only root and those who were allowed it get them.
+const FIRST: i32 = -10;
+const SECOND: i32 = -5;
 
 /// How long the thread means to run at a time: the shorter, the sooner the scheduler lets it run when it wakes.
 /// Needs no privilege; kernels before 6.12 ignore it.
@@ -16,8 +18,18 @@ const SLICE_NS: u64 = 100_000;
 /// Asks for precedence for the calling thread only. Processes it starts do not inherit it. A refusal leaves
 /// the thread as it was, which costs some milliseconds on a busy machine.
 pub fn go_first() {
-    if set(NICE).or_else(|_| set(0)).is_err() {
-        tracing::debug!("the host thread runs with ordinary precedence");
+    ask(FIRST);
+}
+
+/// The same for one that serves desks at work: in a storm of those that arrive their questions are to be answered in
+/// time.
+pub fn go_second() {
+    ask(SECOND);
+}
+
+fn ask(nice: i32) {
+    if set(nice).or_else(|_| set(0)).is_err() {
+        tracing::debug!(nice, "a thread runs with ordinary precedence");
     }
 }
 

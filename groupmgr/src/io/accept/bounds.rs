@@ -14,7 +14,7 @@ pub const PER_ADDRESS: usize = 512;
 /// Connections that have not said yet what they are. Further ones wait in the kernel's queue, and who holds a
 /// place for long has to leave it. No more than are served well within that time: a handshake that is begun and
 /// has to leave was for nothing, its DTU begins another one, and a storm that is begun with all at once never ends.
-pub const HALF_OPEN_MAX: usize = 256;
+pub const HALF_OPEN_MAX: usize = 128;
 
 /// The bounds of one host's connections.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Whatever a stranger can make grow has a bound in [`bounds`] or [`session`]; what is over it is closed and
-//! counted. Runs on all processors, apart from the thread of the host machine.
+//! counted. Runs on all processors, apart from the thread of the host machine; and what is new has threads of its own,
+//! so that in a storm of handshakes those who are at work still get an answer when they ask whether this host lives.
 
 pub mod bounds;
 pub mod first;
@@ -25,6 +26,7 @@ use proto::line::{Line, LineError, Splitter};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_rustls::TlsAcceptor;
 
@@ -53,6 +55,10 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Everything a new connection needs.
 pub(crate) struct Acceptor {
+    /// Where new connections are until it is known what they are.
+    pub(crate) greeters: Handle,
+    /// Where they are from then on.
+    pub(crate) workers: Handle,
     pub(crate) tls: TlsAcceptor,
     /// Whether the session protocol may be spoken without TLS.
     pub(crate) allows_plain: bool,
@@ -85,7 +91,7 @@ impl Acceptor {
             match listener.accept().await {
                 Ok((stream, SocketAddr::V4(peer))) => {
                     if let Some(place) = self.bounds.admit(*peer.ip(), &self.counters) {
-                        tokio::spawn(Arc::clone(&self).welcome(stream, peer, place, half_open));
+                        self.greeters.spawn(Arc::clone(&self).welcome(stream, peer, place, half_open));
                     }
                 }
                 Ok((_, SocketAddr::V6(_))) => {}
@@ -165,7 +171,7 @@ impl Acceptor {
                 Some(Ok(line)) if line.command() == "peer" => {
                     let line = line.clone();
                     let desk = Arc::clone(&self.desk);
-                    tokio::spawn(async move {
+                    self.workers.spawn(async move {
                         desk.serve_peer(begun.stream, &line, peer).await;
                         drop(place);
                     });
@@ -196,7 +202,7 @@ impl Acceptor {
             counters: self.counters.clone(),
             _place: place,
         };
-        tokio::spawn(connection.serve());
+        self.workers.spawn(connection.serve());
     }
 
     fn name(&self) -> ConnId {

@@ -11,7 +11,7 @@ use proto::io::{KeyDir, KeyDirError, random};
 use proto::line::Line;
 use proto::net::Interface;
 use proto::{BootId, Instant};
-use tokio::runtime::{Builder, Handle, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -84,12 +84,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let acceptor = TlsAcceptor::from(Arc::new(server_tls(&keys, options)?));
     let run_dir = RunDir::take(&options.run_dir, &options.name)?;
     let fds_max = raise_fds();
-    let workers = Builder::new_multi_thread()
-        .worker_threads(usize::from(vitals::cpus()).max(2))
-        .thread_name("hotdesk-worker")
-        .enable_all()
-        .build()
-        .map_err(RunError::Threads)?;
+    let workers = threads("hotdesk-worker", rank::go_second)?;
+    let greeters = threads("hotdesk-greeter", || {})?;
     let (inbox, events) = Inbox::new();
     let boot = BootId(u64::from_be_bytes(random()));
     let store = {
@@ -98,14 +94,23 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     };
     let sessions = SessionDriver::start(options.keeps_sessions, run_dir.path(), workers.handle())?;
     let options = options.clone();
-    let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox };
+    let greets = greeters.handle().clone();
+    let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox, greeters: greets };
     let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     // As a task like all others of the thread: waking what is blocked on costs two more system calls.
     let serve = started.serve(workers.handle().clone(), acceptor, events);
     let served = main.map_err(RunError::Threads)?.block_on(async { tokio::task::spawn_local(serve).await });
     let result = served.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+    greeters.shutdown_background();
     workers.shutdown_timeout(FAREWELL_WITHIN);
     result
+}
+
+/// Threads on all processors; each begins with `rank`.
+fn threads(name: &'static str, rank: fn()) -> Result<Runtime, RunError> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(usize::from(vitals::cpus()).max(2)).thread_name(name).on_thread_start(rank);
+    builder.enable_all().build().map_err(RunError::Threads)
 }
 
 /// Without session tickets: a DTU that comes back mostly comes from another host, which could not read them, and a
@@ -135,6 +140,7 @@ struct Started {
     store: StoreDriver,
     sessions: SessionDriver,
     inbox: Inbox,
+    greeters: Handle,
 }
 
 impl Started {
@@ -150,6 +156,8 @@ impl Started {
         let bounds = Bounds::new(per_address, total);
         let desk = Arc::new(self.desk(&bounds, &counters)?);
         let acceptor = Arc::new(Acceptor {
+            greeters: self.greeters.clone(),
+            workers: workers.clone(),
             tls,
             allows_plain: self.options.allows_plain,
             bounds: bounds.clone(),
