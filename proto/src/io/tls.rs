@@ -12,7 +12,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use sha2::{Digest, Sha256};
 
@@ -112,8 +113,12 @@ pub fn ephemeral() -> Result<(Identity, Fingerprint), String> {
     Ok(((cert.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into()), fingerprint))
 }
 
+/// The cipher suite with SHA-256 first: in a storm a host derives some hundred thousand keys a second, and what derives
+/// them is then what most processors have instructions for.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    Arc::new(provider)
 }
 
 /// A server that shows `chain`.
