@@ -11,8 +11,9 @@ use proto::{GrantId, Instant};
 
 use crate::entropy::Entropy;
 
-/// How long a DTU has to follow a redirect.
-pub const GRANT_LIFETIME: Duration = Duration::from_secs(10);
+/// How long a DTU has to follow a redirect: longer than it waits in the line of a host to which all come at once,
+/// or the storm would begin anew with those who had waited longest.
+pub const GRANT_LIFETIME: Duration = Duration::from_secs(45);
 
 /// Grants remembered: one is given per tokenQ, few are used. At the bound the oldest goes; a DTU that brings it is
 /// then treated as if it came by itself.

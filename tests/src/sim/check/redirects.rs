@@ -7,8 +7,8 @@ use proto::time::Duration;
 use super::{Check, Moment};
 use crate::world::Sight;
 
-/// A ticket is good for 10 s, and not after its host has started anew; a host that has been well for longer than
-/// that, and longer than a desk may take to bring it, has no reason to refuse it.
+/// A ticket is no good after its host has started anew; a host that has been well for longer than a desk takes to
+/// bring it has no reason to refuse it.
 const GOOD: Duration = Duration::from_secs(20);
 
 /// See the module's text.
