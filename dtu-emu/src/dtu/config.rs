@@ -61,8 +61,12 @@ pub struct Timing {
     pub grace: Duration,
     /// How long to wait for a connection to open, in a first round; later rounds wait longer.
     pub open: Duration,
-    /// The longest such wait, also for a host that is overloaded but whose beacons are heard.
+    /// The longest such wait.
     pub open_max: Duration,
+    /// The same for a host of the group, as was told over TLS, whose beacons are heard and whose machine has taken the
+    /// connection: so many may come to it at once that we have to wait our turn, and who leaves has to begin at the
+    /// end of another line.
+    pub line_max: Duration,
     /// How long a host may be silent about an infoReq before it is given up.
     pub ask: Duration,
     /// The same for a host whose beacons are heard.
@@ -91,6 +95,7 @@ impl Default for Timing {
             grace: Duration::from_secs(10),
             open: Duration::from_millis(400),
             open_max: Duration::from_secs(5),
+            line_max: Duration::from_secs(30),
             ask: Duration::from_secs(1),
             ask_max: Duration::from_secs(10),
             round: Duration::from_millis(250),

@@ -235,6 +235,11 @@ impl Hosts {
         self.by_ref(host).is_some_and(|known| known.is_about(now))
     }
 
+    /// Whether a host of the group has said over TLS that it is one of them.
+    pub(super) fn is_told(&mut self, host: &HostRef) -> bool {
+        self.by_ref(host).is_some_and(|known| known.source == Source::Told)
+    }
+
     /// The host, if a hint about it should be followed now.
     pub(super) fn hinted(&self, now: Instant, name: &HostName) -> Option<HostRef> {
         let known = self.known.get(name).filter(|known| known.hints_from <= now)?;

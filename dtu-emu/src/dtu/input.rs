@@ -6,7 +6,7 @@ use proto::beacon::Beacon;
 use proto::card::Card;
 use proto::discovery::ServerR;
 use proto::frame::{Frame, Size};
-use proto::{Line, SessionId};
+use proto::{Instant, Line, SessionId};
 
 use super::event::DtuEvent;
 
@@ -56,6 +56,13 @@ pub enum DtuInput<'a> {
         beacon: &'a Beacon,
         /// Who sent the datagram.
         from: Ipv4Addr,
+        /// When: a moment ago, if there was a queue before us.
+        at: Instant,
+    },
+    /// The host's machine has taken a control connection; the host itself has not come to it yet.
+    ControlReached {
+        /// Which.
+        conn: ConnId,
     },
     /// A control connection is open: behind a TLS handshake, which is already an application's answer.
     ControlOpened {

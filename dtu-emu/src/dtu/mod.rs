@@ -33,8 +33,9 @@ use core::time::Duration;
 use std::net::Ipv4Addr;
 
 use proto::alp::Cause;
+use proto::beacon::Beacon;
 use proto::time::earliest;
-use proto::{Instant, Serial, Token};
+use proto::{HostName, Instant, Serial, Token};
 
 pub use config::{Config, Shows, Timing};
 pub use event::{DtuEvent, Gap, Loss, Phase, Status};
@@ -56,6 +57,17 @@ use watch::{Pulse, Sign};
 const NOTICE_TIME: Duration = Duration::from_secs(8);
 /// Longest notice shown, in characters: it is one line of a stranger's text.
 const NOTICE_MAX: usize = 200;
+
+/// Whose beacons a DTU goes by at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heeds<'a> {
+    /// Nobody's.
+    Nobody,
+    /// Those of the host that it is at.
+    One(&'a HostName),
+    /// Those of all hosts: any may be the one to go to.
+    Everybody,
+}
 
 /// The desktop unit. See the module's text.
 pub struct Dtu {
@@ -208,7 +220,8 @@ impl Dtu {
                 let news = self.hosts.learn_server_r(cx.now, answer);
                 self.hint(cx, &answer.host, news);
             }
-            DtuInput::Beacon { beacon, from } => self.on_beacon(cx, beacon, from),
+            DtuInput::Beacon { beacon, from, at } => self.on_beacon(cx, beacon, from, at),
+            DtuInput::ControlReached { conn } => self.on_control_reached(conn),
             DtuInput::ControlOpened { conn, local } => self.on_control_opened(cx, conn, local),
             DtuInput::ControlLine { conn, line } => self.on_control_line(cx, conn, line),
             DtuInput::ControlClosed { conn, fault } => self.on_control_closed(cx, conn, fault),
@@ -280,13 +293,42 @@ impl Dtu {
         }
     }
 
-    fn on_beacon(&mut self, cx: &mut Cx<'_>, beacon: &proto::beacon::Beacon, from: Ipv4Addr) {
-        let news = self.hosts.learn_beacon(cx.now, beacon, from, self.config.port);
+    /// Takes note of a beacon heard at `at` that it does not [heed](Self::heeds): then it knows more and does nothing.
+    /// `false` when it does heed it, and wants it [handed in](DtuInput::Beacon).
+    #[must_use]
+    pub fn note(&mut self, beacon: &Beacon, from: Ipv4Addr, at: Instant) -> bool {
+        let only_knows = match self.heeds() {
+            Heeds::Nobody => true,
+            Heeds::Everybody => false,
+            Heeds::One(host) => *host != beacon.host,
+        };
+        if only_knows {
+            self.hosts.learn_beacon(at, beacon, from, self.config.port);
+        }
+        only_knows
+    }
+
+    /// Whose beacons would change what it does now. Any other one is knowledge for when a host has to be chosen, and
+    /// need not be noted before the next input that is no beacon.
+    #[must_use]
+    pub fn heeds(&self) -> Heeds<'_> {
+        let one = |host: Option<_>| host.map_or(Heeds::Nobody, Heeds::One);
+        match &self.link {
+            Link::Off | Link::Idle | Link::Errand(_) => Heeds::Nobody,
+            Link::Searching(search) if search.heeds_beacons() => Heeds::Everybody,
+            Link::Searching(_) => Heeds::Nobody,
+            Link::Linked(linked) => one(linked.watch.as_ref().map(watch::Watch::host)),
+            Link::Holding(holding) => one(holding.host.name.as_ref()),
+        }
+    }
+
+    fn on_beacon(&mut self, cx: &mut Cx<'_>, beacon: &Beacon, from: Ipv4Addr, at: Instant) {
+        let news = self.hosts.learn_beacon(at, beacon, from, self.config.port);
         match &mut self.link {
             Link::Searching(_) => self.hint(cx, &beacon.host, news),
             Link::Linked(linked) => {
                 let Some(watch) = &mut linked.watch else { return };
-                match watch.on_beacon(cx.now, beacon) {
+                match watch.on_beacon(at, beacon) {
                     Sign::Alive => self.vouch_by_beacon(),
                     Sign::Odd => self.probe_on_odd_beacon(cx),
                     Sign::None => {}

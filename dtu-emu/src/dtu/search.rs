@@ -9,7 +9,7 @@ use proto::{HostName, Instant};
 
 use super::event::DtuEvent;
 use super::hosts::{Failure, HOSTS_MAX, HostRef, News};
-use super::input::{Effect, Fault, Paint};
+use super::input::{ConnId, Effect, Fault, Paint};
 use super::link::{Attempt, Link};
 use super::{Cx, Dtu};
 
@@ -48,6 +48,12 @@ impl Search {
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let attempt = self.attempt.as_ref().map(|attempt| attempt.due);
         earliest(earliest(attempt, self.next_round_at), earliest(self.announce_at, self.busy_at))
+    }
+
+    /// Whether a beacon may change which host is tried. In the first round every host that is to be tried has its turn,
+    /// and who is tried has some time.
+    pub(super) const fn heeds_beacons(&self) -> bool {
+        self.attempt.is_none() || self.round > 0
     }
 
     /// Whether another host is left to try in this round.
@@ -116,6 +122,21 @@ impl Dtu {
         cx.push(Effect::OpenControl { conn, addr: host.addr });
         let limit = cx.now + self.config.timing.open_max.max(patience);
         Attempt { conn, host, since: cx.now, due: cx.now + patience, limit }
+    }
+
+    /// We are in the host's line. Only a host of the group is believed that it has one: anybody can take a connection,
+    /// and have beacons heard.
+    pub(super) fn on_control_reached(&mut self, conn: ConnId) {
+        let attempt = match &mut self.link {
+            Link::Searching(search) => search.attempt.as_mut(),
+            Link::Errand(errand) => Some(&mut errand.attempt),
+            _ => None,
+        };
+        if let Some(attempt) = attempt.filter(|attempt| attempt.conn == conn)
+            && self.hosts.is_told(&attempt.host)
+        {
+            attempt.limit = attempt.since + self.config.timing.line_max;
+        }
     }
 
     /// Whether an attempt whose time is up gets more: a host that is heard lives and is only slow.

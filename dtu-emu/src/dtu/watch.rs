@@ -168,6 +168,11 @@ impl Watch {
         Sign::Alive
     }
 
+    /// Whose beacons count.
+    pub(super) const fn host(&self) -> &HostName {
+        &self.host
+    }
+
     /// The newest verified beacon.
     pub(super) const fn beacon(&self) -> Option<Instant> {
         self.beacon

@@ -15,6 +15,7 @@ use proto::{Line, SessionId};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
@@ -24,6 +25,9 @@ use crate::dtu::{ConnId, DisplayTarget, Fault};
 /// What a connection tells the shell.
 #[derive(Debug)]
 pub(super) enum Note {
+    ControlReached {
+        conn: ConnId,
+    },
     ControlOpened {
         conn: ConnId,
         local: Ipv4Addr,
@@ -81,6 +85,7 @@ const READ_DISPLAY: usize = 32 * 1024;
 
 /// Opens a control connection from `bind`, if given.
 pub(super) fn open_control(
+    workers: &Handle,
     notes: Notes,
     conn: ConnId,
     addr: SocketAddrV4,
@@ -88,7 +93,7 @@ pub(super) fn open_control(
     trust: Trust,
 ) -> Sender {
     let (sender, outgoing) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
+    workers.spawn(async move {
         if let Err(fault) = run_control(&notes, conn, addr, bind, trust, outgoing).await {
             notes.say(Note::ControlClosed { conn, fault }).await;
         }
@@ -98,13 +103,14 @@ pub(super) fn open_control(
 
 /// Opens a display channel.
 pub(super) fn open_display(
+    workers: &Handle,
     notes: Notes,
     conn: ConnId,
     target: DisplayTarget,
     bind: Option<Ipv4Addr>,
 ) -> Sender {
     let (sender, outgoing) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
+    workers.spawn(async move {
         if let Err(fault) = run_display(&notes, conn, target, bind, outgoing).await {
             notes.say(Note::DisplayClosed { conn, fault }).await;
         }
@@ -127,6 +133,7 @@ async fn run_control(
             Ok(SocketAddr::V4(local)) => *local.ip(),
             _ => Ipv4Addr::UNSPECIFIED,
         };
+        notes.say(Note::ControlReached { conn }).await;
         Ok::<_, Fault>((local, secure(trust, stream).await?))
     };
     let Some((local, stream)) = unless_dropped(&mut outgoing, opening).await? else { return Ok(()) };

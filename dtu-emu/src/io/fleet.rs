@@ -38,7 +38,7 @@ pub struct FleetOptions {
     pub tokens: FleetTokens,
     /// Whether they open displays.
     pub shows: Shows,
-    /// Hosts to try first.
+    /// Hosts to try first: each DTU begins with another one, as where a network tells its DTUs of them in turn.
     pub servers: Vec<SocketAddrV4>,
     /// How patient they are.
     pub timing: Timing,
@@ -66,6 +66,9 @@ impl FleetOptions {
     fn config(&self, n: usize, port: u16) -> Config {
         let mut config = Config::new(of_fleet(self.first + n), proto::io::random());
         config.servers.clone_from(&self.servers);
+        if !self.servers.is_empty() {
+            config.servers.rotate_left(n % self.servers.len());
+        }
         config.port = port;
         config.shows = self.shows;
         config.timing = self.timing;

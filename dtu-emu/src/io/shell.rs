@@ -1,10 +1,12 @@
 //! Drives DTUs, one or thousands, in one loop that owns them all: it takes what happened to each, carries out
 //! what each wants, and wakes each when it asked for it. Connections run in tasks of their own; nothing is
-//! locked.
+//! locked. Where there are thousands they have processors of their own as well: a DTU that heard a beacon only after
+//! all others had shaken hands would take a living host for a dead one.
 //!
 //! What waits is taken before deadlines are looked at, so that an answer that has arrived is never judged as
 //! silence.
 
+mod board;
 mod slot;
 
 use std::cmp::Reverse;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use proto::card::Card;
 use proto::frame::Size;
 use proto::{Instant, Serial};
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::air::{Air, Band, Heard};
@@ -24,6 +27,7 @@ use super::conn::{self, Note, Notes};
 use super::trust::Trust;
 use crate::dtu::{Config, DtuEvent, DtuInput, Effect, Status};
 use crate::screen::Screen;
+use board::{Board, Wants};
 use slot::{Dirty, Slot};
 
 /// A DTU of a shell.
@@ -54,6 +58,8 @@ pub struct Options {
     pub port: u16,
     /// A multicast group on which beacons are sent, besides each interface's broadcast address.
     pub multicast: Option<Ipv4Addr>,
+    /// Where connections run; without it, where the shell does.
+    pub workers: Option<Handle>,
 }
 
 /// An event of a DTU.
@@ -177,6 +183,7 @@ const BATCH: usize = 1024;
 /// See the module's text.
 pub struct Shell {
     options: Options,
+    workers: Handle,
     clock: Clock,
     slots: Vec<Slot>,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -184,6 +191,9 @@ pub struct Shell {
     notes: mpsc::Receiver<(usize, Note)>,
     notes_to: mpsc::Sender<(usize, Note)>,
     heard: mpsc::Receiver<Heard>,
+    board: Board,
+    /// For each slot, whose beacons it wants at once.
+    wants: Vec<Wants>,
     air: Air,
     told: mpsc::UnboundedSender<Told>,
     canary: Option<Canary>,
@@ -200,10 +210,16 @@ impl Shell {
         let (command, commands) = mpsc::channel(256);
         let (notes_to, notes) = mpsc::channel(4096);
         let (to_heard, heard) = mpsc::channel(1024);
-        let canary = Canary::new(Notes { desk: usize::MAX, to: notes_to.clone() });
+        let workers = options.workers.clone().unwrap_or_else(Handle::current);
+        let canary = {
+            // It takes the way of what connections hear.
+            let _entered = workers.enter();
+            Canary::new(Notes { desk: usize::MAX, to: notes_to.clone() })
+        };
         let Options { bind, port, multicast, .. } = options;
         let shell = Self {
             options,
+            workers,
             clock,
             slots: Vec::new(),
             timers: BinaryHeap::new(),
@@ -211,6 +227,8 @@ impl Shell {
             notes,
             notes_to,
             heard,
+            board: Board::default(),
+            wants: Vec::new(),
             air: Air::start(Band { bind, port, multicast }, to_heard),
             told,
             // Without one, DTUs judge by their own lateness alone.
@@ -239,7 +257,7 @@ impl Shell {
                     None => return,
                 },
                 Some((desk, note)) = self.notes.recv() => self.note(desk, note),
-                Some(heard) = self.heard.recv() => self.heard(&heard),
+                Some(heard) = self.heard.recv() => self.heard(heard),
                 () = sleep => {}
             }
             for _ in 0..BATCH {
@@ -247,7 +265,7 @@ impl Shell {
                 self.note(desk, note);
             }
             while let Ok(heard) = self.heard.try_recv() {
-                self.heard(&heard);
+                self.heard(heard);
             }
             self.wake_due();
             self.show();
@@ -302,6 +320,7 @@ impl Shell {
 
     fn add(&mut self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> Desk {
         self.slots.push(Slot::new(config, bind.or(self.options.bind), screen));
+        self.wants.push(Wants::Nobody);
         Desk(self.slots.len() - 1)
     }
 
@@ -312,6 +331,7 @@ impl Shell {
             slot.conns.retain(|(known, _)| known != conn);
         }
         match note {
+            Note::ControlReached { conn } => self.input(desk, DtuInput::ControlReached { conn }),
             Note::ControlOpened { conn, local } => self.input(desk, DtuInput::ControlOpened { conn, local }),
             Note::ControlLine { conn, line } => self.input(desk, DtuInput::ControlLine { conn, line: &line }),
             Note::ControlClosed { conn, fault } => self.input(desk, DtuInput::ControlClosed { conn, fault }),
@@ -323,15 +343,28 @@ impl Shell {
         }
     }
 
-    fn heard(&mut self, heard: &Heard) {
-        for desk in 0..self.slots.len() {
-            self.input(
-                desk,
-                match heard {
-                    Heard::Beacon { beacon, from } => DtuInput::Beacon { beacon, from: *from },
-                    Heard::ServerR(answer) => DtuInput::ServerR(answer),
-                },
-            );
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Beacon { beacon, from } => {
+                let number = self.board.number_of(&beacon.host);
+                self.board.put(beacon, from, self.clock.now());
+                for desk in 0..self.slots.len() {
+                    let wanted = match self.wants[desk] {
+                        Wants::Nobody => false,
+                        Wants::One(host) => number == Some(host),
+                        Wants::Everybody => true,
+                    };
+                    if wanted {
+                        self.catch_up(desk);
+                        self.settle(desk);
+                    }
+                }
+            }
+            Heard::ServerR(answer) => {
+                for desk in 0..self.slots.len() {
+                    self.input(desk, DtuInput::ServerR(&answer));
+                }
+            }
         }
     }
 
@@ -391,15 +424,28 @@ impl Shell {
     }
 
     fn input(&mut self, desk: usize, input: DtuInput<'_>) {
+        if desk < self.slots.len() {
+            self.catch_up(desk);
+            self.hand_in(desk, input);
+            self.settle(desk);
+        }
+    }
+
+    /// It has had its input.
+    fn settle(&mut self, desk: usize) {
+        self.wants[desk] = self.board.wants(self.slots[desk].dtu.heeds());
+        self.arm(desk);
+    }
+
+    fn hand_in(&mut self, desk: usize, input: DtuInput<'_>) {
         let now = self.clock.now();
-        let Some(slot) = self.slots.get_mut(desk) else { return };
+        let slot = &mut self.slots[desk];
         let mut effects = core::mem::take(&mut self.effects);
         slot.dtu.handle(now, input, &mut effects);
         for effect in effects.drain(..) {
             self.perform(now, desk, effect);
         }
         self.effects = effects;
-        self.arm(desk);
     }
 
     fn perform(&mut self, now: Instant, desk: usize, effect: Effect) {
@@ -408,11 +454,13 @@ impl Shell {
         match effect {
             Effect::BroadcastServerQ => self.air.ask(slot.dtu.serial()),
             Effect::OpenControl { conn, addr } => {
-                let sender = conn::open_control(notes(), conn, addr, slot.bind, self.options.trust.clone());
+                let trust = self.options.trust.clone();
+                let sender = conn::open_control(&self.workers, notes(), conn, addr, slot.bind, trust);
                 slot.conns.push((conn, sender));
             }
             Effect::OpenDisplay { conn, target } => {
-                slot.conns.push((conn, conn::open_display(notes(), conn, target, slot.bind)));
+                let sender = conn::open_display(&self.workers, notes(), conn, target, slot.bind);
+                slot.conns.push((conn, sender));
             }
             Effect::SendControl { conn, line } => slot.send(conn, format!("{line}\n").into_bytes()),
             Effect::SendDisplay { conn, frame } => {

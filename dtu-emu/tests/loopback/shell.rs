@@ -25,6 +25,7 @@ fn options(group: &Group, last: u8) -> Options {
         bind: Some(Ipv4Addr::new(127, 0, 211, last)),
         port: group.port,
         multicast: None,
+        workers: None,
     }
 }
 

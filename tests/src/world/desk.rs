@@ -242,7 +242,7 @@ impl World {
         if self.desks[desk].is_asleep {
             self.desks[desk].held.push_back(ToDesk::Beacon(Box::new(beacon.clone()), from));
         } else {
-            self.give(desk, DtuInput::Beacon { beacon, from });
+            self.give(desk, DtuInput::Beacon { beacon, from, at: self.now });
         }
     }
 
@@ -260,10 +260,15 @@ impl World {
             return;
         }
         match what {
-            ToDesk::Beacon(beacon, from) => self.give(desk, DtuInput::Beacon { beacon: &beacon, from }),
+            ToDesk::Beacon(beacon, from) => {
+                self.give(desk, DtuInput::Beacon { beacon: &beacon, from, at: self.now });
+            }
             ToDesk::Datagram(datagram) => {
                 if let Some(beacon) = super::udp::read_beacon(&datagram.bytes) {
-                    self.give(desk, DtuInput::Beacon { beacon: &beacon, from: *datagram.from.ip() });
+                    self.give(
+                        desk,
+                        DtuInput::Beacon { beacon: &beacon, from: *datagram.from.ip(), at: self.now },
+                    );
                 } else if let Ok(line) = Line::parse(&datagram.bytes)
                     && let Ok(answer) = ServerR::from_line(&line)
                 {

@@ -155,6 +155,7 @@ proptest! {
                 0 => DtuInput::Boot,
                 1 => DtuInput::ControlLine { conn, line: &line },
                 2 => DtuInput::ControlOpened { conn, local: [127, 0, 0, 1].into() },
+                9 => DtuInput::ControlReached { conn },
                 3 => DtuInput::ControlClosed { conn, fault: Fault::Closed },
                 4 => DtuInput::DisplayOpened { conn },
                 5 => DtuInput::DisplayClosed { conn, fault: Fault::Tls(text) },
@@ -164,7 +165,7 @@ proptest! {
                     frame: Frame::Welcome { input_applied: u64::MAX - conn.0, stream: Nonce(1) },
                 },
                 8 => DtuInput::Resized(Size::clamped(u16::try_from(conn.0).unwrap(), 0)),
-                _ => DtuInput::Beacon { beacon: &forged, from: [9, 9, 9, 9].into() },
+                _ => DtuInput::Beacon { beacon: &forged, from: [9, 9, 9, 9].into(), at: world.now },
             });
             // A deadline that never moves would spin the driver.
             for _ in 0..20 {

@@ -319,7 +319,7 @@ fn forged_beacons_do_not_keep_a_dead_host_alive() {
         world.run_ms(10);
         forged.tick += 1;
         forged.link = proto::chain::Link::from_bytes([9; 16]);
-        world.input(DtuInput::Beacon { beacon: &forged, from: [10, 0, 0, 1].into() });
+        world.input(DtuInput::Beacon { beacon: &forged, from: [10, 0, 0, 1].into(), at: world.now });
     }
     let (at, _) = world.events.iter().find(|(_, e)| e.name() == "lost").unwrap();
     assert!(at.since(start) <= ms(420), "{:?}", at.since(start));
@@ -332,7 +332,7 @@ fn a_beacon_of_another_run_of_our_host_only_prompts_a_question() {
     forged.boot = proto::BootId(666);
     world.host("a").said.clear();
     for _ in 0..100 {
-        world.input(DtuInput::Beacon { beacon: &forged, from: [6, 6, 6, 6].into() });
+        world.input(DtuInput::Beacon { beacon: &forged, from: [6, 6, 6, 6].into(), at: world.now });
         world.run_ms(10);
     }
     assert_eq!((world.phase(), world.events.len()), (Phase::Attached, 0));
@@ -362,7 +362,7 @@ fn a_beacon_that_comes_late_answers_for_a_busy_daemon() {
     world.stop_daemon("a");
     world.run_ms(350);
     let beacon = world.host("a").beacon();
-    world.input(DtuInput::Beacon { beacon: &beacon, from: [10, 0, 0, 1].into() });
+    world.input(DtuInput::Beacon { beacon: &beacon, from: [10, 0, 0, 1].into(), at: world.now });
     world.run_ms(150);
     assert_eq!((world.phase(), world.events.len()), (Phase::Attached, 0));
     world.resume_daemon("a");

@@ -125,9 +125,23 @@ fn who_waits_for_a_host_that_has_not_got_to_it_yet_is_told() {
     world.run_ms(1_000);
     assert!(world.notice.as_ref().unwrap().contains("in line"), "{:?}", world.notice);
     assert_eq!((world.count("notice"), world.count("no_host")), (1, 0));
-    world.host("b").crowded = false;
-    world.until(Phase::Attached, 8_000);
+    // It would be at the end of another line if it had left this one.
+    world.run_ms(15_000);
+    world.come_to_all("b");
+    world.until(Phase::Attached, 50);
     assert_eq!(world.notice, None);
+}
+
+#[test]
+fn a_host_that_is_heard_and_cannot_be_reached_is_left_long_before_a_line_would_be() {
+    let mut world = World::attached(&["a", "b", "c"]);
+    world.host("b").out_of_reach = true;
+    world.host("c").crowded = true;
+    world.kill("a");
+    world.run_ms(12_000);
+    assert_eq!(world.phase(), Phase::Searching);
+    world.come_to_all("c");
+    world.until(Phase::Attached, 50);
 }
 
 /// Else everybody in a storm comes and goes with every beacon, and nobody is served.

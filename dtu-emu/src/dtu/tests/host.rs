@@ -68,6 +68,8 @@ pub(super) struct Host {
     pub(super) deaf: bool,
     /// It has not got to those that want to be let in.
     pub(super) crowded: bool,
+    /// It is heard, and no connection gets to it.
+    pub(super) out_of_reach: bool,
     /// Whether a Hello is answered.
     pub(super) greets: bool,
     /// The frames its session got.
@@ -101,6 +103,7 @@ impl Host {
             hellos: 0,
             deaf: false,
             crowded: false,
+            out_of_reach: false,
             greets: true,
             frames: Vec::new(),
         }

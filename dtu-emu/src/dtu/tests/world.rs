@@ -18,6 +18,7 @@ use crate::dtu::{Config, ConnId, Dtu, DtuEvent, DtuInput, Effect, Fault, Paint, 
 pub(super) const HOP: Duration = Duration::from_millis(1);
 
 pub(super) enum Delivery {
+    Reached(ConnId),
     Opened(ConnId),
     Line(ConnId, Line),
     Closed(ConnId, Fault),
@@ -195,7 +196,8 @@ impl World {
         self.conns.insert(conn, (name, kind));
         let delivery = match (process, kind) {
             (Proc::Stopped, _) => return,
-            (Proc::Runs, Kind::Control) if host.crowded => return,
+            (Proc::Runs, Kind::Control) if host.out_of_reach => return,
+            (Proc::Runs, Kind::Control) if host.crowded => Delivery::Reached(conn),
             (Proc::Runs, Kind::Control) if host.is_stranger => {
                 Delivery::Closed(conn, Fault::Tls("unknown issuer".to_owned()))
             }
@@ -205,6 +207,20 @@ impl World {
             (Proc::Dead, Kind::Display) => Delivery::DisplayClosed(conn, Fault::Refused),
         };
         self.later_by(HOP * 2, delivery);
+    }
+
+    /// A host that had too many desks to serve comes to those that wait.
+    pub(super) fn come_to_all(&mut self, name: &'static str) {
+        self.host(name).crowded = false;
+        let waiting: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, to)| **to == (name, Kind::Control))
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in waiting {
+            self.later_by(HOP, Delivery::Opened(conn));
+        }
     }
 
     pub(super) fn on_line(&mut self, name: &'static str, conn: ConnId, line: Line) {
@@ -369,13 +385,16 @@ impl World {
             self.conns.remove(conn);
         }
         match delivery {
+            Delivery::Reached(conn) => self.input(DtuInput::ControlReached { conn }),
             Delivery::Opened(conn) => self.input(DtuInput::ControlOpened { conn, local }),
             Delivery::Line(conn, line) => self.input(DtuInput::ControlLine { conn, line: &line }),
             Delivery::Closed(conn, fault) => self.input(DtuInput::ControlClosed { conn, fault }),
             Delivery::DisplayOpened(conn) => self.input(DtuInput::DisplayOpened { conn }),
             Delivery::Frame(conn, frame) => self.input(DtuInput::DisplayFrame { conn, frame }),
             Delivery::DisplayClosed(conn, fault) => self.input(DtuInput::DisplayClosed { conn, fault }),
-            Delivery::Beacon(beacon, from) => self.input(DtuInput::Beacon { beacon: &beacon, from }),
+            Delivery::Beacon(beacon, from) => {
+                self.input(DtuInput::Beacon { beacon: &beacon, from, at: self.now });
+            }
             Delivery::ServerR(answer) => self.input(DtuInput::ServerR(&answer)),
         }
     }

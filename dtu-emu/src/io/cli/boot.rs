@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proto::Serial;
 use proto::card::Card;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -121,7 +122,7 @@ fn options(hosts: &HostArgs) -> Result<Options, CliError> {
     {
         return Err(CliError::Bind(bind));
     }
-    Ok(Options { trust, bind: hosts.bind, port: hosts.port, multicast: hosts.multicast })
+    Ok(Options { trust, bind: hosts.bind, port: hosts.port, multicast: hosts.multicast, workers: None })
 }
 
 fn timing(hosts: &HostArgs) -> Timing {
@@ -149,9 +150,9 @@ async fn resolve(hosts: &HostArgs) -> Result<Vec<SocketAddrV4>, CliError> {
     Ok(found)
 }
 
-pub(super) async fn fleet(args: FleetArgs) -> Result<(), CliError> {
+pub(super) async fn fleet(args: FleetArgs, workers: Handle) -> Result<(), CliError> {
     log_to_stderr();
-    let options = options(&args.hosts)?;
+    let options = Options { workers: Some(workers), ..options(&args.hosts)? };
     let shows = if args.without_display { Shows::Nothing } else { Shows::Display };
     let fleet = FleetOptions {
         count: args.count as usize,

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use proto::card::{Card, CardError};
+use tokio::runtime::Builder;
 
 use super::control::ClientError;
 use super::trust::TrustError;
@@ -94,29 +95,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
-        Command::Boot(args) => on_runtime(Threads::Few, boot::run(args)),
-        Command::Fleet(args) => on_runtime(Threads::Many, boot::fleet(args)),
+        Command::Boot(args) => on_one_thread(boot::run(args)),
+        Command::Fleet(args) => {
+            let workers = Builder::new_multi_thread().enable_all().build().map_err(CliError::Here)?;
+            let done = on_one_thread(boot::fleet(args, workers.handle().clone()));
+            workers.shutdown_background();
+            done
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "dtu-emu", &mut script);
             print(&script)
         }
-        command => on_runtime(Threads::Few, ask::run(command)),
+        command => on_one_thread(ask::run(command)),
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Threads {
-    Few,
-    Many,
-}
-
-fn on_runtime(threads: Threads, task: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
-    let mut builder = match threads {
-        Threads::Few => tokio::runtime::Builder::new_current_thread(),
-        Threads::Many => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = builder.enable_all().build().map_err(CliError::Here)?;
+fn on_one_thread(task: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(CliError::Here)?;
     let done = runtime.block_on(task);
     // A thread that waits for keys cannot be called off.
     runtime.shutdown_background();

@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub(super) armed: Option<Instant>,
     /// It waits for the canary before it judges.
     pub(super) judging: bool,
+    /// How many of the beacons on the board it was told of.
+    pub(super) told: u64,
     pub(super) views: broadcast::Sender<View>,
     pub(super) changes: watch::Sender<u64>,
     pub(super) dirty: Dirty,
@@ -46,6 +48,7 @@ impl Slot {
             conns: Vec::new(),
             armed: None,
             judging: false,
+            told: 0,
             views: broadcast::Sender::new(VIEW_BACKLOG),
             changes: watch::Sender::new(0),
             dirty: Dirty::No,

@@ -1,0 +1,158 @@
+//! The newest beacon of every host, and when it was heard, for DTUs that need not know of it at once.
+//!
+//! Thousands of DTUs hear some hundred beacons a second, and most of them matter to a DTU only when it has to choose a
+//! host: it is told then, with the time at which they were heard. What it goes by while at work it is told at once
+//! ([`crate::dtu::Dtu::heeds`]).
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use proto::beacon::Beacon;
+use proto::{HostName, Instant};
+
+use super::Shell;
+use crate::dtu::{DtuInput, Heeds};
+
+/// Hosts on it, at most: strangers can name as many as they like. The one longest unheard goes.
+const HOSTS_MAX: usize = 512;
+
+/// Whose beacons a DTU wants to hear at once ([`Heeds`]), small enough that those of thousands are looked through for
+/// every beacon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    Nobody,
+    One(u32),
+    Everybody,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) beacon: Beacon,
+    pub(super) from: Ipv4Addr,
+    pub(super) at: Instant,
+    number: u64,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    /// The newest last.
+    heard: Vec<Arc<Heard>>,
+    count: u64,
+    /// The numbers of hosts that DTUs are at.
+    numbers: BTreeMap<HostName, u32>,
+}
+
+impl Board {
+    pub(super) fn put(&mut self, beacon: Beacon, from: Ipv4Addr, at: Instant) {
+        if let Some(old) = self.heard.iter().position(|known| known.beacon.host == beacon.host) {
+            self.heard.remove(old);
+        } else if self.heard.len() >= HOSTS_MAX {
+            self.heard.remove(0);
+        }
+        self.count += 1;
+        self.heard.push(Arc::new(Heard { beacon, from, at, number: self.count }));
+    }
+
+    /// What `heeds` says, in short.
+    pub(super) fn wants(&mut self, heeds: Heeds<'_>) -> Wants {
+        match heeds {
+            Heeds::Nobody => Wants::Nobody,
+            Heeds::Everybody => Wants::Everybody,
+            Heeds::One(host) => Wants::One(self.number(host)),
+        }
+    }
+
+    fn number(&mut self, host: &HostName) -> u32 {
+        if let Some(number) = self.numbers.get(host) {
+            return *number;
+        }
+        let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(host.clone(), number);
+        number
+    }
+
+    /// The number of a host, if any DTU was ever at it.
+    pub(super) fn number_of(&self, host: &HostName) -> Option<u32> {
+        self.numbers.get(host).copied()
+    }
+
+    /// How many there have been.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What was heard after the first `count`, the oldest first, as far as no newer one took its place.
+    pub(super) fn since(&self, count: u64) -> Vec<Arc<Heard>> {
+        let first = self.heard.partition_point(|heard| heard.number <= count);
+        self.heard[first..].to_vec()
+    }
+}
+
+impl Shell {
+    /// Tells a DTU which beacons were heard since it was last told.
+    pub(super) fn catch_up(&mut self, desk: usize) {
+        let count = self.board.count();
+        let told = core::mem::replace(&mut self.slots[desk].told, count);
+        if told == count {
+            return;
+        }
+        let news = self.board.since(told);
+        let dtu = &mut self.slots[desk].dtu;
+        // All that it only knows comes before anything that may make it judge.
+        let heeded: Vec<_> =
+            news.into_iter().filter(|heard| !dtu.note(&heard.beacon, heard.from, heard.at)).collect();
+        for heard in heeded {
+            let Heard { beacon, from, at, .. } = &*heard;
+            self.hand_in(desk, DtuInput::Beacon { beacon, from: *from, at: *at });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::chain::Link;
+    use proto::version::Version;
+
+    fn beacon(host: &str, seq: u64) -> Beacon {
+        Beacon {
+            host: host.parse().unwrap(),
+            ver: Version::CURRENT,
+            boot: proto::BootId(1),
+            seq,
+            iface: "lo".parse().unwrap(),
+            every: proto::beacon::INTERVAL,
+            load: 0,
+            sessions: 0,
+            drain: false,
+            tick: seq,
+            link: Link::from_bytes([0; 16]),
+            digest: None,
+        }
+    }
+
+    #[test]
+    fn whoever_comes_late_hears_the_newest_of_each_host_once_with_its_time() {
+        let (mut board, from) = (Board::default(), Ipv4Addr::LOCALHOST);
+        for (seq, host) in ["a", "b", "a"].into_iter().enumerate() {
+            let seq = seq as u64 + 1;
+            board.put(beacon(host, seq), from, Instant::from_micros(seq));
+        }
+        let told: Vec<_> = board.since(0).iter().map(|h| (h.beacon.seq, h.at.as_micros())).collect();
+        assert_eq!(told, [(2, 2), (3, 3)]);
+        assert_eq!(board.since(2).len(), 1);
+        assert!(board.since(board.count()).is_empty());
+    }
+
+    #[test]
+    fn strangers_with_endless_names_do_not_make_it_grow() {
+        let (mut board, from) = (Board::default(), Ipv4Addr::LOCALHOST);
+        for n in 0..2 * HOSTS_MAX {
+            board.put(beacon(&format!("evil{n}"), 1), from, Instant::ZERO);
+        }
+        assert_eq!(board.since(0).len(), HOSTS_MAX);
+    }
+}
