@@ -331,7 +331,7 @@ impl Host {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|e| format!("a runtime: {e}"))?.block_on(async {
             let (tell, _told) = mpsc::unbounded_channel();
-            let options = Options { trust, bind, port: proto::PORT, multicast: None };
+            let options = Options { trust, bind, port: proto::PORT, multicast: None, workers: None };
             let (shell, handle) = Shell::new(options, Clock::start(), tell);
             tokio::spawn(shell.run());
             let serial = "0200000000ec".parse().map_err(|e| format!("a serial: {e}"))?;

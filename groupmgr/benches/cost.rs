@@ -19,6 +19,7 @@ use groupmgr::lab::backend::Ground;
 use groupmgr::lab::plan::Plan;
 use groupmgr::lab::world::World;
 use support::fleet::Fleet;
+use support::lab::Lab;
 use support::usage::{Carried, exact_cpu, of_host};
 use support::{Ending, Outcome, cannot};
 
@@ -66,9 +67,7 @@ fn measure(sizes: &[usize], time: Duration) -> Outcome<()> {
     );
     for &hosts in sizes {
         let plan = Plan::simple(hosts, 0);
-        let mut world =
-            World::new(plan, Ground::Loopback, support::binary()).map_err(cannot("make a lab"))?;
-        ending.watch(world.files().to_owned());
+        let mut world = Lab::new(plan, Ground::Loopback, &ending)?;
         world.start_store().map_err(cannot("start the data store"))?;
         world.start_hosts().map_err(cannot("start the hosts"))?;
         world.wait_for_group(PATIENCE).map_err(cannot("form a group"))?;

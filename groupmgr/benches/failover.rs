@@ -21,9 +21,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use groupmgr::lab::backend::Ground;
-use groupmgr::lab::world::World;
 use support::desk::{Desk, Told};
 use support::figures::{Figures, head};
+use support::lab::Lab;
 use support::logs::{Logs, Moment, Record, Said};
 use support::spinning::Spinning;
 use support::{Arguments, Ending, Outcome, cannot};
@@ -148,7 +148,7 @@ struct Scene {
     // The desk first: it lives on a machine of the world.
     desk: Desk,
     logs: Logs,
-    world: World,
+    world: Lab,
     began: Moment,
     absences: Vec<Absence>,
     cards: u64,

@@ -34,6 +34,7 @@ use proto::io::KeyDir;
 use rustls::ClientConfig;
 use support::client::{self, Talk};
 use support::figures::{Figures, head};
+use support::lab::Lab;
 use support::logs::{Logs, Moment};
 use support::{Arguments, DESK, Ending, Outcome, cannot};
 
@@ -124,7 +125,7 @@ impl Round {
 }
 
 struct Scene {
-    world: World,
+    world: Lab,
     logs: Logs,
     tls: Arc<ClientConfig>,
     serial: Serial,
@@ -142,7 +143,7 @@ struct Echo {
 }
 
 impl Scene {
-    fn new(world: World) -> Outcome<Self> {
+    fn new(world: Lab) -> Outcome<Self> {
         let mut logs = Logs::of(&world);
         logs.wait_until_all_are_up()?;
         support::put_template(&world)?;

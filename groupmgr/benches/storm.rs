@@ -26,6 +26,7 @@ use groupmgr::lab::plan::Plan;
 use groupmgr::lab::world::World;
 use support::figures::{Figures, head};
 use support::fleet::Fleet;
+use support::lab::Lab;
 use support::usage::{Usage, of_host};
 use support::{Ending, Outcome, cannot};
 
@@ -113,7 +114,7 @@ fn measure(storms: &[Storm]) -> Outcome<()> {
 
 struct Scene {
     storm: Storm,
-    world: World,
+    world: Lab,
     fleet: Fleet,
     before: Usage,
 }
@@ -124,9 +125,7 @@ impl Scene {
         for host in &mut plan.hosts {
             host.args.push("--log-json".to_owned());
         }
-        let mut world =
-            World::new(plan, Ground::Loopback, support::binary()).map_err(cannot("make a lab"))?;
-        ending.watch(world.files().to_owned());
+        let mut world = Lab::new(plan, Ground::Loopback, ending)?;
         world.start_store().map_err(cannot("start the data store"))?;
         if storm.all_on_one {
             world.start_host(VICTIM).map_err(cannot("start a host"))?;
@@ -232,7 +231,12 @@ impl Scene {
                 seen.screen.add(gap_ended);
                 seen.last = gap_ended;
             } else if said.is("lost") && said.word("host") != VICTIM {
-                seen.odd.push(format!("{} left {}, which lives", said.word("dtu"), said.word("host")));
+                seen.odd.push(format!(
+                    "{} left {}, which lives: {}",
+                    said.word("dtu"),
+                    said.word("host"),
+                    said.word("why")
+                ));
             }
         }
         Ok(seen)

@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod figures;
 pub(crate) mod fleet;
+pub(crate) mod lab;
 pub(crate) mod logs;
 pub(crate) mod spinning;
 pub(crate) mod usage;
@@ -19,6 +20,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use self::lab::Lab;
 use groupmgr::lab::backend::Ground;
 use groupmgr::lab::net;
 use groupmgr::lab::plan::Plan;
@@ -109,12 +111,12 @@ impl Ending {
         Ok(Self(set))
     }
 
-    /// Removes `files` and ends the program when one of them comes.
-    pub(crate) fn watch(&self, files: PathBuf) {
+    /// Removes these directories and ends the program when one of them comes.
+    pub(crate) fn watch(&self, files: Vec<PathBuf>) {
         let set = self.0;
         std::thread::spawn(move || {
             if let Ok(signal) = set.wait() {
-                drop(std::fs::remove_dir_all(files));
+                files.into_iter().for_each(|files| drop(std::fs::remove_dir_all(files)));
                 std::process::exit(128 + signal as i32);
             }
         });
@@ -128,7 +130,7 @@ pub(crate) fn binary() -> PathBuf {
 
 /// Makes the machines and keys of `hosts` hosts and one desk, and starts the data store and the hosts. Each host
 /// writes its log as JSON.
-pub(crate) fn start_group(ground: Ground, hosts: usize, ending: &Ending) -> Outcome<World> {
+pub(crate) fn start_group(ground: Ground, hosts: usize, ending: &Ending) -> Outcome<Lab> {
     let net = |text: &str| Ipv4Net::from_str(text).map_err(cannot("a subnet"));
     let (desks, store) = (Plan::DESKS, Plan::STORE);
     let mut plan =
@@ -137,8 +139,7 @@ pub(crate) fn start_group(ground: Ground, hosts: usize, ending: &Ending) -> Outc
         plan = plan.host(&format!("host-{letter}"), &[desks, store]).host_args(&["--log-json"]);
     }
     let plan = plan.desk(DESK, &[desks]);
-    let mut world = World::new(plan, ground, binary()).map_err(cannot("make a lab"))?;
-    ending.watch(world.files().to_owned());
+    let mut world = Lab::new(plan, ground, ending)?;
     world.start_store().map_err(cannot("start the data store"))?;
     world.start_hosts().map_err(cannot("start the hosts"))?;
     Ok(world)
