@@ -59,15 +59,16 @@ impl World {
         self.progress.notify_waiters();
     }
 
+    /// Whether anybody has seen a value of this claim.
+    fn has_seen(&self, claim: &Key) -> bool {
+        self.known.lock().unwrap().history.keys().any(|(key, _)| key == claim)
+    }
+
     /// Somebody saw this value of this key.
-    fn see(&self, key: &Key, found: Option<&Value>) {
+    fn see(&self, key: &Key, found: &Value) {
         self.seen.fetch_add(1, Ordering::Relaxed);
         let mut known = self.known.lock().unwrap();
-        let Some(found) = found.map(text) else {
-            assert!(!known.floor.contains_key(key), "{key} was there and is gone");
-            assert!(!key.as_str().starts_with("claim/") || !known.history.keys().any(|(k, _)| k == key));
-            return;
-        };
+        let found = text(found);
         assert!(!known.deleted.contains_key(key), "{key} was deleted and is back");
         let number = number_of(&found);
         if key.as_str().starts_with("claim/") {
@@ -112,7 +113,7 @@ impl World {
             }
         }
         for (key, value) in &all {
-            self.see(key, Some(value));
+            self.see(key, value);
         }
     }
 }
@@ -144,15 +145,18 @@ async fn write(world: Arc<World>, store: Arc<Remote>, writer: u64) -> Option<()>
 /// Competes for the next step of a claim.
 async fn swap(world: Arc<World>, store: Arc<Remote>, swapper: u64) -> Option<()> {
     let claim = key(&format!("claim/{}", swapper % CLAIMS));
+    // Somebody else may see the first one while our answer is on its way.
+    let was_there = world.has_seen(&claim);
     let mut found = store.get(&claim).await.ok()?;
+    assert!(found.is_some() || !was_there, "{claim} was there and is gone");
     loop {
-        world.see(&claim, found.as_ref());
+        found.iter().for_each(|found| world.see(&claim, found));
         let number = found.as_ref().map_or(0, |v| number_of(&text(v)) + 1);
         // Unlike any other attempt at this step, so that an undone and repeated swap shows.
         let wanted = value(&format!("{number} by {swapper} {}", world.fresh()));
         match store.swap(&claim, found.into(), Some(wanted.clone())).await.ok()? {
             Ok(()) => {
-                world.see(&claim, Some(&wanted));
+                world.see(&claim, &wanted);
                 world.acknowledge();
                 found = Some(wanted);
             }
@@ -169,7 +173,7 @@ async fn read(world: Arc<World>, store: Arc<Remote>) -> Option<()> {
             world.see_revision(&response);
             let Answer::Page(page) = response.answer else { panic!() };
             for (key, value) in &page.entries {
-                world.see(key, Some(value));
+                world.see(key, value);
             }
         }
     }
@@ -181,8 +185,10 @@ async fn watch(world: Arc<World>, store: Arc<Remote>) -> Option<()> {
     loop {
         if let WatchEvent::Changed(event) = watch.next().await? {
             let change = event.change;
-            if change.value.is_some() && !change.key.as_str().starts_with("passing/") {
-                world.see(&change.key, change.value.as_ref());
+            if let Some(value) = &change.value
+                && !change.key.as_str().starts_with("passing/")
+            {
+                world.see(&change.key, value);
             }
         }
     }
