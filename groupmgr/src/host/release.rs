@@ -87,7 +87,9 @@ impl Host {
     }
 
     pub(super) fn release_again(&mut self) {
-        let Unreleased(again) = core::mem::take(&mut self.store.unreleased);
-        self.store.upkeep.releases.extend(again);
+        if self.store.is_up() {
+            let Unreleased(again) = core::mem::take(&mut self.store.unreleased);
+            self.store.upkeep.releases.extend(again);
+        }
     }
 }

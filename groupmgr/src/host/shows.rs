@@ -241,6 +241,7 @@ impl Host {
             }
             SessionEvent::OnScreen(..) => self.counters.done("on_screen"),
             SessionEvent::Ended { session, token, epoch, claim, lived, why, .. } => {
+                self.store.upkeep.forget(session);
                 // One that was written without an answer counts as not held, and may be there.
                 if claim != Claim::Superseded {
                     let record = self.claim_of(session, epoch);

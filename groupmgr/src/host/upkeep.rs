@@ -34,7 +34,8 @@ pub(super) enum Care {
     Renew,
 }
 
-/// Whose claims are to be looked after.
+/// Whose claims are to be looked after: of each session here once at most, and of what has ended while the store was
+/// away.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
     due: BTreeMap<SessionId, Care>,
@@ -53,6 +54,11 @@ impl Upkeep {
 
     pub(super) const fn ended(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// The session is over.
+    pub(super) fn forget(&mut self, session: SessionId) {
+        self.due.remove(&session);
     }
 
     const fn has_room(&self) -> bool {
