@@ -210,6 +210,13 @@ impl Hosts {
         }
     }
 
+    fn find(&self, host: &HostRef) -> Option<&Known> {
+        match &host.name {
+            Some(name) => self.known.get(name),
+            None => self.known.values().find(|known| known.addr == host.addr),
+        }
+    }
+
     /// A host that was attached to was found dead.
     pub(super) fn bury(&mut self, host: &HostRef) {
         if let Some(known) = self.by_ref(host) {
@@ -231,13 +238,13 @@ impl Hosts {
     }
 
     /// Whether the host was heard a moment ago: then what it owes us is late and not lost.
-    pub(super) fn is_about(&mut self, now: Instant, host: &HostRef) -> bool {
-        self.by_ref(host).is_some_and(|known| known.is_about(now))
+    pub(super) fn is_about(&self, now: Instant, host: &HostRef) -> bool {
+        self.find(host).is_some_and(|known| known.is_about(now))
     }
 
     /// Whether a host of the group has said over TLS that it is one of them.
-    pub(super) fn is_told(&mut self, host: &HostRef) -> bool {
-        self.by_ref(host).is_some_and(|known| known.source == Source::Told)
+    pub(super) fn is_told(&self, host: &HostRef) -> bool {
+        self.find(host).is_some_and(|known| known.source == Source::Told)
     }
 
     /// The host, if a hint about it should be followed now.

@@ -297,7 +297,7 @@ impl Dtu {
     /// `false` when it does heed it, and wants it [handed in](DtuInput::Beacon).
     #[must_use]
     pub fn note(&mut self, beacon: &Beacon, from: Ipv4Addr, at: Instant) -> bool {
-        let only_knows = match self.heeds() {
+        let only_knows = match self.heeds(at) {
             Heeds::Nobody => true,
             Heeds::Everybody => false,
             Heeds::One(host) => *host != beacon.host,
@@ -311,12 +311,16 @@ impl Dtu {
     /// Whose beacons would change what it does now. Any other one is knowledge for when a host has to be chosen, and
     /// need not be noted before the next input that is no beacon.
     #[must_use]
-    pub fn heeds(&self) -> Heeds<'_> {
+    pub fn heeds(&self, now: Instant) -> Heeds<'_> {
         let one = |host: Option<_>| host.map_or(Heeds::Nobody, Heeds::One);
         match &self.link {
             Link::Off | Link::Idle | Link::Errand(_) => Heeds::Nobody,
-            Link::Searching(search) if search.heeds_beacons() => Heeds::Everybody,
-            Link::Searching(_) => Heeds::Nobody,
+            Link::Searching(search) => match search.tried() {
+                Some((host, in_first_round)) if in_first_round || self.hosts.is_about(now, host) => {
+                    Heeds::Nobody
+                }
+                _ => Heeds::Everybody,
+            },
             Link::Linked(linked) => one(linked.watch.as_ref().map(watch::Watch::host)),
             Link::Holding(holding) => one(holding.host.name.as_ref()),
         }

@@ -50,10 +50,12 @@ impl Search {
         earliest(earliest(attempt, self.next_round_at), earliest(self.announce_at, self.busy_at))
     }
 
-    /// Whether a beacon may change which host is tried. In the first round every host that is to be tried has its turn,
-    /// and who is tried has some time.
-    pub(super) const fn heeds_beacons(&self) -> bool {
-        self.attempt.is_none() || self.round > 0
+    /// The host that is tried, which has its time whatever else is heard; in later rounds only if it is heard itself.
+    pub(super) const fn tried(&self) -> Option<(&HostRef, bool)> {
+        match &self.attempt {
+            Some(attempt) => Some((&attempt.host, self.round == 0)),
+            None => None,
+        }
     }
 
     /// Whether another host is left to try in this round.

@@ -433,7 +433,8 @@ impl Shell {
 
     /// It has had its input.
     fn settle(&mut self, desk: usize) {
-        self.wants[desk] = self.board.wants(self.slots[desk].dtu.heeds());
+        let heeds = self.slots[desk].dtu.heeds(self.clock.now());
+        self.wants[desk] = self.board.wants(heeds);
         self.arm(desk);
     }
 

@@ -19,7 +19,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use proto::line::{Line, LineError, Splitter};
@@ -38,12 +38,12 @@ use crate::io::admin::desk::Desk;
 use crate::io::counters::{Counters, Reason};
 use crate::io::daemon::{Event, Inbox};
 
-/// What a connection is must be known within this time.
-const KNOWN_WITHIN: Duration = Duration::from_secs(5);
-/// And within this one while others wait for its place.
-const KNOWN_WITHIN_CROWDED: Duration = Duration::from_secs(1);
-
-const _: () = assert!(KNOWN_WITHIN.as_secs().is_multiple_of(KNOWN_WITHIN_CROWDED.as_secs()));
+/// What a connection is must be known within so many seconds.
+const KNOWN_WITHIN: u32 = 5;
+/// While others wait for its place, one that says nothing has to leave it after so many seconds.
+const SILENT_WITHIN_CROWDED: u32 = 1;
+/// And one whose handshake has begun after so many: to have it begin anew costs more than to let it end.
+const BEGUN_WITHIN_CROWDED: u32 = 3;
 
 /// What a connection that vanished without a word may cost.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -111,20 +111,25 @@ impl Acceptor {
             tracing::debug!(%peer, %error, "a connection ended at once");
             return;
         }
-        if let Some(known) = self.in_time(self.recognise(stream, peer)).await.flatten() {
+        let has_begun = AtomicBool::new(false);
+        if let Some(known) =
+            self.in_time(&has_begun, self.recognise(&has_begun, stream, peer)).await.flatten()
+        {
             drop(half_open);
             self.start(known, peer, place).await;
         }
     }
 
     /// Waits for `work`, less patiently while others wait for its place.
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    async fn in_time<T>(&self, has_begun: &AtomicBool, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
-        for _ in 0..KNOWN_WITHIN.as_secs() / KNOWN_WITHIN_CROWDED.as_secs() {
-            if let Ok(done) = tokio::time::timeout(KNOWN_WITHIN_CROWDED, &mut work).await {
+        for waited in 1..=KNOWN_WITHIN {
+            if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
                 return Some(done);
             }
-            if self.bounds.is_crowded() {
+            let begun = has_begun.load(Ordering::Relaxed);
+            let patience = if begun { BEGUN_WITHIN_CROWDED } else { SILENT_WITHIN_CROWDED };
+            if waited >= patience && self.bounds.is_crowded() {
                 self.counters.count(Reason::Crowded);
                 return None;
             }
@@ -133,19 +138,27 @@ impl Acceptor {
         None
     }
 
-    async fn recognise(&self, mut stream: TcpStream, peer: SocketAddrV4) -> Option<Known> {
+    async fn recognise(
+        &self,
+        has_begun: &AtomicBool,
+        mut stream: TcpStream,
+        peer: SocketAddrV4,
+    ) -> Option<Known> {
         let refuse = |reason| {
             self.counters.count(reason);
             None
         };
         match first::identify(&mut stream, self.allows_plain).await {
-            Ok(First::Tls) => match self.tls.accept(stream).await {
-                Ok(stream) => first_line(stream).await.map(|begun| Known::Tls(Box::new(begun))),
-                Err(error) => {
-                    tracing::debug!(%peer, %error, "handshake failed");
-                    refuse(Reason::Handshake)
+            Ok(First::Tls) => {
+                has_begun.store(true, Ordering::Relaxed);
+                match self.tls.accept(stream).await {
+                    Ok(stream) => first_line(stream).await.map(|begun| Known::Tls(Box::new(begun))),
+                    Err(error) => {
+                        tracing::debug!(%peer, %error, "handshake failed");
+                        refuse(Reason::Handshake)
+                    }
                 }
-            },
+            }
             Ok(First::Display { session, already }) => Some(Known::Display { session, already, stream }),
             Ok(First::Plain { line, already }) => {
                 let mut splitter = Splitter::new();
