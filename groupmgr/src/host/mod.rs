@@ -338,6 +338,7 @@ impl Host {
     fn on_change(&mut self, clock: Clock, change: &Change, out: &mut Vec<Effect>) {
         let group = self.topology.group_size();
         self.announcer.set_group_size(group);
+        self.topology.set_every(self.announcer.every());
         self.digest.set_group(self.announcer.every(), group > ASK_ALL_MAX);
         self.digests.set_group(self.announcer.every(), group > ASK_ALL_MAX);
         let due = clock.now + REFRESH_PAUSE;

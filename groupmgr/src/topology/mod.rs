@@ -18,7 +18,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-use proto::beacon::Beacon;
+use proto::beacon::{self, Beacon};
 use proto::host_message::HostMessage;
 use proto::keys::Verified;
 use proto::net::IfName;
@@ -130,6 +130,8 @@ pub struct Topology {
     /// Hosts whose messages are not signed with our key.
     pub strangers: Strangers,
     changes: Vec<Change>,
+    /// How far apart beacons are of a host that was not heard to say so yet.
+    every: Duration,
     /// Nobody is due before this moment: a large table must not be looked through for every datagram. It may be
     /// too early, when somebody was heard meanwhile, and is never too late.
     due: Option<Instant>,
@@ -145,6 +147,7 @@ impl Topology {
             candidates: BTreeMap::new(),
             strangers: Strangers::new(),
             changes: Vec::new(),
+            every: beacon::INTERVAL,
             due: None,
         }
     }
@@ -178,6 +181,11 @@ impl Topology {
         1 + self.rows.values().filter(|row| row.in_service()).count()
     }
 
+    /// Takes in how far apart this host's own beacons are, which in a group of this size are everybody's.
+    pub const fn set_every(&mut self, every: Duration) {
+        self.every = every;
+    }
+
     /// What has changed since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         core::mem::take(&mut self.changes)
@@ -198,12 +206,10 @@ impl Topology {
         let said = Said { host: &message.host, boot: vitals.boot, ver: vitals.ver };
         let admitted = self.admit(at, said, |row| row.has_passed_message(message, vitals), entropy);
         // The message of whoever has to prove itself is kept: when the proof comes, the row is complete at once.
-        if admitted == Err(Ignored::Unproven) {
-            let row = self.rows.get_mut(&message.host).filter(|row| row.boot() == vitals.boot);
-            let waking = row.and_then(Row::waking);
-            if let Some(candidate) = waking.or_else(|| self.candidates.get_mut(&message.host)) {
-                candidate.hear(message);
-            }
+        if admitted == Err(Ignored::Unproven)
+            && let Some(candidate) = self.candidate(said)
+        {
+            candidate.hear(message);
         }
         admitted?;
         let Some(row) = self.rows.get_mut(&message.host) else { return Err(Ignored::Unproven) };
@@ -226,11 +232,23 @@ impl Topology {
     ) -> Result<(), Ignored> {
         let beacon = beacon.get();
         let said = Said { host: &beacon.host, boot: beacon.boot, ver: beacon.ver };
-        self.admit(at, said, |row| row.has_passed_beacon(beacon), entropy)?;
+        let admitted = self.admit(at, said, |row| row.has_passed_beacon(beacon), entropy);
+        if admitted == Err(Ignored::Unproven)
+            && let Some(candidate) = self.candidate(said)
+        {
+            candidate.beacon = Some(beacon.clone());
+        }
+        admitted?;
         let Some(row) = self.rows.get_mut(&beacon.host) else { return Err(Ignored::Unproven) };
         row.hear_beacon(at, beacon)?;
         self.due = earliest(self.due, row.poll_at());
         Ok(())
+    }
+
+    /// Who has to prove itself, as a new run or as one that was quiet.
+    fn candidate(&mut self, said: Said<'_>) -> Option<&mut Candidate> {
+        let row = self.rows.get_mut(said.host).filter(|row| row.boot() == said.boot);
+        row.and_then(Row::waking).or_else(|| self.candidates.get_mut(said.host))
     }
 
     /// Whether a message of this run may touch a row; if it must prove itself first, that is begun.
@@ -314,14 +332,13 @@ impl Topology {
                 row.restart(boot);
                 (row, true)
             }
-            None => (Row::new(host.clone(), boot), false),
+            None => (Row::new(host.clone(), boot, self.every), false),
         };
         let row = self.rows.entry(host.clone()).or_insert(row);
-        row.prove(at);
+        row.prove(at, &candidate);
         if restarted {
             self.changes.push(Change::Restarted(host.clone()));
         }
-        row.hear_all(at, &candidate.messages);
         self.due = earliest(self.due, row.poll_at());
         self.changes.push(Change::Up(host.clone()));
         Ok(())

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddrV4;
 
+use proto::beacon::Beacon;
 use proto::host_message::{HostMessage, INTERFACES_MAX, INTERFACES_PER_MESSAGE};
 use proto::time::Duration;
 use proto::{BootId, Instant, Nonce};
@@ -26,7 +27,9 @@ pub(super) struct Candidate {
     pub(super) nonce: Nonce,
     pub(super) from: SocketAddrV4,
     pub(super) due: Instant,
-    /// The newest message in its parts, for the row to start with.
+    /// The newest beacon, for the row to start with.
+    pub(super) beacon: Option<Beacon>,
+    /// And the newest message in its parts.
     pub(super) messages: Vec<HostMessage>,
     asked: u32,
 }
@@ -34,7 +37,7 @@ pub(super) struct Candidate {
 impl Candidate {
     pub(super) fn new(at: Arrival<'_>, boot: BootId, entropy: &mut Entropy) -> Self {
         let nonce = Nonce(entropy.u128());
-        Self { boot, nonce, from: at.from, due: at.now, messages: Vec::new(), asked: 0 }
+        Self { boot, nonce, from: at.from, due: at.now, beacon: None, messages: Vec::new(), asked: 0 }
     }
 
     /// Another run is heard under the same name. The pace of the questions stays, or alternating recordings

@@ -148,7 +148,7 @@ pub(super) fn time_off(theirs_secs: u64, ours: WallTime) -> i64 {
 }
 
 impl Row {
-    pub(super) fn new(host: HostName, boot: BootId) -> Self {
+    pub(super) fn new(host: HostName, boot: BootId, every: Duration) -> Self {
         Self {
             host,
             boot,
@@ -159,7 +159,7 @@ impl Row {
             up_since: Instant::ZERO,
             message_at: None,
             beacon_at: None,
-            every: beacon::INTERVAL,
+            every,
             passed: BTreeMap::new(),
             heard_on: BTreeMap::new(),
             message_on: BTreeMap::new(),
@@ -377,13 +377,22 @@ impl Row {
         self.waking = None;
     }
 
-    pub(super) fn prove(&mut self, at: Arrival<'_>) {
+    /// It has proved that it lives, and what it said before counts.
+    pub(super) fn prove(&mut self, at: Arrival<'_>, proven: &Candidate) {
         self.heard_at = at.now;
         self.up_since = at.now;
         if self.addr.is_unspecified() {
             self.addr = *at.from.ip();
         }
         self.become_standing(Standing::Up);
+        for message in &proven.messages {
+            if let Some(vitals) = &message.vitals {
+                let _ = self.hear_message(at, message, vitals);
+            }
+        }
+        if let Some(beacon) = &proven.beacon {
+            let _ = self.hear_beacon(at, beacon);
+        }
     }
 
     /// Whether it is silent or down: what is heard of it may be a recording.
@@ -404,18 +413,8 @@ impl Row {
     /// The answer to `nonce`: if that was asked it is up, with what it said meanwhile.
     pub(super) fn awake(&mut self, at: Arrival<'_>, nonce: Nonce) -> bool {
         let Some(woken) = self.waking.take_if(|waking| waking.nonce == nonce) else { return false };
-        self.prove(at);
-        self.hear_all(at, &woken.messages);
+        self.prove(at, &woken);
         true
-    }
-
-    /// What was heard before the proof.
-    pub(super) fn hear_all(&mut self, at: Arrival<'_>, messages: &[HostMessage]) {
-        for message in messages {
-            if let Some(vitals) = &message.vitals {
-                let _ = self.hear_message(at, message, vitals);
-            }
-        }
     }
 
     /// Asks for the proof when it is time.

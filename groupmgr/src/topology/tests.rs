@@ -73,13 +73,17 @@ fn message(host: &str, boot: u64, seq: u64) -> Verified<HostMessage> {
 }
 
 fn beacon(host: &str, boot: u64, seq: u64) -> Verified<Beacon> {
+    beacon_every(proto::beacon::INTERVAL, host, boot, seq)
+}
+
+fn beacon_every(every: Duration, host: &str, boot: u64, seq: u64) -> Verified<Beacon> {
     let beacon = Beacon {
         host: host.parse().unwrap(),
         ver: Version::CURRENT,
         boot: BootId(boot),
         seq,
         iface: eth0(),
-        every: proto::beacon::INTERVAL,
+        every,
         load: 10,
         sessions: 0,
         drain: false,
@@ -270,6 +274,31 @@ fn a_silent_host_that_is_heard_again_in_the_same_run_is_up_again_when_it_has_pro
         assert_eq!(t.table.take_changes(), [Change::Up("b".parse().unwrap())]);
         t.beacon(secs(heard), &beacon("b", 1, 10)).unwrap();
     }
+}
+
+/// In a large group beacons are further apart than a host is waited for that has not said so yet.
+#[test]
+fn a_host_is_waited_for_by_the_interval_that_it_told_before_its_proof() {
+    let every = Duration::from_millis(400);
+    let mut silent = Table::with_b();
+    silent.asked(secs(5));
+    let mut new = Table::new();
+    let _ = new.say(secs(6), &message("b", 1, 2));
+    for mut t in [silent, new] {
+        assert_eq!(t.beacon(secs(6), &beacon_every(every, "b", 1, 9)), Err(Ignored::Unproven));
+        t.prove(secs(6), "b", 1);
+        t.asked(ms(7_199));
+        assert_eq!(t.standing("b"), Some(Standing::Up));
+        t.asked(ms(7_201));
+        assert_eq!(t.standing("b"), Some(Standing::Silent));
+    }
+    // Of whom no beacon was heard yet, by our own.
+    let mut unheard = Table::new();
+    unheard.table.set_every(every);
+    let _ = unheard.say(secs(6), &message("b", 1, 2));
+    unheard.prove(secs(6), "b", 1);
+    unheard.asked(ms(7_199));
+    assert_eq!(unheard.standing("b"), Some(Standing::Up));
 }
 
 #[test]
