@@ -14,10 +14,10 @@ const GOOD: Duration = Duration::from_secs(20);
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Redirects {
-    /// The ticket that came with what is presented on each connection, and when.
-    came: BTreeMap<u64, Option<String>>,
-    /// When each ticket was made.
-    made: BTreeMap<String, proto::Instant>,
+    /// The token that is presented on each connection, and the ticket that came with it.
+    came: BTreeMap<u64, (String, Option<String>)>,
+    /// When each ticket was made, and for which token. A card may be changed while the order to go is on its way.
+    made: BTreeMap<String, (proto::Instant, String)>,
     looked: u64,
 }
 
@@ -28,8 +28,8 @@ impl Check for Redirects {
 
     fn see(&mut self, Moment { now, health }: Moment<'_>, sight: &Sight) -> Result<(), String> {
         match sight {
-            Sight::Presents { conn, ticket, .. } => {
-                self.came.insert(*conn, ticket.clone());
+            Sight::Presents { conn, token, ticket, .. } => {
+                self.came.insert(*conn, (token.clone(), ticket.clone()));
             }
             // Served. What comes later is another presentation, as after a logout.
             Sight::Grants { conn, .. } => {
@@ -37,12 +37,13 @@ impl Check for Redirects {
             }
             Sight::SendsOn { host, conn, desk, ticket, .. } => {
                 self.looked += 1;
-                let came = self.came.remove(conn).flatten();
-                let made = came.as_ref().and_then(|came| self.made.get(came)).copied();
+                let Some((token, came)) = self.came.remove(conn) else { return Ok(()) };
+                let made = came.and_then(|came| self.made.get(&came));
+                let is_good =
+                    made.is_some_and(|(at, of)| *of == token && now.since(*at) < Duration::from_secs(1));
                 if let Some(ticket) = ticket {
-                    self.made.insert(ticket.clone(), now);
+                    self.made.insert(ticket.clone(), (now, token));
                 }
-                let is_good = made.is_some_and(|made| now.since(made) < Duration::from_secs(1));
                 if is_good && health.host(now, host, GOOD) && health.desk(now, *desk, GOOD) {
                     return Err(format!("{host} sends {desk:?} on, which was sent there"));
                 }

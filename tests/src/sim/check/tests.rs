@@ -165,6 +165,14 @@ fn a_redirect_that_is_sent_on_is_seen() {
     let with = |ticket| [(30_002, presents(d, 2, ticket)), (30_003, sends("b", 2, "t2"))];
     broken("at most once", first.iter().cloned().chain(with(Some("t1"))).collect());
     verdict(first.iter().cloned().chain(with(None)).collect()).unwrap();
+    let of_bob = |sight: Sight| match sight {
+        Sight::Presents { desk, conn, host, ticket, redirected, .. } => {
+            Sight::Presents { desk, conn, host, token: "card.bob".into(), ticket, redirected }
+        }
+        other => other,
+    };
+    let another_card = with(Some("t1")).map(|(at, sight)| (at, of_bob(sight)));
+    verdict(first.iter().cloned().chain(another_card).collect()).unwrap();
     let [comes, sent_on] = with(Some("t1"));
     let served = [comes, (30_002, grants(d, 2)), sent_on];
     verdict(first.iter().cloned().chain(served).collect()).unwrap();
