@@ -16,6 +16,27 @@ pub const PER_ADDRESS: usize = 512;
 /// has to leave was for nothing, its DTU begins another one, and a storm that is begun with all at once never ends.
 pub const HALF_OPEN_MAX: usize = 128;
 
+/// What a connection is must be known within so many seconds.
+const KNOWN_WITHIN: u32 = 5;
+/// While others wait for its place, one that says nothing has to leave it after so many seconds.
+const SILENT_WITHIN_CROWDED: u32 = 1;
+/// And one whose handshake has begun after so many: to have it begin anew costs more than to let it end.
+const BEGUN_WITHIN_CROWDED: u32 = 3;
+
+/// Why a connection that has waited for so many seconds has to leave its place before it is known what it is, if it has
+/// to: `begun` says whether its handshake has, and `crowded` whether others wait for the place.
+#[must_use]
+pub const fn must_leave(waited: u32, begun: bool, crowded: bool) -> Option<Reason> {
+    let patience = if begun { BEGUN_WITHIN_CROWDED } else { SILENT_WITHIN_CROWDED };
+    if waited >= patience && crowded {
+        Some(Reason::Crowded)
+    } else if waited >= KNOWN_WITHIN {
+        Some(Reason::Late)
+    } else {
+        None
+    }
+}
+
 /// The bounds of one host's connections.
 #[derive(Clone, Debug)]
 pub struct Bounds {
@@ -115,6 +136,20 @@ fn lock(open: &Mutex<Open>) -> std::sync::MutexGuard<'_, Open> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// On a machine that is starved every handshake takes long, and to throw it away starves it more.
+    #[test]
+    fn while_others_wait_a_handshake_may_end_and_one_that_says_nothing_has_to_leave() {
+        assert_eq!(must_leave(1, false, true), Some(Reason::Crowded));
+        assert_eq!(
+            [1, 2, 3].map(|waited| must_leave(waited, true, true)),
+            [None, None, Some(Reason::Crowded)]
+        );
+        assert_eq!(
+            [1, 4, 5].map(|waited| must_leave(waited, false, false)),
+            [None, None, Some(Reason::Late)]
+        );
+    }
 
     #[test]
     fn one_address_cannot_take_the_places_of_others_and_a_place_is_given_back() {

@@ -38,13 +38,6 @@ use crate::io::admin::desk::Desk;
 use crate::io::counters::{Counters, Reason};
 use crate::io::daemon::{Event, Inbox};
 
-/// What a connection is must be known within so many seconds.
-const KNOWN_WITHIN: u32 = 5;
-/// While others wait for its place, one that says nothing has to leave it after so many seconds.
-const SILENT_WITHIN_CROWDED: u32 = 1;
-/// And one whose handshake has begun after so many: to have it begin anew costs more than to let it end.
-const BEGUN_WITHIN_CROWDED: u32 = 3;
-
 /// What a connection that vanished without a word may cost.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(20))
@@ -123,18 +116,16 @@ impl Acceptor {
     /// Waits for `work`, less patiently while others wait for its place.
     async fn in_time<T>(&self, has_begun: &AtomicBool, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
-        for waited in 1..=KNOWN_WITHIN {
+        for waited in 1.. {
             if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
                 return Some(done);
             }
-            let begun = has_begun.load(Ordering::Relaxed);
-            let patience = if begun { BEGUN_WITHIN_CROWDED } else { SILENT_WITHIN_CROWDED };
-            if waited >= patience && self.bounds.is_crowded() {
-                self.counters.count(Reason::Crowded);
-                return None;
+            let why = bounds::must_leave(waited, has_begun.load(Ordering::Relaxed), self.bounds.is_crowded());
+            if let Some(why) = why {
+                self.counters.count(why);
+                break;
             }
         }
-        self.counters.count(Reason::Late);
         None
     }
 
