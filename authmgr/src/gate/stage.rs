@@ -16,7 +16,7 @@ use crate::challenge::CardChallenge;
 ///     ▼                         │  │ ▼                │ │ refusal              │ disconnect
 ///   Vacant ─────────insert──────┘  │ Idle ◀───────────┼─┴──────────────────────┘
 ///                                  │ │ └────grant─────┘
-///                          answer  │ │ challenge (also of Judging)
+///                          answer  │ │ challenge (also of Judging, Offered and Shown)
 ///                                  │ ▼
 ///                                Challenged ──deny──▶ Idle
 ///

@@ -132,9 +132,7 @@ impl Host {
 
     /// A host was lost that may have held the claim of a token whose session is shown here.
     pub(super) fn offer_superseded(&mut self) {
-        let shown = self.sessions.iter().filter(|s| s.claim == Claim::Superseded && s.shown.is_some());
-        let shown: Vec<SessionId> = shown.map(|s| s.id).collect();
-        shown.into_iter().for_each(|session| self.care_for(session, Care::Offer));
+        self.care_for_all(Care::Offer, |s| s.claim == Claim::Superseded && s.shown.is_some());
     }
 
     pub(super) fn offer_soon(&mut self, now: Instant) {

@@ -62,9 +62,7 @@ impl Host {
     }
 
     pub(super) fn check_all_claims(&mut self) {
-        let shown: Vec<SessionId> =
-            self.sessions.iter().filter(|s| s.shown.is_some()).map(|s| s.id).collect();
-        shown.into_iter().for_each(|session| self.care_for(session, Care::Check));
+        self.care_for_all(Care::Check, |s| s.shown.is_some());
     }
 
     pub(super) fn on_checked(
@@ -85,9 +83,7 @@ impl Host {
     }
 
     pub(super) fn renew_all_claims(&mut self) {
-        let held: Vec<SessionId> =
-            self.sessions.iter().filter(|s| s.claim == Claim::Held).map(|s| s.id).collect();
-        held.into_iter().for_each(|session| self.care_for(session, Care::Renew));
+        self.care_for_all(Care::Renew, |s| s.claim == Claim::Held);
     }
 
     pub(super) fn on_renewed(

@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use proto::time::Duration;
 use proto::{Instant, SessionId, Token};
+use sessiond::manager::Session;
 
 use super::claims::ClaimRecord;
 use super::driver::Effect;
@@ -75,6 +76,12 @@ impl Host {
     pub(super) fn care_for(&mut self, session: SessionId, care: Care) {
         let due = self.store.upkeep.due.entry(session).or_insert(care);
         *due = care.max(*due);
+    }
+
+    /// The same for the claims of all these sessions.
+    pub(super) fn care_for_all(&mut self, care: Care, which: impl Fn(&Session) -> bool) {
+        let due: Vec<SessionId> = self.sessions.iter().filter(|s| which(s)).map(|s| s.id).collect();
+        due.into_iter().for_each(|session| self.care_for(session, care));
     }
 
     /// While the data store is away everything waits.
