@@ -7,6 +7,7 @@
 use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
+use std::sync::Arc;
 
 use proto::ids::BadName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// At most [`Key::LEN_MAX`] bytes; no part is empty, `.` or `..`. Keys are ordered by their bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(Box<str>);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Longest accepted text, in bytes.
@@ -52,7 +53,7 @@ impl FromStr for Key {
 ///
 /// It is text, not a directory: `notes` holds `notes/1` and `notes2`; `notes/` holds only the first.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Prefix(Box<str>);
+pub struct Prefix(Arc<str>);
 
 impl Prefix {
     const RULE: &'static str = "the beginning of a key: at most 256 bytes of letters, digits and \"._:@-/\"";

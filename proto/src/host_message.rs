@@ -5,6 +5,7 @@
 //! accepted. Whether one is believed is decided by its signature ([`crate::keys`]), not here.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::ids::{BootId, HostName, MachineId};
 use crate::line::{FieldError, Line};
@@ -86,7 +87,7 @@ pub struct Load {
 /// A short free text in a message: a rack, a site or a data store's name, with `-` for none. At most 40
 /// printable characters without spaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Label(Box<str>);
+pub struct Label(Arc<str>);
 
 /// A rack or a site.
 pub type Place = Label;

@@ -1,10 +1,11 @@
 //! The names of things, each a type of its own with its rules.
 //!
 //! Everything here can be put into a message, a file name or a log line as it is: the constructors refuse
-//! what could not.
+//! what could not. Text is shared, not copied: one name is in many tables.
 
 use core::fmt;
 use core::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -55,7 +56,7 @@ macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $extra:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Longest accepted text, in bytes.
@@ -186,7 +187,7 @@ impl SessionId {
 /// The part before the first dot is the type, the rest the id. At most [`Token::LEN_MAX`] bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
-    text: Box<str>,
+    text: Arc<str>,
     dot: u8,
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ impl FromStr for HexIp {
 /// that would need an escape in a message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct IfName(Box<str>);
+pub struct IfName(Arc<str>);
 
 impl IfName {
     /// Longest accepted name, in bytes.
@@ -69,7 +70,7 @@ impl TryFrom<String> for IfName {
 
 impl From<IfName> for String {
     fn from(name: IfName) -> Self {
-        name.0.into()
+        name.as_str().into()
     }
 }
 
