@@ -21,7 +21,7 @@ mod tests;
 use core::fmt;
 use core::time::Duration;
 
-use datastore::Key;
+use datastore::{Key, Value};
 use proto::{Instant, Token};
 use sha2::{Digest, Sha256};
 
@@ -141,9 +141,10 @@ impl Admission {
         if let Some(denial) = denied_at_once(policy, token) {
             return Step::Decided(Verdict::Refuse(denial));
         }
-        match self.known.get(now - FRESH, token) {
+        let key = token_key(token);
+        match self.known.get(now - FRESH, &key) {
             Some(entry) => Step::Decided(self.judge(token, entry)),
-            None => Step::Look { key: token_key(token) },
+            None => Step::Look { key },
         }
     }
 
@@ -153,15 +154,16 @@ impl Admission {
         &mut self,
         now: Instant,
         token: &Token,
-        found: Result<Option<&[u8]>, StoreAway>,
+        found: Result<Option<&Value>, StoreAway>,
     ) -> Verdict {
+        let key = token_key(token);
         match found {
             Ok(found) => {
-                let entry = read(token, found);
-                self.known.put(now, token, entry.clone());
+                let entry = Entry::of(found);
+                self.known.put(now, &key, entry.clone());
                 self.judge(token, entry)
             }
-            Err(StoreAway) => match self.known.get(now - KEPT, token) {
+            Err(StoreAway) => match self.known.get(now - KEPT, &key) {
                 Some(entry) => self.judge(token, entry),
                 None => Verdict::Refuse(Denial::StoreAway),
             },
@@ -174,9 +176,10 @@ impl Admission {
         self.known.listing_begins(now);
     }
 
-    /// What is registered about a token, from a listing or a watch; `None` when its record was deleted.
-    pub fn learn(&mut self, now: Instant, token: &Token, found: Option<&[u8]>) {
-        self.known.put(now, token, read(token, found));
+    /// What is registered under a token's key, from a listing or a watch; `None` when its record was deleted. It is
+    /// read when its token is presented, and not before.
+    pub fn learn(&mut self, now: Instant, key: &Key, found: Option<&Value>) {
+        self.known.put(now, key, Entry::of(found));
     }
 
     /// The listing that began has ended. Said again without another listing, it means that every change since
@@ -191,20 +194,23 @@ impl Admission {
         if let Some(denial) = denied_at_once(policy, token) {
             return Verdict::Refuse(denial);
         }
-        match entry {
-            Entry::Damaged => Verdict::Refuse(Denial::BadRecord),
-            Entry::Registered(record) if record.disabled => Verdict::Refuse(Denial::Disabled),
-            Entry::Registered(record) => {
-                let then = Admitted::registered(&record);
-                match record.secret {
-                    Some(secret) => Verdict::Challenge(CardChallenge::new(self.nonce(), secret, then)),
-                    None => Verdict::Admit(then),
-                }
-            }
+        let record = match entry {
+            Entry::Registered(value) => Record::from_bytes(token, value.as_bytes()),
+            Entry::Damaged => return Verdict::Refuse(Denial::BadRecord),
             Entry::Unregistered if token.is_card() && policy.cards == Cards::Registered => {
-                Verdict::Refuse(Denial::NotRegistered)
+                return Verdict::Refuse(Denial::NotRegistered);
             }
-            Entry::Unregistered => Verdict::Admit(Admitted::unregistered(token)),
+            Entry::Unregistered => return Verdict::Admit(Admitted::unregistered(token)),
+        };
+        let record = match record {
+            Ok(record) if record.disabled => return Verdict::Refuse(Denial::Disabled),
+            Ok(record) => record,
+            Err(_) => return Verdict::Refuse(Denial::BadRecord),
+        };
+        let then = Admitted::registered(&record);
+        match record.secret {
+            Some(secret) => Verdict::Challenge(CardChallenge::new(self.nonce(), secret, then)),
+            None => Verdict::Admit(then),
         }
     }
 
@@ -235,12 +241,4 @@ fn denied_at_once(policy: Policy, token: &Token) -> Option<Denial> {
         return Some(Denial::NotRegistered);
     }
     (token.is_pseudo() && policy.pseudo == Pseudo::Deny).then_some(Denial::NoCard)
-}
-
-fn read(token: &Token, found: Option<&[u8]>) -> Entry {
-    match found.map(|bytes| Record::from_bytes(token, bytes)) {
-        None => Entry::Unregistered,
-        Some(Ok(record)) => Entry::Registered(record),
-        Some(Err(_)) => Entry::Damaged,
-    }
 }

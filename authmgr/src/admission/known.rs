@@ -1,11 +1,11 @@
 //! What a host remembers of the registry, bounded: so that the data store is not asked twice for one
 //! presentation, and that known tokens are admitted while it is away (DESIGN 5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use proto::{Instant, Token};
-
-use super::record::Record;
+use datastore::{Key, Value};
+use proto::Instant;
+use proto::line::LINE_MAX;
 
 /// Registered tokens that are remembered. A larger registry works; then a token may have to wait for the data
 /// store while that is away.
@@ -14,61 +14,84 @@ pub(super) const REGISTERED_MAX: usize = 16 * 1024;
 /// their own.
 pub(super) const UNREGISTERED_MAX: usize = 4 * 1024;
 
-/// What the registry says about a token.
+/// What the registry has about a token, unread: most of a large registry is never presented here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    Registered(Record),
-    /// There is a record and it cannot be read.
+    Registered(Value),
+    /// There is something, and it is larger than a record can be.
     Damaged,
     Unregistered,
 }
 
-/// Values by token, the oldest given up first.
+impl Entry {
+    /// What is found under a token's key. What is too large is not kept, so a shelf's size in bytes is bounded, too.
+    pub(super) fn of(found: Option<&Value>) -> Self {
+        match found {
+            None => Self::Unregistered,
+            Some(value) if value.as_bytes().len() > LINE_MAX => Self::Damaged,
+            Some(value) => Self::Registered(value.clone()),
+        }
+    }
+}
+
+/// What is remembered by a token's key, the oldest given up first.
 #[derive(Debug)]
 struct Shelf<T> {
     max: usize,
-    by_token: BTreeMap<Token, (Instant, T)>,
-    by_age: BTreeSet<(Instant, Token)>,
+    by_key: BTreeMap<Key, Item<T>>,
+    /// In the order in which they were put here, and so by age.
+    by_number: BTreeMap<u64, Key>,
+    /// How many were put here.
+    put: u64,
+}
+
+#[derive(Debug)]
+struct Item<T> {
+    at: Instant,
+    number: u64,
+    value: T,
 }
 
 impl<T> Shelf<T> {
     const fn new(max: usize) -> Self {
-        Self { max, by_token: BTreeMap::new(), by_age: BTreeSet::new() }
+        Self { max, by_key: BTreeMap::new(), by_number: BTreeMap::new(), put: 0 }
     }
 
-    fn remove(&mut self, token: &Token) {
-        if let Some((at, _)) = self.by_token.remove(token) {
-            self.by_age.remove(&(at, token.clone()));
+    fn remove(&mut self, key: &Key) {
+        if let Some(item) = self.by_key.remove(key) {
+            self.by_number.remove(&item.number);
         }
     }
 
     /// Whether another value had to go.
-    fn put(&mut self, at: Instant, token: &Token, value: T) -> bool {
-        self.remove(token);
-        self.by_token.insert(token.clone(), (at, value));
-        self.by_age.insert((at, token.clone()));
-        let overflows = self.by_token.len() > self.max;
-        if overflows && let Some((_, oldest)) = self.by_age.pop_first() {
-            self.by_token.remove(&oldest);
+    fn put(&mut self, at: Instant, key: &Key, value: T) -> bool {
+        self.put += 1;
+        self.by_number.insert(self.put, key.clone());
+        let item = Item { at, number: self.put, value };
+        if let Some(old) = self.by_key.insert(key.clone(), item) {
+            self.by_number.remove(&old.number);
+        }
+        let overflows = self.by_key.len() > self.max;
+        if overflows && let Some((_, oldest)) = self.by_number.pop_first() {
+            self.by_key.remove(&oldest);
         }
         overflows
     }
 
     /// Removes what is older than `at`.
     fn drop_before(&mut self, at: Instant) {
-        while let Some((age, _)) = self.by_age.first()
-            && *age < at
-            && let Some((_, token)) = self.by_age.pop_first()
+        while let Some(first) = self.by_number.first_entry()
+            && self.by_key.get(first.get()).is_none_or(|item| item.at < at)
         {
-            self.by_token.remove(&token);
+            self.by_key.remove(&first.remove());
         }
     }
 }
 
-/// What is remembered. `None` on the first shelf stands for a damaged record.
+/// What is remembered. `None` on the first shelf stands for one that was too large.
 #[derive(Debug)]
 pub(super) struct Known {
-    registered: Shelf<Option<Record>>,
+    registered: Shelf<Option<Value>>,
     unregistered: Shelf<()>,
     /// When the listing under way began.
     listing_since: Option<Instant>,
@@ -86,31 +109,31 @@ impl Known {
         }
     }
 
-    pub(super) fn put(&mut self, now: Instant, token: &Token, entry: Entry) {
-        let record = match entry {
-            Entry::Registered(record) => Some(record),
+    pub(super) fn put(&mut self, now: Instant, key: &Key, entry: Entry) {
+        let value = match entry {
+            Entry::Registered(value) => Some(value),
             Entry::Damaged => None,
             Entry::Unregistered => {
-                self.registered.remove(token);
-                self.unregistered.put(now, token, ());
+                self.registered.remove(key);
+                self.unregistered.put(now, key, ());
                 return;
             }
         };
-        self.unregistered.remove(token);
-        if self.registered.put(now, token, record) {
+        self.unregistered.remove(key);
+        if self.registered.put(now, key, value) {
             self.whole_at = None;
             self.listing_since = None;
         }
     }
 
     /// What was known for certain at `since` or later.
-    pub(super) fn get(&self, since: Instant, token: &Token) -> Option<Entry> {
+    pub(super) fn get(&self, since: Instant, key: &Key) -> Option<Entry> {
         let whole = self.whole_at.is_some_and(|at| at >= since);
-        if let Some((at, record)) = self.registered.by_token.get(token) {
-            let entry = || record.clone().map_or(Entry::Damaged, Entry::Registered);
-            return (whole || *at >= since).then(entry);
+        if let Some(item) = self.registered.by_key.get(key) {
+            let entry = || item.value.clone().map_or(Entry::Damaged, Entry::Registered);
+            return (whole || item.at >= since).then(entry);
         }
-        let looked_up = self.unregistered.by_token.get(token).is_some_and(|(at, ())| *at >= since);
+        let looked_up = self.unregistered.by_key.get(key).is_some_and(|item| item.at >= since);
         (whole || looked_up).then_some(Entry::Unregistered)
     }
 
@@ -133,6 +156,12 @@ impl Known {
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 4] {
         let (r, u) = (&self.registered, &self.unregistered);
-        [r.by_token.len(), r.by_age.len(), u.by_token.len(), u.by_age.len()]
+        [r.by_key.len(), r.by_number.len(), u.by_key.len(), u.by_number.len()]
+    }
+    /// Bytes of the values that are kept.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let values = self.registered.by_key.values().filter_map(|item| item.value.as_ref());
+        values.map(|value| value.as_bytes().len()).sum()
     }
 }

@@ -25,9 +25,21 @@ fn present(a: &mut Admission, now: Instant, name: &str, record: Result<Option<&s
         Step::Decided(verdict) => verdict,
         Step::Look { key } => {
             assert_eq!(key.as_str(), format!("token/{name}"));
-            a.on_record(now, &token(name), record.map(|r| r.map(str::as_bytes)))
+            a.on_record(
+                now,
+                &token(name),
+                record.map(|r| r.map(value)).as_ref().map(Option::as_ref).map_err(|_| StoreAway),
+            )
         }
     }
+}
+
+fn value(text: &str) -> Value {
+    Value::new(text.as_bytes()).unwrap()
+}
+
+fn learn(a: &mut Admission, now: Instant, name: &str, record: Option<&str>) {
+    a.learn(now, &token_key(&token(name)), record.map(value).as_ref());
 }
 
 fn admits(verdict: &Verdict) -> bool {
@@ -148,10 +160,10 @@ fn what_was_read_is_believed_for_a_moment_only() {
 #[test]
 fn whoever_follows_the_registry_tells_an_unregistered_card_from_a_disabled_one_without_it() {
     let mut a = admission("login");
-    a.learn(at(0), &token("card.old"), Some(b"token name=card.old"));
+    learn(&mut a, at(0), "card.old", Some("token name=card.old"));
     a.listing_begins(at(1));
-    a.learn(at(1), &token("card.1"), Some(b"token name=card.1 owner=ann"));
-    a.learn(at(1), &token("card.2"), Some(b"token name=card.2 disabled=true"));
+    learn(&mut a, at(1), "card.1", Some("token name=card.1 owner=ann"));
+    learn(&mut a, at(1), "card.2", Some("token name=card.2 disabled=true"));
     assert_eq!(
         present(&mut a, at(2), "card.9", Err(StoreAway)),
         Verdict::Refuse(Denial::StoreAway),
@@ -174,7 +186,7 @@ fn whoever_follows_the_registry_tells_an_unregistered_card_from_a_disabled_one_w
 fn a_listing_that_breaks_off_takes_nothing_from_the_one_before() {
     let mut a = admission("login");
     a.listing_begins(at(0));
-    a.learn(at(0), &token("card.1"), Some(b"token name=card.1 disabled=true"));
+    learn(&mut a, at(0), "card.1", Some("token name=card.1 disabled=true"));
     a.is_whole(at(1));
     a.listing_begins(at(30));
     let mut away = |now, name: &str| present(&mut a, now, name, Err(StoreAway));
@@ -191,13 +203,13 @@ fn a_listing_that_breaks_off_takes_nothing_from_the_one_before() {
 fn a_change_that_is_watched_counts_at_once() {
     let mut a = admission("login");
     a.listing_begins(at(0));
-    a.learn(at(0), &token("card.1"), Some(b"token name=card.1"));
+    learn(&mut a, at(0), "card.1", Some("token name=card.1"));
     a.is_whole(at(0));
     assert!(matches!(a.begin(at(0), &token("card.1")), Step::Decided(Verdict::Admit(_))));
-    a.learn(at(0), &token("card.1"), Some(b"token name=card.1 disabled=true"));
+    learn(&mut a, at(0), "card.1", Some("token name=card.1 disabled=true"));
     let refused = Step::Decided(Verdict::Refuse(Denial::Disabled));
     assert_eq!(a.begin(at(0), &token("card.1")), refused);
-    a.learn(at(0), &token("card.1"), None);
+    learn(&mut a, at(0), "card.1", None);
     assert!(matches!(a.begin(at(0), &token("card.1")), Step::Decided(Verdict::Admit(_))));
 }
 
@@ -231,7 +243,7 @@ fn a_registry_too_large_to_remember_is_not_taken_for_whole() {
     a.listing_begins(at(0));
     for n in 0..=known::REGISTERED_MAX {
         let name = format!("card.{n}");
-        a.learn(at(0), &token(&name), Some(format!("token name={name}").as_bytes()));
+        learn(&mut a, at(0), &name, Some(&format!("token name={name}")));
     }
     a.is_whole(at(0));
     assert_eq!(a.known.sizes()[0], known::REGISTERED_MAX);
@@ -276,4 +288,14 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_larger_than_a_record_can_be_is_refused_and_not_kept() {
+    let mut a = admission("login cards=any");
+    let large = format!("token name=card.1 note={}", "x".repeat(Value::LEN_MAX - 30));
+    assert_eq!(present(&mut a, at(0), "card.1", Ok(Some(&large))), Verdict::Refuse(Denial::BadRecord));
+    learn(&mut a, at(1), "card.1", Some(&large));
+    assert_eq!(present(&mut a, at(1), "card.1", Ok(None)), Verdict::Refuse(Denial::BadRecord));
+    assert_eq!(a.known.bytes(), 0);
 }

@@ -181,7 +181,7 @@ impl Host {
         record: Result<Option<Value>, ()>,
         out: &mut Vec<Effect>,
     ) {
-        let record = record.as_ref().map(|v| v.as_ref().map(Value::as_bytes)).map_err(|()| StoreAway);
+        let record = record.as_ref().map(Option::as_ref).map_err(|()| StoreAway);
         let verdict = self.admission.on_record(clock.now, &order.token, record);
         self.on_order_verdict(clock, order, verdict, out);
     }

@@ -75,9 +75,7 @@ impl Host {
             return;
         };
         for (key, value) in &page.entries {
-            if let Some(token) = authmgr::admission::token_of(key) {
-                self.admission.learn(clock.now, &token, Some(value.as_bytes()));
-            }
+            self.admission.learn(clock.now, key, Some(value));
         }
         match page.entries.last() {
             Some((key, _)) if page.more => self.list_tokens(clock, Some(key.clone()), out),
