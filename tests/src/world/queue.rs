@@ -6,53 +6,35 @@ use std::collections::BinaryHeap;
 use proto::Instant;
 
 /// Things that happen later.
+///
+/// The heap holds only when and where; what happens lies still meanwhile, for it is much larger, and millions wait.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    heap: BinaryHeap<Reverse<Entry<T>>>,
+    heap: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    places: Vec<Option<T>>,
+    free: Vec<usize>,
     put: u64,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    at: Instant,
-    number: u64,
-    what: T,
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl<T> Eq for Entry<T> {}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
 }
 
 impl<T> Queue<T> {
     pub(super) const fn new() -> Self {
-        Self { heap: BinaryHeap::new(), put: 0 }
+        Self { heap: BinaryHeap::new(), places: Vec::new(), free: Vec::new(), put: 0 }
     }
 
     /// Puts in what happens at `at`.
     pub(super) fn put(&mut self, at: Instant, what: T) {
         self.put += 1;
-        self.heap.push(Reverse(Entry { at, number: self.put, what }));
+        let place = self.free.pop().unwrap_or(self.places.len());
+        match self.places.get_mut(place) {
+            Some(free) => *free = Some(what),
+            None => self.places.push(Some(what)),
+        }
+        self.heap.push(Reverse((at, self.put, place)));
     }
 
     /// When the next thing happens.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse(entry)| entry.at)
+        self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// The next thing, if it happens by `until`.
@@ -60,7 +42,9 @@ impl<T> Queue<T> {
         if self.next_at()? > until {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.what))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        Some((at, self.places.get_mut(place)?.take()?))
     }
 
     /// How many things have been put in so far: a measure of work.
