@@ -349,15 +349,12 @@ impl Shell {
                 let number = self.board.number_of(&beacon.host);
                 self.board.put(beacon, from, self.clock.now());
                 for desk in 0..self.slots.len() {
-                    let wanted = match self.wants[desk] {
-                        Wants::Nobody => false,
-                        Wants::One(host) => number == Some(host),
-                        Wants::Everybody => true,
-                    };
-                    if wanted {
-                        self.catch_up(desk);
-                        self.settle(desk);
+                    match self.wants[desk] {
+                        Wants::One(host) if number == Some(host) => self.tell_newest(desk),
+                        Wants::Everybody => self.catch_up(desk),
+                        Wants::Nobody | Wants::One(_) => continue,
                     }
+                    self.settle(desk);
                 }
             }
             Heard::ServerR(answer) => {

@@ -2,7 +2,7 @@
 //!
 //! Thousands of DTUs hear some hundred beacons a second, and most of them matter to a DTU only when it has to choose a
 //! host: it is told then, with the time at which they were heard. What it goes by while at work it is told at once
-//! ([`crate::dtu::Dtu::heeds`]).
+//! ([`crate::dtu::Dtu::heeds`]), and nothing else with it: of thirty hosts its own one speaks ten times a second.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -79,35 +79,57 @@ impl Board {
         self.numbers.get(host).copied()
     }
 
-    /// How many there have been.
-    pub(super) const fn count(&self) -> u64 {
-        self.count
+    /// What a DTU was not told yet, the oldest first, as far as no newer one took its place; now it is.
+    pub(super) fn news(&self, told: &mut Told) -> Vec<Arc<Heard>> {
+        let Told { all, one } = core::mem::replace(told, Told { all: self.count, one: self.count });
+        let first = self.heard.partition_point(|heard| heard.number <= all);
+        self.heard[first..].iter().filter(|heard| heard.number != one).cloned().collect()
     }
 
-    /// What was heard after the first `count`, the oldest first, as far as no newer one took its place.
-    pub(super) fn since(&self, count: u64) -> Vec<Arc<Heard>> {
-        let first = self.heard.partition_point(|heard| heard.number <= count);
-        self.heard[first..].to_vec()
+    /// The newest, for a DTU that goes by it; the rest it is still to be told.
+    pub(super) fn newest(&self, told: &mut Told) -> Option<Arc<Heard>> {
+        told.one = self.count;
+        self.heard.last().cloned()
     }
+}
+
+/// What of the board a DTU was told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// All up to this number.
+    all: u64,
+    /// And, ahead of others, this one.
+    one: u64,
 }
 
 impl Shell {
     /// Tells a DTU which beacons were heard since it was last told.
     pub(super) fn catch_up(&mut self, desk: usize) {
-        let count = self.board.count();
-        let told = core::mem::replace(&mut self.slots[desk].told, count);
-        if told == count {
-            return;
-        }
-        let news = self.board.since(told);
-        let dtu = &mut self.slots[desk].dtu;
+        let slot = &mut self.slots[desk];
+        let news = self.board.news(&mut slot.told);
         // All that it only knows comes before anything that may make it judge.
         let heeded: Vec<_> =
-            news.into_iter().filter(|heard| !dtu.note(&heard.beacon, heard.from, heard.at)).collect();
+            news.into_iter().filter(|heard| !slot.dtu.note(&heard.beacon, heard.from, heard.at)).collect();
         for heard in heeded {
-            let Heard { beacon, from, at, .. } = &*heard;
-            self.hand_in(desk, DtuInput::Beacon { beacon, from: *from, at: *at });
+            self.hand_in(desk, heard.input());
         }
+    }
+
+    /// Tells a DTU of the newest beacon, which it goes by; and of all others, if it has to judge now.
+    pub(super) fn tell_newest(&mut self, desk: usize) {
+        let now = self.clock.now();
+        let slot = &mut self.slots[desk];
+        if slot.dtu.poll_at().is_some_and(|due| due <= now) {
+            self.catch_up(desk);
+        } else if let Some(heard) = self.board.newest(&mut slot.told) {
+            self.hand_in(desk, heard.input());
+        }
+    }
+}
+
+impl Heard {
+    const fn input(&self) -> DtuInput<'_> {
+        DtuInput::Beacon { beacon: &self.beacon, from: self.from, at: self.at }
     }
 }
 
@@ -141,10 +163,27 @@ mod tests {
             let seq = seq as u64 + 1;
             board.put(beacon(host, seq), from, Instant::from_micros(seq));
         }
-        let told: Vec<_> = board.since(0).iter().map(|h| (h.beacon.seq, h.at.as_micros())).collect();
+        let mut late = Told::default();
+        let told: Vec<_> = board.news(&mut late).iter().map(|h| (h.beacon.seq, h.at.as_micros())).collect();
         assert_eq!(told, [(2, 2), (3, 3)]);
-        assert_eq!(board.since(2).len(), 1);
-        assert!(board.since(board.count()).is_empty());
+        assert!(board.news(&mut late).is_empty());
+        board.put(beacon("b", 4), from, Instant::from_micros(4));
+        assert_eq!(board.news(&mut late).len(), 1);
+    }
+
+    #[test]
+    fn whoever_was_told_of_its_own_host_at_once_hears_the_others_later_and_nothing_twice() {
+        let (mut board, from, mut told) = (Board::default(), Ipv4Addr::LOCALHOST, Told::default());
+        let seqs = |news: Vec<Arc<Heard>>| news.iter().map(|heard| heard.beacon.seq).collect::<Vec<_>>();
+        for (seq, host) in [(1, "b"), (2, "own")] {
+            board.put(beacon(host, seq), from, Instant::from_micros(seq));
+        }
+        assert_eq!(board.newest(&mut told).map(|heard| heard.beacon.seq), Some(2));
+        board.put(beacon("c", 3), from, Instant::from_micros(3));
+        assert_eq!(seqs(board.news(&mut told)), [1, 3]);
+        board.put(beacon("own", 4), from, Instant::from_micros(4));
+        assert_eq!(board.newest(&mut told).map(|heard| heard.beacon.seq), Some(4));
+        assert!(board.news(&mut told).is_empty());
     }
 
     #[test]
@@ -153,6 +192,6 @@ mod tests {
         for n in 0..2 * HOSTS_MAX {
             board.put(beacon(&format!("evil{n}"), 1), from, Instant::ZERO);
         }
-        assert_eq!(board.since(0).len(), HOSTS_MAX);
+        assert_eq!(board.news(&mut Told::default()).len(), HOSTS_MAX);
     }
 }

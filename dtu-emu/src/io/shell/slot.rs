@@ -6,6 +6,7 @@ use proto::Instant;
 use proto::frame::Size;
 use tokio::sync::{broadcast, watch};
 
+use super::board::Told;
 use super::{Look, View};
 use crate::dtu::{Config, ConnId, Dtu, Paint};
 use crate::io::conn;
@@ -22,8 +23,8 @@ pub(super) struct Slot {
     pub(super) armed: Option<Instant>,
     /// It waits for the canary before it judges.
     pub(super) judging: bool,
-    /// How many of the beacons on the board it was told of.
-    pub(super) told: u64,
+    /// Which of the beacons on the board it was told of.
+    pub(super) told: Told,
     pub(super) views: broadcast::Sender<View>,
     pub(super) changes: watch::Sender<u64>,
     pub(super) dirty: Dirty,
@@ -48,7 +49,7 @@ impl Slot {
             conns: Vec::new(),
             armed: None,
             judging: false,
-            told: 0,
+            told: Told::default(),
             views: broadcast::Sender::new(VIEW_BACKLOG),
             changes: watch::Sender::new(0),
             dirty: Dirty::No,
