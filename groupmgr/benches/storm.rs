@@ -36,6 +36,8 @@ const SHELLS: usize = 3_000;
 /// The same for the test.
 const FEW: usize = 300;
 const FEW_SHELLS: usize = 60;
+/// DTUs switched on in a second, all processes together.
+const RATE: usize = 2_000;
 const HOSTS: usize = 3;
 const VICTIM: &str = "host-a";
 /// Longest wait for all DTUs to be attached: far more than is allowed, so that the figure is seen.
@@ -135,7 +137,7 @@ impl Scene {
         }
         support::put_template_of(&world, &template(storm, &world))?;
         let before = Usage::of([of_host(&world, VICTIM)?.0]);
-        let fleet = Fleet::start(&world, storm.count, storm.shells)?;
+        let fleet = Fleet::start(&world, storm.count, RATE, storm.shells)?;
         Ok(Self { storm, world, fleet, before })
     }
 

@@ -17,8 +17,6 @@ use super::{Outcome, binary, cannot};
 
 /// Descriptors that one process may have here, less what it needs for itself.
 const DESCRIPTORS: usize = 19_000;
-/// Switched on in a second, all processes together.
-const RATE: usize = 2_000;
 /// The addresses of DTUs begin here; each has one of its own, since hosts bound what comes from one.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
 
@@ -54,8 +52,8 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Switches `count` DTUs on, each with a card of its own.
-    pub(crate) fn start(world: &World, count: usize, with_display: bool) -> Outcome<Self> {
+    /// Switches `count` DTUs on, `rate` in a second, each with a card of its own.
+    pub(crate) fn start(world: &World, count: usize, rate: usize, with_display: bool) -> Outcome<Self> {
         let each = DESCRIPTORS / if with_display { 2 } else { 1 };
         let processes = count.div_ceil(each).max(1);
         let (to, said) = channel();
@@ -65,7 +63,7 @@ impl Fleet {
             let mut command = Command::new(binary());
             command.args(["dtu-emu", "fleet", "--json", "--cards"]);
             command.args(["--count", &(next - first).to_string(), "--first", &first.to_string()]);
-            command.args(["--rate", &(RATE / processes).to_string()]);
+            command.args(["--rate", &(rate / processes).to_string()]);
             let address = Ipv4Addr::from_bits(FIRST.to_bits() + u32::try_from(first).unwrap_or_default());
             command.args(["--bind", &address.to_string()]);
             if !with_display {
