@@ -11,6 +11,10 @@ use std::time::Instant;
 use proto::time::Duration;
 use tests::sim::{Cost, Given, Options, measure, run, swarm};
 
+/// A large run holds gigabytes in small pieces, and spent a quarter of its time in the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HELP: &str = "\
 Simulates whole groups of hosts and DTUs in virtual time, each run from its seed.
 
