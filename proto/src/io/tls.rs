@@ -2,15 +2,17 @@
 //! whose certificate is pinned by its fingerprint.
 //!
 //! TLS 1.3 only: both ends are ours. Certificates are valid for a century: what ends a host's trust is a new
-//! CA, and a desk whose clock is wrong must still get its session.
+//! CA, and a desk whose clock is wrong must still get its session. Sessions are not resumed: a desk that comes anew comes
+//! to another host than it was at, where a ticket of the old one is worth nothing.
 
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::NoServerSessionStorage;
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -129,13 +131,15 @@ pub fn server(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, String> {
-    ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map(Arc::new)
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.to_string())?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }
 
 /// A client that believes certificates made by `ca` for [`TLS_NAME`].
@@ -157,14 +161,14 @@ pub fn client_of_fingerprint(fingerprint: Fingerprint) -> Result<Arc<ClientConfi
 }
 
 fn client(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, String> {
-    Ok(Arc::new(
-        ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|e| e.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth(),
-    ))
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| e.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 fn verifier_of_ca(ca: &CertificateDer<'_>) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
@@ -237,9 +241,14 @@ impl ServerCertVerifier for Pinned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::HandshakeKind;
 
     /// Runs a handshake in memory and says whether the client believed the server.
     fn believes(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> bool {
+        handshake(client, server).is_some()
+    }
+
+    fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Option<HandshakeKind> {
         let mut c = rustls::ClientConnection::new(Arc::clone(client), server_name()).unwrap();
         let mut s = rustls::ServerConnection::new(Arc::clone(server)).unwrap();
         for _ in 0..8 {
@@ -248,9 +257,7 @@ mod tests {
                 c.write_tls(&mut wire).unwrap();
             }
             s.read_tls(&mut wire.as_slice()).unwrap();
-            if s.process_new_packets().is_err() {
-                return false;
-            }
+            s.process_new_packets().ok()?;
             let mut wire = Vec::new();
             while s.wants_write() {
                 s.write_tls(&mut wire).unwrap();
@@ -258,12 +265,20 @@ mod tests {
             let mut rest = wire.as_slice();
             while !rest.is_empty() {
                 c.read_tls(&mut rest).unwrap();
-                if c.process_new_packets().is_err() {
-                    return false;
-                }
+                c.process_new_packets().ok()?;
             }
         }
-        !c.is_handshaking() && !s.is_handshaking()
+        c.handshake_kind().filter(|_| !c.is_handshaking() && !s.is_handshaking())
+    }
+
+    #[test]
+    fn whoever_comes_again_proves_itself_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = super::super::KeyDir::generate(&dir.path().join("k")).unwrap();
+        let (server, client) = (keys.server_tls("a").unwrap(), keys.client_tls().unwrap());
+        for _ in 0..2 {
+            assert_eq!(handshake(&client, &server), Some(HandshakeKind::Full));
+        }
     }
 
     #[test]
