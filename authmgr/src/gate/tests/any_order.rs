@@ -119,7 +119,11 @@ impl Holder {
             GateEffect::Send(message) => {
                 let text = message.to_line().to_string();
                 assert!(text.len() <= proto::line::LINE_MAX);
-                if matches!(message, FromHost::DiscInf { .. } | FromHost::RedirectInf(_)) {
+                // Whoever asks a card anew has nothing shown until the answer is granted.
+                if matches!(
+                    message,
+                    FromHost::DiscInf { .. } | FromHost::RedirectInf(_) | FromHost::ControlSmartCard { .. }
+                ) {
                     self.shown = false;
                 }
                 // Sending it elsewhere is the holder's own order: with it the presentation is over.
