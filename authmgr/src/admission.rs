@@ -143,7 +143,7 @@ impl Admission {
         }
         let key = token_key(token);
         match self.known.get(now - FRESH, &key) {
-            Some(entry) => Step::Decided(self.judge(token, entry)),
+            Some(entry) => Step::Decided(self.judge(token, &entry)),
             None => Step::Look { key },
         }
     }
@@ -154,17 +154,17 @@ impl Admission {
         &mut self,
         now: Instant,
         token: &Token,
-        found: Result<Option<&Value>, StoreAway>,
+        found: Result<Option<Value>, StoreAway>,
     ) -> Verdict {
         let key = token_key(token);
         match found {
             Ok(found) => {
                 let entry = Entry::of(found);
                 self.known.put(now, &key, entry.clone());
-                self.judge(token, entry)
+                self.judge(token, &entry)
             }
             Err(StoreAway) => match self.known.get(now - KEPT, &key) {
-                Some(entry) => self.judge(token, entry),
+                Some(entry) => self.judge(token, &entry),
                 None => Verdict::Refuse(Denial::StoreAway),
             },
         }
@@ -178,7 +178,7 @@ impl Admission {
 
     /// What is registered under a token's key, from a listing or a watch; `None` when its record was deleted. It is
     /// read when its token is presented, and not before.
-    pub fn learn(&mut self, now: Instant, key: &Key, found: Option<&Value>) {
+    pub fn learn(&mut self, now: Instant, key: &Key, found: Option<Value>) {
         self.known.put(now, key, Entry::of(found));
     }
 
@@ -189,28 +189,25 @@ impl Admission {
         self.known.is_whole(now);
     }
 
-    fn judge(&mut self, token: &Token, entry: Entry) -> Verdict {
+    fn judge(&mut self, token: &Token, entry: &Entry) -> Verdict {
         let Some(policy) = self.policy else { return Verdict::Refuse(Denial::StoreAway) };
         if let Some(denial) = denied_at_once(policy, token) {
             return Verdict::Refuse(denial);
         }
-        let record = match entry {
-            Entry::Registered(value) => Record::from_bytes(token, value.as_bytes()),
-            Entry::Damaged => return Verdict::Refuse(Denial::BadRecord),
-            Entry::Unregistered if token.is_card() && policy.cards == Cards::Registered => {
-                return Verdict::Refuse(Denial::NotRegistered);
+        match entry.read(token) {
+            Err(denial) => Verdict::Refuse(denial),
+            Ok(Some(record)) if record.disabled => Verdict::Refuse(Denial::Disabled),
+            Ok(Some(record)) => {
+                let then = Admitted::registered(&record);
+                match record.secret {
+                    Some(secret) => Verdict::Challenge(CardChallenge::new(self.nonce(), secret, then)),
+                    None => Verdict::Admit(then),
+                }
             }
-            Entry::Unregistered => return Verdict::Admit(Admitted::unregistered(token)),
-        };
-        let record = match record {
-            Ok(record) if record.disabled => return Verdict::Refuse(Denial::Disabled),
-            Ok(record) => record,
-            Err(_) => return Verdict::Refuse(Denial::BadRecord),
-        };
-        let then = Admitted::registered(&record);
-        match record.secret {
-            Some(secret) => Verdict::Challenge(CardChallenge::new(self.nonce(), secret, then)),
-            None => Verdict::Admit(then),
+            Ok(None) if token.is_card() && policy.cards == Cards::Registered => {
+                Verdict::Refuse(Denial::NotRegistered)
+            }
+            Ok(None) => Verdict::Admit(Admitted::unregistered(token)),
         }
     }
 

@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 
 use datastore::{Key, Value};
-use proto::Instant;
 use proto::line::LINE_MAX;
+use proto::{Instant, Token};
+
+use super::record::Record;
+use crate::denial::Denial;
 
 /// Registered tokens that are remembered. A larger registry works; then a token may have to wait for the data
 /// store while that is away.
@@ -25,11 +28,22 @@ pub(super) enum Entry {
 
 impl Entry {
     /// What is found under a token's key. What is too large is not kept, so a shelf's size in bytes is bounded, too.
-    pub(super) fn of(found: Option<&Value>) -> Self {
+    pub(super) fn of(found: Option<Value>) -> Self {
         match found {
             None => Self::Unregistered,
             Some(value) if value.as_bytes().len() > LINE_MAX => Self::Damaged,
-            Some(value) => Self::Registered(value.clone()),
+            Some(value) => Self::Registered(value),
+        }
+    }
+
+    /// The record of `token` in it, if there is one; a damaged one is refused.
+    pub(super) fn read(&self, token: &Token) -> Result<Option<Record>, Denial> {
+        match self {
+            Self::Unregistered => Ok(None),
+            Self::Damaged => Err(Denial::BadRecord),
+            Self::Registered(value) => {
+                Record::from_bytes(token, value.as_bytes()).map(Some).map_err(|_| Denial::BadRecord)
+            }
         }
     }
 }

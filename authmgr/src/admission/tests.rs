@@ -25,11 +25,7 @@ fn present(a: &mut Admission, now: Instant, name: &str, record: Result<Option<&s
         Step::Decided(verdict) => verdict,
         Step::Look { key } => {
             assert_eq!(key.as_str(), format!("token/{name}"));
-            a.on_record(
-                now,
-                &token(name),
-                record.map(|r| r.map(value)).as_ref().map(Option::as_ref).map_err(|_| StoreAway),
-            )
+            a.on_record(now, &token(name), record.map(|r| r.map(value)))
         }
     }
 }
@@ -39,7 +35,7 @@ fn value(text: &str) -> Value {
 }
 
 fn learn(a: &mut Admission, now: Instant, name: &str, record: Option<&str>) {
-    a.learn(now, &token_key(&token(name)), record.map(value).as_ref());
+    a.learn(now, &token_key(&token(name)), record.map(value));
 }
 
 fn admits(verdict: &Verdict) -> bool {

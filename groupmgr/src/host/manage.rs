@@ -181,8 +181,7 @@ impl Host {
         record: Result<Option<Value>, ()>,
         out: &mut Vec<Effect>,
     ) {
-        let record = record.as_ref().map(Option::as_ref).map_err(|()| StoreAway);
-        let verdict = self.admission.on_record(clock.now, &order.token, record);
+        let verdict = self.admission.on_record(clock.now, &order.token, record.map_err(|()| StoreAway));
         self.on_order_verdict(clock, order, verdict, out);
     }
 

@@ -75,7 +75,7 @@ impl Host {
             return;
         };
         for (key, value) in &page.entries {
-            self.admission.learn(clock.now, key, Some(value));
+            self.admission.learn(clock.now, key, Some(value.clone()));
         }
         match page.entries.last() {
             Some((key, _)) if page.more => self.list_tokens(clock, Some(key.clone()), out),

@@ -55,8 +55,7 @@ impl Host {
         }
         let Some(flow) = self.flow_mut(conn) else { return };
         let token = flow.presentation.token.clone();
-        let record = record.as_ref().map(Option::as_ref).map_err(|()| StoreAway);
-        let verdict = self.admission.on_record(clock.now, &token, record);
+        let verdict = self.admission.on_record(clock.now, &token, record.map_err(|()| StoreAway));
         self.on_verdict(clock, conn, token_seq, verdict, out);
     }
 
