@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::sync::Arc;
 
 use datastore::{Key, Prefix};
 use proto::Token;
@@ -12,7 +13,7 @@ use proto::ids::BadName;
 /// A registered token may have a user's name; the owner of any other is the token's own text. A user's name
 /// holds no dot and a token always does, so nobody gets at a user's data by stating the right card.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Owner(Box<str>);
+pub struct Owner(Arc<str>);
 
 impl Owner {
     /// Longest user name, in bytes.
@@ -55,7 +56,7 @@ macro_rules! word_name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Longest accepted text, in bytes.
