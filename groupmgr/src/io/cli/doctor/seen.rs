@@ -1,0 +1,81 @@
+//! What `doctor` judges: the answers of the daemon and of the hosts it reaches, gathered before any check runs.
+
+use std::path::{Path, PathBuf};
+
+use super::super::CliError;
+use super::super::args::{At, KEYS};
+use super::super::ask::Daemon;
+use crate::host::admin::{Command, Reply, Status};
+use crate::io::admin::wire::{Answer, Ask, Facts, Outcome, Target};
+use crate::topology::RowView;
+use proto::HostName;
+
+/// What the checks look at.
+pub(super) struct Seen {
+    /// The key directory to check.
+    pub(super) keys: PathBuf,
+    /// The running group, or why no daemon answered.
+    pub(super) group: Result<Group, String>,
+}
+
+/// What a running group answered.
+pub(super) struct Group {
+    /// What the daemon that was asked knows of its own process.
+    pub(super) facts: Facts,
+    /// The status of every host that answered.
+    pub(super) hosts: Vec<Status>,
+    /// Hosts that did not answer, and why.
+    pub(super) unreachable: Vec<(HostName, String)>,
+    /// The topology table of the daemon that was asked.
+    pub(super) rows: Vec<RowView>,
+}
+
+impl Seen {
+    /// Asks the daemon `at` means.
+    ///
+    /// # Errors
+    /// For a wrong command line; a daemon that cannot be asked is something to report, not an error.
+    pub(super) fn gather(at: &At, keys: Option<&Path>) -> Result<Self, CliError> {
+        let group = match Group::ask(at) {
+            Err(error @ CliError::Usage(_)) => return Err(error),
+            answered => answered.map_err(|error| error.to_string()),
+        };
+        let of_daemon = group.as_ref().ok().map(|group| PathBuf::from(&group.facts.keys));
+        let keys = keys.map(Path::to_owned).or(of_daemon).unwrap_or_else(|| KEYS.into());
+        Ok(Self { keys, group })
+    }
+
+    pub(super) fn group(&self) -> Option<&Group> {
+        self.group.as_ref().ok()
+    }
+}
+
+impl Group {
+    fn ask(at: &At) -> Result<Self, CliError> {
+        let mut daemon = Daemon::connect(at)?;
+        let facts =
+            daemon.ask(Target::Local, Ask::Facts)?.into_iter().find_map(|answer| match answer.outcome {
+                Outcome::Answer(Answer::Facts(facts)) => Some(*facts),
+                _ => None,
+            });
+        let facts =
+            facts.ok_or_else(|| CliError::No("the daemon does not tell its facts; restart it".into()))?;
+        let gathered = daemon.command(Target::All, Command::Status)?;
+        let hosts = gathered.replies.into_iter().filter_map(|(_, reply)| match reply {
+            Reply::Status(status) => Some(*status),
+            _ => None,
+        });
+        let hosts = hosts.collect();
+        let table = daemon.command(Target::Local, Command::Topology)?;
+        let rows = table.replies.into_iter().find_map(|(_, reply)| match reply {
+            Reply::Topology(rows) => Some(rows),
+            _ => None,
+        });
+        Ok(Self { facts, hosts, unreachable: gathered.unreachable, rows: rows.unwrap_or_default() })
+    }
+
+    /// The rows of hosts with the group's key, the asked host's own included.
+    pub(super) fn trusted(&self) -> impl Iterator<Item = &RowView> {
+        self.rows.iter().filter(|row| row.trusted)
+    }
+}
