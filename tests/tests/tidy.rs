@@ -65,8 +65,12 @@ fn files_under(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
+        // In a second worktree `.git` is a file that names the first.
+        if name == ".git" {
+            continue;
+        }
         if path.is_dir() {
-            if name != "target" && name != ".git" {
+            if name != "target" {
                 files_under(&path, found);
             }
         } else {
