@@ -6,19 +6,22 @@
 //! ```text
 //! store → host   Challenge { version, nonce, kids }
 //! host → store   Proof { version, kid, nonce, proof over the store's nonce }
-//! store → host   Verdict::Welcome { proof over the host's nonce }, or why not
+//! store → host   Verdict::Greeting { proof over the host's nonce, the store's id }, or why not
 //! ```
 //!
 //! Both proofs are bound to the TLS connection they are made on (its exported keying material), so that one
 //! cannot be carried over to another connection by somebody between the two.
 
-use proto::ids::{KeyId, Nonce};
+use proto::ids::{KeyId, Nonce, StoreId};
 use proto::keys::{KeyRing, Purpose};
 use proto::version::Version;
 use serde::{Deserialize, Serialize};
 
-/// The version of the data store's protocol. 1: everything so far.
-pub const VERSION: Version = Version(1);
+/// The version of the data store's protocol. 2: a store tells its id.
+pub const VERSION: Version = Version(2);
+
+/// The first version whose hosts understand [`Verdict::Greeting`].
+const TELLS_ID: Version = Version(2);
 
 /// Largest frame of the handshake, in bytes: what a stranger can make this side hold.
 pub const FRAME_MAX: usize = 1024;
@@ -69,13 +72,20 @@ pub struct Proof {
 /// Store → host, last. The order of variants is the wire form: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// Requests may follow.
+    /// Requests may follow. To hosts of version 1, and of a store that has no id.
     Welcome {
         /// The store's own proof.
         proof: String,
     },
     /// No: the connection ends.
     Refused(Distrust),
+    /// Requests may follow. To hosts of version 2 and later.
+    Greeting {
+        /// The store's own proof.
+        proof: String,
+        /// Which store this is.
+        store: StoreId,
+    },
 }
 
 /// Why the other side is not believed.
@@ -100,14 +110,20 @@ pub enum Distrust {
 pub struct Challenger {
     binding: Binding,
     nonce: Nonce,
+    store: Option<StoreId>,
 }
 
 impl Challenger {
-    /// Begins a handshake. `nonce` must be fresh from a good random source.
+    /// Begins a handshake of the store `store`. `nonce` must be fresh from a good random source.
     #[must_use]
-    pub fn new(ring: &KeyRing, binding: Binding, nonce: Nonce) -> (Self, Challenge) {
+    pub fn new(
+        ring: &KeyRing,
+        binding: Binding,
+        nonce: Nonce,
+        store: Option<StoreId>,
+    ) -> (Self, Challenge) {
         let kids = ring.keys().iter().take(KIDS_MAX).map(proto::keys::GroupKey::id).collect();
-        (Self { binding, nonce }, Challenge { version: VERSION, nonce, kids })
+        (Self { binding, nonce, store }, Challenge { version: VERSION, nonce, kids })
     }
 
     /// Judges the host's proof.
@@ -120,8 +136,12 @@ impl Challenger {
         if !ring.is_proof(Purpose::Store, proof.kid, &host, self.nonce, &proof.proof) {
             return Verdict::Refused(Distrust::WrongProof);
         }
-        ring.prove(Purpose::Store, proof.kid, &self.binding.role("store"), proof.nonce)
-            .map_or(Verdict::Refused(Distrust::NoCommonKey), |proof| Verdict::Welcome { proof })
+        let own = ring.prove(Purpose::Store, proof.kid, &self.binding.role("store"), proof.nonce);
+        match (own, self.store.filter(|_| proof.version >= TELLS_ID)) {
+            (None, _) => Verdict::Refused(Distrust::NoCommonKey),
+            (Some(proof), None) => Verdict::Welcome { proof },
+            (Some(proof), Some(store)) => Verdict::Greeting { proof, store },
+        }
     }
 }
 
@@ -156,20 +176,19 @@ impl Prover {
         Ok((Self { binding, kid, nonce }, Proof { version: VERSION, kid, nonce, proof }))
     }
 
-    /// Judges the store's answer.
+    /// Judges the store's answer. Returns which store it is, unless it is of version 1, which does not say.
     ///
     /// # Errors
     /// What the store said, or [`Distrust::WrongProof`] when it is the one that cannot prove.
-    pub fn judge(self, ring: &KeyRing, verdict: &Verdict) -> Result<(), Distrust> {
-        match verdict {
-            Verdict::Refused(why) => Err(*why),
-            Verdict::Welcome { proof } => {
-                let store = self.binding.role("store");
-                ring.is_proof(Purpose::Store, self.kid, &store, self.nonce, proof)
-                    .then_some(())
-                    .ok_or(Distrust::WrongProof)
-            }
-        }
+    pub fn judge(self, ring: &KeyRing, verdict: &Verdict) -> Result<Option<StoreId>, Distrust> {
+        let (proof, id) = match verdict {
+            Verdict::Refused(why) => return Err(*why),
+            Verdict::Welcome { proof } => (proof, None),
+            Verdict::Greeting { proof, store } => (proof, Some(*store)),
+        };
+        let store = self.binding.role("store");
+        let is_proven = ring.is_proof(Purpose::Store, self.kid, &store, self.nonce, proof);
+        is_proven.then_some(id).ok_or(Distrust::WrongProof)
     }
 }
 
@@ -185,11 +204,12 @@ mod tests {
 
     const OLD: &[u8] = b"0123456789abcdef";
     const NEW: &[u8] = b"fedcba9876543210";
+    const ID: StoreId = StoreId(0x5707e);
 
     /// Runs a handshake between two rings over connections with these bindings.
-    fn shake(host: &KeyRing, store: &KeyRing, bindings: [u8; 2]) -> Result<(), Distrust> {
+    fn shake(host: &KeyRing, store: &KeyRing, bindings: [u8; 2]) -> Result<Option<StoreId>, Distrust> {
         let [ours, theirs] = bindings.map(|b| Binding::new(&[b; 32]));
-        let (challenger, challenge) = Challenger::new(store, theirs, Nonce(1));
+        let (challenger, challenge) = Challenger::new(store, theirs, Nonce(1), Some(ID));
         let (prover, proof) = Prover::answer(host, ours, Nonce(2), &challenge)?;
         prover.judge(host, &challenger.judge(store, &proof))
     }
@@ -198,7 +218,7 @@ mod tests {
     fn two_sides_with_a_key_in_common_trust_each_other_while_a_key_is_replaced() {
         let (old, new, both) = (ring(&[OLD]), ring(&[NEW]), ring(&[NEW, OLD]));
         for (host, store) in [(&old, &old), (&old, &both), (&both, &old), (&both, &both), (&new, &both)] {
-            assert_eq!(shake(host, store, [7, 7]), Ok(()));
+            assert_eq!(shake(host, store, [7, 7]), Ok(Some(ID)));
         }
         assert_eq!(shake(&old, &new, [7, 7]), Err(Distrust::NoCommonKey));
     }
@@ -212,7 +232,7 @@ mod tests {
     #[test]
     fn a_stranger_who_names_a_key_he_does_not_hold_is_refused() {
         let ring = ring(&[OLD]);
-        let (challenger, challenge) = Challenger::new(&ring, Binding::new(&[7; 32]), Nonce(1));
+        let (challenger, challenge) = Challenger::new(&ring, Binding::new(&[7; 32]), Nonce(1), Some(ID));
         let proof =
             Proof { version: VERSION, kid: challenge.kids[0], nonce: Nonce(2), proof: "00".repeat(20) };
         assert_eq!(challenger.judge(&ring, &proof), Verdict::Refused(Distrust::WrongProof));
@@ -221,7 +241,7 @@ mod tests {
     #[test]
     fn a_store_that_cannot_prove_is_not_believed() {
         let ring = ring(&[OLD]);
-        let (_, challenge) = Challenger::new(&ring, Binding::new(&[7; 32]), Nonce(1));
+        let (_, challenge) = Challenger::new(&ring, Binding::new(&[7; 32]), Nonce(1), Some(ID));
         for proof in ["", "00"] {
             let (prover, _) = Prover::answer(&ring, Binding::new(&[7; 32]), Nonce(2), &challenge).unwrap();
             let verdict = Verdict::Welcome { proof: proof.into() };
@@ -233,11 +253,11 @@ mod tests {
     fn the_store_s_own_proof_cannot_be_reflected_to_it() {
         let ring = ring(&[OLD]);
         let binding = || Binding::new(&[7; 32]);
-        let (_, challenge) = Challenger::new(&ring, binding(), Nonce(1));
+        let (_, challenge) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
         let (_, proof) = Prover::answer(&ring, binding(), Nonce(1), &challenge).unwrap();
-        let (challenger, _) = Challenger::new(&ring, binding(), Nonce(1));
-        let Verdict::Welcome { proof: stores } = challenger.judge(&ring, &proof) else { panic!() };
-        let (challenger, _) = Challenger::new(&ring, binding(), Nonce(1));
+        let (challenger, _) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
+        let Verdict::Greeting { proof: stores, .. } = challenger.judge(&ring, &proof) else { panic!() };
+        let (challenger, _) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
         let reflected = Proof { proof: stores, ..proof };
         assert_eq!(challenger.judge(&ring, &reflected), Verdict::Refused(Distrust::WrongProof));
     }
@@ -246,11 +266,22 @@ mod tests {
     fn a_version_two_steps_away_is_refused_by_either_side() {
         let ring = ring(&[OLD]);
         let binding = || Binding::new(&[7; 32]);
-        let (challenger, challenge) = Challenger::new(&ring, binding(), Nonce(1));
+        let (challenger, challenge) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
         let later = Challenge { version: Version(VERSION.0 + 2), ..challenge.clone() };
         assert_eq!(Prover::answer(&ring, binding(), Nonce(2), &later).unwrap_err(), Distrust::Version);
         let (_, proof) = Prover::answer(&ring, binding(), Nonce(2), &challenge).unwrap();
         let proof = Proof { version: Version(VERSION.0 + 2), ..proof };
         assert_eq!(challenger.judge(&ring, &proof), Verdict::Refused(Distrust::Version));
+    }
+
+    #[test]
+    fn a_host_of_the_version_before_is_welcomed_in_words_that_it_understands() {
+        let ring = ring(&[OLD]);
+        let binding = || Binding::new(&[7; 32]);
+        let (challenger, challenge) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
+        let (prover, proof) = Prover::answer(&ring, binding(), Nonce(2), &challenge).unwrap();
+        let verdict = challenger.judge(&ring, &Proof { version: Version(1), ..proof });
+        assert!(matches!(verdict, Verdict::Welcome { .. }), "{verdict:?}");
+        assert_eq!(prover.judge(&ring, &verdict), Ok(None));
     }
 }

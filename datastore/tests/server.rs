@@ -315,7 +315,7 @@ async fn a_frozen_server_is_noticed_and_its_return_is_too() {
 
     server.signal(Signal::SIGCONT);
     let mut link = remote.link();
-    tokio::time::timeout(Duration::from_secs(10), link.wait_for(|up| *up)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), link.wait_for(|link| link.up)).await.unwrap().unwrap();
     remote.put(&key("a"), value("3")).await.unwrap();
     // Before anything newer: something may have been missed.
     assert_eq!(watch.next().await, Some(WatchEvent::Lagged));
@@ -334,7 +334,7 @@ async fn a_write_while_the_server_restarts_waits_for_it_and_succeeds() {
     assert!(code.success(), "{code}");
 
     let mut link = remote.link();
-    link.wait_for(|up| !*up).await.unwrap();
+    link.wait_for(|link| !link.up).await.unwrap();
     let put = remote.put(&key("a"), value("2"));
     let restart = async {
         let store = Arc::new(SledStore::open(&data).unwrap());
@@ -346,4 +346,25 @@ async fn a_write_while_the_server_restarts_waits_for_it_and_succeeds() {
     });
     put.unwrap();
     assert_eq!(remote.get(&key("a")).await, Ok(Some(value("2"))));
+}
+
+/// A store may have two addresses, and another store may take over an address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_tells_its_id_in_the_greeting_and_keeps_it_through_a_restart() {
+    let place = Place::new();
+    let told = async |data: &str| {
+        let mut server = ServerProcess::start(&place, &place.path(data));
+        let remote = place.remote(server.addr);
+        assert_eq!(remote.id(), None);
+        let link = *remote.link().wait_for(|link| link.up).await.unwrap();
+        assert_eq!(remote.id(), link.store);
+        server.signal(Signal::SIGTERM);
+        let code = tokio::task::block_in_place(|| server.child.wait()).unwrap();
+        assert!(code.success(), "{code}");
+        link.store.expect("an id in the greeting")
+    };
+    let (first, again, other) = (told("one").await, told("one").await, told("two").await);
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    assert_eq!(SledStore::open(&place.path("one")).unwrap().id(), Some(first));
 }

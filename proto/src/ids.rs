@@ -143,6 +143,12 @@ hex_name! {
 }
 
 hex_name! {
+    /// A data store, unique for good: drawn at random when the store is made, and kept with its data. Two addresses
+    /// with one id are one store.
+    StoreId, u128, 32, "store id"
+}
+
+hex_name! {
     /// A hash of the machine's own id: two hosts that show the same one share a machine, and die together.
     MachineId, u64, 16, "machine id"
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proto::StoreId;
+
 use super::store::{Pending, Store};
 use super::watch::Watch;
 use crate::confine::Confinement;
@@ -29,6 +31,10 @@ impl Store for Confined {
             let request = self.confinement.inward(request)?;
             Ok(self.confinement.outward(self.store.call(request).await?))
         })
+    }
+
+    fn id(&self) -> Option<StoreId> {
+        self.store.id()
     }
 
     fn watch(&self, prefix: Prefix) -> Pending<'_, Watch> {

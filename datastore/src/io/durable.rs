@@ -28,6 +28,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use proto::StoreId;
 use tokio::sync::oneshot;
 
 use super::store::{Pending, Store, into_result, not_here};
@@ -50,6 +51,9 @@ const GATHER_MAX: Duration = Duration::from_micros(300);
 pub trait Engine: Send + Sync + 'static {
     /// For messages: where the data is.
     fn place(&self) -> String;
+
+    /// Which store this is.
+    fn id(&self) -> StoreId;
 
     /// The store's generation.
     fn generation(&self) -> Generation;
@@ -184,6 +188,10 @@ impl<E: Engine> Store for Durable<E> {
                 }),
             }
         })
+    }
+
+    fn id(&self) -> Option<StoreId> {
+        Some(self.shared.engine.id())
     }
 
     fn watch(&self, prefix: Prefix) -> Pending<'_, Watch> {

@@ -29,7 +29,7 @@ pub use connection::{Ended, serve_stream};
 pub use durable::{Durable, Engine};
 pub use engine::{OpenError, SledEngine, SledStore};
 pub use memory::Memory;
-pub use remote::Remote;
+pub use remote::{LinkState, Remote};
 pub use server::{Counters, Server, ServerError};
 pub use store::{Pending, Store};
 pub use transport::Target;

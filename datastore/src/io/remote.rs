@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proto::Instant;
+use proto::{Instant, StoreId};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -28,7 +28,16 @@ const WRITE_CHUNK: usize = 64 * 1024;
 pub struct Remote {
     at: String,
     commands: mpsc::UnboundedSender<Command>,
-    link: watch::Receiver<bool>,
+    link: watch::Receiver<LinkState>,
+}
+
+/// Whether a remote store can be reached, and which one it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether there is a connection.
+    pub up: bool,
+    /// The id that the store told when a connection was last made; none before, and of a store of version 1.
+    pub store: Option<StoreId>,
 }
 
 #[derive(Debug)]
@@ -44,7 +53,7 @@ impl Remote {
     #[must_use]
     pub fn connect(target: Target, patience: Patience) -> Self {
         let (commands, queue) = mpsc::unbounded_channel();
-        let (link_tx, link) = watch::channel(false);
+        let (link_tx, link) = watch::channel(LinkState::default());
         let at = target.to_string();
         let clock = Clock::start();
         let driver = Driver {
@@ -55,15 +64,16 @@ impl Remote {
             waiting: BTreeMap::new(),
             feeds: BTreeMap::new(),
             link: None,
-            is_up: link_tx,
+            store: None,
+            state: link_tx,
         };
         tokio::spawn(driver.run(queue));
         Self { at, commands, link }
     }
 
-    /// Whether there is a connection, now and as it changes.
+    /// Whether there is a connection and to which store, now and as it changes.
     #[must_use]
-    pub fn link(&self) -> watch::Receiver<bool> {
+    pub fn link(&self) -> watch::Receiver<LinkState> {
         self.link.clone()
     }
 
@@ -90,6 +100,10 @@ impl Store for Remote {
         })
     }
 
+    fn id(&self) -> Option<StoreId> {
+        self.link.borrow().store
+    }
+
     fn watch(&self, prefix: Prefix) -> Pending<'_, Watch> {
         let (done, result) = oneshot::channel();
         Box::pin(self.ask(Command::Watch { prefix, done }, result))
@@ -109,7 +123,9 @@ struct Driver {
     waiting: BTreeMap<RequestId, Waiter>,
     feeds: BTreeMap<RequestId, Feed>,
     link: Option<Link>,
-    is_up: watch::Sender<bool>,
+    /// The id that the store told last.
+    store: Option<StoreId>,
+    state: watch::Sender<LinkState>,
 }
 
 impl Driver {
@@ -130,7 +146,8 @@ impl Driver {
                 }
             }
             self.perform(&mut out);
-            self.is_up.send_if_modified(|is_up| std::mem::replace(is_up, self.client.is_up()) != *is_up);
+            let state = LinkState { up: self.client.is_up(), store: self.store };
+            self.state.send_if_modified(|told| std::mem::replace(told, state) != state);
         }
     }
 
@@ -155,7 +172,10 @@ impl Driver {
     fn event(&mut self, event: LinkEvent, out: &mut Vec<Effect>) {
         let now: Instant = self.clock.now();
         match event {
-            LinkEvent::Connected => self.client.connected(now, out),
+            LinkEvent::Connected(store) => {
+                self.store = store;
+                self.client.connected(now, out);
+            }
             LinkEvent::ConnectFailed(error) => {
                 self.link = None;
                 self.client.connect_failed(now, error, out);
@@ -218,7 +238,7 @@ struct Link {
 }
 
 enum LinkEvent {
-    Connected,
+    Connected(Option<StoreId>),
     ConnectFailed(ConnectError),
     Message(FromStore),
     /// The last one.
@@ -233,8 +253,8 @@ impl Link {
         let task = tokio::spawn(async move {
             let end = match connect(&target).await {
                 Err(error) => LinkEvent::ConnectFailed(error),
-                Ok(stream) => {
-                    drop(events.send(LinkEvent::Connected).await);
+                Ok((stream, store)) => {
+                    drop(events.send(LinkEvent::Connected(store)).await);
                     let (from_store, to_store) = tokio::io::split(stream);
                     LinkEvent::Broke(tokio::select! {
                         why = read(from_store, &events) => why,

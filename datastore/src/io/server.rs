@@ -202,7 +202,7 @@ impl Shared {
     ) {
         let room = || Arc::clone(&self.connections).try_acquire_owned().ok();
         let accepted = tokio::select! {
-            accepted = accept(tcp, &self.tls, &self.ring, HANDSHAKE_WITHIN, room) => accepted,
+            accepted = accept(tcp, &self.tls, &self.ring, self.store.id(), HANDSHAKE_WITHIN, room) => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         drop(half_open);

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use proto::StoreId;
+
 use super::watch::Watch;
 use crate::error::{Refusal, StoreError};
 use crate::key::{Key, Prefix};
@@ -25,6 +27,11 @@ pub trait Store: Send + Sync {
 
     /// Begins to watch `prefix`. Every change after the watch's [`Watch::since`] is told, once it is safe.
     fn watch(&self, prefix: Prefix) -> Pending<'_, Watch>;
+
+    /// Which store this is, as far as it is known: a remote one says so when a connection is made.
+    fn id(&self) -> Option<StoreId> {
+        None
+    }
 
     /// The value of `key`.
     fn get<'a>(&'a self, key: &Key) -> Pending<'a, Option<Value>> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::ids::Nonce;
+use proto::ids::{Nonce, StoreId};
 use proto::io::{KeyDir, KeyDirError, random, tls};
 use proto::keys::KeyRing;
 use serde::Serialize;
@@ -71,19 +71,22 @@ impl std::fmt::Debug for Target {
     }
 }
 
+/// A trusted connection, and which store it leads to if that said so.
+pub(super) type Connected = (Box<dyn Stream>, Option<StoreId>);
+
 /// Connects and makes both sides trust each other.
-pub(super) async fn connect(target: &Target) -> Result<Box<dyn Stream>, ConnectError> {
+pub(super) async fn connect(target: &Target) -> Result<Connected, ConnectError> {
     tokio::time::timeout(CONNECT_WITHIN, connect_unhurried(target))
         .await
         .unwrap_or_else(|_| Err(ConnectError::Unreachable("nobody answered".into())))
 }
 
-async fn connect_unhurried(target: &Target) -> Result<Box<dyn Stream>, ConnectError> {
+async fn connect_unhurried(target: &Target) -> Result<Connected, ConnectError> {
     let (addr, tls, ring) = match target {
         Target::Tcp { addr, tls, ring } => (addr, tls, ring),
         Target::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|e| unreachable(&e))?;
-            return Ok(Box::new(stream));
+            return Ok((Box::new(stream), None));
         }
     };
     let tcp = TcpStream::connect(addr).await.map_err(|e| unreachable(&e))?;
@@ -98,7 +101,7 @@ async fn connect_unhurried(target: &Target) -> Result<Box<dyn Stream>, ConnectEr
     write_message(&mut stream, &proof).await.map_err(|e| unreachable(&e))?;
     let verdict: Verdict = read_message(&mut stream).await.map_err(|e| unreachable(&e))?;
     match prover.judge(ring, &verdict) {
-        Ok(()) => Ok(Box::new(stream)),
+        Ok(id) => Ok((Box::new(stream), id)),
         Err(Distrust::Full) => Err(ConnectError::Unreachable(Distrust::Full.to_string())),
         Err(distrust) => Err(not_trusted(&distrust)),
     }
@@ -149,10 +152,11 @@ pub(super) async fn accept<T>(
     tcp: TcpStream,
     tls: &TlsAcceptor,
     ring: &KeyRing,
+    store: Option<StoreId>,
     within: Duration,
     admit: impl FnOnce() -> Option<T>,
 ) -> Result<(Box<dyn Stream>, T), Stranger> {
-    let unhurried = accept_unhurried(tcp, tls, ring, admit);
+    let unhurried = accept_unhurried(tcp, tls, ring, store, admit);
     tokio::time::timeout(within, unhurried).await.unwrap_or(Err(Stranger::Late))
 }
 
@@ -160,18 +164,19 @@ async fn accept_unhurried<T>(
     tcp: TcpStream,
     tls: &TlsAcceptor,
     ring: &KeyRing,
+    store: Option<StoreId>,
     admit: impl FnOnce() -> Option<T>,
 ) -> Result<(Box<dyn Stream>, T), Stranger> {
     tcp.set_nodelay(true).map_err(Stranger::BrokeOff)?;
     let mut stream = tls.accept(tcp).await.map_err(Stranger::Tls)?;
     let exported = stream.get_ref().1.export_keying_material([0; 32], EXPORT_LABEL, None);
     let binding = Binding::new(&exported.map_err(|e| Stranger::Tls(io::Error::other(e)))?);
-    let (challenger, challenge) = Challenger::new(ring, binding, fresh_nonce());
+    let (challenger, challenge) = Challenger::new(ring, binding, fresh_nonce(), store);
     write_message(&mut stream, &challenge).await.map_err(Stranger::BrokeOff)?;
     let proof: Proof = read_message(&mut stream).await.map_err(Stranger::BrokeOff)?;
     let mut verdict = challenger.judge(ring, &proof);
     let mut admitted = None;
-    if let Verdict::Welcome { .. } = verdict {
+    if let Verdict::Welcome { .. } | Verdict::Greeting { .. } = verdict {
         admitted = admit();
         if admitted.is_none() {
             verdict = Verdict::Refused(Distrust::Full);
@@ -180,8 +185,8 @@ async fn accept_unhurried<T>(
     write_message(&mut stream, &verdict).await.map_err(Stranger::BrokeOff)?;
     match (verdict, admitted) {
         (Verdict::Refused(distrust), _) => Err(Stranger::Distrusted(distrust)),
-        (Verdict::Welcome { .. }, None) => Err(Stranger::Distrusted(Distrust::Full)),
-        (Verdict::Welcome { .. }, Some(admitted)) => Ok((Box::new(stream), admitted)),
+        (_, None) => Err(Stranger::Distrusted(Distrust::Full)),
+        (_, Some(admitted)) => Ok((Box::new(stream), admitted)),
     }
 }
 

@@ -57,6 +57,10 @@ impl Engine for Held {
         "the test's disk".into()
     }
 
+    fn id(&self) -> proto::StoreId {
+        proto::StoreId(1)
+    }
+
     fn generation(&self) -> Generation {
         Generation(1)
     }

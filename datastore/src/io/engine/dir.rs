@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lock` | held by the one process that uses the directory; names its process id |
 //! | `store` | text: the layout's version and the generation in use |
+//! | `id` | text: which store this is, drawn when it was made; in a file of its own, so that older versions of this program can use the directory |
 //! | `g<generation>/` | sled's files of that generation |
 //!
 //! A restore builds the directory of a new generation beside the old one and then replaces `store`, which is
@@ -15,6 +16,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use proto::StoreId;
+use proto::io::random;
 
 use crate::message::Generation;
 
@@ -129,7 +132,7 @@ impl StoreDir {
         for entry in fs::read_dir(&self.path).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name().to_string_lossy().into_owned();
             // A file system's own directory, where the store's directory is a mount point of its own.
-            if !["lock", "store.new", "lost+found"].contains(&name.as_str()) {
+            if !["lock", "store.new", "id", "id.new", "lost+found"].contains(&name.as_str()) {
                 names.push(name);
             }
         }
@@ -153,13 +156,36 @@ impl StoreDir {
 
     /// Makes `generation` the one in use: safe on disk when this returns.
     pub(super) fn use_generation(&self, generation: Generation) -> Result<(), OpenError> {
-        let new = self.path.join("store.new");
+        self.replace("store", &format!("{HEAD}generation {generation}\n"))
+    }
+
+    /// Which store this is. One that has no id yet, since it is new or older than ids, is given one, safe on disk when
+    /// this returns.
+    pub(super) fn id(&self) -> Result<StoreId, OpenError> {
+        let path = self.path.join("id");
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim_end().parse().map_err(|error: proto::ids::BadName| OpenError::Layout {
+                what: format!("{error}; without this file the store is given another id"),
+                path,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let id = StoreId(u128::from_be_bytes(random()));
+                self.replace("id", &format!("{id}\n"))?;
+                Ok(id)
+            }
+            Err(source) => Err(OpenError::Io { path, source, remedy: "make it readable" }),
+        }
+    }
+
+    /// Replaces the file `name` in one step, safe on disk when this returns.
+    fn replace(&self, name: &str, text: &str) -> Result<(), OpenError> {
+        let new = self.path.join(format!("{name}.new"));
         let write = || {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(format!("{HEAD}generation {generation}\n").as_bytes())?;
+            file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            fs::rename(&new, self.path.join("store"))?;
+            fs::rename(&new, self.path.join(name))?;
             sync_dir(&self.path)
         };
         write().map_err(|source| OpenError::Io { path: new.clone(), source, remedy: WRITABLE })

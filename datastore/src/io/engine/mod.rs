@@ -26,6 +26,8 @@ use std::sync::{Mutex, PoisonError};
 pub use dir::OpenError;
 use dir::{StoreDir, sync_dir, sync_tree};
 
+use proto::StoreId;
+
 use super::durable::{Durable, Engine};
 use crate::backup::Backup;
 use crate::key::{Key, Prefix};
@@ -55,6 +57,7 @@ const REVISION: &[u8] = b"r";
 pub struct SledEngine {
     db: sled::Db,
     files: Files,
+    id: StoreId,
     generation: Generation,
     revision: Revision,
     dir: StoreDir,
@@ -111,7 +114,7 @@ impl SledEngine {
         let files = Files::open(&data).map_err(|e| fail(e.to_string()))?;
         db.flush().map_err(|e| fail(e.to_string()))?;
         sync_tree(&data).and_then(|()| sync_dir(dir.path())).map_err(|e| fail(e.to_string()))?;
-        Ok(Self { db, files, generation, revision, dir })
+        Ok(Self { db, files, id: dir.id()?, generation, revision, dir })
     }
 
     /// Fills `path` from a backup. The generation rises above the backup's and above every one that was ever
@@ -155,6 +158,10 @@ impl SledEngine {
 impl Engine for SledEngine {
     fn place(&self) -> String {
         self.dir.path().display().to_string()
+    }
+
+    fn id(&self) -> StoreId {
+        self.id
     }
 
     fn generation(&self) -> Generation {

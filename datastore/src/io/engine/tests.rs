@@ -146,3 +146,16 @@ fn a_file_for_a_large_page_is_made_safe_once_and_forgotten_when_it_is_gone() {
     files.sync().unwrap();
     assert_eq!(safe(), ["18"]);
 }
+
+#[test]
+fn a_store_made_before_stores_had_ids_is_given_one_for_good_and_a_damaged_id_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledStore::open(dir.path()).unwrap());
+    fs::remove_file(dir.path().join("id")).unwrap();
+    let given = SledEngine::open(dir.path()).unwrap().id();
+    assert_eq!(SledEngine::open(dir.path()).unwrap().id(), given);
+    let (_, _) = SledEngine::restore(dir.path(), &backup(4, &[]), true).unwrap();
+    assert_eq!(SledEngine::open(dir.path()).unwrap().id(), given, "a restored backup is in the same store");
+    fs::write(dir.path().join("id"), "nonsense").unwrap();
+    assert!(open_error(dir.path()).contains("nonsense"));
+}
