@@ -116,12 +116,7 @@ pub struct Challenger {
 impl Challenger {
     /// Begins a handshake of the store `store`. `nonce` must be fresh from a good random source.
     #[must_use]
-    pub fn new(
-        ring: &KeyRing,
-        binding: Binding,
-        nonce: Nonce,
-        store: Option<StoreId>,
-    ) -> (Self, Challenge) {
+    pub fn new(ring: &KeyRing, binding: Binding, nonce: Nonce, store: Option<StoreId>) -> (Self, Challenge) {
         let kids = ring.keys().iter().take(KIDS_MAX).map(proto::keys::GroupKey::id).collect();
         (Self { binding, nonce, store }, Challenge { version: VERSION, nonce, kids })
     }

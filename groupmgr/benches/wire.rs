@@ -132,6 +132,7 @@ fn sample_message(interfaces: u8) -> HostMessage {
             drain: false,
             keep: false,
             store: "10.9.0.1:7010".parse().expect("a label"),
+            store_id: Some(proto::StoreId(7)),
         }),
     }
 }

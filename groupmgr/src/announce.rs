@@ -15,7 +15,7 @@ use proto::keys::{KeyRing, Purpose};
 use proto::net::{IfName, Interface};
 use proto::time::{Duration, earliest};
 use proto::version::Version;
-use proto::{BootId, HostName, Instant, MachineId, WallTime};
+use proto::{BootId, HostName, Instant, MachineId, StoreId, WallTime};
 
 use crate::entropy::Entropy;
 
@@ -75,6 +75,7 @@ pub struct Announcer {
     sent: BTreeMap<IfName, Sent>,
     load: Load,
     drain: bool,
+    store_id: Option<StoreId>,
     digest: Option<DigestVersion>,
     every: Duration,
     chain: Chain,
@@ -101,6 +102,7 @@ impl Announcer {
             sent: BTreeMap::new(),
             load: Load::default(),
             drain: false,
+            store_id: None,
             digest: None,
             every: beacon::INTERVAL,
             chain,
@@ -177,6 +179,19 @@ impl Announcer {
     pub fn set_drain(&mut self, now: Instant, drain: bool) {
         if drain != self.drain {
             self.drain = drain;
+            self.announce_soon(now);
+        }
+    }
+
+    /// The data store this host uses, once that has said which it is.
+    #[must_use]
+    pub const fn store_id(&self) -> Option<StoreId> {
+        self.store_id
+    }
+
+    /// Takes in which data store this host uses. A change is announced at once.
+    pub fn set_store_id(&mut self, now: Instant, id: StoreId) {
+        if self.store_id.replace(id) != Some(id) {
             self.announce_soon(now);
         }
     }
@@ -265,6 +280,7 @@ impl Announcer {
                 drain: self.drain,
                 keep: self.id.keep,
                 store: self.id.store.clone(),
+                store_id: self.store_id,
             }),
         }
     }

@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::ids::{BootId, HostName, MachineId};
+use crate::ids::{BootId, HostName, MachineId, StoreId};
 use crate::line::{FieldError, Line};
 use crate::net::{HexIp, IfName, Interface};
 use crate::version::Version;
@@ -69,8 +69,11 @@ pub struct Vitals {
     pub drain: bool,
     /// Whether its sessions outlive its daemon.
     pub keep: bool,
-    /// Which data store it uses.
+    /// Where it finds the data store it uses. One store may have several addresses: [`Vitals::store_id`] tells them
+    /// apart.
     pub store: StoreName,
+    /// Which data store it uses, once that has said so (key `storeid`).
+    pub store_id: Option<StoreId>,
 }
 
 /// How busy a host is.
@@ -229,11 +232,13 @@ impl Vitals {
             drain: line.flag("drain"),
             keep: line.flag("keep"),
             store: line.want("store")?.unwrap_or_default(),
+            store_id: line.want("storeid")?,
         })
     }
 
     fn append_to(&self, line: Line) -> Line {
-        line.with("ver", self.ver)
+        let mut line = line
+            .with("ver", self.ver)
             .with("boot", self.boot)
             .with("seq", self.seq)
             .with("if", &self.iface)
@@ -246,6 +251,10 @@ impl Vitals {
             .with("site", &self.site)
             .with("drain", u8::from(self.drain))
             .with("keep", u8::from(self.keep))
-            .with("store", &self.store)
+            .with("store", &self.store);
+        if let Some(id) = self.store_id {
+            line.push("storeid", id);
+        }
+        line
     }
 }

@@ -20,7 +20,7 @@ use proto::peer::{PeerBody, PeerMessage, SessionNote};
 use proto::ticket::{Ticket, TicketClaims};
 use proto::time::Duration;
 use proto::version::Version;
-use proto::{BootId, Epoch, GrantId, KeyId, Last, Line, MachineId, Nonce, SessionId, TokenTag};
+use proto::{BootId, Epoch, GrantId, KeyId, Last, Line, MachineId, Nonce, SessionId, StoreId, TokenTag};
 
 fn ring() -> KeyRing {
     KeyRing::new(GroupKey::new(b"0123456789abcdef").unwrap(), Vec::new())
@@ -54,6 +54,7 @@ fn host_message() -> HostMessage {
             drain: false,
             keep: true,
             store: "10.0.0.9:7010".parse().unwrap(),
+            store_id: None,
         }),
     }
 }
@@ -87,6 +88,17 @@ fn a_host_message_has_the_seeds_fields_first_then_ours_then_the_signature() {
     );
     let line = ring().open(Purpose::HostMessage, &bytes).unwrap().into_inner();
     assert_eq!(HostMessage::from_line(&line).unwrap(), host_message());
+}
+
+/// Older hosts ignore the key.
+#[test]
+fn a_host_message_names_the_data_store_once_it_is_known() {
+    let mut message = host_message();
+    message.vitals.as_mut().unwrap().store_id = Some(StoreId(0xab));
+    let line = message.to_line();
+    let told = "store=10.0.0.9:7010 storeid=000000000000000000000000000000ab";
+    assert!(line.to_string().ends_with(told), "{line}");
+    assert_eq!(HostMessage::from_line(&line).unwrap(), message);
 }
 
 #[test]

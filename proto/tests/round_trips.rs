@@ -18,7 +18,7 @@ use proto::peer::{PeerBody, PeerMessage, SESSIONS_PER_TOKEN_MAX, SHOWN_PER_MESSA
 use proto::ticket::Ticket;
 use proto::time::Duration;
 use proto::version::Version;
-use proto::{BootId, Epoch, GrantId, KeyId, Last, MachineId, Nonce, SessionId, TokenTag};
+use proto::{BootId, Epoch, GrantId, KeyId, Last, MachineId, Nonce, SessionId, StoreId, TokenTag};
 
 fn ring() -> KeyRing {
     KeyRing::new(GroupKey::new(b"0123456789abcdef").unwrap(), Vec::new())
@@ -39,6 +39,7 @@ prop_compose! {
     fn vitals()(
         boot: u64, seq: u64, port: u16, run_queue: u32, mem_mib: u32, sessions: u32, machine: u64,
         drain: bool, keep: bool, rack in "[!-<>-\\[\\]-~]{1,40}", iface in "[a-z][a-z0-9]{0,14}",
+        store_id: Option<u128>,
     ) -> Vitals {
         Vitals {
             ver: Version::CURRENT,
@@ -53,6 +54,7 @@ prop_compose! {
             drain,
             keep,
             store: "10.0.0.1:7010".parse().unwrap(),
+            store_id: store_id.map(StoreId),
         }
     }
 }

@@ -4,10 +4,10 @@
 use std::net::SocketAddrV4;
 
 use datastore::{Request, Response, StoreError};
-use proto::SessionId;
 use proto::alp::FromHost;
 use proto::line::{Line, LineError};
 use proto::net::{IfName, Interface};
+use proto::{SessionId, StoreId};
 use sessiond::control::{FromSession, SessionSpec, ToSession};
 
 use super::admin::{Command, Reply};
@@ -93,6 +93,8 @@ pub enum Input {
     StoreLink {
         /// Whether it is up.
         up: bool,
+        /// Which store this is, once it has said so.
+        store: Option<StoreId>,
     },
     /// A session process was made, by this daemon or for an earlier one; it can be told things now.
     SessionSpawned {

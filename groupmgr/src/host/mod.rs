@@ -256,7 +256,12 @@ impl Host {
             Input::Closed { conn } => self.on_closed(clock, conn, out),
             Input::Display { conn, session } => self.on_display(conn, session, out),
             Input::Store { req, outcome } => self.on_store(clock, req, outcome, out),
-            Input::StoreLink { up } => self.on_store_link(clock, up, out),
+            Input::StoreLink { up, store } => {
+                if let Some(id) = store {
+                    self.announcer.set_store_id(clock.now, id);
+                }
+                self.on_store_link(clock, up, out);
+            }
             Input::SessionSpawned { session, kept } => {
                 self.with_sessions(clock, out, |s, now, fx| s.on_spawned(now, session, kept, fx));
             }
@@ -425,8 +430,16 @@ impl Host {
     /// Where a DTU at `addr` may fail over to.
     fn standbys(&self, now: Instant, addr: Ipv4Addr) -> Vec<Standby> {
         let mut hosts = self.reachable(now, addr);
+        hosts.retain(|r| !self.has_other_store(&r.host));
         hosts.sort_by_key(|r| r.choice);
         hosts.into_iter().take(STANDBYS_MAX).map(|r| Standby { host: r.host, addr: r.addr }).collect()
+    }
+
+    /// Whether `host` is known to use another data store than this one: no session goes there, since its claim and
+    /// its user's permanent data would be apart from the group's.
+    fn has_other_store(&self, host: &HostName) -> bool {
+        let own = self.announcer.store_id();
+        self.topology.row(host).is_some_and(|row| row.facts().has_other_store(own))
     }
 
     fn broadcast(&self, bytes: &[u8], out: &mut Vec<Effect>) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datastore::client::Patience;
-use datastore::io::{Remote, SledStore, Store, Target};
+use datastore::io::{LinkState, Remote, SledStore, Store, Target};
 use datastore::{Request, StoreError};
 use proto::BootId;
 use proto::host_message::Label;
@@ -35,7 +35,7 @@ pub enum StoreOpenError {
 /// The data store of one host.
 pub(crate) struct StoreDriver {
     store: Arc<dyn Store>,
-    link: Option<watch::Receiver<bool>>,
+    link: Option<watch::Receiver<LinkState>>,
     label: Label,
 }
 
@@ -68,18 +68,18 @@ impl StoreDriver {
 
     /// Begins to tell the machine whether the store can be reached. An own one always can.
     pub(crate) fn watch_link(&mut self, runtime: &Handle, inbox: Inbox) {
-        let link = self.link.take();
+        let (link, own) = (self.link.take(), self.store.id());
         runtime.spawn(async move {
             let Some(mut link) = link else {
-                inbox.send(Event::Input(Input::StoreLink { up: true })).await;
+                inbox.send(Event::Input(Input::StoreLink { up: true, store: own })).await;
                 return;
             };
             let mut told = None;
             loop {
-                let up = *link.borrow_and_update();
-                if told != Some(up) {
-                    told = Some(up);
-                    inbox.send(Event::Input(Input::StoreLink { up })).await;
+                let state = *link.borrow_and_update();
+                if told.replace(state) != Some(state) {
+                    let LinkState { up, store } = state;
+                    inbox.send(Event::Input(Input::StoreLink { up, store })).await;
                 }
                 if link.changed().await.is_err() {
                     return;

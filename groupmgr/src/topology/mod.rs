@@ -7,6 +7,7 @@
 //! Liveness uses the monotonic clock only, and a host that was itself not run for a while gives the others
 //! that time ([`Topology::was_away`]): a slow host must not accuse healthy ones.
 
+mod facts;
 mod print;
 mod proof;
 mod row;
@@ -27,6 +28,7 @@ use proto::version::Version;
 use proto::{BootId, HostName, Instant, Nonce, WallTime};
 
 use crate::entropy::Entropy;
+pub use facts::Facts;
 pub use print::{InterfaceView, RowView};
 pub use row::{DOWN_AFTER, Row, Standing};
 pub use strangers::{STRANGERS_MAX, Strangers};

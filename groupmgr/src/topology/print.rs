@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use proto::net::{HexIp, Interface};
-use proto::{BootId, HostName, Instant, MachineId};
+use proto::{BootId, HostName, Instant, MachineId, StoreId};
 use serde::{Deserialize, Serialize};
 
 use super::row::Row;
@@ -56,8 +56,11 @@ pub struct RowView {
     pub drain: bool,
     /// Whether its sessions outlive its daemon.
     pub keep: bool,
-    /// Its data store.
+    /// Where it finds its data store.
     pub store: String,
+    /// Which data store that is, once it was told.
+    #[serde(default)]
+    pub store_id: Option<StoreId>,
     /// Its interfaces.
     pub interfaces: Vec<InterfaceView>,
 }
@@ -107,6 +110,7 @@ impl RowView {
             drain: facts.drain,
             keep: facts.keep,
             store: facts.store.to_string(),
+            store_id: facts.store_id,
             interfaces: row.interfaces().iter().map(view).collect(),
         }
     }
@@ -143,6 +147,7 @@ impl RowView {
             drain: vitals.is_some_and(|v| v.drain),
             keep: vitals.is_some_and(|v| v.keep),
             store: vitals.map(|v| v.store.to_string()).unwrap_or_default(),
+            store_id: vitals.and_then(|v| v.store_id),
             interfaces: message.interfaces.iter().map(view).collect(),
         }
     }
@@ -172,6 +177,7 @@ impl RowView {
             drain: announcer.drain(),
             keep: id.keep,
             store: id.store.to_string(),
+            store_id: announcer.store_id(),
             interfaces: announcer
                 .interfaces()
                 .iter()

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proto::beacon::{self, Beacon};
-use proto::host_message::{HostMessage, INTERFACES_MAX, Label, Load, Vitals};
+use proto::host_message::{HostMessage, INTERFACES_MAX, Vitals};
 use proto::net::{IfName, Interface};
 use proto::time::{Duration, earliest};
-use proto::{BootId, HostName, Instant, MachineId, Nonce, WallTime};
+use proto::{BootId, HostName, Instant, Nonce};
 
+use super::facts::Facts;
 use super::proof::Candidate;
 use super::{Arrival, Change, Ignored, ProofWanted};
 use crate::entropy::Entropy;
@@ -87,64 +88,6 @@ pub struct Row {
 struct Passed {
     messages: u64,
     beacons: u64,
-}
-
-/// What a host announces of itself beyond its interfaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Interfaces it says it has.
-    pub numifs: u16,
-    /// Its wall clock minus ours, in seconds, when its last message came.
-    pub time_off: i64,
-    /// Processors.
-    pub cpus: u16,
-    /// Their clock, MHz.
-    pub clock: u32,
-    /// Its port.
-    pub port: u16,
-    /// How busy it is.
-    pub load: Load,
-    /// Its machine.
-    pub machine: Option<MachineId>,
-    /// Its rack.
-    pub rack: Label,
-    /// Its site.
-    pub site: Label,
-    /// Whether it takes no new sessions.
-    pub drain: bool,
-    /// Whether its sessions outlive its daemon.
-    pub keep: bool,
-    /// Its data store.
-    pub store: Label,
-}
-
-impl Facts {
-    fn of(message: &HostMessage, vitals: &Vitals, wall: WallTime) -> Self {
-        Self {
-            numifs: message.numifs,
-            time_off: time_off(message.time, wall),
-            cpus: message.cpus,
-            clock: message.clock,
-            port: vitals.port,
-            load: vitals.load,
-            machine: Some(vitals.machine),
-            rack: vitals.rack.clone(),
-            site: vitals.site.clone(),
-            drain: vitals.drain,
-            keep: vitals.keep,
-            store: vitals.store.clone(),
-        }
-    }
-
-    /// Whether an observer has to act on the difference; load and clock change all the time.
-    fn differs(&self, other: &Self) -> bool {
-        (self.drain, self.keep, self.port, &self.store) != (other.drain, other.keep, other.port, &other.store)
-    }
-}
-
-pub(super) fn time_off(theirs_secs: u64, ours: WallTime) -> i64 {
-    let signed = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX);
-    signed(theirs_secs).saturating_sub(signed(ours.as_secs()))
 }
 
 impl Row {

@@ -41,7 +41,7 @@ impl Strangers {
                 self.0.remove(&oldest);
             }
         }
-        let time_off = super::row::time_off(message.time, wall);
+        let time_off = super::facts::time_off(message.time, wall);
         self.0.insert(message.host.clone(), Stranger { message, heard_at: now, time_off });
     }
 

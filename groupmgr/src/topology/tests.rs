@@ -65,6 +65,7 @@ fn message(host: &str, boot: u64, seq: u64) -> Verified<HostMessage> {
             drain: false,
             keep: false,
             store: "-".parse().unwrap(),
+            store_id: None,
         }),
     };
     let bytes = ring().seal(Purpose::HostMessage, &message.to_line());

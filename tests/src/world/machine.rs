@@ -270,7 +270,7 @@ impl World {
         self.saw_fate(host, Fate::Starts(boot));
         self.tell_interfaces(host);
         self.tell_load(host);
-        self.feed(host, Input::StoreLink { up: false });
+        self.feed(host, Input::StoreLink { up: false, store: None });
         for session in kept {
             let input = Input::SessionSpawned { session, kept: true };
             self.tell_daemon(host, ToDaemon::Input(Box::new(input)));

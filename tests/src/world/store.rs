@@ -61,6 +61,9 @@ impl StoreNode {
     }
 }
 
+/// Which store it is.
+const STORE: proto::StoreId = proto::StoreId(0x5707e);
+
 /// One daemon's connection to the store.
 #[derive(Debug)]
 pub(super) struct StoreLink {
@@ -119,9 +122,16 @@ impl World {
         let Some(running) = self.machines[host].daemon.running() else { return };
         let up = running.store.client.is_up();
         if core::mem::replace(&mut running.store.told, up) != up {
-            self.feed(host, Input::StoreLink { up });
+            self.feed(host, Input::StoreLink { up, store: Some(STORE) });
         }
         self.rearm(host);
+    }
+
+    /// Has the store that a host reaches say that it is `store`.
+    pub fn set_store(&mut self, host: &str, store: proto::StoreId) {
+        let host = self.host_number(host);
+        let input = Input::StoreLink { up: true, store: Some(store) };
+        self.reach_daemon(host, ToDaemon::Input(Box::new(input)));
     }
 
     pub(super) fn ask_store(&mut self, host: usize, req: StoreReq, request: Request) {

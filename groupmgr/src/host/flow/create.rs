@@ -216,6 +216,9 @@ impl Host {
         let others = sure.filter_map(|a| {
             let row = self.topology.row(&a.reach.host)?;
             let f = row.facts();
+            if f.has_other_store(self.announcer.store_id()) {
+                return None;
+            }
             let host = a.reach.host.clone();
             Some(Candidate { host, own: false, load: f.load, cpus: f.cpus, clock: f.clock, drain: f.drain })
         });

@@ -1,0 +1,73 @@
+//! What a host announces of itself, as others remember it.
+
+use proto::host_message::{HostMessage, Label, Load, Vitals};
+use proto::{MachineId, StoreId, WallTime};
+
+/// What a host announces of itself beyond its interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Interfaces it says it has.
+    pub numifs: u16,
+    /// Its wall clock minus ours, in seconds, when its last message came.
+    pub time_off: i64,
+    /// Processors.
+    pub cpus: u16,
+    /// Their clock, MHz.
+    pub clock: u32,
+    /// Its port.
+    pub port: u16,
+    /// How busy it is.
+    pub load: Load,
+    /// Its machine.
+    pub machine: Option<MachineId>,
+    /// Its rack.
+    pub rack: Label,
+    /// Its site.
+    pub site: Label,
+    /// Whether it takes no new sessions.
+    pub drain: bool,
+    /// Whether its sessions outlive its daemon.
+    pub keep: bool,
+    /// Where it finds its data store.
+    pub store: Label,
+    /// Which data store that is, once it was told.
+    pub store_id: Option<StoreId>,
+}
+
+impl Facts {
+    pub(super) fn of(message: &HostMessage, vitals: &Vitals, wall: WallTime) -> Self {
+        Self {
+            numifs: message.numifs,
+            time_off: time_off(message.time, wall),
+            cpus: message.cpus,
+            clock: message.clock,
+            port: vitals.port,
+            load: vitals.load,
+            machine: Some(vitals.machine),
+            rack: vitals.rack.clone(),
+            site: vitals.site.clone(),
+            drain: vitals.drain,
+            keep: vitals.keep,
+            store: vitals.store.clone(),
+            store_id: vitals.store_id,
+        }
+    }
+
+    /// Whether this host and one that uses the data store `own` are known to use different ones. Neither has the
+    /// claims and permanent data of the other's users then.
+    #[must_use]
+    pub fn has_other_store(&self, own: Option<StoreId>) -> bool {
+        self.store_id.zip(own).is_some_and(|(theirs, own)| theirs != own)
+    }
+
+    /// Whether an observer has to act on the difference; load and clock change all the time.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        (self.drain, self.keep, self.port, &self.store, self.store_id)
+            != (other.drain, other.keep, other.port, &other.store, other.store_id)
+    }
+}
+
+pub(super) fn time_off(theirs_secs: u64, ours: WallTime) -> i64 {
+    let signed = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX);
+    signed(theirs_secs).saturating_sub(signed(ours.as_secs()))
+}
