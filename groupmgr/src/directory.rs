@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use proto::keys::{KeyRing, Purpose};
-use proto::peer::{PeerBody, PeerMessage, SessionNote};
+use proto::peer::{LoadNote, PeerBody, PeerMessage, SessionNote};
 use proto::time::{Duration, earliest};
 use proto::{BootId, GrantId, HostName, Instant, Nonce, Token};
 
@@ -53,7 +53,26 @@ pub struct Answer {
     pub reach: Reachable,
     /// Its permission to send the DTU there.
     pub grant: GrantId,
+    /// How busy it was when it answered; unknown of a host of an older version.
+    pub load: Option<LoadNote>,
+    /// When it was asked.
+    pub asked: Instant,
+    /// Where it was asked.
+    pub asked_at: SocketAddrV4,
     /// The sessions it has for the token.
+    pub sessions: Vec<SessionNote>,
+}
+
+/// What a tokenR says, in answer to which question.
+#[derive(Clone, Debug)]
+pub struct TokenReply {
+    /// That of the question.
+    pub nonce: Nonce,
+    /// Permission to send the DTU there.
+    pub grant: GrantId,
+    /// How busy the host is.
+    pub load: Option<LoadNote>,
+    /// Its sessions for the token.
     pub sessions: Vec<SessionNote>,
 }
 
@@ -245,11 +264,10 @@ impl Directory {
         &mut self,
         host: &HostName,
         boot: BootId,
-        nonce: Nonce,
-        grant: GrantId,
-        sessions: Vec<SessionNote>,
+        reply: TokenReply,
         out: &mut Outbox<'_>,
     ) -> bool {
+        let TokenReply { nonce, grant, load, sessions } = reply;
         // An answer that is late, or to a probe, may have come from any of its addresses.
         let asked = self.nonces.get(&nonce).and_then(|id| self.lookups.get(id)?.waiting.get(host));
         let asked_at = asked.map(|target| target.ask_at);
@@ -260,7 +278,9 @@ impl Directory {
         let Some(mut lookup) = self.take(*id) else { return false };
         let waited = lookup.waiting.get(host).is_some_and(|target| target.reach.boot == boot);
         if waited && let Some(target) = lookup.waiting.remove(host) {
-            lookup.found.answers.push(Answer { reach: target.reach, grant, sessions });
+            let Target { reach, ask_at: asked_at } = target;
+            let asked = lookup.began;
+            lookup.found.answers.push(Answer { reach, grant, load, asked, asked_at, sessions });
         }
         self.settle(lookup, out);
         waited

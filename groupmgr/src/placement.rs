@@ -1,17 +1,26 @@
 //! Where a new session goes: to the most lightly loaded of the hosts its DTU can reach.
 //!
 //! Source: seed 003 ("a load balancing mechanism that attempts to find the most lightly-loaded server"). What
-//! counts is the run queue per processor, the processors and their clock, the sessions, the memory, what was placed
-//! since the host was last heard, and what it has just begun itself ([`Starts`]). Only two candidates drawn at random
-//! are compared: with the least loaded of all, every asking host would send everybody to the same one until it speaks
-//! again. And the asking host keeps what the better of both would carry only a little more lightly: a redirect costs
-//! the DTU a handshake.
+//! counts is the run queue per processor, the processors and their clock, the sessions and the memory. A host tells
+//! them in its tokenR as they are at that moment, with the sessions that it is starting ([`Starts`]) and the DTUs that
+//! are on their way to it ([`Arrivals`]); whoever sends it one says so at once ([`Notices`]). Of a host of an older
+//! version they are known from its last beacon.
+//!
+//! Even so the figures are as old as an answer takes, and many hosts may ask at the same moment. So only two candidates
+//! drawn at random are compared: if all took the least loaded one, all would take the same. And the asking host keeps
+//! what the better of both would carry only a little more lightly: a redirect costs the DTU a handshake.
 
-use std::collections::BTreeMap;
+mod arrivals;
+mod notices;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use proto::host_message::Load;
 use proto::time::Duration;
 use proto::{HostName, Instant};
+
+pub use arrivals::{ARRIVALS_MAX, Arrivals, Starts};
+pub use notices::{NOTICES_MAX, Notices};
 
 use crate::entropy::Entropy;
 
@@ -22,8 +31,10 @@ pub struct Candidate {
     pub host: HostName,
     /// Whether it is the asking host.
     pub own: bool,
-    /// How busy it said it is.
+    /// How busy it is.
     pub load: Load,
+    /// What was placed there since then is not in `load`.
+    pub as_of: Instant,
     /// Processors.
     pub cpus: u16,
     /// Their clock, MHz.
@@ -37,63 +48,19 @@ const SESSION_WEIGHT: u64 = 5;
 /// Run queue that a session adds while it starts, times 100.
 const STARTING_WEIGHT: u64 = 50;
 /// The asking host keeps a session unless another one is less busy by more than this, in percent of itself.
-const WORTH_A_REDIRECT: u64 = 20;
+const WORTH_A_REDIRECT: u64 = 10;
 /// Below this much free memory a host is chosen only if all are.
 const MEM_LOW_MIB: u32 = 128;
 
-/// Over so long, and up to twice as long, a session counts as just begun: the run queue shows it by then.
-const BEGUN_FOR: Duration = Duration::from_secs(1);
+/// Placements elsewhere are remembered for so long: by then the answer to any lookup holds them.
+const PLACED_FOR: Duration = Duration::from_secs(2);
+/// And so many for each host.
+const PLACED_MAX: usize = 16_384;
 
-/// The sessions that this host has just begun to make, whoever placed them. They are part of the load that it tells,
-/// since its run queue does not show them yet: in a storm all hosts take as many at once, and one that saw only its own
-/// would send everybody on to others who do the same.
-#[derive(Debug)]
-pub struct Starts {
-    since: Instant,
-    now: u32,
-    before: u32,
-}
-
-impl Starts {
-    /// None so far.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { since: Instant::ZERO, now: 0, before: 0 }
-    }
-
-    /// One more.
-    pub fn add(&mut self, now: Instant) {
-        self.age(now);
-        self.now = self.now.saturating_add(1);
-    }
-
-    /// What they add to the run queue per processor, times 100.
-    pub fn run_queue(&mut self, now: Instant, cpus: u16) -> u32 {
-        self.age(now);
-        let starting =
-            (u64::from(self.now) + u64::from(self.before)) * STARTING_WEIGHT / u64::from(cpus.max(1));
-        u32::try_from(starting).unwrap_or(u32::MAX)
-    }
-
-    fn age(&mut self, now: Instant) {
-        let passed = now.since(self.since);
-        if passed >= BEGUN_FOR {
-            self.before = if passed < BEGUN_FOR * 2 { self.now } else { 0 };
-            (self.since, self.now) = (now, 0);
-        }
-    }
-}
-
-impl Default for Starts {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Counts what this host has placed elsewhere since each target was last heard.
+/// Counts what this host has placed elsewhere, and when.
 #[derive(Debug, Default)]
 pub struct Placement {
-    placed: BTreeMap<HostName, u32>,
+    placed: BTreeMap<HostName, VecDeque<Instant>>,
 }
 
 impl Placement {
@@ -103,14 +70,14 @@ impl Placement {
         Self { placed: BTreeMap::new() }
     }
 
-    /// A host was heard: its own figures hold what was placed there.
-    pub fn heard(&mut self, host: &HostName) {
-        self.placed.remove(host);
-    }
-
     /// Chooses the host for a new session, and counts it as placed there if that is another one: this one's own figures
     /// hold it at once. A draining host is chosen only when there is no other; `None` only without any candidate.
-    pub fn choose(&mut self, candidates: &[Candidate], entropy: &mut Entropy) -> Option<HostName> {
+    pub fn choose(
+        &mut self,
+        now: Instant,
+        candidates: &[Candidate],
+        entropy: &mut Entropy,
+    ) -> Option<HostName> {
         let willing: Vec<&Candidate> = candidates.iter().filter(|c| !c.drain).collect();
         let pool = if willing.is_empty() { candidates.iter().collect() } else { willing };
         let first = pool.get(entropy.below(pool.len()))?;
@@ -125,14 +92,28 @@ impl Placement {
             }
         }
         if !best.own {
-            *self.placed.entry(best.host.clone()).or_default() += 1;
+            self.note_placed(now, &best.host);
         }
         Some(best.host.clone())
     }
 
+    fn note_placed(&mut self, now: Instant, host: &HostName) {
+        self.placed.retain(|_, times| times.back().is_some_and(|at| now.since(*at) < PLACED_FOR));
+        let times = self.placed.entry(host.clone()).or_default();
+        while times.len() >= PLACED_MAX || times.front().is_some_and(|at| now.since(*at) >= PLACED_FOR) {
+            times.pop_front();
+        }
+        times.push_back(now);
+    }
+
+    /// What this host has placed there and its figures do not hold.
+    fn placed_since(&self, host: &HostName, as_of: Instant) -> usize {
+        self.placed.get(host).map_or(0, |times| times.len() - times.partition_point(|at| *at < as_of))
+    }
+
     /// The busier, the higher; ties are broken by name, so that the choice is repeatable.
     fn cost<'a>(&self, c: &'a Candidate) -> (bool, u64, &'a HostName) {
-        let placed = u64::from(self.placed.get(&c.host).copied().unwrap_or(0));
+        let placed = self.placed_since(&c.host, c.as_of) as u64;
         let cpus = u64::from(c.cpus.max(1));
         let demand = u64::from(c.load.run_queue) * cpus
             + u64::from(c.load.sessions) * SESSION_WEIGHT
@@ -155,6 +136,7 @@ mod tests {
             host: name.parse().unwrap(),
             own: false,
             load: Load { run_queue, mem_mib: 4_000, sessions: 0 },
+            as_of: Instant::ZERO,
             cpus: 2,
             clock: 2_000,
             drain: false,
@@ -165,7 +147,7 @@ mod tests {
         let (mut placement, mut entropy) = (Placement::new(), Entropy::new([9; 32]));
         let mut count = BTreeMap::new();
         for _ in 0..times {
-            let host = placement.choose(candidates, &mut entropy).unwrap();
+            let host = placement.choose(Instant::ZERO, candidates, &mut entropy).unwrap();
             *count.entry(host.to_string()).or_default() += 1;
         }
         count
@@ -189,6 +171,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_placed_after_a_host_was_asked_counts_and_what_was_before_is_in_its_answer() {
+        let at = |ms: u64| Instant::from_micros(ms * 1_000);
+        let (mut placement, mut entropy) = (Placement::new(), Entropy::new([9; 32]));
+        let mut candidates = [candidate("a", 0), candidate("b", 20)];
+        assert_eq!(placement.choose(at(5), &candidates, &mut entropy), Some("a".parse().unwrap()));
+        assert_eq!(placement.choose(at(6), &candidates, &mut entropy), Some("b".parse().unwrap()));
+        candidates[0].as_of = at(6);
+        assert_eq!(placement.choose(at(7), &candidates, &mut entropy), Some("a".parse().unwrap()));
+        assert_eq!(placement.placed_since(&"a".parse().unwrap(), at(0)), 2);
+        // What is older than any answer is forgotten.
+        placement.note_placed(at(2_007), &"b".parse().unwrap());
+        assert_eq!(placement.placed_since(&"a".parse().unwrap(), at(0)), 0);
+    }
+
+    #[test]
     fn what_was_placed_since_the_last_word_counts_so_that_nobody_herds() {
         let hosts: Vec<_> = (0..10).map(|n| candidate(&format!("h{n}"), 50)).collect();
         let count = chosen(&hosts, 1_000);
@@ -202,20 +199,6 @@ mod tests {
         own.own = true;
         assert_eq!(chosen(&[own.clone(), candidate("b", 90)], 1), [("own".into(), 1)].into());
         assert_eq!(chosen(&[own, candidate("b", 10)], 1), [("b".into(), 1)].into());
-    }
-
-    #[test]
-    fn what_has_just_begun_counts_until_the_run_queue_shows_it() {
-        let at = |ms: u64| Instant::from_micros(ms * 1_000);
-        let mut starts = Starts::new();
-        for ms in 0..10 {
-            starts.add(at(10_000 + ms));
-        }
-        assert_eq!(starts.run_queue(at(10_900), 2), 250);
-        starts.add(at(11_100));
-        assert_eq!(starts.run_queue(at(11_100), 2), 275);
-        assert_eq!(starts.run_queue(at(12_200), 2), 25);
-        assert_eq!(starts.run_queue(at(19_000), 2), 0);
     }
 
     #[test]

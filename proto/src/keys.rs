@@ -23,7 +23,7 @@ pub enum Purpose {
     HostMessage,
     /// Beacons.
     Beacon,
-    /// hostQ, hostR, tokenQ, tokenR, shown, digest, digestQ, goodbye.
+    /// hostQ, hostR, tokenQ, tokenR, coming, shown, digest, digestQ, goodbye.
     Peer,
     /// Redirect tickets.
     Ticket,

@@ -4,7 +4,8 @@
 //!  A ── hostQ nonce ──────────▶ B     is this run of you alive, or a recording?
 //!  A ◀────────── hostR nonce ── B
 //!  A ── tokenQ nonce token ───▶ B     do you have sessions for this token?
-//!  A ◀── tokenR n session… ──── B     these; and a grant, should you send the DTU to me
+//!  A ◀── tokenR n session… ──── B     these; and a grant, should you send the DTU to me; and how busy I am now
+//!  A ── coming grant… ────────▶ B     I have sent you DTUs with these grants: count them until they are there
 //!  A ── shown token last ─────▶ all   I show this token now: detach it
 //!  A ── digest part tags ─────▶ all   I have sessions for these tokens
 //!  A ── digestQ part… ────────▶ B     say these parts of your digest again
@@ -14,6 +15,7 @@
 //! Source: seed 003, Figures 9b and 9c; DESIGN 4.2 and 4.3. Digests: [`crate::digest`].
 
 use crate::digest::{DigestPart, parts_asked};
+use crate::host_message::Load;
 use crate::ids::{BootId, Epoch, GrantId, HostName, KeyId, Last, Nonce, SessionId, TokenTag};
 use crate::line::{FieldError, Line};
 
@@ -22,6 +24,9 @@ pub const SESSIONS_PER_TOKEN_MAX: usize = 8;
 
 /// Tokens in one `shown`, so that the message fits a datagram.
 pub const SHOWN_PER_MESSAGE_MAX: usize = 12;
+
+/// Grants in one `coming`, so that the message fits a datagram.
+pub const COMING_PER_MESSAGE_MAX: usize = 16;
 
 /// A message between trusted hosts, with who says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +75,17 @@ pub enum PeerBody {
         nonce: Nonce,
         /// Permission to present the token here once, with cause=redirect.
         grant: GrantId,
+        /// How busy this host is at this moment; hosts of older versions do not say it.
+        load: Option<LoadNote>,
         /// The sessions of the token here.
         sessions: Vec<SessionNote>,
+    },
+    /// DTUs have been sent here with these grants, to get new sessions: until they arrive, at most for two seconds,
+    /// each counts as a session that is being started. It is sent twice, and counts once. Hosts of older versions
+    /// ignore it.
+    Coming {
+        /// Of the answers of whoever this is said to; at most [`COMING_PER_MESSAGE_MAX`].
+        grants: Vec<GrantId>,
     },
     /// Some tokens are shown here since the times given: whoever shows one with a lower time detaches it.
     Shown {
@@ -93,6 +107,15 @@ pub enum PeerBody {
     Goodbye,
 }
 
+/// How busy a host is at the moment of its tokenR, for whoever has to place a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadNote {
+    /// With the sessions that it is starting and the DTUs that are on their way to it.
+    pub load: Load,
+    /// Whether it takes no new sessions now.
+    pub drain: bool,
+}
+
 /// A session as a tokenR tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionNote {
@@ -105,8 +128,8 @@ pub struct SessionNote {
 }
 
 /// The commands, by which a datagram is sorted before it is opened.
-pub const COMMANDS: [&str; 8] =
-    ["hostQ", "hostR", "tokenQ", "tokenR", "shown", "digest", "digestQ", "goodbye"];
+pub const COMMANDS: [&str; 9] =
+    ["hostQ", "hostR", "tokenQ", "tokenR", "coming", "shown", "digest", "digestQ", "goodbye"];
 
 impl PeerMessage {
     /// Reads a message whose signature was checked.
@@ -127,8 +150,10 @@ impl PeerMessage {
                 seq: line.need("seq")?,
                 nonce: line.need("nonce")?,
                 grant: line.need("grant")?,
+                load: load_note(line)?,
                 sessions: session_notes(line)?,
             },
+            "coming" => PeerBody::Coming { grants: grants(line)? },
             "shown" => PeerBody::Shown { tagged: line.need("tagged")?, tokens: shown_tokens(line)? },
             "digest" => PeerBody::Digest(DigestPart::from_line(line)?),
             "digestQ" => PeerBody::DigestQ { to: line.need("to")?, parts: parts_asked(line)? },
@@ -150,7 +175,7 @@ impl PeerMessage {
                 .with("nonce", nonce)
                 .with("tagged", tagged)
                 .with("token", token),
-            PeerBody::TokenR { seq, nonce, grant, sessions } => {
+            PeerBody::TokenR { seq, nonce, grant, load, sessions } => {
                 let mut line = line("tokenR")
                     .with("seq", seq)
                     .with("nonce", nonce)
@@ -160,6 +185,16 @@ impl PeerMessage {
                     line.push("session", note.session);
                     line.push("epoch", note.epoch);
                     line.push("last", note.last);
+                }
+                match load {
+                    Some(note) => note.append_to(line),
+                    None => line,
+                }
+            }
+            PeerBody::Coming { grants } => {
+                let mut line = line("coming");
+                for grant in grants {
+                    line.push("grant", grant);
                 }
                 line
             }
@@ -182,6 +217,33 @@ impl PeerMessage {
             PeerBody::Goodbye => line("goodbye"),
         }
     }
+}
+
+impl LoadNote {
+    fn append_to(self, line: Line) -> Line {
+        line.with("load", self.load.run_queue)
+            .with("mem", self.load.mem_mib)
+            .with("sessions", self.load.sessions)
+            .with("drain", u8::from(self.drain))
+    }
+}
+
+/// All of it or, from a host of an older version, nothing.
+fn load_note(line: &Line) -> Result<Option<LoadNote>, FieldError> {
+    if line.get("load").is_none() {
+        return Ok(None);
+    }
+    let load =
+        Load { run_queue: line.need("load")?, mem_mib: line.need("mem")?, sessions: line.need("sessions")? };
+    Ok(Some(LoadNote { load, drain: line.flag("drain") }))
+}
+
+fn grants(line: &Line) -> Result<Vec<GrantId>, FieldError> {
+    let grants: Vec<GrantId> = column(line, "grant")?;
+    if grants.is_empty() || grants.len() > COMING_PER_MESSAGE_MAX {
+        return Err(FieldError::Bad("grant"));
+    }
+    Ok(grants)
 }
 
 fn session_notes(line: &Line) -> Result<Vec<SessionNote>, FieldError> {

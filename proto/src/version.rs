@@ -8,7 +8,8 @@ pub struct Version(pub u16);
 impl Version {
     /// 1: host messages, beacons, hostQ/hostR, tokenQ/tokenR, shown, goodbye.
     ///
-    /// 2: digests (`dig` in beacons, digest, digestQ); who announces none is asked for every token.
+    /// 2: digests (`dig` in beacons, digest, digestQ); who announces none is asked for every token. Added without a new version, and ignored
+    /// by those that do not know it: the load in tokenR, coming.
     pub const CURRENT: Self = Self(2);
 
     /// Whether a host of this version and one of `other` may work in one group.

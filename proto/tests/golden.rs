@@ -16,7 +16,7 @@ use proto::frame::Size;
 use proto::host_message::{HostMessage, Load, Vitals};
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::net::Interface;
-use proto::peer::{PeerBody, PeerMessage, SessionNote};
+use proto::peer::{LoadNote, PeerBody, PeerMessage, SessionNote};
 use proto::ticket::{Ticket, TicketClaims};
 use proto::time::Duration;
 use proto::version::Version;
@@ -135,7 +135,7 @@ fn what_hosts_say_to_each_other() {
              token=00000000000000000000000000000009",
         ),
         (
-            PeerBody::TokenR { seq: 4, nonce: Nonce(3), grant: GrantId(8), sessions: vec![note] },
+            PeerBody::TokenR { seq: 4, nonce: Nonce(3), grant: GrantId(8), load: None, sessions: vec![note] },
             "tokenR host=a boot=0000000000000001 seq=4 nonce=00000000000000000000000000000003 \
              grant=00000000000000000000000000000008 n=1 session=00000000000000000000000000000005 epoch=1.2 \
              last=1700000000123",
@@ -159,6 +159,35 @@ fn what_hosts_say_to_each_other() {
         ),
         (PeerBody::Goodbye, "goodbye host=a boot=0000000000000001"),
     ];
+    are_said_as(all);
+}
+
+#[test]
+fn what_hosts_say_of_new_sessions() {
+    are_said_as([
+        (
+            PeerBody::TokenR {
+                seq: 4,
+                nonce: Nonce(3),
+                grant: GrantId(8),
+                load: Some(LoadNote {
+                    load: Load { run_queue: 150, mem_mib: 900, sessions: 7 },
+                    drain: true,
+                }),
+                sessions: Vec::new(),
+            },
+            "tokenR host=a boot=0000000000000001 seq=4 nonce=00000000000000000000000000000003 \
+             grant=00000000000000000000000000000008 n=0 load=150 mem=900 sessions=7 drain=1",
+        ),
+        (
+            PeerBody::Coming { grants: vec![GrantId(8), GrantId(9)] },
+            "coming host=a boot=0000000000000001 grant=00000000000000000000000000000008 \
+             grant=00000000000000000000000000000009",
+        ),
+    ]);
+}
+
+fn are_said_as(all: impl IntoIterator<Item = (PeerBody, &'static str)>) {
     for (body, golden) in all {
         let message = PeerMessage { host: "a".parse().unwrap(), boot: BootId(1), body };
         assert_eq!(message.to_line().to_string(), golden);

@@ -14,7 +14,10 @@ use proto::host_message::{HostMessage, Load, Vitals};
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::line::Line;
 use proto::net::Interface;
-use proto::peer::{PeerBody, PeerMessage, SESSIONS_PER_TOKEN_MAX, SHOWN_PER_MESSAGE_MAX, SessionNote};
+use proto::peer::{
+    COMING_PER_MESSAGE_MAX, LoadNote, PeerBody, PeerMessage, SESSIONS_PER_TOKEN_MAX, SHOWN_PER_MESSAGE_MAX,
+    SessionNote,
+};
 use proto::ticket::Ticket;
 use proto::time::Duration;
 use proto::version::Version;
@@ -117,6 +120,15 @@ fn note() -> impl Strategy<Value = SessionNote> {
     )
 }
 
+fn load_note() -> impl Strategy<Value = LoadNote> {
+    (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(
+        |(run_queue, mem_mib, sessions, drain)| LoadNote {
+            load: Load { run_queue, mem_mib, sessions },
+            drain,
+        },
+    )
+}
+
 fn peer_body() -> impl Strategy<Value = PeerBody> {
     prop_oneof![
         digest_part().prop_map(PeerBody::Digest),
@@ -131,14 +143,18 @@ fn peer_body() -> impl Strategy<Value = PeerBody> {
             any::<u64>(),
             any::<u128>(),
             any::<u128>(),
+            proptest::option::of(load_note()),
             proptest::collection::vec(note(), 0..=SESSIONS_PER_TOKEN_MAX)
         )
-            .prop_map(|(seq, n, grant, sessions)| PeerBody::TokenR {
+            .prop_map(|(seq, n, grant, load, sessions)| PeerBody::TokenR {
                 seq,
                 nonce: Nonce(n),
                 grant: GrantId(grant),
+                load,
                 sessions
             }),
+        proptest::collection::vec(any::<u128>(), 1..=COMING_PER_MESSAGE_MAX)
+            .prop_map(|grants| PeerBody::Coming { grants: grants.into_iter().map(GrantId).collect() }),
         (any::<u32>(), proptest::collection::vec((any::<u128>(), any::<u64>()), 0..=SHOWN_PER_MESSAGE_MAX))
             .prop_map(|(kid, tokens)| PeerBody::Shown {
                 tagged: KeyId(kid),
@@ -177,7 +193,7 @@ proptest! {
 
     #[test]
     fn no_line_makes_a_reader_panic(
-        command in "(host|beacon|hostQ|tokenQ|tokenR|shown|serverQ|serverR|infoReq|connInf|redirectInf|keepAliveInf|connRsp|discInf|controlSmartCard|infoSmartCard)?",
+        command in "(host|beacon|hostQ|tokenQ|tokenR|coming|shown|serverQ|serverR|infoReq|connInf|redirectInf|keepAliveInf|connRsp|discInf|controlSmartCard|infoSmartCard)?",
         pairs in proptest::collection::vec((
             "(host|addr|time|numifs|interface|ip|mask|bcast|ver|boot|seq|if|every|n|session|epoch|last|token|tagged|tokenSeq|access|anchor|server|display|service|ticket|fp|event|type|id|size|startRes|authipa|authport|head|sn)",
             "([0-9a-f]{0,40}|[ -~]{0,20})",

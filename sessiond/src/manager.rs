@@ -21,7 +21,7 @@ use crate::control::{
 };
 use crate::template::{Display, SERVICES_MAX, Service, Template};
 
-pub use line::STARTING_MAX;
+pub use line::{STARTING_MAX, WAITING_MAX};
 pub use session::{Claim, Phase, Session};
 
 use line::Line;
@@ -169,13 +169,13 @@ impl Sessions {
         sessions
     }
 
-    /// Makes a session. `false` when the token has [`SESSIONS_PER_TOKEN_MAX`] here already.
+    /// Makes a session. `false` when the token has [`SESSIONS_PER_TOKEN_MAX`] here already, or [`WAITING_MAX`] wait.
     pub fn make(&mut self, now: Instant, new: NewSession, out: &mut Vec<SessionEffect>) -> bool {
-        let ids = self.by_token.entry(new.token.clone()).or_default();
-        if ids.len() >= SESSIONS_PER_TOKEN_MAX {
+        let has = self.by_token.get(&new.token).map_or(0, Vec::len);
+        if has >= SESSIONS_PER_TOKEN_MAX || self.in_line() >= WAITING_MAX {
             return false;
         }
-        ids.push(new.id);
+        self.by_token.entry(new.token.clone()).or_default().push(new.id);
         let has_process = !new.template.services.is_empty();
         let mut session = Session {
             id: new.id,

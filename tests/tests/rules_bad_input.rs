@@ -156,7 +156,13 @@ fn answers_that_nobody_asked_for_are_counted_and_change_nothing() {
     let lan = w.lan();
     let stranger = w.stranger(lan);
     let h1 = w.address("h1", lan);
-    let body = PeerBody::TokenR { seq: 1, nonce: Nonce(7), grant: proto::GrantId(1), sessions: Vec::new() };
+    let body = PeerBody::TokenR {
+        seq: 1,
+        nonce: Nonce(7),
+        grant: proto::GrantId(1),
+        load: None,
+        sessions: Vec::new(),
+    };
     let message = PeerMessage { host: "h2".parse().unwrap(), boot: w.boot_of("h2").unwrap(), body };
     let bytes = w.signed(Purpose::Peer, &message.to_line());
     w.stranger_says(stranger, h1, &bytes);
@@ -271,7 +277,7 @@ fn a_hundred_presentations_a_second_from_one_desk_leave_one_session() {
 
 #[test]
 fn one_desk_cannot_have_more_sessions_than_it_shows_one_after_the_other() {
-    // Each card has its own session; a thousand cards at one desk leave as many, and the host still answers.
+    // Each card has its own session; a hundred cards at one desk leave as many, and the host still answers.
     let mut w = World::of(1);
     let lan = w.lan();
     let h1 = w.address("h1", lan);

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use dtu_emu::dtu::Phase;
 use groupmgr::host::admin::Command;
+use proto::time::Duration;
 use tests::scene::{desk_with_session, drain, end};
-use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
+use tests::world::{DeskId, DeskPlan, Dice, HostPlan, World, ms, secs};
 
 /// Puts so many new cards in, this far apart; on which hosts their sessions are.
 fn place(w: &mut World, cards: usize, apart_ms: u64) -> BTreeMap<String, usize> {
@@ -63,12 +64,106 @@ fn sessions_spread_over_hosts_that_are_equally_idle() {
     assert!(count.values().all(|n| (8..=35).contains(n)) && count.len() == 3, "{count:?}");
 }
 
+/// Switches so many desks on, each within `within` after the first, at hosts drawn at random or all at the first one;
+/// how many sessions are on each host, of all of them.
+fn switch_on(w: &mut World, cards: u64, within: Duration, all_at_first: bool) -> Vec<usize> {
+    let (lan, hosts) = (w.lan(), w.host_names().map(str::to_owned).collect::<Vec<_>>());
+    let mut dice = Dice::new(cards ^ hosts.len() as u64);
+    let desks: Vec<DeskId> = (0..cards)
+        .map(|n| {
+            let first = if all_at_first { 0 } else { dice.below(hosts.len() as u64) as usize };
+            let plan = DeskPlan::named(&format!("d{n}"), lan).server(&hosts[first]);
+            let desk = w.add_desk(plan.card(&format!("card.s{n}")));
+            w.run_for(within / cards as u32);
+            desk
+        })
+        .collect();
+    for desk in &desks {
+        w.expect(*desk).attached().within(secs(5));
+    }
+    hosts.iter().map(|host| w.session_count_on(host)).collect()
+}
+
+#[track_caller]
+fn assert_even(counts: &[usize], percent_of_mean: usize) {
+    let (total, most) = (counts.iter().sum::<usize>(), counts.iter().max().unwrap());
+    assert!(most * 100 * counts.len() <= total * percent_of_mean, "{counts:?}");
+}
+
+#[test]
+fn desks_that_are_switched_on_in_one_moment_spread_within_three_tenths_of_the_mean() {
+    for all_at_first in [false, true] {
+        let counts = switch_on(&mut World::of(8), 200, ms(4), all_at_first);
+        assert_even(&counts, 130);
+    }
+}
+
+#[test]
+fn desks_that_are_switched_on_five_hundred_a_second_spread_within_fifteen_hundredths_of_the_mean() {
+    for all_at_first in [false, true] {
+        let counts = switch_on(&mut World::of(8), 200, ms(400), all_at_first);
+        assert_even(&counts, 115);
+    }
+}
+
+#[test]
+fn the_host_that_a_desk_is_sent_to_is_told_of_it_and_told_again_in_case_it_did_not_hear() {
+    let mut w = World::of(2);
+    w.set_load("h1", 800, 4_000);
+    w.run_for(ms(300));
+    w.meter();
+    let desk = w.add_desk(DeskPlan::named("d", w.lan()).server("h1").card("card.ann"));
+    w.expect(desk).attached_to("h2").within(secs(1));
+    w.run_for(ms(100));
+    assert_eq!(w.metered().comings, 2);
+}
+
+/// DTUs that a host expects, because another one has sent them there.
+fn expected_at(w: &World, host: &str) -> usize {
+    let tables = w.host(host).unwrap().tables();
+    tables.iter().find(|fill| fill.table == "sent here").unwrap().len
+}
+
+#[test]
+fn a_desk_on_its_way_counts_where_it_goes_until_it_is_there() {
+    let mut w = World::of(2);
+    w.set_load("h1", 800, 4_000);
+    w.run_for(ms(300));
+    let lan = w.lan();
+    let desk = w.add_desk(DeskPlan::named("d", lan).server("h1").card("card.ann"));
+    w.run_until(secs(1), |w| expected_at(w, "h2") == 1).expect("h2 is told");
+    w.expect(desk).attached_to("h2").within(secs(1));
+    assert_eq!(expected_at(&w, "h2"), 0);
+    // One that never arrives counts for two seconds.
+    let lost = w.add_desk(DeskPlan::named("lost", lan).server("h1").card("card.bob"));
+    w.run_until(secs(1), |w| expected_at(w, "h2") == 1).expect("h2 is told");
+    w.put_to_sleep(lost);
+    w.run_for(ms(1_800));
+    assert_eq!(expected_at(&w, "h2"), 1);
+    w.run_for(ms(400));
+    assert_eq!(expected_at(&w, "h2"), 0);
+}
+
+#[test]
+fn in_a_group_where_not_everybody_is_asked_desks_spread_as_well() {
+    assert_even(&switch_on(&mut World::of(20), 400, ms(8), false), 130);
+}
+
+#[test]
+fn among_hosts_of_the_version_before_desks_still_spread() {
+    let plan = |n: usize| HostPlan::named(&format!("h{n}"));
+    let mut w = World::of_hosts((1..=8).map(|n| if n <= 4 { plan(n).older() } else { plan(n) }));
+    let counts = switch_on(&mut w, 200, ms(400), false);
+    assert_even(&counts, 150);
+    assert_even(&counts[4..], 130);
+}
+
 #[test]
 fn what_a_host_has_made_itself_weighs_no_more_than_what_others_have_made() {
     let mut w = World::of(2);
     let lan = w.lan();
     for host in ["h1", "h2"] {
-        w.set_load(host, 2_000, 4_000);
+        w.set_load(host, 8_000, 4_000);
     }
     w.run_for(ms(300));
     for n in 0..40 {

@@ -54,6 +54,17 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Switches `count` DTUs on, `rate` in a second, each with a card of its own.
     pub(crate) fn start(world: &World, count: usize, rate: usize, with_display: bool) -> Outcome<Self> {
+        Self::start_at(world, &world.hosts().collect::<Vec<_>>(), count, rate, with_display)
+    }
+
+    /// The same with DTUs that know only these hosts, and begin at them in turn.
+    pub(crate) fn start_at(
+        world: &World,
+        hosts: &[&str],
+        count: usize,
+        rate: usize,
+        with_display: bool,
+    ) -> Outcome<Self> {
         let each = DESCRIPTORS / if with_display { 2 } else { 1 };
         let processes = count.div_ceil(each).max(1);
         let (to, said) = channel();
@@ -70,7 +81,7 @@ impl Fleet {
                 command.arg("--without-display");
             }
             command.arg("--ca").arg(world.files().join("keys/ca.pem"));
-            for host in world.hosts() {
+            for host in hosts {
                 let ip = world.backend().address(host).map_err(cannot("a host's address"))?;
                 command.arg("--server").arg(format!("{ip}:{}", proto::PORT));
             }

@@ -56,6 +56,12 @@ impl Grants {
         self.ends.remove(&(until, grant))
     }
 
+    /// Whether it was given, and is neither used nor expired.
+    pub fn is_good(&mut self, now: Instant, grant: GrantId) -> bool {
+        self.expire(now);
+        self.until.contains_key(&grant)
+    }
+
     fn expire(&mut self, now: Instant) {
         while let Some(&(until, grant)) = self.ends.first()
             && until <= now

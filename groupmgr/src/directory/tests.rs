@@ -26,6 +26,10 @@ fn target(n: u8) -> Target {
     }
 }
 
+fn reply(nonce: Nonce, sessions: Vec<SessionNote>) -> TokenReply {
+    TokenReply { nonce, grant: GrantId(1), load: None, sessions }
+}
+
 impl Rig {
     fn new() -> Self {
         Self {
@@ -57,7 +61,7 @@ impl Rig {
     fn answer(&mut self, n: u8, nonce: Nonce, sessions: Vec<SessionNote>) -> bool {
         let mut out = Outbox { asks: &mut self.asks, found: &mut self.found };
         let host = format!("h{n}").parse().unwrap();
-        self.directory.on_answer(&host, BootId(u64::from(n)), nonce, GrantId(1), sessions, &mut out)
+        self.directory.on_answer(&host, BootId(u64::from(n)), reply(nonce, sessions), &mut out)
     }
 
     fn timeout(&mut self, now: Instant) {
@@ -147,7 +151,7 @@ fn an_answer_of_another_run_or_to_another_question_counts_for_nothing() {
     let nonce = rig.nonce();
     let mut out = Outbox { asks: &mut rig.asks, found: &mut rig.found };
     let h1 = "h1".parse().unwrap();
-    assert!(!rig.directory.on_answer(&h1, BootId(99), nonce, GrantId(1), vec![note(1, 1)], &mut out));
+    assert!(!rig.directory.on_answer(&h1, BootId(99), reply(nonce, vec![note(1, 1)]), &mut out));
     assert!(!rig.answer(1, Nonce(42), vec![note(1, 1)]));
     assert!(rig.found.is_empty());
     assert!(rig.answer(1, nonce, vec![]));

@@ -15,10 +15,11 @@ use proto::line::{FieldError, Line};
 use proto::net::IfName;
 use proto::peer::{COMMANDS, PeerBody, PeerMessage, SessionNote};
 use proto::time::Duration;
-use proto::{GrantId, HostName, Instant, KeyId, Last, TokenTag};
+use proto::{HostName, Instant, KeyId, Last, TokenTag};
 
 use super::driver::Effect;
 use super::{Clock, Host};
+use crate::directory::TokenReply;
 use crate::reach;
 use crate::topology::{Arrival, Ignored};
 
@@ -157,7 +158,6 @@ impl Host {
         self.topology.on_beacon(at, &beacon, &mut self.entropy)?;
         let Beacon { host, boot, digest, .. } = beacon.get();
         self.digests.on_beacon(at.now, host, *boot, *digest, &mut self.entropy);
-        self.placement.heard(host);
         Ok(())
     }
 
@@ -166,7 +166,6 @@ impl Host {
             Ok(line) => {
                 let message = line.try_map(|line| HostMessage::from_line(&line))?;
                 self.topology.on_message(at, &message, &mut self.entropy)?;
-                self.placement.heard(&message.get().host);
                 Ok(())
             }
             // "Host messages are always accepted" (seed 003): one that carries no signature of ours makes its
@@ -246,9 +245,11 @@ impl Host {
                 let bytes = self.seal_peer(body);
                 out.push(Effect::Datagram { iface: at.iface.clone(), to: at.from, bytes });
             }
-            PeerBody::TokenR { nonce, grant, sessions, .. } => {
-                self.on_token_r(clock, &(host, boot), nonce, grant, sessions, out);
+            PeerBody::TokenR { nonce, grant, load, sessions, .. } => {
+                let reply = TokenReply { nonce, grant, load, sessions };
+                self.on_token_r(clock, &(host, boot), reply, out);
             }
+            PeerBody::Coming { grants } => self.on_coming(at.now, &grants),
             PeerBody::Shown { tagged, tokens } => self.on_shown(clock, &host, tagged, &tokens, out),
             PeerBody::Digest(part) => self.on_digest(at.now, &host, boot, &part),
             PeerBody::DigestQ { to, parts } => self.on_digest_q(to, &parts)?,
@@ -270,27 +271,26 @@ impl Host {
             sessions.iter().map(|s| SessionNote { session: s.id, epoch: s.epoch, last: s.last }).collect()
         });
         let grant = self.grants.give(now, &mut self.entropy);
-        PeerBody::TokenR { seq, nonce, grant, sessions: notes.unwrap_or_default() }
+        let load = Some(self.load_note(now));
+        PeerBody::TokenR { seq, nonce, grant, load, sessions: notes.unwrap_or_default() }
     }
 
     fn on_token_r(
         &mut self,
         clock: Clock,
         from: &(HostName, proto::BootId),
-        nonce: proto::Nonce,
-        grant: GrantId,
-        mut sessions: Vec<SessionNote>,
+        mut reply: TokenReply,
         out: &mut Vec<Effect>,
     ) {
         // An absurd time of last connection must not win every comparison for years.
-        for note in &mut sessions {
+        for note in &mut reply.sessions {
             if !note.last.is_plausible(clock.wall) {
                 note.last = Last::default();
                 self.counters.refused("absurd_last");
             }
         }
         let waited = self.with_directory(clock, out, |directory, outbox| {
-            directory.on_answer(&from.0, from.1, nonce, grant, sessions, outbox)
+            directory.on_answer(&from.0, from.1, reply, outbox)
         });
         if !waited {
             self.counters.refused("unasked");

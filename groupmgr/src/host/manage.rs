@@ -225,7 +225,7 @@ impl Host {
         }
         self.note_token(&admitted.token);
         self.offer(clock.now, &admitted.token, id, out);
-        self.starts.add(clock.now);
+        self.placing.begun_by_order(clock.now);
         self.counters.done("session_made");
         out.push(Effect::Note(Note::Made { token: admitted.token.clone(), session: id, claimed: false }));
         out.push(Effect::Answer { req: order.req, reply: Box::new(Reply::Made(id)) });

@@ -58,7 +58,6 @@ use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::grants::Grants;
 use crate::directory::{Ask, Directory, Found, Outbox};
 use crate::entropy::Entropy;
-use crate::placement::{Placement, Starts};
 use crate::reach::{self, Reachable};
 use crate::topology::{Change, ProofWanted, Topology};
 
@@ -102,8 +101,7 @@ pub struct Host {
     digest: digest::Own,
     digests: digest::Others,
     grants: Grants,
-    placement: Placement,
-    starts: Starts,
+    placing: flow::Placing,
     /// As the kernel last told it.
     run_queue: u32,
     admission: Admission,
@@ -142,8 +140,7 @@ impl Host {
             digest: digest::Own::new(config.ring.signing()),
             digests: digest::Others::default(),
             grants: Grants::new(),
-            placement: Placement::new(),
-            starts: Starts::new(),
+            placing: flow::Placing::default(),
             run_queue: 0,
             admission: Admission::new(entropy.bytes()),
             registry: registry::Registry::new(now),
@@ -212,6 +209,7 @@ impl Host {
             self.sessions.poll_at(),
             self.shows.poll_at(),
             self.store.poll_at(),
+            self.placing.poll_at(),
             self.registry.poll_at(),
             self.refresh_at,
             self.conns.poll_at(),
@@ -289,6 +287,7 @@ impl Host {
         self.with_sessions(clock, out, Sessions::on_timeout);
         self.poll_shows(clock, out);
         self.poll_digests(clock, out);
+        self.poll_placing(clock.now, out);
         self.speak(clock, out);
         if self.refresh_at.is_some_and(|at| at <= clock.now) {
             self.refresh_at = None;
@@ -300,10 +299,7 @@ impl Host {
         if self.stopping {
             return;
         }
-        let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        let starting = self.starts.run_queue(clock.now, self.config.identity.cpus);
-        let run_queue = self.run_queue.saturating_add(starting);
-        let load = Load { run_queue, sessions, ..self.announcer.load() };
+        let load = self.load_now(clock.now);
         self.announcer.set_load(load);
         self.announcer.set_digest(self.digest.version());
         let mut said = Vec::new();

@@ -12,13 +12,17 @@ use super::driver::Effect;
 use super::store::Errand;
 
 /// Claims that wait to be given back, at most; beyond it the oldest goes, and is taken over by whoever needs it.
-const UNRELEASED_MAX: usize = 16_384;
+pub(super) const UNRELEASED_MAX: usize = 16_384;
 
 /// Claims of which it is not known whether they were given back.
 #[derive(Debug, Default)]
 pub(super) struct Unreleased(VecDeque<(Token, ClaimRecord)>);
 
 impl Unreleased {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn put(&mut self, token: Token, record: ClaimRecord) {
         if self.0.len() == UNRELEASED_MAX {
             self.0.pop_front();
@@ -89,7 +93,8 @@ impl Host {
     pub(super) fn release_again(&mut self) {
         if self.store.is_up() {
             let Unreleased(again) = core::mem::take(&mut self.store.unreleased);
-            self.store.upkeep.releases.extend(again);
+            let room = UNRELEASED_MAX.saturating_sub(self.store.upkeep.releases.len());
+            self.store.upkeep.releases.extend(again.into_iter().take(room));
         }
     }
 }

@@ -125,6 +125,7 @@ impl Host {
         let Some(s) = self.sessions.get(session) else { return };
         let (token, heard) = (s.token.clone(), s.last);
         let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
+        self.placing.gave_up(conn);
         let Presentation { token_seq, serial, addr, size, .. } = flow.presentation().clone();
         let announced = self.shows.heard.get(&token).copied().unwrap_or_default();
         let last = Last::next(clock.wall, Some(heard.max(announced).max(flow.last_heard())));

@@ -1,9 +1,9 @@
 //! How full the tables are that others make grow, and what their bounds are.
 
 use super::Host;
-use super::{datagrams, flow, shows, store};
+use super::{datagrams, flow, release, shows, store};
 use crate::directory::{self, grants};
-use crate::topology;
+use crate::{placement, topology};
 
 /// One table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,13 @@ impl Host {
             fill("lookups", self.directory.lookups(), directory::LOOKUPS_MAX),
             fill("grants", self.grants.len(), grants::GRANTS_MAX),
             fill("answered", self.discovery.answered(), datagrams::ANSWERED_MAX),
+            fill("sent here", self.placing.expected()[0], placement::ARRIVALS_MAX),
+            fill("being made", self.placing.expected()[1], placement::ARRIVALS_MAX),
+            fill("notices", self.placing.notices(), placement::NOTICES_MAX),
             fill("askers", self.discovery.askers(), datagrams::ASKERS_MAX),
+            fill("unreleased claims", self.store.unreleased.len(), release::UNRELEASED_MAX),
+            fill("releases", self.store.upkeep.releases.len(), release::UNRELEASED_MAX),
+            fill("start queue", self.sessions.in_line(), sessiond::manager::WAITING_MAX),
             fill("store requests", self.store.pending(), store::PENDING_MAX),
             fill("repeats", self.shows.repeats(), shows::REPEATS_MAX),
             fill("templates", self.shows.templates.len(), flow::TEMPLATES_MAX),

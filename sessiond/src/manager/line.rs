@@ -13,6 +13,10 @@ use crate::control::SessionSpec;
 /// Processes that are started at once: enough to keep many processors busy, and few enough that each is there soon.
 pub const STARTING_MAX: usize = 32;
 
+/// Sessions that wait for their turn, at most: as many as a host starts in a minute. More are refused, as by a host
+/// that is full.
+pub const WAITING_MAX: usize = 16_384;
+
 /// Who starts, and who waits for that.
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -37,6 +41,12 @@ impl Line {
 }
 
 impl Sessions {
+    /// How many sessions wait for their turn to start.
+    #[must_use]
+    pub fn in_line(&self) -> usize {
+        self.line.waiting.len()
+    }
+
     /// A session starts no more, or waits no more: the next has its turn.
     pub(super) fn leave_line(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
         if !self.line.starting.remove(&id) {

@@ -17,6 +17,7 @@ use super::process::{Process, ToProcess};
 use super::sight::{End, Fate, Sight};
 use super::store::{StoreLink, StoreNews};
 use super::tcp::{ConnKey, Kind, Owner, Seg, Side};
+use super::udp::Speaks;
 use super::wire::{LanId, LinkId, Node};
 use super::{Event, World};
 
@@ -42,7 +43,7 @@ pub struct HostPlan {
     pub(super) clock: u32,
     pub(super) cannot_spawn: Option<String>,
     pub(super) chain_len: usize,
-    pub(super) is_foreign: bool,
+    pub(super) speaks: Speaks,
 }
 
 impl HostPlan {
@@ -58,7 +59,7 @@ impl HostPlan {
             clock: 2_000,
             cannot_spawn: None,
             chain_len: CHAIN_LEN,
-            is_foreign: false,
+            speaks: Speaks::AsWeDo,
         }
     }
 
@@ -93,7 +94,7 @@ impl HostPlan {
     /// It holds the key of another group.
     #[must_use]
     pub fn of_another_group(mut self) -> Self {
-        self.is_foreign = true;
+        self.speaks = Speaks::Foreign;
         self
     }
 
@@ -249,7 +250,7 @@ impl World {
         };
         let config = HostConfig {
             identity,
-            ring: if plan.is_foreign { self.foreign_ring.clone() } else { self.ring.clone() },
+            ring: if plan.speaks == Speaks::Foreign { self.foreign_ring.clone() } else { self.ring.clone() },
             sessions_max: plan.sessions_max,
             tools: None,
             shared_machine_account: None,

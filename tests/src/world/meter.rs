@@ -26,6 +26,8 @@ pub struct Meter {
     pub received_bytes: u64,
     /// tokenQ datagrams among what was sent.
     pub token_qs: u64,
+    /// coming datagrams among what was sent.
+    pub comings: u64,
     /// Time that their machines took to work.
     pub worked: Duration,
 }
@@ -46,6 +48,7 @@ impl World {
         if self.meter.is_on && matches!(node, Node::Host(_)) {
             self.meter.sent += 1;
             self.meter.sent_bytes += bytes.len() as u64;
+            self.meter.comings += u64::from(bytes.starts_with(b"coming "));
             self.meter.token_qs += u64::from(bytes.starts_with(b"tokenQ "));
         }
     }

@@ -319,9 +319,8 @@ impl World {
             let alive = |n: &usize| w.machines[*n].daemon.alive().is_some();
             let hosts: Vec<usize> = (0..w.machines.len()).filter(alive).collect();
             let pairs = hosts.iter().flat_map(|a| hosts.iter().map(move |b| (*a, *b)));
-            let one_group = |a: usize, b: usize| {
-                w.machines[a].plan.is_foreign == w.machines[b].plan.is_foreign && w.share_a_lan(a, b)
-            };
+            let is_foreign = |n: usize| w.machines[n].plan.speaks == udp::Speaks::Foreign;
+            let one_group = |a: usize, b: usize| is_foreign(a) == is_foreign(b) && w.share_a_lan(a, b);
             let mut pairs = pairs.filter(|(a, b)| a != b && one_group(*a, *b));
             pairs.all(|(a, b)| w.standing_at(a, b) == Some(Standing::Up))
         };

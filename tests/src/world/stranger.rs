@@ -71,6 +71,12 @@ impl World {
         &self.foreign_ring
     }
 
+    /// The id of the key that the group signs with, which every datagram tells.
+    #[must_use]
+    pub fn signing_key(&self) -> proto::KeyId {
+        self.ring.signing()
+    }
+
     /// It broadcasts something.
     pub fn stranger_shouts(&mut self, stranger: StrangerId, bytes: &[u8]) {
         let link = self.strangers[stranger.0].links[0];

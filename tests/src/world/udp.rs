@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
 use proto::beacon::Beacon;
+use proto::keys::Purpose;
 use proto::line::Line;
 
+use super::HostPlan;
 use super::machine::ToDaemon;
 use super::wire::{LinkId, Node, Way, Wire};
 use super::{Event, World};
@@ -27,6 +29,26 @@ pub struct Heard {
     pub from: SocketAddrV4,
     /// What it said.
     pub bytes: Vec<u8>,
+}
+
+/// How a host speaks to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// As this version does, with the key of the group.
+    AsWeDo,
+    /// Its answers tell no load, and it does not know what `coming` means.
+    AsTheVersionBefore,
+    /// With the key of another group.
+    Foreign,
+}
+
+impl HostPlan {
+    /// It is of the version before this one.
+    #[must_use]
+    pub fn older(mut self) -> Self {
+        self.speaks = Speaks::AsTheVersionBefore;
+        self
+    }
 }
 
 impl World {
@@ -75,6 +97,7 @@ impl World {
     pub(super) fn datagram(&mut self, node: Node, port: u16, to: SocketAddrV4, bytes: Rc<[u8]>, asks: bool) {
         let Some((near, far)) = self.wire.route(self.links_of(node), *to.ip()) else { return };
         let from = SocketAddrV4::new(self.wire.link(near).ip, port);
+        let bytes = self.as_its_version_says(node, bytes);
         self.count_sent(node, &bytes);
         let asker = match node {
             Node::Host(host) if asks => Some(host),
@@ -87,6 +110,22 @@ impl World {
             self.queue.put(at + echo, Event::Datagram { link: far, datagram: datagram.clone() });
         }
         self.queue.put(at, Event::Datagram { link: far, datagram });
+    }
+
+    /// What an older host leaves out of its answers is taken out of them.
+    fn as_its_version_says(&self, node: Node, bytes: Rc<[u8]>) -> Rc<[u8]> {
+        let is_older = |host: usize| self.machines[host].plan.speaks == Speaks::AsTheVersionBefore;
+        if !matches!(node, Node::Host(host) if is_older(host)) || !bytes.starts_with(b"tokenR ") {
+            return bytes;
+        }
+        let Ok(said) = self.ring.open(Purpose::Peer, &bytes) else { return bytes };
+        let mut line = Line::new("tokenR");
+        for (key, value) in said.get().pairs() {
+            if !["load", "mem", "sessions", "drain", "kid", "sig"].contains(&key.as_str()) {
+                line.push(key, value);
+            }
+        }
+        self.ring.seal(Purpose::Peer, &line).into()
     }
 
     /// A datagram arrives at the machine of a link.
@@ -111,6 +150,9 @@ impl World {
         }
         let iface = self.wire.link(link).iface.clone();
         let Datagram { from, bytes, .. } = datagram;
+        if self.machines[host].plan.speaks == Speaks::AsTheVersionBefore && bytes.starts_with(b"coming ") {
+            return;
+        }
         self.count_received(&bytes);
         self.reach_daemon(host, ToDaemon::Datagram { iface, from, bytes });
     }

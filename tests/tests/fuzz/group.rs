@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use groupmgr::digest::{HELD_MAX, Others, Own};
-use groupmgr::directory::{Directory, GIVE_UP_AFTER, LookupId, Outbox, Target};
+use groupmgr::directory::{Directory, GIVE_UP_AFTER, LookupId, Outbox, Target, TokenReply};
 use groupmgr::entropy::Entropy;
 use groupmgr::host::{Effect, Input};
 use groupmgr::reach::{Choice, Reachable};
@@ -90,7 +90,8 @@ impl Asker {
                 let note = |n| SessionNote { session: SessionId(n), epoch: Epoch::default(), last: Last(1) };
                 let sessions = (0..u128::from(feed.u8() % 3)).map(note).collect();
                 let (host, boot) = (format!("h{n}").parse().unwrap(), BootId(u64::from(feed.u8() % 3)));
-                self.directory.on_answer(&host, boot, nonce, GrantId(1), sessions, &mut out);
+                let reply = TokenReply { nonce, grant: GrantId(1), load: None, sessions };
+                self.directory.on_answer(&host, boot, reply, &mut out);
             }
             3 => drop(self.directory.on_refused(target(n).ask_at, &mut out)),
             4 => self.directory.on_lost(&format!("h{n}").parse().unwrap(), &mut out),

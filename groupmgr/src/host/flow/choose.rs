@@ -127,6 +127,7 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
+        self.placing.gave_up(conn);
         let Presentation { token_seq, token, serial, .. } = flow.presentation;
         let claims = TicketClaims {
             grant: to.grant,

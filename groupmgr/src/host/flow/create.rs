@@ -14,9 +14,6 @@ use super::super::note::Note;
 use super::super::store::Errand;
 use super::super::{Clock, Host};
 use super::{Flow, NewClaim, Stage};
-use crate::directory::Answer;
-use crate::placement::Candidate;
-use crate::reach::Choice;
 
 /// The sessions of a host that keeps them are held this long for its next daemon.
 pub(super) const KEEP_GRACE: Duration = Duration::from_secs(10);
@@ -208,38 +205,6 @@ impl Host {
         if !flow.bound && missed() { Holder::Unsure } else { Holder::OutOfReach }
     }
 
-    /// Chooses among this host and those that answered.
-    fn place(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
-        let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
-        let answers: Vec<Answer> = flow.found.as_ref().map(|f| f.answers.clone()).unwrap_or_default();
-        let sure = answers.iter().filter(|a| a.reach.choice == Choice::First);
-        let others = sure.filter_map(|a| {
-            let row = self.topology.row(&a.reach.host)?;
-            let f = row.facts();
-            if f.has_other_store(self.announcer.store_id()) {
-                return None;
-            }
-            let host = a.reach.host.clone();
-            Some(Candidate { host, own: false, load: f.load, cpus: f.cpus, clock: f.clock, drain: f.drain })
-        });
-        let id = &self.config.identity;
-        let own = Candidate {
-            host: id.host.clone(),
-            own: true,
-            load: self.announcer.load(),
-            cpus: id.cpus,
-            clock: id.clock,
-            drain: self.announcer.drain() || self.is_full(),
-        };
-        let candidates: Vec<Candidate> = core::iter::once(own).chain(others).collect();
-        let chosen = self.placement.choose(&candidates, &mut self.entropy);
-        let target = chosen.and_then(|host| answers.into_iter().find(|a| a.reach.host == host));
-        match target {
-            Some(answer) => self.redirect(clock, conn, &answer, None, out),
-            None => self.create(clock, conn, claim, out),
-        }
-    }
-
     pub(in crate::host) fn is_full(&self) -> bool {
         self.config.sessions_max > 0 && self.sessions.len() >= self.config.sessions_max
     }
@@ -263,7 +228,7 @@ impl Host {
     }
 
     /// Makes the session here: template, claim, process, in this order.
-    fn create(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
+    pub(super) fn create(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
         if self.is_full() {
             self.deny(clock, conn, Denial::Full, out);
             return;
@@ -460,7 +425,7 @@ impl Host {
         if claim == Claim::Unclaimed {
             self.offer_soon(clock.now);
         }
-        self.starts.add(clock.now);
+        self.placing.begun(clock.now, conn);
         self.counters.done("session_made");
         let claimed = claim == Claim::Held;
         out.push(Effect::Note(Note::Made { token: admitted.token, session: id, claimed }));

@@ -18,8 +18,10 @@
 mod admit;
 mod choose;
 mod create;
+mod place;
 
 pub(super) use create::{DEFAULT_TEMPLATE, TEMPLATES_MAX, Templates};
+pub(super) use place::Placing;
 
 use authmgr::{Admitted, Denial, Presentation};
 use datastore::Value;
@@ -144,6 +146,10 @@ impl Host {
             self.hide(clock, conn, out);
         }
         let bound = self.redeem_ticket(clock.now, &presentation);
+        if bound == Some(None) {
+            // It was sent here to get a new session.
+            self.placing.expect_here(clock.now, conn);
+        }
         if let Some(c) = self.conns.get_mut(conn) {
             c.presented = Some(presentation.clone());
             c.flow = Some(Flow {
@@ -184,6 +190,7 @@ impl Host {
             boot: self.config.identity.boot,
         };
         if ticket.is_for(&self.config.ring, &claims) && self.grants.redeem(now, ticket.grant) {
+            self.placing.arrived(ticket.grant);
             return Some(ticket.session);
         }
         self.counters.refused("bad_ticket");
@@ -199,6 +206,9 @@ impl Host {
     }
 
     fn set_stage(&mut self, conn: ConnId, stage: Stage) {
+        if matches!(stage, Stage::Starting(_)) {
+            self.placing.gave_up(conn);
+        }
         if let Some(flow) = self.flow_mut(conn) {
             flow.stage = stage;
         }
@@ -207,6 +217,7 @@ impl Host {
 
     pub(super) fn drop_flow(&mut self, conn: ConnId) {
         let flow = self.conns.get_mut(conn).and_then(|c| c.flow.take());
+        self.placing.gave_up(conn);
         match flow.map(|flow| flow.stage) {
             Some(Stage::Asking(lookup)) => {
                 self.shows.asking.remove(&lookup);
@@ -225,6 +236,7 @@ impl Host {
 
     pub(super) fn deny(&mut self, clock: Clock, conn: ConnId, why: Denial, out: &mut Vec<Effect>) {
         let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
+        self.placing.gave_up(conn);
         let Presentation { token_seq, token, serial, .. } = flow.presentation;
         self.counters.refused(why.word());
         out.push(Effect::Note(Note::Denied { token, serial, why: why.word().into() }));
