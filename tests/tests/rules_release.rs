@@ -61,6 +61,7 @@ fn a_claim_that_was_written_anew_without_an_answer_is_given_back_as_it_stands() 
 
 #[test]
 fn a_claim_that_may_have_been_made_for_a_desk_that_has_gone_is_given_back() {
+    let (mut made_unheard, mut never_made) = (0, 0);
     for pause in (0..60).map(|n| n * 50) {
         let mut w = World::of(1);
         let lan = w.lan();
@@ -73,6 +74,11 @@ fn a_claim_that_may_have_been_made_for_a_desk_that_has_gone_is_given_back() {
         // Nobody hears any more what became of a write that is under way.
         w.cut_store("h1", true);
         w.run_for(secs(8));
+        // Whether the write had gone out and reached the store when nobody heard of it any more.
+        match w.claim_on("card.ann") {
+            Some(_) if w.sessions_of("card.ann").is_empty() => made_unheard += 1,
+            _ => never_made += 1,
+        }
         w.cut_store("h1", false);
         w.run_for(secs(8));
         let is_there = w
@@ -80,4 +86,8 @@ fn a_claim_that_may_have_been_made_for_a_desk_that_has_gone_is_given_back() {
             .is_none_or(|claim| w.sessions_of("card.ann").iter().any(|seen| seen.session == claim.session));
         assert!(is_there, "{pause}\n{}", w.story());
     }
+    assert!(
+        made_unheard >= 3 && never_made >= 3,
+        "{made_unheard} pauses hit the window, {never_made} did not"
+    );
 }

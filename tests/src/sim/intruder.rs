@@ -4,15 +4,18 @@
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
-use proto::keys::Purpose;
 use proto::line::Line;
 
+use super::forgery::{FORGERIES, Names};
 use super::people::People;
 use super::trouble::Island;
 use crate::world::{DeskId, Dice, Heard, LanId, StrangerId, World};
 
 /// Tickets it remembers.
 const TICKETS_MAX: usize = 64;
+
+/// How far it looks back for a word that is worth changing.
+const LOOKS_BACK: usize = 400;
 
 /// Where it is: a machine that listens and speaks, and a terminal of its own.
 #[derive(Debug)]
@@ -106,29 +109,29 @@ impl Intruder {
         let address = w.address_of_stranger(place.machine);
         let [a, b, c, d] = address.octets();
         let ip = format!("{a:02x}{b:02x}{c:02x}{d:02x}");
-        let beacon = format!(
-            "beacon host={host} ver=1 boot={boot} seq=999999 if=eth0 every=100 load=0 sessions=0 drain=0 tick=9999 link={n:032x}"
-        );
-        let message = format!("host={host} addr={ip} time=950739941 numifs=1 flags=0 cpus=64 clock=9000");
-        let (text, purpose) = match self.dice.below(7) {
-            0 => (beacon, Purpose::Beacon),
-            1 => (message, Purpose::HostMessage),
-            2 => (format!("goodbye host={host} boot={boot}"), Purpose::Peer),
-            3 => (
-                format!("shown host={host} boot={boot} tagged=00000001 token={n:032x}:9999999999999"),
-                Purpose::Peer,
-            ),
-            4 => (
-                format!("tokenR host={host} boot={boot} seq=1 nonce={n:032x} grant={n:032x} n=0"),
-                Purpose::Peer,
-            ),
-            5 => (format!("serverR host={host} ip={ip} port=7009 load=0 drain=0"), Purpose::Peer),
-            _ => ("x".repeat((n % 1_400) as usize), Purpose::Peer),
+        let names = Names { host, boot, ip, n };
+        let kind = self.dice.below(FORGERIES + 1);
+        // What it changes in somebody's word, it has heard before.
+        let heard = (kind == FORGERIES).then(|| self.heard_shown(w, number)).flatten();
+        let (text, purpose) = heard.map_or_else(|| names.forge(kind), |line| names.shown_later(&line));
+        let bytes = match n % 3 {
+            // Signed with a key that is none of the group's,
+            0 => Line::parse(text.as_bytes()).ok().map(|line| w.foreign_ring().seal(purpose, &line)),
+            // as if with the group's, whose id everybody hears,
+            1 => Some(format!("{text} kid={} sig={n:040x}", w.signing_key()).into_bytes()),
+            // or not at all.
+            _ => None,
         };
-        // Signed with a key that is none of the group's, or not at all.
-        let signed = Line::parse(text.as_bytes()).ok().filter(|_| n.is_multiple_of(2));
-        let bytes = signed.map(|line| w.foreign_ring().seal(purpose, &line));
         self.say(w, number, &bytes.unwrap_or_else(|| text.into_bytes()));
+    }
+
+    /// Somebody's word, of late, that a token is shown there.
+    fn heard_shown(&mut self, w: &World, number: usize) -> Option<Line> {
+        let machine = self.places[number].machine;
+        let count = w.recorded(machine);
+        let all = (0..count.min(LOOKS_BACK)).filter_map(|n| w.record(machine, count - 1 - n));
+        all.filter(|heard| heard.bytes.starts_with(b"shown "))
+            .find_map(|heard| Line::parse(&heard.bytes).ok())
     }
 
     /// From its own terminal it presents a token whose secret it does not have, by itself or as if it had been sent

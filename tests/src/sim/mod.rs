@@ -11,6 +11,7 @@
 
 pub mod check;
 mod cost;
+mod forgery;
 mod intruder;
 mod options;
 mod people;

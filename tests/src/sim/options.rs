@@ -45,7 +45,7 @@ impl fmt::Display for Faults {
 }
 
 /// What is given; the rest is drawn.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Given {
     /// Hosts.
     pub hosts: Option<usize>,
@@ -94,6 +94,9 @@ pub struct Options {
     pub drift_ppm: u64,
     /// Between two things a stranger says; none says nothing.
     pub stranger: Option<Duration>,
+    /// Whether DTUs are switched on while the hosts are still starting: as after a power failure, when sessions go to
+    /// whoever is there first.
+    pub together: bool,
 }
 
 impl Options {
@@ -136,6 +139,7 @@ impl Options {
             clocks_off: Duration::from_millis(one_of(&[0, 2_000, 3_600_000])),
             drift_ppm: one_of(&[0, 50, 500]),
             stranger: (stranger > 0).then(|| Duration::from_millis(stranger)),
+            together: one_of(&[0, 0, 0, 1]) == 1 && given.faults != Some(Faults::None),
         }
     }
 
@@ -161,6 +165,7 @@ impl fmt::Display for Options {
         writeln!(f, "cards         {}% of the dtus, {}% of them keyed", self.cards, self.keyed)?;
         writeln!(f, "people        something at each desk about every {:?}", self.pause)?;
         writeln!(f, "faults        {faults}, for {:?}", self.time)?;
+        writeln!(f, "start         {}", if self.together { "all at once" } else { "hosts first" })?;
         writeln!(f, "store         {:?} a write", self.fsync)?;
         writeln!(f, "wall clocks   {:?} off, {} ppm drift at most", self.clocks_off, self.drift_ppm)?;
         write!(f, "stranger      {}", told(self.stranger))

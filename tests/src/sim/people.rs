@@ -8,11 +8,16 @@ use proto::card::{Card, CardSecret};
 
 use crate::world::{DeskId, Dice, Sight, World};
 
+/// One card of so many is disabled.
+const DISABLED_OF: usize = 8;
+
 /// A card of somebody.
 #[derive(Clone, Debug)]
 pub(super) struct PersonCard {
     token: Token,
     secret: Option<[u8; 16]>,
+    /// Whether its owner has reported it lost, and still uses it.
+    is_disabled: bool,
     /// The seat it is in; copies of it may be in others.
     holder: Option<usize>,
 }
@@ -53,12 +58,15 @@ impl People {
                 secret.copy_from_slice(&dice.seed()[..16]);
                 secret
             });
-            if let Some(secret) = secret {
+            let is_disabled = n % DISABLED_OF == DISABLED_OF - 1;
+            if is_disabled {
+                register(w, &token, "disabled=true", true);
+            } else if let Some(secret) = secret {
                 let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
                 register(w, &token, &format!("secret={hex}"), false);
             }
             of_island[island].push(made.len());
-            made.push(PersonCard { token, secret, holder: None });
+            made.push(PersonCard { token, secret, is_disabled, holder: None });
         }
         Self { dice, cards: made, of_island, seats: Vec::new() }
     }
@@ -68,13 +76,13 @@ impl People {
     pub(super) fn due(&self, seat: &Seat) -> Option<(&Token, bool)> {
         let (number, genuine) = seat.card?;
         let card = &self.cards[number];
-        Some((&card.token, genuine || card.secret.is_none()))
+        Some((&card.token, !card.is_disabled && (genuine || card.secret.is_none())))
     }
 
     /// A token that needs a secret, if there is one: for whoever wants to be let in without it.
     pub(super) fn a_keyed_token(&self, dice: &mut Dice) -> Option<Token> {
         let card = self.cards.get(dice.below(self.cards.len() as u64) as usize)?;
-        card.secret.map(|_| card.token.clone())
+        card.secret.filter(|_| !card.is_disabled).map(|_| card.token.clone())
     }
 
     /// Everybody who has a desk's worth of card puts it in, as in the morning.

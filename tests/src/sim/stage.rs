@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use proto::time::Duration;
+
 use super::options::Options;
 use super::people::{People, Seat};
 use super::trouble::Island;
@@ -12,6 +14,8 @@ use crate::world::{DeskPlan, Dice, HostPlan, LanId, World, ms};
 const SERVERS: usize = 3;
 /// Machines are not switched on in one moment, but within this.
 const BOOT_WITHIN_MS: u64 = 500;
+/// Hosts that have started know each other, on every LAN that they share, after this time.
+const MEET: Duration = ms(500);
 /// Links of a beacon's hash chain: enough for two minutes, after which another one begins.
 const CHAIN_LEN: usize = 1_200;
 
@@ -29,6 +33,9 @@ pub(super) fn build(options: &Options) -> (World, People, Vec<Island>) {
     let cards = options.dtus * options.cards as usize / 100;
     let mut people = People::new(&mut w, options.seed, cards, options.islands, options.keyed);
     add_hosts(&mut w, options, &mut dice, &mut islands);
+    if !options.together {
+        w.run_for(MEET);
+    }
     add_desks(&mut w, options, &mut dice, &mut islands, &mut people);
     (w, people, islands)
 }

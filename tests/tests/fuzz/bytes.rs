@@ -92,6 +92,14 @@ fn backup(bytes: &[u8]) {
     if read.is_ok()
         && let Ok(backup) = reader.finish()
     {
+        // What has changed anywhere since it was written is refused.
+        for at in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1;
+            let mut reader = BackupReader::default();
+            let read = damaged.split(|b| *b == b'\n').try_for_each(|line| reader.line(line));
+            assert!(read.is_err() || reader.finish().is_err(), "byte {at} may be anything");
+        }
         let mut text = String::new();
         let mut writer = datastore::backup::BackupWriter::begin(backup.generation, &mut text);
         for (key, value) in &backup.entries {

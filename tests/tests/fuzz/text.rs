@@ -13,7 +13,9 @@ use proto::discovery::{ServerQ, ServerR};
 use proto::host_message::{HostMessage, INTERFACES_MAX};
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::line::{LINE_MAX, Line, LineError, Splitter};
-use proto::peer::{PeerBody, PeerMessage, SESSIONS_PER_TOKEN_MAX, SHOWN_PER_MESSAGE_MAX};
+use proto::peer::{
+    COMING_PER_MESSAGE_MAX, PeerBody, PeerMessage, SESSIONS_PER_TOKEN_MAX, SHOWN_PER_MESSAGE_MAX,
+};
 use proto::ticket::{Ticket, TicketClaims};
 use sessiond::template::Template;
 
@@ -91,6 +93,7 @@ fn message(bytes: &[u8]) {
     }
     match PeerMessage::from_line(&line).map(|message| message.body) {
         Ok(PeerBody::TokenR { sessions, .. }) => assert!(sessions.len() <= SESSIONS_PER_TOKEN_MAX),
+        Ok(PeerBody::Coming { grants }) => assert!(grants.len() <= COMING_PER_MESSAGE_MAX),
         Ok(PeerBody::Shown { tokens, .. }) => assert!(tokens.len() <= SHOWN_PER_MESSAGE_MAX),
         Ok(PeerBody::Digest(part)) => assert!(part.tags.len() <= TAGS_PER_PART),
         _ => {}

@@ -127,7 +127,10 @@ impl Lonely {
         let secret = "0f".repeat(16);
         for (key, value) in [
             (authmgr::admission::policy_key(), "login pseudo=deny cards=registered".to_owned()),
-            (authmgr::admission::token_key(&"card.7".parse().unwrap()), format!("token secret={secret}")),
+            (
+                authmgr::admission::token_key(&"card.7".parse().unwrap()),
+                format!("token name=card.7 secret={secret}"),
+            ),
         ] {
             let value = Value::new(value.as_bytes()).unwrap();
             store.apply(Request::Put { key, value }, &mut Vec::new());

@@ -21,6 +21,8 @@ pub struct Admission {
     /// What was presented on each connection: a grant may cross the next presentation.
     presented: BTreeMap<u64, Vec<String>>,
     looked: u64,
+    keyed_granted: u64,
+    disabled_presented: u64,
 }
 
 impl Admission {
@@ -46,8 +48,11 @@ impl Admission {
         let has = |(card, until): &(Token, Option<Instant>)| {
             card.as_str() == token && until.is_none_or(|until| until >= now)
         };
-        if self.keyed.contains(token) && !cards.iter().any(has) {
-            return Err(format!("{desk:?} is granted {token} without its secret"));
+        if self.keyed.contains(token) {
+            self.keyed_granted += 1;
+            if !cards.iter().any(has) {
+                return Err(format!("{desk:?} is granted {token} without its secret"));
+            }
         }
         Ok(())
     }
@@ -69,6 +74,7 @@ impl Check for Admission {
                 cards.extend(token.iter().filter(|_| *genuine).map(|token| (token.clone(), None)));
             }
             Sight::Presents { conn, token, .. } => {
+                self.disabled_presented += u64::from(self.disabled.contains(token));
                 self.presented.entry(*conn).or_default().push(token.clone());
             }
             Sight::Grants { desk, conn, token, .. } => return self.judge(moment.now, *desk, *conn, token),
@@ -79,5 +85,13 @@ impl Check for Admission {
 
     fn looked(&self) -> u64 {
         self.looked
+    }
+
+    fn parts(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            (self.rule(), self.looked),
+            ("nobody is attached to a keyed card without its secret", self.keyed_granted),
+            ("nobody is attached to a disabled card", self.disabled_presented),
+        ]
     }
 }

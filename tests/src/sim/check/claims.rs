@@ -24,6 +24,7 @@ pub struct Claims {
     /// Where a token was last presented.
     presented: BTreeMap<String, DeskId>,
     looked: u64,
+    claimed: u64,
 }
 
 impl Claims {
@@ -35,11 +36,11 @@ impl Claims {
         session: SessionId,
         claimed: bool,
     ) -> Result<(), String> {
-        self.looked += 1;
+        self.claimed += u64::from(claimed);
         if claimed && !self.named.contains(&session) {
             return Err(format!("{maker} made {session} for {token} without the store's word"));
         }
-        if !health.host(now, maker, SETTLED) || !health.store(now, SETTLED) {
+        if !health.undisturbed(now, maker, SETTLED) || !health.store(now, SETTLED) {
             return Ok(());
         }
         // Whose way to the host of the session is cut is made one beside it, which has no claim.
@@ -47,8 +48,10 @@ impl Claims {
         if !claimed && desk.is_some_and(|desk| !health.desk(now, *desk, SETTLED)) {
             return Ok(());
         }
+        self.looked += 1;
         let others = self.alive.get(token).into_iter().flatten();
-        let mut there = others.filter(|(other, host)| **other != session && health.host(now, host, SETTLED));
+        let mut there =
+            others.filter(|(other, host)| **other != session && health.undisturbed(now, host, SETTLED));
         match there.next() {
             Some((other, host)) => {
                 Err(format!("{maker} made {session} for {token}, which has {other} on {host}"))
@@ -92,5 +95,9 @@ impl Check for Claims {
 
     fn looked(&self) -> u64 {
         self.looked
+    }
+
+    fn parts(&self) -> Vec<(&'static str, u64)> {
+        vec![(self.rule(), self.looked), ("a claimed session has the store's word", self.claimed)]
     }
 }

@@ -22,8 +22,12 @@ impl Check for Failover {
     }
 
     fn see(&mut self, Moment { now, health }: Moment<'_>, sight: &Sight) -> Result<(), String> {
+        if let Sight::Says { desk, event: DtuEvent::Attached { host, .. } } = sight {
+            // Here is a desk that has no reason to leave, now and for as long as nothing happens.
+            let is_sound = |name| health.host(now, name, LAG) && health.desk(now, *desk, LAG);
+            self.looked += u64::from(host.name.as_ref().is_some_and(is_sound));
+        }
         let Sight::Says { desk, event: DtuEvent::Lost { host, why } } = sight else { return Ok(()) };
-        self.looked += 1;
         let Some(name) = &host.name else { return Ok(()) };
         let is_sound = health.host(now, name, LAG) && health.desk(now, *desk, LAG);
         if is_sound || *why == Loss::Protocol {

@@ -21,6 +21,8 @@ struct HostSpell {
     is_well: bool,
     runs: bool,
     since: Instant,
+    /// Nothing has happened to it since it started for the first time.
+    is_untouched: bool,
 }
 
 /// What is known of everybody's health.
@@ -40,11 +42,14 @@ impl Health {
             Sight::HostWell { host, well } => {
                 let spell = self.host_mut(host);
                 (spell.is_well, spell.since) = (*well, at);
+                spell.is_untouched &= *well;
             }
             // One that starts has not been well for long, however short it was away.
             Sight::Host { host, fate } => {
+                let is_first = !self.hosts.contains_key(host);
                 let spell = self.host_mut(host);
                 (spell.runs, spell.since) = (matches!(fate, Fate::Starts(_)), at);
+                spell.is_untouched &= is_first;
             }
             Sight::DeskWell { desk, well } => {
                 self.desks.insert(*desk, spell(*well));
@@ -56,7 +61,7 @@ impl Health {
     }
 
     fn host_mut(&mut self, host: &HostName) -> &mut HostSpell {
-        let unknown = HostSpell { is_well: true, runs: true, since: Instant::ZERO };
+        let unknown = HostSpell { is_well: true, runs: true, since: Instant::ZERO, is_untouched: true };
         self.hosts.entry(host.clone()).or_insert(unknown)
     }
 
@@ -65,6 +70,13 @@ impl Health {
     pub fn host(&self, now: Instant, host: &HostName, time: Duration) -> bool {
         let is_well = |spell: &HostSpell| spell.is_well && spell.runs && now.since(spell.since) >= time;
         self.hosts.get(host).is_some_and(is_well)
+    }
+
+    /// Whether nothing has happened to a host for so long, or since it started for the first time: what wears off within
+    /// that time is not there.
+    #[must_use]
+    pub fn undisturbed(&self, now: Instant, host: &HostName, time: Duration) -> bool {
+        self.host(now, host, time) || self.hosts.get(host).is_some_and(|spell| spell.is_untouched)
     }
 
     /// Whether a desk has. One of which nothing was said always was.

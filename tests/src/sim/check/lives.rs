@@ -28,8 +28,7 @@ impl Check for Lives {
                 self.alive.insert((host.clone(), *session), token.clone());
             }
             Sight::Screen { shows: Some(shown), .. } => {
-                self.looked += 1;
-                self.shown.insert(shown.session);
+                self.looked += u64::from(self.shown.insert(shown.session));
             }
             Sight::Gone { host, session, end } => {
                 let token = self.alive.remove(&(host.clone(), *session));

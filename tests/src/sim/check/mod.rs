@@ -59,8 +59,14 @@ pub trait Check {
         Ok(())
     }
 
-    /// How often the rule was put to the test.
+    /// How often the rule was put to the test: what could have broken it and did not, without what its exemptions let
+    /// pass.
     fn looked(&self) -> u64;
+
+    /// The same of each of its parts, where one may be tested all the time and another never.
+    fn parts(&self) -> Vec<(&'static str, u64)> {
+        vec![(self.rule(), self.looked())]
+    }
 }
 
 /// All rules, and the health that they share.
@@ -113,9 +119,9 @@ impl Checks {
         Ok(())
     }
 
-    /// Every rule, and how often it was put to the test.
+    /// Every part of every rule, and how often it was put to the test.
     pub fn looked(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.checks.iter().map(|check| (check.rule(), check.looked()))
+        self.checks.iter().flat_map(|check| check.parts())
     }
 }
 

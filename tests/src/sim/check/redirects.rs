@@ -21,6 +21,14 @@ pub struct Redirects {
     looked: u64,
 }
 
+impl Redirects {
+    /// Whether the ticket with which a token came was made for it a moment ago.
+    fn is_good(&self, now: proto::Instant, token: &str, came: Option<&String>) -> bool {
+        let made = came.and_then(|came| self.made.get(came));
+        made.is_some_and(|(at, of)| of == token && now.since(*at) < Duration::from_secs(1))
+    }
+}
+
 impl Check for Redirects {
     fn rule(&self) -> &'static str {
         "a redirect is followed at most once per presentation"
@@ -32,15 +40,15 @@ impl Check for Redirects {
                 self.came.insert(*conn, (token.clone(), ticket.clone()));
             }
             // Served. What comes later is another presentation, as after a logout.
-            Sight::Grants { conn, .. } => {
-                self.came.remove(conn);
+            Sight::Grants { host, conn, desk, .. } => {
+                let Some((token, came)) = self.came.remove(conn) else { return Ok(()) };
+                let is_bound = self.is_good(now, &token, came.as_ref());
+                let is_sound = health.host(now, host, GOOD) && health.desk(now, *desk, GOOD);
+                self.looked += u64::from(is_bound && is_sound);
             }
             Sight::SendsOn { host, conn, desk, ticket, .. } => {
-                self.looked += 1;
                 let Some((token, came)) = self.came.remove(conn) else { return Ok(()) };
-                let made = came.and_then(|came| self.made.get(&came));
-                let is_good =
-                    made.is_some_and(|(at, of)| *of == token && now.since(*at) < Duration::from_secs(1));
+                let is_good = self.is_good(now, &token, came.as_ref());
                 if let Some(ticket) = ticket {
                     self.made.insert(ticket.clone(), (now, token));
                 }

@@ -6,6 +6,9 @@ use proto::{HostName, SessionId};
 
 use crate::world::Shown;
 
+/// Sessions that a host may have above 1.3 times the mean.
+const MORE_BY_CHANCE: usize = 2;
+
 /// A desk at rest.
 #[derive(Clone, Debug)]
 pub struct RestDesk {
@@ -91,13 +94,12 @@ impl Rest {
     }
 }
 
-/// Whether sessions lie unevenly on hosts that could have shared them: one has more than one and a half times the
-/// mean. Says nothing where the mean is too small to mean anything.
+/// Whether sessions lie unevenly on hosts that could have shared them: one has more than 1.3 times the mean, and more
+/// than two sessions more than that, which is as much as chance does to a few.
 #[must_use]
 pub fn uneven(counts: &[usize]) -> Option<String> {
     let (total, most) = (counts.iter().sum::<usize>(), counts.iter().max().copied()?);
-    // Of few sessions one more than the mean is half as many again.
-    let means_something = total >= 10 * counts.len();
-    (means_something && most * 2 * counts.len() > total * 3)
+    let may_have = (total * 13).div_ceil(10 * counts.len()) + MORE_BY_CHANCE;
+    (most > may_have)
         .then(|| format!("{most} sessions on one of {} hosts that have {total} in all", counts.len()))
 }

@@ -27,13 +27,18 @@ pub struct OneScreen {
 }
 
 impl OneScreen {
-    fn put(&mut self, now: Instant, desk: DeskId, shows: Option<&Shown>) {
+    fn put(&mut self, Moment { now, health }: Moment<'_>, desk: DeskId, shows: Option<&Shown>) {
         if let Some(token) = self.desks.remove(&desk)
             && let Some(on) = self.shown.get_mut(&token)
         {
+            let could_be_told = |(desk, (host, _)): (&DeskId, &(HostName, Instant))| {
+                health.host(now, host, HEARD_AGAIN) && health.desk(now, *desk, HEARD_AGAIN)
+            };
+            let all_could_be_told = on.iter().all(could_be_told);
             on.remove(&desk);
-            if on.len() < 2 {
-                self.doubles.remove(&token);
+            if on.len() < 2 && self.doubles.remove(&token).is_some() {
+                // It was on two, and one of them let go as it had to.
+                self.looked += u64::from(all_could_be_told);
             }
             if on.is_empty() {
                 self.shown.remove(&token);
@@ -43,7 +48,6 @@ impl OneScreen {
         let on = self.shown.entry(token.clone()).or_default();
         on.insert(desk, (host.clone(), now));
         self.desks.insert(desk, token.clone());
-        self.looked += 1;
         if on.len() > 1 {
             self.doubles.insert(token.clone(), now + ANNOUNCED);
         }
@@ -57,7 +61,7 @@ impl Check for OneScreen {
 
     fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
         if let Sight::Screen { desk, shows } = sight {
-            self.put(moment.now, *desk, shows.as_ref());
+            self.put(moment, *desk, shows.as_ref());
         }
         Ok(())
     }

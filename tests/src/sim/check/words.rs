@@ -35,6 +35,7 @@ pub struct Words {
     /// What each desk was granted last.
     at: BTreeMap<DeskId, String>,
     looked: u64,
+    taken_off: u64,
 }
 
 impl Words {
@@ -44,7 +45,6 @@ impl Words {
         by: &HostName,
         change: &Change,
     ) -> Result<(), String> {
-        self.looked += 1;
         let (Change::Up(host)
         | Change::Silent(host)
         | Change::Down(host)
@@ -58,26 +58,29 @@ impl Words {
             Change::Left(_) => truth.leaves > 0,
             Change::Restarted(_) => truth.runs.len() > 1,
             // One that was stopped itself reads late what was said before.
-            Change::Up(_) => {
-                let is_dead = truth.died.is_some_and(|at| now.since(at) > UNDER_WAY);
-                !(is_dead && health.host(now, by, UNDER_WAY * 2))
-            }
-            Change::Silent(_) | Change::Down(_) | Change::Changed(_) => true,
+            Change::Up(_) if !health.host(now, by, UNDER_WAY * 2) => return Ok(()),
+            Change::Up(_) => truth.died.is_none_or(|at| now.since(at) <= UNDER_WAY),
+            Change::Silent(_) | Change::Down(_) | Change::Changed(_) => return Ok(()),
         };
+        self.looked += 1;
         if is_true { Ok(()) } else { Err(format!("{by} believes {change:?}, which is not so")) }
     }
 
-    /// Whether a token that a host granted to a desk was shown anywhere else since: at another desk, or, as far as
-    /// a host knows that was cut off, at this one.
-    fn was_elsewhere(&self, moment: Moment<'_>, token: &str, desk: DeskId, host: &HostName) -> bool {
+    /// Whether a host that was cut off may still believe that a token is shown where it no longer is.
+    fn may_be_forgotten(&self, moment: Moment<'_>, token: &str, desk: DeskId, host: &HostName) -> bool {
         let Moment { now, health } = moment;
+        let mut where_it_was = self.granted.get(token).into_iter().flat_map(BTreeMap::keys);
+        let was_disturbed = |host| !health.undisturbed(now, host, FORGOTTEN);
+        where_it_was.any(|(_, at)| was_disturbed(at))
+            || was_disturbed(host)
+            || !health.desk(now, desk, FORGOTTEN)
+    }
+
+    /// Whether a token that a host granted to a desk was shown at another one since.
+    fn was_elsewhere(&self, token: &str, desk: DeskId, host: &HostName) -> bool {
         let Some(granted) = self.granted.get(token) else { return false };
         let since = granted.get(&(desk, host.clone())).copied().unwrap_or(Instant::ZERO);
-        granted.iter().any(|((other, at), when)| {
-            let later = *other != desk && *when + RACE >= since;
-            let cut_off = at != host && !health.host(now, at, FORGOTTEN);
-            later || cut_off || !health.host(now, host, FORGOTTEN) || !health.desk(now, desk, FORGOTTEN)
-        })
+        granted.iter().any(|((other, _), when)| *other != desk && *when + RACE >= since)
     }
 
     fn on_event(&mut self, moment: Moment<'_>, desk: DeskId, event: &DtuEvent) -> Result<(), String> {
@@ -92,9 +95,12 @@ impl Words {
             DtuEvent::Detached { cause: Some(cause), host: HostRef { name: Some(host), .. } }
                 if cause == "shownElsewhere" =>
             {
-                self.looked += 1;
                 let Some(token) = self.at.get(&desk) else { return Ok(()) };
-                if !self.was_elsewhere(moment, token, desk, host) {
+                if self.may_be_forgotten(moment, token, desk, host) {
+                    return Ok(());
+                }
+                self.taken_off += 1;
+                if !self.was_elsewhere(token, desk, host) {
                     return Err(format!("{host} takes {token} off {desk:?}, and it was shown nowhere else"));
                 }
             }
@@ -136,5 +142,12 @@ impl Check for Words {
 
     fn looked(&self) -> u64 {
         self.looked
+    }
+
+    fn parts(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            (self.rule(), self.looked),
+            ("a session is taken off a desk only if it is shown at another", self.taken_off),
+        ]
     }
 }
