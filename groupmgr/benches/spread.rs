@@ -49,7 +49,8 @@ fn arguments() -> Outcome<Option<usize>> {
         match arg.as_str() {
             "--bench" => is_bench = true,
             "--rounds" => {
-                rounds = args.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0).ok_or(usage)?
+                let number = args.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+                rounds = number.ok_or(usage)?;
             }
             // What a test run over all targets may say.
             _ if !is_bench => {}
