@@ -28,7 +28,10 @@ use sha2::{Digest, Sha256};
 use crate::challenge::{CardChallenge, NONCE_LEN};
 use crate::denial::Denial;
 use known::{Entry, Known};
-pub use names::{AccountName, Owner, TemplateName, policy_key, token_key, token_of, token_prefix};
+pub use names::{
+    AUTHOR, AccountName, Owner, REMOVED, TemplateName, author_of, is_removal, policy_key, token_key,
+    token_of, token_prefix,
+};
 pub use policy::{Cards, Policy, PolicyError, Pseudo};
 pub use record::{Record, RecordError};
 

@@ -42,6 +42,17 @@ pub enum Refused {
     /// Nothing is registered about the token.
     #[error("{0} is not registered; register it with: authmgr card register {0}")]
     NotRegistered(Token),
+    /// The card that is to take another's place was itself disabled.
+    #[error(
+        "{0} is disabled, perhaps because it was lost; if it is to be used again, enable it first: authmgr card enable {0}"
+    )]
+    IsDisabled(Token),
+    /// A disabled token would be admitted again when its record is gone.
+    #[error(
+        "{0} is disabled, and without its record it would be admitted where the policy admits any card; enable it first, \
+         or say --force"
+    )]
+    WouldAdmit(Token),
     /// A plain card would take the place of a keyed one of the same token.
     #[error(
         "{0} is registered as a keyed card and this card file holds no secret: it may be a copy made from the id; \
@@ -65,7 +76,7 @@ pub enum Refused {
     /// The token is registered for another user.
     #[error(
         "{token} is registered for {whose}, whose data and sessions it would take along; disable it and register another \
-         card, or delete its record first: datastore rm token/{token}"
+         card, or delete its record first: authmgr card rm {token}"
     )]
     AnothersCard {
         /// Which.
@@ -85,6 +96,7 @@ pub fn register(found: Option<Record>, named: &Named, details: Details) -> Resul
         return Err(Refused::UserToken(token.clone()));
     }
     let mut record = found.unwrap_or_else(|| Record::new(token.clone()));
+    record.registered = true;
     if let Named::Card(_, secret) = named {
         if secret.is_none() && record.secret.is_some() {
             return Err(Refused::LostItsSecret(token.clone()));
@@ -110,17 +122,31 @@ pub fn disable(found: Option<Record>, token: &Token) -> Result<Record, Refused> 
     if token.is_user() {
         return Err(Refused::UserToken(token.clone()));
     }
-    Ok(Record { disabled: true, ..found.unwrap_or_else(|| Record::new(token.clone())) })
+    Ok(found.map_or_else(|| Record::block(token.clone()), |record| Record { disabled: true, ..record }))
 }
 
-/// Admits a disabled token again.
+/// Enables a disabled token. One that was never registered is not registered by it: its record goes, and the policy
+/// decides about it as before.
 ///
 /// # Errors
 /// When nothing is registered about it.
-pub fn enable(found: Option<Record>, token: &Token) -> Result<Record, Refused> {
+pub fn enable(found: Option<Record>, token: &Token) -> Result<Option<Record>, Refused> {
     match found {
-        Some(record) => Ok(Record { disabled: false, ..record }),
+        Some(record) if record.registered => Ok(Some(Record { disabled: false, ..record })),
+        Some(_) => Ok(None),
         None => Err(Refused::NotRegistered(token.clone())),
+    }
+}
+
+/// Whether the record of `token` may be deleted. `found` is `Err` for one that cannot be read.
+///
+/// # Errors
+/// When there is none; for a disabled token, unless the operator insists.
+pub fn remove<E>(found: Result<Option<&Record>, E>, token: &Token, insists: bool) -> Result<(), Refused> {
+    match found {
+        Ok(None) => Err(Refused::NotRegistered(token.clone())),
+        Ok(Some(record)) if record.disabled && !insists => Err(Refused::WouldAdmit(token.clone())),
+        Ok(Some(_)) | Err(_) => Ok(()),
     }
 }
 
@@ -147,6 +173,9 @@ pub fn replace(old: (&Token, Option<Record>), new: (&Named, Option<Record>)) -> 
         return Err(Refused::UserToken(user.clone()));
     }
     let old = disable(old_found, old_token)?;
+    if new_found.as_ref().is_some_and(|found| found.disabled) {
+        return Err(Refused::IsDisabled(new_token.clone()));
+    }
     if let Some(found) = &new_found {
         let same_sessions = found.session_token() == old.session_token();
         let whose = match (&found.alias, &found.owner) {
@@ -202,8 +231,33 @@ mod tests {
     fn registering_a_disabled_card_again_does_not_enable_it() {
         let record = disable(None, &token("card.1")).unwrap();
         assert!(register(Some(record.clone()), &named("card.1"), of_ann()).unwrap().disabled);
-        assert!(!enable(Some(record), &token("card.1")).unwrap().disabled);
+        let registered = register(Some(record), &named("card.1"), of_ann()).unwrap();
+        assert_eq!(
+            enable(Some(registered.clone()), &token("card.1")),
+            Ok(Some(Record { disabled: false, ..registered }))
+        );
         assert_eq!(enable(None, &token("card.1")), Err(Refused::NotRegistered(token("card.1"))));
+    }
+
+    #[test]
+    fn enabling_a_token_that_was_never_registered_does_not_register_it() {
+        let blocked = disable(None, &token("card.1")).unwrap();
+        assert!(blocked.disabled && !blocked.registered);
+        assert_eq!(disable(Some(blocked.clone()), &token("card.1")).as_ref(), Ok(&blocked));
+        assert_eq!(enable(Some(blocked), &token("card.1")), Ok(None));
+    }
+
+    #[test]
+    fn the_record_of_a_disabled_token_is_not_deleted_unless_the_operator_insists() {
+        let card = token("card.1");
+        let registered = register(None, &named("card.1"), of_ann()).unwrap();
+        let readable = |record: Option<Record>, insists| remove(Ok::<_, ()>(record.as_ref()), &card, insists);
+        assert_eq!(readable(Some(registered.clone()), false), Ok(()));
+        let disabled = disable(Some(registered), &card).unwrap();
+        assert_eq!(readable(Some(disabled.clone()), false), Err(Refused::WouldAdmit(card.clone())));
+        assert_eq!(readable(Some(disabled), true), Ok(()));
+        assert_eq!(readable(None, true), Err(Refused::NotRegistered(card.clone())));
+        assert_eq!(remove(Err(()), &card, false), Ok(()), "what cannot be read can be deleted");
     }
 
     #[test]
@@ -247,7 +301,11 @@ mod tests {
     fn a_card_that_was_found_takes_its_own_place_again() {
         let first = register(None, &named("card.1"), of_ann()).unwrap();
         let lost = replace((&token("card.1"), Some(first.clone())), (&named("card.2"), None)).unwrap();
-        let found = replace((&token("card.2"), Some(lost.new)), (&named("card.1"), Some(lost.old))).unwrap();
+        let back =
+            replace((&token("card.2"), Some(lost.new.clone())), (&named("card.1"), Some(lost.old.clone())));
+        assert_eq!(back, Err(Refused::IsDisabled(token("card.1"))), "a lost card is not admitted in passing");
+        let enabled = enable(Some(lost.old), &token("card.1")).unwrap();
+        let found = replace((&token("card.2"), Some(lost.new)), (&named("card.1"), enabled)).unwrap();
         assert_eq!(found.new, first);
         assert!(found.old.disabled);
     }

@@ -43,7 +43,10 @@ impl Group {
     /// Runs `authmgr` in the directory, with the data store named.
     fn run(&self, words: &[&str]) -> Output {
         let store = self.addr.to_string();
-        authmgr(self.dir.path(), &[words, &["--keys", "keys", "--store", &store]].concat())
+        authmgr(
+            self.dir.path(),
+            &[words, &["--keys", "keys", "--store", &store, "--run-dir", "none"]].concat(),
+        )
     }
 
     fn json(&self, words: &[&str]) -> Vec<Json> {
@@ -95,8 +98,9 @@ fn a_new_card_has_an_id_nobody_can_guess_and_is_never_overwritten() {
         made(&["card", "new", "c", "--id", "4711", "--type", "mondex", "--json"])["token"],
         "mondex.4711"
     );
+    assert_eq!(a["file"], "./a", "as it has to be written from then on");
     let (code, said) = refusal(&authmgr(dir.path(), &["card", "new", "a"]));
-    assert_eq!(code, Some(6));
+    assert_eq!(code, Some(2));
     assert!(said.starts_with("authmgr: a: exists already"), "{said}");
 }
 
@@ -115,18 +119,19 @@ fn a_card_that_no_dtu_could_present_is_not_made() {
 #[test]
 fn a_card_is_registered_lost_and_replaced() {
     let group = Group::start();
-    for card in
-        [&["card", "new", "ann", "--id", "1", "--keyed"][..], &["card", "new", "new", "--id", "2", "--keyed"]]
-    {
+    for card in [
+        &["card", "new", "ann.card", "--id", "1", "--keyed"][..],
+        &["card", "new", "new.card", "--id", "2", "--keyed"],
+    ] {
         assert!(authmgr(group.dir.path(), card).status.success());
     }
-    let registered = group.json(&["card", "register", "ann", "--user", "ann", "--template", "kiosk"]);
+    let registered = group.json(&["card", "register", "ann.card", "--user", "ann", "--template", "kiosk"]);
     let record = json!({"token": "card.1", "user": "ann", "keyed": true, "alias": null, "template": "kiosk",
-                        "account": null, "disabled": false});
+                        "account": null, "disabled": false, "registered": true});
     let mut said = record.clone();
     said["was_registered"] = false.into();
     assert_eq!(registered, [said]);
-    let done = group.json(&["card", "alias", "card.1", "new"]);
+    let done = group.json(&["card", "alias", "card.1", "new.card"]);
     let mut lost = record.clone();
     lost["disabled"] = true.into();
     let mut new = record;
@@ -144,11 +149,67 @@ fn a_card_is_registered_lost_and_replaced() {
 #[test]
 fn a_token_is_disabled_and_enabled_by_name() {
     let group = Group::start();
+    assert_eq!(group.json(&["card", "register", "card.9"])[0]["disabled"], false);
     assert_eq!(group.json(&["card", "disable", "card.9"])[0]["disabled"], true);
+    assert_eq!(group.json(&["card", "show", "card.9"])[0]["disabled"], true);
     assert_eq!(group.json(&["card", "enable", "card.9"])[0]["disabled"], false);
     let (code, said) = group.refused(&["card", "enable", "card.8"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("card.8 is not registered"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_missing_is_never_taken_for_a_token() {
+    let group = Group::start();
+    for words in [
+        &["card", "disable", "ann.card"][..],
+        &["card", "register", "./card.7"],
+        &["card", "enable", "ann.card"],
+        &["card", "alias", "card.1", "ann.card"],
+        &["card", "show", "ann.card"],
+        &["card", "rm", "ann.card"],
+    ] {
+        let (code, said) = group.refused(words);
+        assert!(code == Some(2) && said.contains("No such file"), "{words:?}: {said}");
+    }
+    let (code, said) = group.refused(&["card", "disable", "ann.crd"]);
+    assert!(code == Some(2) && said.contains("neither a card's file nor a token"), "{said}");
+    assert_eq!(group.json(&["card", "list"]), [] as [Json; 0], "nothing was written");
+}
+
+#[test]
+fn enabling_a_card_that_was_never_registered_does_not_register_it() {
+    let group = Group::start();
+    let disabled = &group.json(&["card", "disable", "card.9"])[0];
+    assert_eq!((&disabled["disabled"], &disabled["registered"]), (&true.into(), &false.into()));
+    let enabled = &group.json(&["card", "enable", "card.9"])[0];
+    assert_eq!((&enabled["disabled"], &enabled["registered"]), (&false.into(), &false.into()));
+    assert_eq!(group.json(&["card", "list"]), [] as [Json; 0]);
+}
+
+#[test]
+fn a_card_that_was_disabled_as_lost_takes_nobodys_place_before_it_is_enabled() {
+    let group = Group::start();
+    group.json(&["card", "alias", "card.1", "card.2"]);
+    let (code, said) = group.refused(&["card", "alias", "card.2", "card.1"]);
+    assert!(code == Some(1) && said.contains("authmgr card enable card.1"), "{said}");
+    let disabled = |token: &str| group.json(&["card", "show", token])[0]["disabled"].clone();
+    assert_eq!((disabled("card.1"), disabled("card.2")), (true.into(), false.into()));
+}
+
+#[test]
+fn a_record_is_deleted_and_one_that_keeps_a_card_out_only_by_force() {
+    let group = Group::start();
+    group.json(&["card", "register", "card.1", "--user", "ann"]);
+    assert_eq!(group.json(&["card", "rm", "card.1"])[0]["registered"], false);
+    let (code, said) = group.refused(&["card", "show", "card.1"]);
+    assert!(code == Some(1) && said.contains("card.1 is not registered"), "{said}");
+    assert_eq!(group.refused(&["card", "rm", "card.1"]).0, Some(1));
+    group.json(&["card", "disable", "token:ann.card"]);
+    let (code, said) = group.refused(&["card", "rm", "token:ann.card"]);
+    assert!(code == Some(1) && said.contains("--force"), "{said}");
+    group.json(&["card", "rm", "token:ann.card", "--force"]);
+    assert_eq!(group.json(&["card", "list"]), [] as [Json; 0]);
 }
 
 #[test]
@@ -167,14 +228,14 @@ fn the_policy_is_shown_and_changed_rule_by_rule() {
 fn what_goes_wrong_is_said_in_one_line_with_the_place_and_the_remedy() {
     let group = Group::start();
     let (code, said) = group.refused(&["card", "register", "nonesuch"]);
-    assert!(code == Some(2) && said.contains("nonesuch: no such file, and no token either"), "{said}");
-    std::fs::write(group.path("bad"), "# mine\ncard type=card\n").unwrap();
-    let (code, said) = group.refused(&["card", "register", "bad"]);
-    assert!(code == Some(2) && said.contains("bad:2: id is missing; make a card with"), "{said}");
+    assert!(code == Some(2) && said.contains("\"nonesuch\" is neither a card's file nor a token"), "{said}");
+    std::fs::write(group.path("bad.card"), "# mine\ncard type=card\n").unwrap();
+    let (code, said) = group.refused(&["card", "register", "bad.card"]);
+    assert!(code == Some(2) && said.contains("bad.card:2: id is missing; make a card with"), "{said}");
     let put = group.store.put(&"token/card.7".parse().unwrap(), Value::new(b"token").unwrap());
     group._runtime.block_on(put).unwrap();
     let (code, said) = group.refused(&["card", "register", "card.7"]);
-    assert!(code == Some(2) && said.contains("delete it with: datastore rm token/card.7"), "{said}");
+    assert!(code == Some(1) && said.contains("delete it with: authmgr card rm card.7"), "{said}");
     assert_eq!(group.json(&["card", "list"])[0]["damaged"], "name is missing");
 }
 
@@ -187,7 +248,7 @@ fn no_data_store_and_no_keys_are_told_apart() {
     let (code, said) = at("127.0.0.1:1", "keys");
     assert!(code == Some(3) && said.contains("the data store at 127.0.0.1:1 cannot be reached"), "{said}");
     let (code, said) = at(&group.addr.to_string(), "none");
-    assert!(code == Some(6) && said.contains("none/group.keys"), "{said}");
+    assert!(code == Some(2) && said.contains("none/group.keys"), "{said}");
     KeyDir::generate(&group.path("others")).unwrap();
     let (code, said) = at(&group.addr.to_string(), "others");
     assert!(code == Some(4) && said.contains("no trust"), "{said}");

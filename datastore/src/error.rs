@@ -3,6 +3,7 @@
 //! One vocabulary for all implementations and for the wire, so that nothing is lost when a session's request
 //! is relayed through its host.
 
+use proto::exit::Exit;
 use serde::{Deserialize, Serialize};
 
 use crate::value::ValueTooLarge;
@@ -103,6 +104,19 @@ impl StoreError {
     pub(crate) fn too_large(what: &str, bytes: usize, max: usize) -> Self {
         let cap = |n| u32::try_from(n).unwrap_or(u32::MAX);
         Self::TooLarge { what: what.into(), bytes: cap(bytes), max: cap(max) }
+    }
+
+    /// The exit code of a command that this ends.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable { .. } => Exit::Nobody,
+            Self::OutcomeUnknown { .. } | Self::Malformed { .. } => Exit::Unknown,
+            Self::Refused(Refusal::NotHere) => Exit::NotAllowed,
+            Self::Refused(_) => Exit::No,
+            Self::TooLarge { .. } => Exit::Usage,
+            Self::NotTrusted { .. } => Exit::NotAllowed,
+        }
     }
 
     /// Whether the request, if it was a write, may have been done all the same.

@@ -112,7 +112,7 @@ fn what_is_in_the_way_is_named_in_one_line_with_the_remedy() {
     assert!(elsewhere.contains("--listen"), "{elsewhere}");
     let nowhere = complaint(&serve("127.0.0.1:0", "/proc/nowhere", keys), 6);
     assert!(nowhere.contains("/proc/nowhere") && nowhere.contains("--dir"), "{nowhere}");
-    let no_keys = complaint(&serve("127.0.0.1:0", "fourth", "no-keys"), 6);
+    let no_keys = complaint(&serve("127.0.0.1:0", "fourth", "no-keys"), 2);
     assert!(no_keys.contains("no-keys") && no_keys.contains("keygen"), "{no_keys}");
 }
 

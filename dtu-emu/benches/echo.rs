@@ -279,7 +279,7 @@ impl Host {
         for (option, name) in [("--keys", "keys"), ("--run-dir", "run"), ("--state-dir", "state")] {
             command.arg(option).arg(dir.path().join(name));
         }
-        command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
+        command.env("HOTDESK_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut daemon = Running(command.spawn().map_err(|e| format!("{}: {e}", groupmgr.display()))?);
         let mut ready = String::new();
         let output = daemon.0.stdout.take().ok_or("a daemon without output")?;

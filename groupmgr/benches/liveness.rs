@@ -65,7 +65,7 @@ impl Daemon {
             .arg(dir.join("run"))
             .arg("--state-dir")
             .arg(dir.join("state"))
-            .env("RUST_LOG", "error")
+            .env("HOTDESK_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the daemon can be started");

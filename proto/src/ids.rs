@@ -72,10 +72,11 @@ macro_rules! text_name {
         impl FromStr for $name {
             type Err = BadName;
             fn from_str(s: &str) -> Result<Self, BadName> {
-                if is_name(s, Self::LEN_MAX, $extra) {
+                // Names become parts of paths, in which dots alone are other directories.
+                if is_name(s, Self::LEN_MAX, $extra) && s.bytes().any(|b| b != b'.') {
                     Ok(Self(s.into()))
                 } else {
-                    Err(BadName::new($what, s, concat!("1 to ", $max, " of letters, digits and ", $extra)))
+                    Err(BadName::new($what, s, concat!("1 to ", $max, " of letters, digits and ", $extra, ", not dots alone")))
                 }
             }
         }
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_name_that_could_break_a_line_or_a_path_is_refused() {
-        for bad in ["", "a b", "a=b", "a/b", "ä", "a\n", &"x".repeat(64)] {
+        for bad in ["", ".", "..", "a b", "a=b", "a/b", "ä", "a\n", &"x".repeat(64)] {
             assert!(bad.parse::<HostName>().is_err(), "{bad:?}");
         }
         for bad in ["card", ".1", "card.", "ca rd.1", "card.a/b", "card.a b"] {

@@ -11,6 +11,7 @@ pub mod card;
 pub mod chain;
 pub mod digest;
 pub mod discovery;
+pub mod exit;
 pub mod frame;
 pub mod hex;
 pub mod host_message;

@@ -79,3 +79,14 @@ pub fn pid_on(w: &mut World, desk: DeskId) -> u32 {
         None => w.fail("a pid that is no number"),
     }
 }
+
+/// Registers a token: `record` is what is said about it beside its name.
+pub fn registry(w: &mut World, token: &str, record: &str) {
+    w.store_put(&format!("token/{token}"), &format!("token name={token} {record}"));
+}
+
+/// Sets the login policy, and waits until it holds.
+pub fn policy(w: &mut World, line: &str) {
+    w.store_put(authmgr::admission::policy_key().as_str(), line);
+    w.run_for(ms(900));
+}

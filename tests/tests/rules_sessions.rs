@@ -6,18 +6,8 @@ use dtu_emu::dtu::Phase;
 use groupmgr::host::admin::{Command, Reply, ServiceStart, ServiceView, SessionAct};
 use proto::card::Card;
 use proto::{Last, SessionId};
-use tests::scene::{desk_with_session, detach, drain, end, pid_on};
+use tests::scene::{desk_with_session, detach, drain, end, pid_on, registry};
 use tests::world::{DeskPlan, HostPlan, World, ms, secs};
-
-fn registry(w: &mut World, token: &str, record: &str) {
-    let key = authmgr::admission::token_key(&token.parse().unwrap());
-    w.store_put(key.as_str(), &format!("token name={token} {record}"));
-}
-
-fn policy(w: &mut World, line: &str) {
-    w.store_put(authmgr::admission::policy_key().as_str(), line);
-    w.run_for(secs(11));
-}
 
 #[test]
 fn a_desk_without_a_card_has_a_session_of_its_own() {
@@ -32,31 +22,6 @@ fn a_desk_without_a_card_has_a_session_of_its_own() {
     w.expect_that("ann's", move |w| w.shows(a).is_some_and(|s| s != own)).within(secs(1));
     w.remove(a);
     w.expect(a).showing(own).within(secs(1));
-}
-
-#[test]
-fn a_group_can_ask_for_a_card() {
-    let mut w = World::of(1);
-    let lan = w.lan();
-    policy(&mut w, "login pseudo=deny cards=any");
-    let d = w.desk("d", lan);
-    w.expect(d).noticing("Insert your card").within(secs(1));
-    w.insert(d, "card.ann");
-    w.expect(d).attached().within(secs(1));
-}
-
-#[test]
-fn a_group_can_ask_for_registered_cards() {
-    let mut w = World::of(2);
-    let lan = w.lan();
-    policy(&mut w, "login pseudo=deny cards=registered");
-    let d = w.add_desk(DeskPlan::named("d", lan).card("card.ann"));
-    w.expect(d).noticing("not registered").within(secs(1));
-    registry(&mut w, "card.ann", "owner=ann");
-    w.remove(d);
-    w.run_for(secs(2));
-    w.insert(d, "card.ann");
-    w.expect(d).attached().within(secs(1));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datastore::{Key, Prefix};
 use proto::Token;
 use proto::ids::BadName;
+use proto::line::Line;
 
 /// Whose permanent data a session works on: the data store keeps it under `data/<owner>/`.
 ///
@@ -141,6 +142,23 @@ pub fn token_prefix() -> Prefix {
 #[must_use]
 pub fn token_of(key: &Key) -> Option<Token> {
     key.as_str().strip_prefix(TOKENS)?.parse().ok()
+}
+
+/// The key in a stored record or policy that names who wrote it.
+pub const AUTHOR: &str = "by";
+/// The key in a stored record that says that the record is being deleted.
+pub const REMOVED: &str = "removed";
+
+/// Who wrote a stored record or policy, as far as it says.
+#[must_use]
+pub fn author_of(bytes: &[u8]) -> Option<String> {
+    Line::parse(bytes).ok()?.get(AUTHOR).map(str::to_owned)
+}
+
+/// Whether a stored record is the last one before its deletion.
+#[must_use]
+pub fn is_removal(bytes: &[u8]) -> bool {
+    Line::parse(bytes).is_ok_and(|line| line.get(REMOVED).is_some())
 }
 
 const TOKENS: &str = "token/";

@@ -8,8 +8,8 @@ use proto::line::{FieldError, Line, LineError};
 use super::names::{AccountName, Owner, TemplateName};
 
 /// A registered token: `token name=card.12 owner=ann secret=<hex> alias=card.7 template=T account=A
-/// disabled=true`, of which all but the name is optional. Unknown keys are ignored, so that an older host can
-/// read what a newer one wrote.
+/// disabled=true registered=false`, of which all but the name is optional. Unknown keys are ignored, so that an older
+/// host can read what a newer one wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Which.
@@ -26,6 +26,9 @@ pub struct Record {
     pub account: Option<AccountName>,
     /// Whether it is refused.
     pub disabled: bool,
+    /// Whether the token is registered. A token that is not can be disabled all the same: its record holds nothing but
+    /// that, and goes when the token is enabled again.
+    pub registered: bool,
 }
 
 /// Bytes that are no record of the token they are stored under. Whoever wrote them is at fault; the token is
@@ -56,7 +59,25 @@ impl Record {
     /// A record that says nothing but that the token is registered.
     #[must_use]
     pub const fn new(token: Token) -> Self {
-        Self { token, owner: None, secret: None, alias: None, template: None, account: None, disabled: false }
+        Self {
+            token,
+            owner: None,
+            secret: None,
+            alias: None,
+            template: None,
+            account: None,
+            disabled: false,
+            registered: true,
+        }
+    }
+
+    /// A record that says nothing but that a token which is not registered is refused.
+    #[must_use]
+    pub const fn block(token: Token) -> Self {
+        let mut record = Self::new(token);
+        record.disabled = true;
+        record.registered = false;
+        record
     }
 
     /// Reads what the data store holds for `token`.
@@ -83,6 +104,7 @@ impl Record {
             template: line.want("template")?,
             account: line.want("account")?,
             disabled: line.want("disabled")?.unwrap_or(false),
+            registered: line.want("registered")?.unwrap_or(true),
         })
     }
 
@@ -97,6 +119,19 @@ impl Record {
             .with_some("template", self.template.as_ref())
             .with_some("account", self.account.as_ref())
             .with_some("disabled", self.disabled.then_some("true"))
+            .with_some("registered", (!self.registered).then_some("false"))
+    }
+
+    /// What may be said of it in a log: all but the secret.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut shown = self.clone();
+        let keyed = shown.secret.take().map(|_| "true");
+        let line = shown.to_line().with_some("keyed", keyed).to_string();
+        line.split_once(" name=")
+            .and_then(|(_, rest)| rest.split_once(' '))
+            .map_or("", |(_, rest)| rest)
+            .to_owned()
     }
 
     /// The token whose sessions it gets.
@@ -123,6 +158,7 @@ impl Record {
             token,
             secret,
             disabled: false,
+            registered: true,
         }
     }
 }
@@ -141,7 +177,7 @@ mod tests {
     }
 
     const FULL: &str = "token name=card.12 owner=ann secret=000102030405060708090a0b0c0d0e0f alias=card.7 \
-                        template=kiosk account=ann disabled=true";
+                        template=kiosk account=ann disabled=true registered=false";
 
     #[test]
     fn a_record_prints_and_reads_back() {
@@ -149,6 +185,11 @@ mod tests {
         assert_eq!(record.to_line().to_string(), FULL);
         assert_eq!(Record::new(token("card.1")).to_line().to_string(), "token name=card.1");
         assert!(!format!("{record:?}").contains("0a0b"), "a secret in a log");
+        assert_eq!(
+            record.summary(),
+            "owner=ann alias=card.7 template=kiosk account=ann disabled=true registered=false keyed=true"
+        );
+        assert_eq!(Record::new(token("card.1")).summary(), "");
     }
 
     #[test]
@@ -190,7 +231,7 @@ mod tests {
             id in "[a-z0-9.:@_-]{1,40}", owner in proptest::option::of("[a-zA-Z0-9_@-]{1,64}"),
             secret in proptest::option::of(any::<[u8; 16]>()), alias in proptest::option::of("[a-z0-9]{1,30}"),
             template in proptest::option::of("[a-z][a-z.-]{0,40}"), account in proptest::option::of("[a-z_][a-z-]{0,30}"),
-            disabled: bool,
+            disabled: bool, registered: bool,
         ) {
             let record = Record {
                 token: Token::new("card", &id).unwrap(),
@@ -200,6 +241,7 @@ mod tests {
                 template: template.map(|name| name.parse().unwrap()),
                 account: account.map(|name| name.parse().unwrap()),
                 disabled,
+                registered,
             };
             let text = record.to_line().to_string();
             prop_assert!(text.len() <= proto::line::LINE_MAX);

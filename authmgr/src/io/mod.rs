@@ -2,6 +2,7 @@
 
 pub mod card_file;
 pub mod cli;
+pub mod named;
 mod store;
 
-pub use store::{Changed, Listed, RegistryError, StoredRegistry};
+pub use store::{Changed, Listed, RegistryError, StoredRegistry, Written};

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use datastore::io::Store;
-use datastore::{Expected, Key, StoreError, Value};
+use datastore::{Answer, Expected, Generation, Key, Request, Revision, StoreError, Value};
 use proto::Token;
 use proto::line::Line;
 
+use super::named::written;
 use crate::admission::{
-    Policy, PolicyError, Record, RecordError, policy_key, token_key, token_of, token_prefix,
+    AUTHOR, Policy, PolicyError, REMOVED, Record, RecordError, policy_key, token_key, token_of, token_prefix,
 };
 use crate::registry::{self, Details, Named, Refused, Replacement};
 
@@ -29,7 +30,8 @@ pub enum RegistryError {
     Refused(#[from] Refused),
     /// What is stored is no record; nothing was changed.
     #[error(
-        "the record of {token} in the data store is damaged: {source}; delete it with: datastore rm token/{token}"
+        "the record of {token} in the data store is damaged: {source}; delete it with: authmgr card rm {}",
+        written(token)
     )]
     Damaged {
         /// Which.
@@ -54,26 +56,40 @@ pub struct Listed {
     pub record: Result<Record, RecordError>,
 }
 
+/// Up to where the data store has to be read so that a change is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What was changed last.
+    pub key: Key,
+    /// The store's generation.
+    pub generation: Generation,
+    /// A revision at or after the change.
+    pub revision: Revision,
+}
+
 /// What a change did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     /// What was registered before.
     pub before: Option<Record>,
     /// What is registered now.
-    pub now: Record,
+    pub now: Option<Record>,
+    /// Where that can be seen.
+    pub written: Written,
 }
 
 /// The registry and the policy, in a data store.
 #[derive(Clone)]
 pub struct StoredRegistry {
     store: Arc<dyn Store>,
+    author: String,
 }
 
 impl StoredRegistry {
-    /// The registry in `store`.
+    /// The registry in `store`. Changes are signed with the name `author`, which hosts put into their audit records.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<dyn Store>, author: &str) -> Self {
+        Self { store, author: author.into() }
     }
 
     /// Registers a token, or changes what is registered about it.
@@ -81,7 +97,7 @@ impl StoredRegistry {
     /// # Errors
     /// See [`RegistryError`].
     pub async fn register(&self, named: &Named, details: &Details) -> Result<Changed, RegistryError> {
-        self.change(named.token(), |found| registry::register(found, named, details.clone())).await
+        self.change(named.token(), |found| registry::register(found, named, details.clone()).map(Some)).await
     }
 
     /// Refuses a token from now on.
@@ -89,10 +105,10 @@ impl StoredRegistry {
     /// # Errors
     /// See [`RegistryError`].
     pub async fn disable(&self, token: &Token) -> Result<Changed, RegistryError> {
-        self.change(token, |found| registry::disable(found, token)).await
+        self.change(token, |found| registry::disable(found, token).map(Some)).await
     }
 
-    /// Admits a disabled token again.
+    /// Enables a disabled token again.
     ///
     /// # Errors
     /// See [`RegistryError`].
@@ -100,27 +116,64 @@ impl StoredRegistry {
         self.change(token, |found| registry::enable(found, token)).await
     }
 
+    /// Deletes the record of a token, a damaged one too. The record is disabled first and then deleted, so that the
+    /// hosts, which see both changes, learn from the first who ordered the second.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn remove(&self, token: &Token, insists: bool) -> Result<Written, RegistryError> {
+        let key = token_key(token);
+        let mut stored = self.store.get(&key).await?;
+        for _ in 0..TRIES {
+            let found = parse(token, stored.as_ref());
+            registry::remove(found.as_ref().map(Option::as_ref), token, insists)?;
+            let last = self.signed(&Record::block(token.clone()).to_line().with(REMOVED, true))?;
+            match self.swap(&key, stored, Some(last.clone())).await? {
+                Ok(_) => match self.swap(&key, Some(last), None).await? {
+                    Ok(written) => return Ok(written),
+                    Err(current) => stored = current,
+                },
+                Err(current) => stored = current,
+            }
+        }
+        Err(RegistryError::Busy(key))
+    }
+
     /// Lets a card take the place of a lost one. If it fails half-way, the lost card is disabled and the new
     /// one not yet registered; doing it again completes it.
     ///
     /// # Errors
     /// See [`RegistryError`].
-    pub async fn replace(&self, old: &Token, new: &Named) -> Result<Replacement, RegistryError> {
+    pub async fn replace(&self, old: &Token, new: &Named) -> Result<(Replacement, Written), RegistryError> {
         let planned = |old_found, new_found| registry::replace((old, old_found), (new, new_found));
         // What cannot be done is refused before anything is written.
         let new_found = self.record(new.token()).await?;
-        planned(self.record(old).await?, new_found.clone())?;
-        let old_now = self
-            .change(old, |found| planned(found, new_found.clone()).map(|replacement| replacement.old))
-            .await?
-            .now;
-        let new_now = self
-            .change(new.token(), |found| {
-                planned(Some(old_now.clone()), found).map(|replacement| replacement.new)
+        let mut plan = planned(self.record(old).await?, new_found.clone())?;
+        self.change(old, |found| {
+            planned(found, new_found.clone()).map(|replacement| {
+                plan.old = replacement.old.clone();
+                Some(replacement.old)
             })
-            .await?
-            .now;
-        Ok(Replacement { old: old_now, new: new_now })
+        })
+        .await?;
+        let old_now = plan.old.clone();
+        let changed = self
+            .change(new.token(), |found| {
+                planned(Some(old_now.clone()), found).map(|replacement| {
+                    plan.new = replacement.new.clone();
+                    Some(replacement.new)
+                })
+            })
+            .await?;
+        Ok((plan, changed.written))
+    }
+
+    /// What is registered about a token.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn show(&self, token: &Token) -> Result<Record, RegistryError> {
+        self.record(token).await?.ok_or_else(|| Refused::NotRegistered(token.clone()).into())
     }
 
     /// All that is registered, in the order of tokens.
@@ -154,7 +207,10 @@ impl StoredRegistry {
     ///
     /// # Errors
     /// See [`RegistryError`].
-    pub async fn set_policy(&self, change: impl Fn(Policy) -> Policy) -> Result<Policy, RegistryError> {
+    pub async fn set_policy(
+        &self,
+        change: impl Fn(Policy) -> Policy,
+    ) -> Result<(Policy, Written), RegistryError> {
         let key = policy_key();
         let mut stored = self.store.get(&key).await?;
         for _ in 0..TRIES {
@@ -163,8 +219,8 @@ impl StoredRegistry {
                 Some(value) => Policy::from_bytes(value.as_bytes()).unwrap_or(Policy::STRICT),
             };
             let now = change(before);
-            match self.swap(&key, stored, &now.to_line()).await? {
-                Ok(()) => return Ok(now),
+            match self.swap(&key, stored, Some(self.signed(&now.to_line())?)).await? {
+                Ok(written) => return Ok((now, written)),
                 Err(current) => stored = current,
             }
         }
@@ -178,33 +234,54 @@ impl StoredRegistry {
     async fn change(
         &self,
         token: &Token,
-        change: impl Fn(Option<Record>) -> Result<Record, Refused>,
+        mut change: impl FnMut(Option<Record>) -> Result<Option<Record>, Refused>,
     ) -> Result<Changed, RegistryError> {
         let key = token_key(token);
-        let mut stored = self.store.get(&key).await?;
+        let response = self.store.call(Request::Get { key: key.clone() }).await?;
+        let (generation, revision) = (response.generation, response.revision);
+        let Answer::Value(mut stored) = response.answer else { return Err(unfit()) };
         for _ in 0..TRIES {
             let before = parse(token, stored.as_ref())?;
             let now = change(before.clone())?;
-            if before.as_ref() == Some(&now) {
-                return Ok(Changed { before, now });
+            if before == now {
+                let written = Written { key, generation, revision };
+                return Ok(Changed { before, now, written });
             }
-            match self.swap(&key, stored, &now.to_line()).await? {
-                Ok(()) => return Ok(Changed { before, now }),
+            let value = now.as_ref().map(|record| self.signed(&record.to_line())).transpose()?;
+            match self.swap(&key, stored, value).await? {
+                Ok(written) => return Ok(Changed { before, now, written }),
                 Err(current) => stored = current,
             }
         }
         Err(RegistryError::Busy(key))
     }
 
+    /// `line` with the author's name, as a value.
+    fn signed(&self, line: &Line) -> Result<Value, StoreError> {
+        let line = line.clone().with(AUTHOR, &self.author);
+        Ok(Value::new(line.to_string().as_bytes())?)
+    }
+
     async fn swap(
         &self,
         key: &Key,
         stored: Option<Value>,
-        line: &Line,
-    ) -> Result<Result<(), Option<Value>>, StoreError> {
-        let new = Value::new(line.to_string().as_bytes())?;
-        self.store.swap(key, Expected::from(stored), Some(new)).await
+        new: Option<Value>,
+    ) -> Result<Result<Written, Option<Value>>, RegistryError> {
+        let request = Request::Swap { key: key.clone(), expected: Expected::from(stored), new };
+        let response = self.store.call(request).await?;
+        let (generation, revision) = (response.generation, response.revision);
+        match response.answer {
+            Answer::Swapped => Ok(Ok(Written { key: key.clone(), generation, revision })),
+            Answer::Lost { current } => Ok(Err(current)),
+            _ => Err(unfit()),
+        }
     }
+}
+
+fn unfit() -> RegistryError {
+    let why = "an answer that does not fit its request".into();
+    StoreError::Malformed { at: "?".into(), why }.into()
 }
 
 fn parse(token: &Token, stored: Option<&Value>) -> Result<Option<Record>, RegistryError> {
@@ -256,7 +333,7 @@ mod tests {
     }
 
     fn contended(rivals: usize) -> StoredRegistry {
-        StoredRegistry::new(Arc::new(Contended { inner: Memory::default(), rivals: rivals.into() }))
+        StoredRegistry::new(Arc::new(Contended { inner: Memory::default(), rivals: rivals.into() }), "root@a")
     }
 
     fn of_ann() -> Details {
@@ -268,8 +345,9 @@ mod tests {
         run(async {
             let registry = contended(3);
             let changed = registry.register(&Named::Token(token("card.1")), &of_ann()).await.unwrap();
-            assert_eq!(changed.now.template.unwrap().as_str(), "t1", "what the other wrote last is kept");
-            assert_eq!(changed.now.owner, of_ann().owner);
+            let now = changed.now.unwrap();
+            assert_eq!(now.template.unwrap().as_str(), "t1", "what the other wrote last is kept");
+            assert_eq!(now.owner, of_ann().owner);
             let busy = contended(1000).register(&Named::Token(token("card.1")), &of_ann()).await;
             assert!(matches!(busy, Err(RegistryError::Busy(_))), "{busy:?}");
         });
@@ -282,7 +360,7 @@ mod tests {
             let secret = CardSecret::new([1; 16]);
             let ann = Named::Card(token("card.1"), Some(secret));
             registry.register(&ann, &of_ann()).await.unwrap();
-            let done = registry.replace(&token("card.1"), &Named::Token(token("card.2"))).await.unwrap();
+            let (done, _) = registry.replace(&token("card.1"), &Named::Token(token("card.2"))).await.unwrap();
             assert_eq!(done.new.session_token(), &token("card.1"));
             let listed = registry.list().await.unwrap();
             let records: Vec<_> = listed.into_iter().map(|l| l.record.unwrap()).collect();
@@ -308,10 +386,12 @@ mod tests {
             let memory = Arc::new(Memory::default());
             let key = token_key(&token("card.1"));
             memory.put(&key, Value::new(b"token name=card.2").unwrap()).await.unwrap();
-            let registry = StoredRegistry::new(memory);
+            let registry = StoredRegistry::new(memory, "root@a");
             let refused = registry.register(&Named::Token(token("card.1")), &of_ann()).await.unwrap_err();
-            assert!(refused.to_string().contains("datastore rm token/card.1"), "{refused}");
+            assert!(refused.to_string().contains("authmgr card rm card.1"), "{refused}");
             assert!(registry.list().await.unwrap()[0].record.is_err());
+            registry.remove(&token("card.1"), false).await.unwrap();
+            assert!(registry.list().await.unwrap().is_empty());
         });
     }
 
@@ -319,14 +399,14 @@ mod tests {
     fn a_policy_is_changed_field_by_field_and_a_damaged_one_does_not_open_the_group() {
         run(async {
             let memory = Arc::new(Memory::default());
-            let registry = StoredRegistry::new(Arc::clone(&memory) as Arc<dyn Store>);
+            let registry = StoredRegistry::new(Arc::clone(&memory) as Arc<dyn Store>, "root@a");
             assert_eq!(registry.policy().await.unwrap(), (Policy::default(), false));
             registry.set_policy(|p| Policy { cards: Cards::Registered, ..p }).await.unwrap();
             registry.set_policy(|p| Policy { pseudo: Pseudo::Deny, ..p }).await.unwrap();
             assert_eq!(registry.policy().await.unwrap(), (Policy::STRICT, true));
             memory.put(&policy_key(), Value::new(b"junk").unwrap()).await.unwrap();
             assert!(matches!(registry.policy().await, Err(RegistryError::Policy(_))));
-            let set = registry.set_policy(|p| Policy { pseudo: Pseudo::Allow, ..p }).await.unwrap();
+            let (set, _) = registry.set_policy(|p| Policy { pseudo: Pseudo::Allow, ..p }).await.unwrap();
             assert_eq!(set, Policy { pseudo: Pseudo::Allow, cards: Cards::Registered });
         });
     }

@@ -331,15 +331,23 @@ impl<E: Engine> Committer<E> {
 
     fn fail(&self, answers: Vec<Answered>, error: &io::Error) {
         let place = self.shared.engine.place();
+        let error = plainly(error);
         tracing::error!(
             "data store {place}: {error}; no more writes are taken, restart it on a disk that works"
         );
         let why = format!("its disk failed: {error}");
-        self.shared.view_mut().failed = Some(error.to_string());
+        self.shared.view_mut().failed = Some(error);
         for (sender, _) in answers {
             drop(sender.send(Err(unknown(&place, &why))));
         }
     }
+}
+
+/// The system's own words of an error that the engine passed on in the form of a debugger.
+fn plainly(error: &io::Error) -> String {
+    let text = error.to_string();
+    let said = text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
+    said.map_or_else(|| text.clone(), |(said, _)| said.to_owned())
 }
 
 fn failed(why: &dyn std::fmt::Display) -> StoreError {

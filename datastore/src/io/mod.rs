@@ -32,7 +32,7 @@ pub use memory::Memory;
 pub use remote::{LinkState, Remote};
 pub use server::{Counters, Server, ServerError};
 pub use store::{Pending, Store};
-pub use transport::Target;
+pub use transport::{Target, keys_of};
 pub use watch::Watch;
 
 use proto::Instant;

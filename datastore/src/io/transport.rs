@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::ids::{Nonce, StoreId};
+use proto::ids::{KeyId, Nonce, StoreId};
 use proto::io::{KeyDir, KeyDirError, random, tls};
 use proto::keys::KeyRing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::client::ConnectError;
@@ -81,6 +82,38 @@ pub(super) async fn connect(target: &Target) -> Result<Connected, ConnectError> 
         .unwrap_or_else(|_| Err(ConnectError::Unreachable("nobody answered".into())))
 }
 
+/// The keys that the data store at `target` verifies, the one it signs with first. It tells them to whoever believes its
+/// certificate, with or without a key in common.
+///
+/// # Errors
+/// Why it cannot be asked.
+pub async fn keys_of(target: &Target) -> Result<Vec<KeyId>, String> {
+    let Target::Tcp { addr, tls, .. } = target else {
+        return Err("inside a session nobody tells the group's keys".into());
+    };
+    let asked = async {
+        let mut stream = open(*addr, tls).await?;
+        let challenge: Challenge = read_message(&mut stream).await.map_err(|e| unreachable(&e))?;
+        Ok(challenge.kids)
+    };
+    let asked = tokio::time::timeout(CONNECT_WITHIN, asked).await;
+    asked.unwrap_or_else(|_| Err(ConnectError::Unreachable("nobody answered".into()))).map_err(|error| {
+        match error {
+            ConnectError::Unreachable(why) | ConnectError::NotTrusted(why) => why,
+        }
+    })
+}
+
+async fn open(
+    addr: SocketAddr,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let tcp = TcpStream::connect(addr).await.map_err(|e| unreachable(&e))?;
+    tcp.set_nodelay(true).map_err(|e| unreachable(&e))?;
+    let connector = TlsConnector::from(Arc::clone(tls));
+    connector.connect(tls::server_name(), tcp).await.map_err(tls_failed)
+}
+
 async fn connect_unhurried(target: &Target) -> Result<Connected, ConnectError> {
     let (addr, tls, ring) = match target {
         Target::Tcp { addr, tls, ring } => (addr, tls, ring),
@@ -89,10 +122,7 @@ async fn connect_unhurried(target: &Target) -> Result<Connected, ConnectError> {
             return Ok((Box::new(stream), None));
         }
     };
-    let tcp = TcpStream::connect(addr).await.map_err(|e| unreachable(&e))?;
-    tcp.set_nodelay(true).map_err(|e| unreachable(&e))?;
-    let connector = TlsConnector::from(Arc::clone(tls));
-    let mut stream = connector.connect(tls::server_name(), tcp).await.map_err(tls_failed)?;
+    let mut stream = open(*addr, tls).await?;
     let exported = stream.get_ref().1.export_keying_material([0; 32], EXPORT_LABEL, None);
     let binding = Binding::new(&exported.map_err(|e| ConnectError::NotTrusted(e.to_string()))?);
     let challenge: Challenge = read_message(&mut stream).await.map_err(|e| unreachable(&e))?;

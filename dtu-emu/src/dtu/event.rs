@@ -263,18 +263,15 @@ pub enum Phase {
     Detached,
 }
 
+impl Phase {
+    /// Every phase as a word, in the order of the variants.
+    pub const WORDS: [&str; 8] =
+        ["off", "searching", "asking", "redirected", "attached", "held", "denied", "detached"];
+}
+
 impl core::fmt::Display for Phase {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(match self {
-            Self::Off => "off",
-            Self::Searching => "searching",
-            Self::Asking => "asking",
-            Self::Redirected => "redirected",
-            Self::Attached => "attached",
-            Self::Held => "held",
-            Self::Denied => "denied",
-            Self::Detached => "detached",
-        })
+        f.pad(Self::WORDS[*self as usize])
     }
 }
 

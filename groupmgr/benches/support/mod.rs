@@ -71,8 +71,10 @@ impl Arguments {
 
     /// Moves the program to the best ground there is. To be called while it has one thread.
     pub(crate) fn settle(&self) -> Outcome<Ground> {
-        if std::env::var_os("RUST_LOG").is_some() {
-            return Err("RUST_LOG is set, and the hosts' logs are what is measured by: unset it".to_owned());
+        if std::env::var_os("HOTDESK_LOG").is_some() {
+            return Err(
+                "HOTDESK_LOG is set, and the hosts' logs are what is measured by: unset it".to_owned()
+            );
         }
         if !self.loopback {
             match net::available() {

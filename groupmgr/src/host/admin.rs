@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
+use datastore::Key;
 use proto::{BootId, Epoch, HostName, KeyId, Last, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,11 @@ pub enum Command {
         serial: Option<Serial>,
         /// The line.
         text: String,
+    },
+    /// Read a key of the policy or the registry anew, so that a change of it is sure to hold here.
+    Follow {
+        /// Which.
+        key: Key,
     },
     /// Say goodbye and end the daemon.
     Stop,
@@ -101,6 +107,15 @@ pub enum Reply {
     Explain(Explanation),
     /// To `Services`.
     Services(Vec<ServiceView>),
+    /// To `Follow`: the key was read and what it says holds here.
+    Follows {
+        /// The data store's generation.
+        generation: u32,
+        /// The revision at which it was read.
+        revision: u64,
+        /// Which data store.
+        store: String,
+    },
     /// To `NewSession`: it is being started.
     Made(SessionId),
     /// To `Message` and `PresentAgain`: at so many DTUs.
@@ -122,16 +137,28 @@ pub struct Status {
     pub up_secs: u64,
     /// The key it signs with.
     pub key: KeyId,
+    /// All keys it verifies, the one it signs with first; a host of an older version does not say.
+    #[serde(default)]
+    pub keys: Vec<KeyId>,
     /// Its data store, and whether it can be reached.
     pub store: String,
     /// Whether it can be reached.
     pub store_up: bool,
+    /// Why it cannot be reached, while it cannot.
+    #[serde(default)]
+    pub store_trouble: Option<String>,
+    /// Whether that is a matter of keys.
+    #[serde(default)]
+    pub store_distrusts: bool,
     /// Whether it takes no new sessions.
     pub drain: bool,
     /// Whether sessions outlive the daemon.
     pub keep: bool,
     /// Trusted hosts by standing, itself among the up ones.
     pub hosts: BTreeMap<String, usize>,
+    /// Trusted hosts whose datagrams have not come of late, though they said no goodbye.
+    #[serde(default)]
+    pub silent: Vec<HostName>,
     /// Hosts that do not answer.
     pub mute: Vec<HostName>,
     /// Hosts without our key.
@@ -220,6 +247,15 @@ pub struct DtuView {
 pub struct Explanation {
     /// Which.
     pub token: Token,
+    /// Whether it is admitted, in one sentence with the reason.
+    #[serde(default)]
+    pub admission: String,
+    /// The same in one word; none while it cannot be decided.
+    #[serde(default)]
+    pub admitted: Option<bool>,
+    /// The account its sessions run as, where registry or host name one.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Its sessions on this host.
     pub here: Vec<SessionView>,
     /// The claim, as the data store has it.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddrV4;
 
-use datastore::{Request, Response, StoreError};
+use datastore::{Event, Request, Response, StoreError};
 use proto::alp::FromHost;
 use proto::line::{Line, LineError};
 use proto::net::{IfName, Interface};
@@ -96,6 +96,8 @@ pub enum Input {
         /// Which store this is, once it has said so.
         store: Option<StoreId>,
     },
+    /// What the driver learns by watching the login policy and the registry in the data store.
+    Followed(Followed),
     /// A session process was made, by this daemon or for an earlier one; it can be told things now.
     SessionSpawned {
         /// Which.
@@ -129,6 +131,17 @@ pub enum Input {
         /// What.
         command: Command,
     },
+}
+
+/// News of the login policy and the registry, which a driver watches for the host.
+#[derive(Debug)]
+pub enum Followed {
+    /// The watch has begun, or changes may have been missed: all is to be read.
+    Anew,
+    /// A key has changed. Changes come in the order in which the data store made them.
+    Changed(Event),
+    /// Nobody watches any more.
+    Lost,
 }
 
 /// Something to do.

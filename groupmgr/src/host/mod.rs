@@ -12,7 +12,7 @@
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
 //! | [`store`], [`claims`], [`renew`], [`release`], [`upkeep`], [`registry`], [`relay`] | what the data store is asked meanwhile |
-//! | [`operator`], [`manage`] | what administrators ask and order meanwhile |
+//! | [`operator`], [`explain`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
 mod claims;
@@ -21,6 +21,7 @@ mod counters;
 mod datagrams;
 mod digests;
 pub mod driver;
+mod explain;
 mod flow;
 mod manage;
 pub mod note;
@@ -49,7 +50,7 @@ use sessiond::manager::{SessionEffect, Sessions};
 
 pub use claims::ClaimRecord;
 pub use counters::Counters;
-pub use driver::{AdminReq, ConnId, Effect, Input, StoreReq};
+pub use driver::{AdminReq, ConnId, Effect, Followed, Input, StoreReq};
 pub use note::Note;
 pub use tables::Fill;
 
@@ -260,6 +261,7 @@ impl Host {
                 }
                 self.on_store_link(clock, up, out);
             }
+            Input::Followed(news) => self.on_followed(clock, news, out),
             Input::SessionSpawned { session, kept } => {
                 self.with_sessions(clock, out, |s, now, fx| s.on_spawned(now, session, kept, fx));
             }

@@ -39,6 +39,31 @@ pub enum Note {
         /// To which host.
         to: HostName,
     },
+    /// A token was admitted.
+    Admitted {
+        /// Which.
+        token: Token,
+        /// At which DTU.
+        serial: Serial,
+        /// Whose sessions it gets.
+        of: Token,
+    },
+    /// The login policy was changed.
+    PolicyChanged {
+        /// What it says now; `None` when it was deleted, and the default holds.
+        policy: Option<String>,
+        /// Who did it, as far as it is known.
+        by: Option<String>,
+    },
+    /// What is registered about a token was changed.
+    RegistryChanged {
+        /// Which.
+        token: Token,
+        /// What is registered now, without a secret; `None` when it was deleted.
+        record: Option<String>,
+        /// Who did it, as far as it is known.
+        by: Option<String>,
+    },
     /// A token was not admitted or not served.
     Denied {
         /// Which token.

@@ -1,17 +1,13 @@
 //! What an operator asks of this host.
 
 use authmgr::Gate;
-use datastore::{Answer, Request, Response, StoreError};
 use proto::alp::DisconnectCause;
 use proto::peer::PeerBody;
-use proto::{Instant, Token};
 use sessiond::manager::{Claim, Session};
 
-use super::admin::{Command, DtuView, Explanation, Reply, SessionView, Status};
-use super::claims::{ClaimRecord, Life};
+use super::admin::{Command, DtuView, Reply, SessionView, Status};
 use super::driver::{AdminReq, Effect};
 use super::manage::Order;
-use super::store::Errand;
 use super::{Clock, Host};
 
 impl Host {
@@ -50,6 +46,7 @@ impl Host {
             }
             Command::PresentAgain(token) => Reply::At(self.present_again(clock, &token, out)),
             Command::Message { serial, text } => self.message(clock, serial.as_ref(), &text, out),
+            Command::Follow { key } => return self.follow(clock, req, key, out),
             Command::Stop => {
                 self.stop(clock, out);
                 Reply::Done
@@ -86,11 +83,20 @@ impl Host {
             boot: id.boot,
             up_secs: clock.now.since(self.started).as_secs(),
             key: self.config.ring.signing(),
+            keys: self.config.ring.keys().iter().map(proto::keys::GroupKey::id).collect(),
             store: id.store.to_string(),
             store_up: self.store.is_up(),
+            store_trouble: self.store.trouble().map(|trouble| trouble.why.clone()),
+            store_distrusts: self.store.trouble().is_some_and(|trouble| trouble.is_distrust),
             drain: self.announcer.drain(),
             keep: id.keep,
             hosts,
+            silent: self
+                .topology
+                .rows()
+                .filter(|row| row.standing().is_unheard())
+                .map(|row| row.host().clone())
+                .collect(),
             mute: self.directory.mute().map(|(host, _)| host.clone()).collect(),
             strangers: self.topology.strangers.iter().count(),
             digest: self.digest_status(),
@@ -103,7 +109,7 @@ impl Host {
         }
     }
 
-    fn session_view(&self, s: &Session) -> SessionView {
+    pub(super) fn session_view(&self, s: &Session) -> SessionView {
         SessionView {
             host: self.name().clone(),
             session: s.id,
@@ -125,55 +131,5 @@ impl Host {
             session: c.shows,
         };
         self.conns.iter().map(|(_, c)| view(c)).collect()
-    }
-
-    fn explain(&mut self, clock: Clock, req: AdminReq, token: Token, out: &mut Vec<Effect>) {
-        let key = ClaimRecord::key(&token);
-        let errand = Errand::Explain { req, token: token.clone() };
-        let asked = key.is_some_and(|key| self.ask_store(clock.now, errand, Request::Get { key }, out));
-        if !asked {
-            let away = StoreError::Unreachable { at: "-".into(), why: "not asked".into() };
-            self.on_explained(clock.now, req, &token, Err(away), out);
-        }
-    }
-
-    pub(super) fn on_explained(
-        &self,
-        now: Instant,
-        req: AdminReq,
-        token: &Token,
-        outcome: Result<Response, StoreError>,
-        out: &mut Vec<Effect>,
-    ) {
-        let here: Vec<SessionView> =
-            self.sessions.of_token(token).into_iter().map(|s| self.session_view(s)).collect();
-        let mut reasons = Vec::new();
-        reasons.push(match here.first() {
-            Some(s) => format!("{} has session {}, last connected at {} ms", self.name(), s.session, s.last),
-            None => format!("{} has no session for it", self.name()),
-        });
-        let claim = match outcome {
-            Ok(Response { answer: Answer::Value(Some(value)), .. }) => {
-                Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-            }
-            Ok(_) => {
-                reasons.push("nobody has claimed it: a new session would be placed by load".into());
-                None
-            }
-            Err(error) => {
-                reasons.push(format!("the claim cannot be read: {error}"));
-                None
-            }
-        };
-        if let Some(record) = claim.as_ref().and_then(|text| ClaimRecord::parse(text.as_bytes()).ok()) {
-            let alive = match self.life_of(now, &record) {
-                Life::There => "which is up",
-                Life::Perhaps => "which has just started and may take it up",
-                Life::Gone => "which is gone: it would be taken over",
-            };
-            reasons.push(format!("session {} on {} is claimed, {alive}", record.session, record.host));
-        }
-        let explanation = Explanation { token: token.clone(), here, claim, reasons };
-        out.push(Effect::Answer { req, reply: Box::new(Reply::Explain(explanation)) });
     }
 }

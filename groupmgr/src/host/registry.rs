@@ -1,39 +1,101 @@
-//! What this host learns of policy and registry from the data store before anybody presents a token.
+//! What this host knows of the login policy and the registry of tokens before anybody presents one.
 //!
-//! The whole registry is listed from time to time, so that a token which this host never saw can still be judged
-//! when the data store dies together with the host that had its session (DESIGN 5).
+//! The driver watches both in the data store, and every change takes effect as it is told ([`Followed`]). They are
+//! also read as a whole: when the watch begins or has missed something, and, for as long as nobody watches, every ten
+//! seconds. So a token that this host never saw can still be judged when the data store dies together with the host
+//! that had its session (DESIGN 5).
+//!
+//! An answer of the data store and the news of a later change may cross on their way here. So the last changes are
+//! remembered with their revisions, and an answer never undoes a change that is newer than it.
 
-use datastore::{Answer, Key, Page, Request, Response, StoreError, Value};
-use proto::Instant;
+use std::collections::BTreeMap;
+
+use authmgr::StoreAway;
+use authmgr::admission::{Record, author_of, is_removal, policy_key, token_key, token_of, token_prefix};
+use datastore::{Answer, Event, Key, Page, Request, Response, Revision, StoreError, Value};
 use proto::time::Duration;
+use proto::{Instant, Token};
 
-use super::driver::Effect;
+use super::admin::Reply;
+use super::driver::{AdminReq, Effect, Followed};
+use super::note::Note;
 use super::store::Errand;
 use super::{Clock, Host};
 
-/// How often policy and registry are read again.
+/// How often policy and registry are read again, or while they are watched, whether the watch still holds is checked.
 const LIST_EVERY: Duration = Duration::from_secs(10);
 /// How soon, when that failed.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
+/// Changes remembered, so that older answers do not undo them: more than can happen while an answer is on its way.
+pub(super) const CHANGES_MAX: usize = 1024;
 
-/// When the registry is read next.
+/// How far the listing of the registry has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    /// To be begun when it is due.
+    Wanted,
+    UnderWay,
+    /// It ended, and every change since was told.
+    Complete,
+}
+
+/// A change that was told.
+#[derive(Clone, Debug)]
+struct Change {
+    revision: Revision,
+    value: Option<Value>,
+    by: Option<String>,
+}
+
+/// What is known of how up to date this host's registry is.
 #[derive(Debug)]
 pub(super) struct Registry {
     due: Option<Instant>,
+    watched: bool,
+    listing: Listing,
+    /// Counts the listings: pages of an earlier one are nobody's.
+    number: u64,
+    changes: BTreeMap<Key, Change>,
 }
 
 impl Registry {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { due: Some(now) }
+        let changes = BTreeMap::new();
+        Self { due: Some(now), watched: false, listing: Listing::Wanted, number: 0, changes }
     }
 
     pub(super) const fn poll_at(&self) -> Option<Instant> {
         self.due
     }
+
+    /// Changes remembered, for the bounds check.
+    pub(super) fn changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// What is under `key`, of which `found` was read at `revision`.
+    fn newest(&self, key: &Key, revision: Revision, found: Option<Value>) -> Option<Value> {
+        match self.changes.get(key) {
+            Some(change) if change.revision > revision => change.value.clone(),
+            _ => found,
+        }
+    }
+
+    /// Remembers a change, and returns the one before it of the same key.
+    fn remember(&mut self, key: Key, change: Change) -> Option<Change> {
+        let before = self.changes.insert(key, change);
+        if self.changes.len() > CHANGES_MAX {
+            let oldest = self.changes.iter().min_by_key(|(_, c)| c.revision).map(|(key, _)| key.clone());
+            oldest.and_then(|key| self.changes.remove(&key));
+        }
+        before
+    }
 }
 
 impl Host {
+    /// Policy and registry are to be read as a whole, at `at` or before.
     pub(super) fn read_registry_at(&mut self, at: Instant) {
+        self.registry.listing = Listing::Wanted;
         self.registry.due = Some(self.registry.due.map_or(at, |due| due.min(at)));
     }
 
@@ -42,24 +104,38 @@ impl Host {
             return;
         }
         self.registry.due = Some(clock.now + LIST_EVERY);
-        let request = Request::Get { key: authmgr::admission::policy_key() };
-        self.ask_store(clock.now, Errand::Policy, request, out);
+        // Its answer also says that the connection lives, on which changes are told.
+        self.ask_store(clock.now, Errand::Policy, Request::Get { key: policy_key() }, out);
+        if self.registry.watched && self.registry.listing == Listing::Complete {
+            return;
+        }
+        self.registry.listing = Listing::UnderWay;
+        self.registry.number += 1;
         self.admission.listing_begins(clock.now);
         self.list_tokens(clock, None, out);
     }
 
     fn list_tokens(&mut self, clock: Clock, after: Option<Key>, out: &mut Vec<Effect>) {
-        let prefix = authmgr::admission::token_prefix();
-        let request = Request::Scan { prefix, after, limit: Page::ENTRIES_MAX };
-        self.ask_store(clock.now, Errand::Listing, request, out);
+        let request = Request::Scan { prefix: token_prefix(), after, limit: Page::ENTRIES_MAX };
+        let errand = Errand::Listing { number: self.registry.number };
+        self.ask_store(clock.now, errand, request, out);
     }
 
-    pub(super) fn on_policy(&mut self, clock: Clock, policy: Result<Option<Value>, ()>) {
-        if policy.is_err() {
-            self.read_registry_at(clock.now + LIST_AGAIN);
+    /// The policy was read.
+    pub(super) fn on_policy(&mut self, clock: Clock, outcome: Result<Response, StoreError>) {
+        let policy = self.newest_of(&policy_key(), outcome);
+        match &policy {
+            Err(StoreAway) => self.read_registry_at(clock.now + LIST_AGAIN),
+            Ok(_) if self.registry.watched && self.registry.listing == Listing::Complete => {
+                self.admission.is_whole(clock.now);
+            }
+            Ok(_) => {}
         }
-        let found = policy.as_ref().map(|v| v.as_ref().map(Value::as_bytes)).map_err(|()| authmgr::StoreAway);
-        if self.admission.on_policy(found).is_err() {
+        self.take_policy(policy.as_ref().map(Option::as_ref).map_err(|away| *away));
+    }
+
+    fn take_policy(&mut self, policy: Result<Option<&Value>, StoreAway>) {
+        if self.admission.on_policy(policy.map(|value| value.map(Value::as_bytes))).is_err() {
             self.counters.refused("bad_policy");
         }
     }
@@ -67,19 +143,135 @@ impl Host {
     pub(super) fn on_listing(
         &mut self,
         clock: Clock,
+        number: u64,
         outcome: Result<Response, StoreError>,
         out: &mut Vec<Effect>,
     ) {
-        let Ok(Response { answer: Answer::Page(page), .. }) = outcome else {
+        if number != self.registry.number {
+            return;
+        }
+        let Ok(Response { answer: Answer::Page(page), revision, .. }) = outcome else {
             self.read_registry_at(clock.now + LIST_AGAIN);
             return;
         };
         for (key, value) in &page.entries {
-            self.admission.learn(clock.now, key, Some(value.clone()));
+            let newest = self.registry.newest(key, revision, Some(value.clone()));
+            self.admission.learn(clock.now, key, newest);
         }
         match page.entries.last() {
             Some((key, _)) if page.more => self.list_tokens(clock, Some(key.clone()), out),
-            _ => self.admission.is_whole(clock.now),
+            _ => {
+                self.admission.is_whole(clock.now);
+                if self.registry.listing == Listing::UnderWay {
+                    self.registry.listing = Listing::Complete;
+                }
+            }
         }
     }
+
+    /// The watch of policy and registry has news.
+    pub(super) fn on_followed(&mut self, clock: Clock, news: Followed, out: &mut Vec<Effect>) {
+        match news {
+            Followed::Anew => {
+                self.registry.watched = true;
+                // Revisions of another generation of the store mean nothing.
+                self.registry.changes.clear();
+                self.read_registry_at(clock.now);
+            }
+            Followed::Lost => {
+                self.registry.watched = false;
+                self.read_registry_at(clock.now);
+            }
+            Followed::Changed(Event { revision, change }) => {
+                let by = change.value.as_ref().and_then(|value| author_of(value.as_bytes()));
+                let told = Change { revision, value: change.value.clone(), by: by.clone() };
+                let before = self.registry.remember(change.key.clone(), told);
+                if change.key == policy_key() {
+                    self.take_policy(Ok(change.value.as_ref()));
+                    let policy = self.admission.policy().filter(|_| change.value.is_some());
+                    let policy = policy.map(|policy| policy.to_line().to_string());
+                    out.push(Effect::Note(Note::PolicyChanged { policy, by }));
+                } else if let Some(token) = token_of(&change.key) {
+                    self.admission.learn(clock.now, &change.key, change.value.clone());
+                    // Who deletes a record writes so first, and signs that.
+                    let by = by.or_else(|| before.filter(|_| change.value.is_none())?.by);
+                    note_record(token, change.value.as_ref(), by, out);
+                }
+            }
+        }
+    }
+
+    /// What the data store has under `key`, by its answer or by a newer change.
+    pub(super) fn newest_of(
+        &self,
+        key: &Key,
+        outcome: Result<Response, StoreError>,
+    ) -> Result<Option<Value>, StoreAway> {
+        match outcome {
+            Ok(Response { answer: Answer::Value(value), revision, .. }) => {
+                Ok(self.registry.newest(key, revision, value))
+            }
+            _ => Err(StoreAway),
+        }
+    }
+
+    /// What the registry has about `token`, by the data store's answer or by a newer change.
+    pub(super) fn newest_record(
+        &self,
+        token: &Token,
+        outcome: Result<Response, StoreError>,
+    ) -> Result<Option<Value>, ()> {
+        self.newest_of(&token_key(token), outcome).map_err(|StoreAway| ())
+    }
+
+    /// An operator wants to be sure that a change of `key` holds here.
+    pub(super) fn follow(&mut self, clock: Clock, req: AdminReq, key: Key, out: &mut Vec<Effect>) {
+        let refuse = |why: String| Effect::Answer { req, reply: Box::new(Reply::Refused(why)) };
+        if key != policy_key() && token_of(&key).is_none() {
+            out.push(refuse(format!("{key} is neither the login policy nor a token's record")));
+            return;
+        }
+        let errand = Errand::Follow { req, key: key.clone() };
+        if !self.store.is_up() || !self.ask_store(clock.now, errand, Request::Get { key }, out) {
+            out.push(refuse("it does not reach the data store".into()));
+        }
+    }
+
+    pub(super) fn on_follow(
+        &mut self,
+        clock: Clock,
+        req: AdminReq,
+        key: &Key,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let reply = match &outcome {
+            Ok(Response { answer: Answer::Value(_), generation, revision, .. }) => Reply::Follows {
+                generation: generation.0,
+                revision: revision.0,
+                store: self.config.identity.store.to_string(),
+            },
+            Ok(_) => Reply::Refused("the data store answered something else".into()),
+            Err(error) => Reply::Refused(error.to_string()),
+        };
+        if let Ok(value) = self.newest_of(key, outcome) {
+            match *key == policy_key() {
+                true => self.take_policy(Ok(value.as_ref())),
+                false => self.admission.learn(clock.now, key, value),
+            }
+        }
+        out.push(Effect::Answer { req, reply: Box::new(reply) });
+    }
+}
+
+/// Says what is registered about a token now, unless it is only marked for deletion.
+fn note_record(token: Token, value: Option<&Value>, by: Option<String>, out: &mut Vec<Effect>) {
+    if value.is_some_and(|value| is_removal(value.as_bytes())) {
+        return;
+    }
+    let record = value.map(|value| match Record::from_bytes(&token, value.as_bytes()) {
+        Ok(record) => record.summary(),
+        Err(error) => format!("damaged: {error}"),
+    });
+    out.push(Effect::Note(Note::RegistryChanged { token, record, by }));
 }

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use authmgr::Admitted;
-use datastore::{Answer, Request, Response, StoreError, Value};
+use datastore::{Answer, Key, Request, Response, StoreError, Value};
 use proto::time::{Duration, earliest};
 use proto::{Instant, SessionId, Token};
 
 use super::claims::ClaimRecord;
 use super::driver::{AdminReq, ConnId, Effect, StoreReq};
+use super::explain::Explained;
 use super::manage::Order;
 use super::note::Note;
 use super::relay::DataAsker;
@@ -30,11 +31,13 @@ pub(super) const PENDING_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 pub(super) enum Errand {
     /// The registry's record of a token that a DTU presents.
-    Record { conn: ConnId, token_seq: u32 },
+    Record { conn: ConnId, token_seq: u32, token: Token },
     /// The login policy.
     Policy,
-    /// A page of the registry.
-    Listing,
+    /// A page of a listing of the registry.
+    Listing { number: u64 },
+    /// An operator wants to be sure that a change holds here.
+    Follow { req: AdminReq, key: Key },
     /// The claim of a token, before a session is made.
     ReadClaim { conn: ConnId, token_seq: u32 },
     /// The template of a session that is about to be made.
@@ -57,8 +60,10 @@ pub(super) enum Errand {
     OrderRecord(Order),
     /// The template of a session that an operator orders.
     OrderTemplate(Order, Box<Admitted>),
+    /// An operator wants to know what is registered about a token.
+    ExplainRecord { req: AdminReq, token: Token },
     /// An operator wants to know a claim.
-    Explain { req: AdminReq, token: Token },
+    Explain { req: AdminReq, explained: Box<Explained> },
 }
 
 impl Errand {
@@ -87,10 +92,21 @@ pub(super) struct StoreSide {
     generation: u32,
     /// When that rose.
     restored_at: Option<Instant>,
+    /// Why it could not be asked of late; none while it answers.
+    trouble: Option<Trouble>,
     /// When sessions without a claim are offered.
     offer_at: Option<Instant>,
     pub(super) unreleased: Unreleased,
     pub(super) upkeep: Upkeep,
+}
+
+/// Why the data store cannot be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// In words for an operator.
+    pub(super) why: String,
+    /// Whether the two sides have no key in common.
+    pub(super) is_distrust: bool,
 }
 
 impl Default for StoreSide {
@@ -102,6 +118,7 @@ impl Default for StoreSide {
             up: true,
             generation: 0,
             restored_at: None,
+            trouble: None,
             offer_at: None,
             unreleased: Unreleased::default(),
             upkeep: Upkeep::default(),
@@ -112,6 +129,23 @@ impl Default for StoreSide {
 impl StoreSide {
     pub(super) const fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Why it cannot be asked, while it cannot.
+    pub(super) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref().filter(|_| !self.up)
+    }
+
+    /// Keeps why a request was not answered, however late that is known.
+    fn note_trouble(&mut self, outcome: &Result<Response, StoreError>) {
+        match outcome {
+            Ok(_) => self.trouble = None,
+            Err(error @ (StoreError::Unreachable { .. } | StoreError::NotTrusted { .. })) => {
+                let is_distrust = matches!(error, StoreError::NotTrusted { .. });
+                self.trouble = Some(Trouble { why: error.to_string(), is_distrust });
+            }
+            Err(_) => {}
+        }
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -213,6 +247,7 @@ impl Host {
         outcome: Result<Response, StoreError>,
         out: &mut Vec<Effect>,
     ) {
+        self.store.note_trouble(&outcome);
         let Some(errand) = self.store.take(req) else { return };
         if outcome.is_ok() && !self.store.up {
             self.on_store_link(clock, true, out);
@@ -231,14 +266,16 @@ impl Host {
             self.note_generation(clock, response.generation.0);
         }
         match errand {
-            Errand::Record { conn, token_seq } => {
-                self.on_record(clock, conn, token_seq, value_of(outcome), out);
+            Errand::Record { conn, token_seq, token } => {
+                let record = self.newest_record(&token, outcome);
+                self.on_record(clock, conn, token_seq, record, out);
             }
             Errand::ReadClaim { conn, token_seq } => {
                 self.on_claim_read(clock, conn, token_seq, value_of(outcome), out);
             }
-            Errand::Policy => self.on_policy(clock, value_of(outcome)),
-            Errand::Listing => self.on_listing(clock, outcome, out),
+            Errand::Policy => self.on_policy(clock, outcome),
+            Errand::Listing { number } => self.on_listing(clock, number, outcome, out),
+            Errand::Follow { req, key } => self.on_follow(clock, req, &key, outcome, out),
             Errand::Template { conn, token_seq } => {
                 self.on_template(clock, conn, token_seq, value_of(outcome), out);
             }
@@ -254,11 +291,18 @@ impl Host {
             Errand::Check { session } => self.on_checked(clock, session, value_of(outcome), out),
             Errand::Release { token, record } => self.on_released(clock.now, token, record, outcome, out),
             Errand::Data(asker) => self.answer_data(&asker, outcome, out),
-            Errand::OrderRecord(order) => self.on_order_record(clock, order, value_of(outcome), out),
+            Errand::OrderRecord(order) => {
+                let record = self.newest_record(&order.token, outcome);
+                self.on_order_record(clock, order, record, out);
+            }
             Errand::OrderTemplate(order, admitted) => {
                 self.on_order_template(clock, &order, &admitted, value_of(outcome), out);
             }
-            Errand::Explain { req, token } => self.on_explained(clock.now, req, &token, outcome, out),
+            Errand::ExplainRecord { req, token } => {
+                let record = self.newest_record(&token, outcome);
+                self.on_explain_record(clock, req, token, record, out);
+            }
+            Errand::Explain { req, explained } => self.on_explained(clock.now, req, *explained, outcome, out),
         }
     }
 

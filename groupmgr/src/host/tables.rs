@@ -1,7 +1,7 @@
 //! How full the tables are that others make grow, and what their bounds are.
 
 use super::Host;
-use super::{datagrams, flow, release, shows, store};
+use super::{datagrams, flow, registry, release, shows, store};
 use crate::directory::{self, grants};
 use crate::{placement, topology};
 
@@ -37,6 +37,7 @@ impl Host {
             fill("start queue", self.sessions.in_line(), sessiond::manager::WAITING_MAX),
             fill("store requests", self.store.pending(), store::PENDING_MAX),
             fill("repeats", self.shows.repeats(), shows::REPEATS_MAX),
+            fill("registry changes", self.registry.changes(), registry::CHANGES_MAX),
             fill("templates", self.shows.templates.len(), flow::TEMPLATES_MAX),
         ]
     }

@@ -10,15 +10,16 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
 use proto::HostName;
 
-/// The administration socket's name.
-pub const ADMIN_SOCKET: &str = "admin.sock";
+pub use proto::io::local::run_base;
+use proto::io::local::{ADMIN_SOCKET, is_writable_dir};
+
 const LOCK: &str = "daemon.lock";
 
 /// What a socket's path may be long, its end included (`sockaddr_un`).
@@ -64,19 +65,6 @@ pub enum DirError {
     },
 }
 
-/// The default of `--run-dir`.
-#[must_use]
-pub fn run_base() -> PathBuf {
-    let uid = Uid::effective();
-    if uid.is_root() && is_writable_dir(Path::new("/run")) {
-        return "/run/hotdesk".into();
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| is_writable_dir(Path::new(dir))) {
-        Some(dir) => Path::new(&dir).join("hotdesk"),
-        None => format!("/tmp/hotdesk-{uid}").into(),
-    }
-}
-
 /// The default of `--state-dir`.
 #[must_use]
 pub fn state_base() -> PathBuf {
@@ -90,11 +78,6 @@ pub fn state_base() -> PathBuf {
         Some(dir) => dir.join("hotdesk"),
         None => run_base().join("state"),
     }
-}
-
-fn is_writable_dir(path: &Path) -> bool {
-    use nix::unistd::{AccessFlags, access};
-    path.is_dir() && access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
 /// The run directory of one daemon, locked as long as this lives.
@@ -117,12 +100,15 @@ impl RunDir {
         private_dir(base, "--run-dir")?;
         private_dir(&path, "--run-dir")?;
         let fail = |source| DirError::Io { path: path.join(LOCK), option: "--run-dir", source };
+        // Whoever may open the file may lock it, for reading too: as root the directory is open to others.
         let file = fs::File::options()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(0o600)
             .open(path.join(LOCK))
+            .and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)).map(|()| file))
             .map_err(fail)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
@@ -167,18 +153,6 @@ pub fn private_dir(path: &Path, option: &'static str) -> Result<(), DirError> {
     Ok(())
 }
 
-/// The daemons that have a directory under `base`, whether they run or not, by name.
-#[must_use]
-pub fn hosts_in(base: &Path) -> Vec<HostName> {
-    let entries = fs::read_dir(base).into_iter().flatten().flatten();
-    let mut hosts: Vec<HostName> = entries
-        .filter(|entry| entry.path().join(ADMIN_SOCKET).exists())
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    hosts.sort();
-    hosts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +166,20 @@ mod tests {
         assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
         drop(first);
         RunDir::take(base.path(), &host).unwrap();
+    }
+
+    #[test]
+    fn nobody_else_can_open_the_lock_and_so_keep_a_daemon_from_starting() {
+        let base = tempfile::tempdir().unwrap();
+        let host: HostName = "a".parse().unwrap();
+        drop(RunDir::take(base.path(), &host).unwrap());
+        let lock = base.path().join("a").join(LOCK);
+        let mode = || fs::metadata(&lock).unwrap().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        // One that an earlier version left behind.
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+        drop(RunDir::take(base.path(), &host).unwrap());
+        assert_eq!(mode(), 0o600);
     }
 
     #[test]

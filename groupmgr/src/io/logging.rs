@@ -12,6 +12,8 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::admin::audit::AUDIT;
+
 /// Records that may wait.
 const QUEUE_MAX: usize = 4096;
 /// How long the last records may take to be written at the end.
@@ -30,11 +32,11 @@ enum Record {
     End,
 }
 
-/// Starts the log of this process, filtered by `RUST_LOG`, else from `info` on.
+/// Starts the log of this process, filtered by [`proto::io::log::LOG`], else from `info` on. Audit records are always kept.
 #[must_use]
 pub fn start(json: bool) -> Log {
     let (writer, log) = to(io::stderr());
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::new(proto::io::log::directives("info", Some(AUDIT)));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)

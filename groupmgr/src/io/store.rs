@@ -2,11 +2,14 @@
 
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use authmgr::admission::{policy_key, token_prefix};
 use datastore::client::Patience;
 use datastore::io::{LinkState, Remote, SledStore, Store, Target};
-use datastore::{Request, StoreError};
+use datastore::{Prefix, Request, StoreError, WatchEvent};
 use proto::BootId;
 use proto::host_message::Label;
 use proto::io::{KeyDir, KeyDirError};
@@ -14,7 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::daemon::{Event, Inbox};
-use crate::host::{Input, StoreReq};
+use crate::host::{Followed, Input, StoreReq};
+
+/// Pause before a watch that ended is begun again.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why there is no data store to start with.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +94,17 @@ impl StoreDriver {
         });
     }
 
+    /// Begins to tell the machine of every change of the login policy and the registry.
+    pub(crate) fn follow(&self, runtime: &Handle, inbox: Inbox) {
+        let store = Arc::clone(&self.store);
+        runtime.spawn(async move {
+            while let Ok(()) = follow(&*store, &inbox).await {
+                inbox.send(Event::Input(Input::Followed(Followed::Lost))).await;
+                tokio::time::sleep(WATCH_AGAIN).await;
+            }
+        });
+    }
+
     /// Asks, and tells the machine the answer.
     pub(crate) fn ask(&self, runtime: &Handle, inbox: &Inbox, req: StoreReq, request: Request) {
         let (store, inbox) = (Arc::clone(&self.store), inbox.clone());
@@ -95,5 +112,26 @@ impl StoreDriver {
             let outcome: Result<_, StoreError> = store.call(request).await;
             inbox.send(Event::Input(Input::Store { req, outcome })).await;
         });
+    }
+}
+
+/// Watches login policy and registry until one of the watches ends. `Err` when the keys of the two cannot be watched.
+async fn follow(store: &dyn Store, inbox: &Inbox) -> Result<(), ()> {
+    let policy = Prefix::from_str(policy_key().as_str()).map_err(drop)?;
+    let watches = tokio::try_join!(store.watch(policy), store.watch(token_prefix()));
+    // While the data store is away this fails as any request does.
+    let Ok((mut policy, mut tokens)) = watches else { return Ok(()) };
+    inbox.send(Event::Input(Input::Followed(Followed::Anew))).await;
+    loop {
+        let event = tokio::select! {
+            event = policy.next() => event,
+            event = tokens.next() => event,
+        };
+        let news = match event {
+            Some(WatchEvent::Changed(event)) => Followed::Changed(event),
+            Some(WatchEvent::Lagged) => Followed::Anew,
+            None => return Ok(()),
+        };
+        inbox.send(Event::Input(Input::Followed(news))).await;
     }
 }

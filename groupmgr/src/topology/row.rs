@@ -47,6 +47,12 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// Whether nothing is heard of a host that said no goodbye.
+    #[must_use]
+    pub const fn is_unheard(self) -> bool {
+        matches!(self, Self::Silent | Self::Down)
+    }
+
     const fn may_become(self, next: Self) -> bool {
         use Standing::{Down, Left, Silent, Up};
         matches!(

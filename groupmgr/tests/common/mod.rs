@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The program under test.
 pub(crate) fn groupmgr() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_groupmgr"));
-    command.stdin(Stdio::null()).env("RUST_LOG", "info").env_remove("XDG_RUNTIME_DIR");
+    command.stdin(Stdio::null()).env("HOTDESK_LOG", "info").env_remove("XDG_RUNTIME_DIR");
     command
 }
 

@@ -1,9 +1,12 @@
 //! The one part of this crate that touches a disk and ambient randomness: the key directory ([`keydir`]),
-//! the replacement of its keys ([`rotate`](mod@rotate)), and the TLS configurations made from it ([`tls`]).
+//! the replacement of its keys ([`rotate`](mod@rotate)), the TLS configurations made from it ([`tls`]), and what is found
+//! on this machine ([`local`]).
 
 #![allow(clippy::disallowed_methods, reason = "io is where clocks may be read")]
 
 pub mod keydir;
+pub mod local;
+pub mod log;
 pub mod rotate;
 pub mod tls;
 

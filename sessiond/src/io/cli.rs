@@ -12,7 +12,7 @@ use super::spawner::{self, Options};
 
 /// Makes and keeps session processes. The daemon starts it; by hand it is only started to run as root.
 #[derive(Debug, Parser)]
-#[command(name = "sessiond", version)]
+#[command(name = "sessiond", version, after_help = proto::exit::HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

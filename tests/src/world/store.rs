@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use datastore::client::{Client, ConnectError, Effect, Patience};
 use datastore::wire::{Call, FromStore};
-use datastore::{Key, MemoryStore, Request, RequestId, Value};
-use groupmgr::host::{ClaimRecord, Input, StoreReq};
+use datastore::{Key, MemoryStore, Prefix, Request, RequestId, Response, Value, WatchEvent};
+use groupmgr::host::{ClaimRecord, Followed, Input, StoreReq};
 use proto::Instant;
 use proto::time::Duration;
 
@@ -37,6 +37,8 @@ pub(super) struct StoreNode {
     /// What a write takes beside that.
     pub(super) fsync: Duration,
     slowness: Duration,
+    /// Who watches what: by the host, its connection and the request that began it.
+    watches: BTreeMap<(usize, u64, RequestId), Prefix>,
     /// What waits for a stopped one.
     held: VecDeque<(usize, u64, Call)>,
 }
@@ -49,6 +51,7 @@ impl StoreNode {
             delay: Duration::from_micros(200),
             fsync: Duration::from_millis(1),
             slowness: Duration::ZERO,
+            watches: BTreeMap::new(),
             held: VecDeque::new(),
         }
     }
@@ -71,6 +74,8 @@ pub(super) struct StoreLink {
     /// Counts the connections: what belongs to an earlier one is nobody's.
     number: u64,
     asked: BTreeMap<RequestId, StoreReq>,
+    /// Watches that were asked for, and whether they have begun.
+    watches: BTreeMap<RequestId, bool>,
     told: bool,
 }
 
@@ -80,6 +85,7 @@ impl StoreLink {
             client: Client::new(now, "store", Patience::default()),
             number: 0,
             asked: BTreeMap::new(),
+            watches: BTreeMap::new(),
             told: false,
         }
     }
@@ -123,6 +129,9 @@ impl World {
         let up = running.store.client.is_up();
         if core::mem::replace(&mut running.store.told, up) != up {
             self.feed(host, Input::StoreLink { up, store: Some(STORE) });
+            if up {
+                self.watch_registry(host);
+            }
         }
         self.rearm(host);
     }
@@ -132,6 +141,28 @@ impl World {
         let host = self.host_number(host);
         let input = Input::StoreLink { up: true, store: Some(store) };
         self.reach_daemon(host, ToDaemon::Input(Box::new(input)));
+    }
+
+    /// Has a daemon follow login policy and registry, unless it does already.
+    fn watch_registry(&mut self, host: usize) {
+        let now = self.machines[host].own_time(self.now);
+        let Some(running) = self.machines[host].daemon.running() else { return };
+        if !running.store.watches.is_empty() {
+            return;
+        }
+        let mut out = Vec::new();
+        let policy = authmgr::admission::policy_key().as_str().parse().ok();
+        for prefix in policy.into_iter().chain([authmgr::admission::token_prefix()]) {
+            let id = running.store.client.call(now, Request::Watch { prefix }, &mut out);
+            running.store.watches.insert(id, false);
+        }
+        for effect in out {
+            self.perform_store(host, effect);
+        }
+    }
+
+    fn tell_followed(&mut self, host: usize, news: Followed) {
+        self.tell_daemon(host, ToDaemon::Input(Box::new(Input::Followed(news))));
     }
 
     pub(super) fn ask_store(&mut self, host: usize, req: StoreReq, request: Request) {
@@ -170,9 +201,24 @@ impl World {
                 if let Some(req) = running.store.asked.remove(&id) {
                     let input = Input::Store { req, outcome: result };
                     self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
+                } else if let Some(has_begun) = running.store.watches.get_mut(&id) {
+                    *has_begun = result.is_ok();
+                    if running.store.watches.values().all(|begun| *begun) {
+                        self.tell_followed(host, Followed::Anew);
+                    } else if result.is_err() {
+                        // Asked for again with the next connection.
+                        running.store.watches.clear();
+                    }
                 }
             }
-            Effect::Event { .. } | Effect::Ended { .. } => {}
+            Effect::Event { event: WatchEvent::Changed(event), .. } => {
+                self.tell_followed(host, Followed::Changed(event));
+            }
+            Effect::Event { event: WatchEvent::Lagged, .. } => self.tell_followed(host, Followed::Anew),
+            Effect::Ended { .. } => {
+                running.store.watches.clear();
+                self.tell_followed(host, Followed::Lost);
+            }
         }
     }
 
@@ -244,12 +290,34 @@ impl World {
 
     fn apply(&mut self, host: usize, number: u64, Call { id, request }: Call) {
         let key = written_key(&request);
-        let response = self.store.data.apply(request, &mut Vec::new());
+        if let Request::Watch { prefix } = &request {
+            // What it watched by an earlier connection ended with that.
+            self.store.watches.retain(|(of, connection, _), _| *of != host || *connection == number);
+            self.store.watches.insert((host, number, id), prefix.clone());
+        }
+        let response = self.write(request);
         if let Some(token) = key.as_deref().and_then(|key| key.strip_prefix("claim/")) {
             self.saw(|w| Some(Sight::Claimed { token: token.to_owned(), claim: w.claim_on(token) }));
         }
         let what = News::Said(FromStore::Reply { id, response });
         self.store_news(host, self.store.delay + self.store.slowness, StoreNews { number, what });
+    }
+
+    /// Does a request, and tells whoever watches.
+    fn write(&mut self, request: Request) -> Response {
+        let mut changed = Vec::new();
+        let response = self.store.data.apply(request, &mut changed);
+        let after = self.store.delay + self.store.slowness;
+        for event in changed {
+            let concerned = |(_, prefix): &(_, &Prefix)| prefix.holds(&event.change.key);
+            let watches = self.store.watches.iter().filter(concerned);
+            for (host, number, watch) in watches.map(|(at, _)| *at).collect::<Vec<_>>() {
+                let event = WatchEvent::Changed(event.clone());
+                let what = News::Said(FromStore::Event { watch, event });
+                self.store_news(host, after, StoreNews { number, what });
+            }
+        }
+        response
     }
 
     /// Kills the store: connections break, new ones are refused.
@@ -333,7 +401,7 @@ impl World {
     /// Puts a value into the store, past all hosts.
     pub fn store_put(&mut self, key: &str, text: &str) {
         if let (Ok(key), Ok(value)) = (key.parse(), Value::new(text.as_bytes())) {
-            self.store.data.apply(Request::Put { key, value }, &mut Vec::new());
+            self.write(Request::Put { key, value });
         }
     }
 }

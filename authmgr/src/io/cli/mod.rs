@@ -1,16 +1,7 @@
-//! The command line: `authmgr card new | register | list | alias | disable | enable`, `authmgr policy show |
-//! set`.
-//!
-//! | Exit code | Meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | the registry says no: not registered, or registered for somebody else; nothing was changed |
-//! | 2 | wrong command line, card file, token or stored record |
-//! | 3 | the data store cannot be reached; nothing was changed |
-//! | 4 | the data store refused, or there is no trust; nothing was changed |
-//! | 5 | a write was sent and its outcome is unknown |
-//! | 6 | this machine is in the way: a file, a directory |
+//! The command line: `authmgr card new | register | list | show | alias | disable | enable | rm`, `authmgr policy show |
+//! set`. The exit codes are those of [`proto::exit`].
 
+mod follow;
 mod run;
 mod show;
 
@@ -22,11 +13,10 @@ use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use datastore::StoreError;
-use proto::Token;
-use proto::ids::BadName;
+use proto::exit::Exit;
 
 use super::card_file::CardFileError;
+use super::named::NamedError;
 use super::store::RegistryError;
 use crate::admission::{AccountName, Cards, Owner, Policy, Pseudo, TemplateName};
 
@@ -35,15 +25,11 @@ use crate::admission::{AccountName, Cards, Owner, Policy, Pseudo, TemplateName};
 /// Cards are files for DTUs that are programs; the registry of tokens and the login policy are in the data
 /// store, so that they hold for the whole group.
 #[derive(Debug, Parser)]
-#[command(name = "authmgr", version, after_help = EXIT_CODES)]
+#[command(name = "authmgr", version, after_help = proto::exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 the registry says no, 2 wrong command line, card or token, \
-                          3 data store out of reach, 4 refused or not trusted, 5 outcome of a write unknown, \
-                          6 a file or directory of this machine is in the way.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -68,7 +54,7 @@ enum CardCommand {
     ///
     /// A keyed card has to prove its secret only from then on.
     Register {
-        /// The card's file, or its token (card.<id>)
+        /// The card's file (a path with a slash, or one that ends in .card), or its token (card.<id>)
         #[arg(value_name = "FILE|TOKEN")]
         card: OsString,
         /// Whose it is: the user's data in the data store is kept under this name
@@ -88,6 +74,25 @@ enum CardCommand {
         #[command(flatten)]
         at: At,
     },
+    /// Show what is registered about one token
+    Show {
+        /// The card's file, or its token
+        #[arg(value_name = "FILE|TOKEN")]
+        card: OsString,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Delete what is registered about a token; the policy decides about it then
+    Rm {
+        /// The card's file, or its token
+        #[arg(value_name = "FILE|TOKEN")]
+        card: OsString,
+        /// Also if it is disabled, and could be admitted again without its record
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        at: At,
+    },
     /// Let a new card take the place of a lost one: it gets its sessions, and the lost one is disabled
     Alias {
         /// The lost card: its token, or a copy of its file
@@ -101,16 +106,16 @@ enum CardCommand {
     },
     /// Refuse a token from now on, registered or not
     Disable {
-        /// Which (card.<id>, pseudo.<serial>), or a card's file
-        #[arg(value_name = "TOKEN")]
+        /// The card's file, or the token (card.<id>, pseudo.<serial>)
+        #[arg(value_name = "FILE|TOKEN")]
         card: OsString,
         #[command(flatten)]
         at: At,
     },
-    /// Admit a disabled token again
+    /// Admit a disabled token again, as far as the policy does; it is not registered by that
     Enable {
-        /// Which (card.<id>, pseudo.<serial>), or a card's file
-        #[arg(value_name = "TOKEN")]
+        /// The card's file, or the token (card.<id>, pseudo.<serial>)
+        #[arg(value_name = "FILE|TOKEN")]
         card: OsString,
         #[command(flatten)]
         at: At,
@@ -164,6 +169,10 @@ struct At {
     /// The group's key directory, made by: groupmgr keygen DIR
     #[arg(long, value_name = "DIR", default_value = KEYS)]
     keys: PathBuf,
+    /// Where the daemons of this machine have their sockets: one is asked whether all hosts follow a change
+    /// [default: as of groupmgr]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -207,8 +216,8 @@ enum CliError {
     CardFile(#[from] CardFileError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    #[error("{text}: no such file, and no token either: {error}")]
-    NeitherFileNorToken { text: String, error: BadName },
+    #[error(transparent)]
+    Named(#[from] NamedError),
     #[error("{0}")]
     Card(String),
     #[error(transparent)]
@@ -218,19 +227,12 @@ enum CliError {
 }
 
 impl CliError {
-    const fn code(&self) -> u8 {
+    const fn exit(&self) -> Exit {
         match self {
-            Self::Registry(error) => match error {
-                RegistryError::Refused(_) => 1,
-                RegistryError::Damaged { .. } | RegistryError::Policy(_) => 2,
-                RegistryError::Store(StoreError::Unreachable { .. }) => 3,
-                RegistryError::Store(StoreError::OutcomeUnknown { .. } | StoreError::Malformed { .. }) => 5,
-                RegistryError::Store(_) | RegistryError::Busy(_) => 4,
-            },
-            Self::CardFile(CardFileError::Content { .. })
-            | Self::NeitherFileNorToken { .. }
-            | Self::Card(_) => 2,
-            Self::CardFile(_) | Self::Keys(_) | Self::Here(_) => 6,
+            Self::Registry(RegistryError::Store(error)) => error.exit(),
+            Self::Registry(_) => Exit::No,
+            Self::CardFile(CardFileError::Write { .. }) | Self::Here(_) => Exit::Machine,
+            Self::CardFile(_) | Self::Named(_) | Self::Card(_) | Self::Keys(_) => Exit::Usage,
         }
     }
 }
@@ -246,15 +248,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match dispatch(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit.code().into(),
         Err(error) => {
             eprintln!("authmgr: {error}");
-            ExitCode::from(error.code())
+            error.exit().code().into()
         }
     }
 }
 
-fn dispatch(command: Command) -> Result<(), CliError> {
+fn dispatch(command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Card(CardCommand::New(new)) => run::new_card(new),
         Command::Card(command) => runtime()?.block_on(run::card(command)),
@@ -262,23 +264,14 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "authmgr", &mut script);
-            show::write(&script)
+            show::write(&script)?;
+            Ok(Exit::Done)
         }
     }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-/// A file that is there, else a token.
-fn file_or_token(text: OsString) -> Result<Result<PathBuf, Token>, CliError> {
-    let path = PathBuf::from(text);
-    if path.exists() {
-        return Ok(Ok(path));
-    }
-    let text = path.display().to_string();
-    text.parse().map(Err).map_err(|error| CliError::NeitherFileNorToken { text, error })
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What each command does.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +7,15 @@ use std::time::Duration;
 use datastore::client::Patience;
 use datastore::io::{Remote, Target};
 use proto::card::{Card, CardSecret};
-use proto::io::{KeyDir, random};
+use proto::exit::Exit;
+use proto::io::{KeyDir, local, random};
 use proto::{Token, hex};
 
-use super::{At, CardCommand, CliError, NewCard, PolicyCommand, file_or_token, show};
+use super::{At, CardCommand, CliError, NewCard, PolicyCommand, follow, show};
 use crate::io::card_file;
+use crate::io::named::named;
 use crate::io::store::StoredRegistry;
-use crate::registry::{Details, Named};
+use crate::registry::Details;
 
 /// A person waits for a restarting data store rather than reading that it is away.
 const PATIENCE: Patience = Patience { connect: Duration::from_secs(3), answer: Duration::from_secs(10) };
@@ -22,10 +23,10 @@ const PATIENCE: Patience = Patience { connect: Duration::from_secs(3), answer: D
 /// Must be called within a runtime.
 fn registry(at: &At) -> Result<StoredRegistry, CliError> {
     let target = Target::tcp(at.store, &KeyDir::open(&at.keys)?)?;
-    Ok(StoredRegistry::new(Arc::new(Remote::connect(target, PATIENCE))))
+    Ok(StoredRegistry::new(Arc::new(Remote::connect(target, PATIENCE)), &local::author()))
 }
 
-pub(super) fn new_card(args: NewCard) -> Result<(), CliError> {
+pub(super) fn new_card(args: NewCard) -> Result<Exit, CliError> {
     let path = args.file.or(args.output).unwrap_or_else(|| PathBuf::from("card"));
     let id = args.id.unwrap_or_else(|| hex::encode(&random::<16>()));
     if id.bytes().all(|b| b == b'0') {
@@ -40,59 +41,68 @@ pub(super) fn new_card(args: NewCard) -> Result<(), CliError> {
     let secret = args.keyed.then(|| CardSecret::new(random()));
     let card = Card::new(token, secret).map_err(|error| CliError::Card(error.to_string()))?;
     card_file::write_new(&path, &card)?;
-    show::new_card(&path, &card, args.json)
+    show::new_card(&path, &card, args.json)?;
+    Ok(Exit::Done)
 }
 
-/// The card at hand: from its file, or by its token alone.
-fn named(text: OsString) -> Result<Named, CliError> {
-    Ok(match file_or_token(text)? {
-        Err(token) => Named::Token(token),
-        Ok(path) => {
-            let card = card_file::read(&path)?;
-            Named::Card(card.token().clone(), card.secret().cloned())
-        }
-    })
-}
-
-pub(super) async fn card(command: CardCommand) -> Result<(), CliError> {
+pub(super) async fn card(command: CardCommand) -> Result<Exit, CliError> {
     match command {
         CardCommand::New(new) => new_card(new),
         CardCommand::Register { card, user, template, account, at } => {
-            let named = named(card)?;
             let details = Details { owner: user, template, account };
-            let changed = registry(&at)?.register(&named, &details).await?;
-            show::registered(&changed, at.json)
+            let named = named(&card)?;
+            let done = registry(&at)?.register(&named, &details).await?;
+            let (object, text) = show::registered(named.token(), &done);
+            follow::finish(&at, &done.written, object, &text)
         }
         CardCommand::List { at } => {
-            let listed = registry(&at)?.list().await?;
-            show::list(&listed, at.json)
+            show::list(&registry(&at)?.list().await?, at.json)?;
+            Ok(Exit::Done)
+        }
+        CardCommand::Show { card, at } => {
+            show::record(&registry(&at)?.show(named(&card)?.token()).await?, at.json)?;
+            Ok(Exit::Done)
+        }
+        CardCommand::Rm { card, force, at } => {
+            let named = named(&card)?;
+            let written = registry(&at)?.remove(named.token(), force).await?;
+            let (object, text) = show::removed(named.token());
+            follow::finish(&at, &written, object, &text)
         }
         CardCommand::Alias { old, new, at } => {
-            let (old, new) = (named(old)?, named(new)?);
-            let done = registry(&at)?.replace(old.token(), &new).await?;
-            show::replaced(&done, at.json)
+            let (old, new) = (named(&old)?, named(&new)?);
+            let (done, written) = registry(&at)?.replace(old.token(), &new).await?;
+            let (object, text) = show::replaced(&done);
+            follow::finish(&at, &written, object, &text)
         }
         CardCommand::Disable { card, at } => {
-            let changed = registry(&at)?.disable(named(card)?.token()).await?;
-            show::disabled(&changed, at.json)
+            let card = named(&card)?;
+            let done = registry(&at)?.disable(card.token()).await?;
+            let (object, text) = show::disabled(card.token(), &done);
+            follow::finish(&at, &done.written, object, &text)
         }
         CardCommand::Enable { card, at } => {
-            let changed = registry(&at)?.enable(named(card)?.token()).await?;
-            show::disabled(&changed, at.json)
+            let card = named(&card)?;
+            let done = registry(&at)?.enable(card.token()).await?;
+            let (object, text) = show::disabled(card.token(), &done);
+            follow::finish(&at, &done.written, object, &text)
         }
     }
 }
 
-pub(super) async fn policy(command: PolicyCommand) -> Result<(), CliError> {
+pub(super) async fn policy(command: PolicyCommand) -> Result<Exit, CliError> {
     match command {
         PolicyCommand::Show { at } => {
             let (policy, is_set) = registry(&at)?.policy().await?;
-            show::policy(policy, is_set, at.json)
+            let (object, text) = show::policy(policy, is_set);
+            show::say(at.json, &object, &text)?;
+            Ok(Exit::Done)
         }
         PolicyCommand::Set { rules, at } => {
             let change = |policy| rules.iter().fold(policy, |policy, rule| rule.apply(policy));
-            let policy = registry(&at)?.set_policy(change).await?;
-            show::policy(policy, true, at.json)
+            let (policy, written) = registry(&at)?.set_policy(change).await?;
+            let (object, text) = show::policy(policy, true);
+            follow::finish(&at, &written, object, &text)
         }
     }
 }

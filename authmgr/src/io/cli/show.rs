@@ -3,11 +3,13 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use proto::Token;
 use proto::card::Card;
 use serde_json::{Value, json};
 
 use super::CliError;
 use crate::admission::{Policy, Pseudo, Record};
+use crate::io::named::written_file;
 use crate::io::store::{Changed, Listed};
 use crate::registry::Replacement;
 
@@ -20,13 +22,14 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), CliError> {
     }
 }
 
-fn say(as_json: bool, object: &Value, text: &str) -> Result<(), CliError> {
+/// Prints `object` or `text`.
+pub(super) fn say(as_json: bool, object: &Value, text: &str) -> Result<(), CliError> {
     let line = if as_json { format!("{object}\n") } else { format!("{text}\n") };
     write(line.as_bytes())
 }
 
 pub(super) fn new_card(path: &Path, card: &Card, as_json: bool) -> Result<(), CliError> {
-    let (file, token, keyed) = (path.display().to_string(), card.token().as_str(), card.secret().is_some());
+    let (file, token, keyed) = (written_file(path), card.token().as_str(), card.secret().is_some());
     let hint = if keyed { format!("; register it: authmgr card register {file}") } else { String::new() };
     let kind = if keyed { " (keyed)" } else { "" };
     say(
@@ -46,6 +49,7 @@ fn object(record: &Record) -> Value {
         "template": record.template.as_ref().map(|name| name.as_str()),
         "account": record.account.as_ref().map(|name| name.as_str()),
         "disabled": record.disabled,
+        "registered": record.registered,
     })
 }
 
@@ -66,6 +70,9 @@ fn details(record: &Record) -> String {
     if let Some(account) = &record.account {
         words.push(format!("account {account}"));
     }
+    if !record.registered {
+        words.push("not registered".into());
+    }
     if record.disabled {
         words.push("disabled".into());
     }
@@ -79,31 +86,41 @@ fn line(record: &Record) -> String {
     }
 }
 
-pub(super) fn registered(changed: &Changed, as_json: bool) -> Result<(), CliError> {
-    let mut object = object(&changed.now);
-    object["was_registered"] = changed.before.is_some().into();
+/// What is known of `token`, whose record may be gone.
+fn object_of(token: &Token, record: Option<&Record>) -> Value {
+    record.map_or_else(|| json!({"token": token.as_str(), "registered": false, "disabled": false}), object)
+}
+
+pub(super) fn registered(token: &Token, changed: &Changed) -> (Value, String) {
+    let mut object = object_of(token, changed.now.as_ref());
+    object["was_registered"] = changed.before.as_ref().is_some_and(|before| before.registered).into();
     let done = match &changed.before {
         None => "registered",
-        Some(before) if *before == changed.now => "unchanged",
+        before if *before == changed.now => "unchanged",
         Some(_) => "changed",
     };
-    say(as_json, &object, &format!("{done} {}", line(&changed.now)))
+    (object, format!("{done} {}", changed.now.as_ref().map_or_else(|| token.to_string(), line)))
 }
 
-pub(super) fn disabled(changed: &Changed, as_json: bool) -> Result<(), CliError> {
-    let record = &changed.now;
-    let text = if record.disabled {
-        format!(
-            "{} is refused from now on; what it is shown already stays: groupmgr session detach",
-            record.token
-        )
-    } else {
-        format!("{} is admitted", record.token)
+pub(super) fn disabled(token: &Token, changed: &Changed) -> (Value, String) {
+    let text = match &changed.now {
+        Some(record) if record.disabled => {
+            format!("{token} is refused from now on; what it is shown already stays: groupmgr session detach")
+        }
+        Some(_) => format!("{token} is admitted"),
+        None => {
+            format!("{token} is no longer disabled; it is not registered, so the policy decides about it")
+        }
     };
-    say(as_json, &object(record), &text)
+    (object_of(token, changed.now.as_ref()), text)
 }
 
-pub(super) fn replaced(done: &Replacement, as_json: bool) -> Result<(), CliError> {
+pub(super) fn removed(token: &Token) -> (Value, String) {
+    let text = format!("{token} is no longer registered; the policy decides about it from now on");
+    (object_of(token, None), text)
+}
+
+pub(super) fn replaced(done: &Replacement) -> (Value, String) {
     let (old, new) = (&done.old, &done.new);
     let text = format!(
         "{} has the sessions of {} from its next insert on; {} is disabled",
@@ -111,7 +128,11 @@ pub(super) fn replaced(done: &Replacement, as_json: bool) -> Result<(), CliError
         new.session_token(),
         old.token
     );
-    say(as_json, &json!({"old": object(old), "new": object(new)}), &text)
+    (json!({"old": object(old), "new": object(new)}), text)
+}
+
+pub(super) fn record(record: &Record, as_json: bool) -> Result<(), CliError> {
+    say(as_json, &object(record), &line(record))
 }
 
 pub(super) fn list(listed: &[Listed], as_json: bool) -> Result<(), CliError> {
@@ -133,17 +154,16 @@ pub(super) fn list(listed: &[Listed], as_json: bool) -> Result<(), CliError> {
     write(text.as_bytes())
 }
 
-pub(super) fn policy(policy: Policy, is_set: bool, as_json: bool) -> Result<(), CliError> {
+pub(super) fn policy(policy: Policy, is_set: bool) -> (Value, String) {
     let default = if is_set { "" } else { " (the default: none was set)" };
     let without = match policy.pseudo {
         Pseudo::Allow => "get a session of their own",
         Pseudo::Deny => "ask for a card",
     };
     let Policy { pseudo, cards } = policy;
-    say(
-        as_json,
-        &json!({"pseudo": pseudo.to_string(), "cards": cards.to_string(), "set": is_set}),
-        &format!(
+    (
+        json!({"pseudo": pseudo.to_string(), "cards": cards.to_string(), "set": is_set}),
+        format!(
             "pseudo={pseudo} cards={cards}{default}: DTUs without a card {without}; admitted cards: {cards}"
         ),
     )

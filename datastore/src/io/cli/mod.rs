@@ -1,14 +1,5 @@
 //! The command line: `datastore serve | get | put | ls | rm | status | backup | restore`.
-//!
-//! | Exit code | Meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | there is no such key |
-//! | 2 | wrong command line, key or value |
-//! | 3 | the data store cannot be reached; nothing was changed |
-//! | 4 | the data store refused, or there is no trust; nothing was changed |
-//! | 5 | a write was sent and its outcome is unknown |
-//! | 6 | this machine is in the way: a file, a directory, a port |
+//! The exit codes are those of [`proto::exit`].
 
 mod access;
 mod serve;
@@ -19,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use proto::exit::Exit;
 
 use super::backup::BackupFileError;
 use super::engine::OpenError;
@@ -30,15 +22,11 @@ use crate::key::{Key, Prefix};
 ///
 /// Inside a session, get, put, ls and rm work on the user's own data and need no options.
 #[derive(Debug, Parser)]
-#[command(name = "datastore", version, after_help = EXIT_CODES)]
+#[command(name = "datastore", version, after_help = proto::exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 no such key, 2 wrong command line, 3 data store out of reach, \
-                          4 refused or not trusted, 5 outcome of a write unknown, 6 a file, directory or port \
-                          of this machine is in the way.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -148,6 +136,8 @@ enum CliError {
     Input(String),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Keys(#[from] proto::io::KeyDirError),
     #[error("{0}")]
     Here(String),
     /// Whoever read our output has gone, as `head` does when it has enough. Nothing to be said.
@@ -156,14 +146,13 @@ enum CliError {
 }
 
 impl CliError {
-    fn code(&self) -> u8 {
+    const fn exit(&self) -> Exit {
         match self {
-            Self::Absent(_) => 1,
-            Self::Input(_) | Self::Store(StoreError::TooLarge { .. }) => 2,
-            Self::Store(StoreError::Unreachable { .. }) => 3,
-            Self::Store(StoreError::Refused(_) | StoreError::NotTrusted { .. }) => 4,
-            Self::Store(StoreError::OutcomeUnknown { .. } | StoreError::Malformed { .. }) => 5,
-            Self::Here(_) | Self::NobodyReads => 6,
+            Self::Absent(_) => Exit::No,
+            Self::Input(_) | Self::Keys(_) => Exit::Usage,
+            Self::Store(error) => error.exit(),
+            Self::Here(_) => Exit::Machine,
+            Self::NobodyReads => Exit::Done,
         }
     }
 }
@@ -178,7 +167,7 @@ macro_rules! here {
     )*};
 }
 
-here!(OpenError, ServerError, proto::io::KeyDirError);
+here!(OpenError, ServerError);
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
@@ -211,10 +200,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ CliError::NobodyReads) => ExitCode::from(error.code()),
+        Err(error @ CliError::NobodyReads) => error.exit().code().into(),
         Err(error) => {
             eprintln!("datastore: {error}");
-            ExitCode::from(error.code())
+            error.exit().code().into()
         }
     }
 }
@@ -254,7 +243,7 @@ mod tests {
     #[test]
     fn whether_a_write_may_have_happened_shows_in_the_exit_code() {
         let (at, why) = (String::from("a"), String::from("b"));
-        let code = |error: StoreError| CliError::from(error).code();
+        let code = |error: StoreError| CliError::from(error).exit().code();
         assert_eq!(code(StoreError::Unreachable { at: at.clone(), why: why.clone() }), 3);
         assert_eq!(code(StoreError::OutcomeUnknown { at, why }), 5);
     }

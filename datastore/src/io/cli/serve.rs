@@ -1,6 +1,6 @@
 //! `datastore serve`.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use proto::io::KeyDir;
@@ -11,11 +11,13 @@ use crate::io::{Server, SledStore};
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) async fn serve(args: &Serve) -> Result<(), CliError> {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
-        .from_env_lossy();
+    let filter = tracing_subscriber::EnvFilter::new(proto::io::log::directives("warn", None));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // Another one is set already when this runs within a larger program.
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
+    drop(log.try_init());
 
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let keys = KeyDir::open(&args.keys)?;

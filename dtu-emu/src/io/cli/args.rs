@@ -9,12 +9,9 @@ use proto::Serial;
 use proto::frame::Size;
 use proto::io::tls::Fingerprint;
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 what was wanted is not so, 2 wrong command line, card or CA \
-                          file, 3 no such DTU is running here, 6 this machine is in the way.";
-
 /// Desk units (DTUs) that are programs: one, or thousands.
 #[derive(Debug, Parser)]
-#[command(name = "dtu-emu", version, after_help = EXIT_CODES)]
+#[command(name = "dtu-emu", version, after_help = proto::exit::HELP)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -103,8 +100,8 @@ pub(super) struct WaitArgs {
     /// Text that one line of the screen shall hold
     #[arg(long = "for", value_name = "TEXT", required_unless_present = "state", allow_hyphen_values = true)]
     pub(super) text: Option<String>,
-    /// What the DTU shall be: searching, asking, redirected, attached, held, denied, detached
-    #[arg(long, value_name = "STATE")]
+    /// What the DTU shall be doing
+    #[arg(long, value_name = "STATE", value_parser = clap::builder::PossibleValuesParser::new(crate::dtu::Phase::WORDS))]
     pub(super) state: Option<String>,
     /// Give up after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]

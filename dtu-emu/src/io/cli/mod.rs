@@ -1,13 +1,7 @@
 //! The command line: `dtu-emu boot | insert | remove | type | screen | attach | wait | list | fleet |
 //! completions`.
 //!
-//! | Exit code | Meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | not so: what was waited for did not come, or not the whole fleet is attached |
-//! | 2 | wrong command line, card file or CA file |
-//! | 3 | no such DTU is running here |
-//! | 6 | this machine is in the way: a terminal, a file, a socket, a limit |
+//! The exit codes are those of [`proto::exit`].
 
 mod args;
 mod ask;
@@ -20,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use proto::card::{Card, CardError};
+use proto::exit::Exit;
 use tokio::runtime::Builder;
 
 use super::control::ClientError;
@@ -59,17 +54,18 @@ pub(super) enum CliError {
 }
 
 impl CliError {
-    const fn code(&self) -> u8 {
+    const fn exit(&self) -> Exit {
         match self {
-            Self::NotSo(_) | Self::Client(ClientError::Refused(_)) => 1,
+            Self::NotSo(_) | Self::Client(ClientError::Refused(_)) => Exit::No,
             Self::CardFile { .. }
             | Self::Card { .. }
             | Self::Trust(_)
             | Self::NoTrust
             | Self::Server { .. }
-            | Self::Bind(_) => 2,
-            Self::Client(_) => 3,
-            Self::NoTerminal | Self::Limit(_) | Self::Here(_) | Self::Write { .. } => 6,
+            | Self::Bind(_)
+            | Self::Client(ClientError::Which(_)) => Exit::Usage,
+            Self::Client(_) => Exit::Nobody,
+            Self::NoTerminal | Self::Limit(_) | Self::Here(_) | Self::Write { .. } => Exit::Machine,
         }
     }
 }
@@ -88,7 +84,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dtu-emu: {error}");
-            ExitCode::from(error.code())
+            error.exit().code().into()
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Is the token genuine and allowed? The registry's record is fetched, the policy applied, a keyed card asked.
 
-use authmgr::{Admitted, Denial, Step, StoreAway, Verdict};
-use datastore::{Request, Value};
+use authmgr::{Admitted, Denial, Presentation, Step, StoreAway, Verdict};
+use datastore::{Key, Request, Value};
+use proto::Token;
 use proto::time::Duration;
 
 use super::super::driver::{ConnId, Effect};
+use super::super::note::Note;
 use super::super::store::Errand;
 use super::super::{Clock, Host};
 use super::Stage;
@@ -20,7 +22,7 @@ impl Host {
         let (token, token_seq) = (flow.presentation.token.clone(), flow.presentation.token_seq);
         match self.admission.begin(clock.now, &token) {
             Step::Decided(verdict) => self.on_verdict(clock, conn, token_seq, verdict, out),
-            Step::Look { key } => self.look_at(clock, conn, token_seq, key, out),
+            Step::Look { key } => self.look_at(clock, conn, token_seq, (token, key), out),
         }
     }
 
@@ -29,12 +31,12 @@ impl Host {
         clock: Clock,
         conn: ConnId,
         token_seq: u32,
-        key: datastore::Key,
+        (token, key): (Token, Key),
         out: &mut Vec<Effect>,
     ) {
         self.set_stage(conn, Stage::Record);
         let asked = self.store.is_up() && {
-            let errand = Errand::Record { conn, token_seq };
+            let errand = Errand::Record { conn, token_seq, token };
             self.ask_store(clock.now, errand, Request::Get { key }, out)
         };
         if !asked {
@@ -96,6 +98,11 @@ impl Host {
 
     fn on_admitted(&mut self, clock: Clock, conn: ConnId, admitted: Admitted, out: &mut Vec<Effect>) {
         let Some(flow) = self.flow_mut(conn) else { return };
+        let is_first = flow.admitted.is_none() && !flow.bound;
+        if is_first {
+            let Presentation { token, serial, .. } = flow.presentation.clone();
+            out.push(Effect::Note(Note::Admitted { token, serial, of: admitted.token.clone() }));
+        }
         flow.admitted = Some(admitted);
         if !flow.bound {
             self.look_up(clock, conn, out);

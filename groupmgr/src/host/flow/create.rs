@@ -1,6 +1,6 @@
 //! Nobody has a session for the token: whose is the claim, where does a new session go, and making it.
 
-use authmgr::{Admitted, Denial, Presentation};
+use authmgr::{Admitted, Denial};
 use datastore::{Answer as StoreAnswer, Expected, Request, Response, StoreError, Value};
 use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, SessionId, Token};
@@ -298,11 +298,7 @@ impl Host {
     }
 
     fn fail(&mut self, clock: Clock, conn: ConnId, why: &str, out: &mut Vec<Effect>) {
-        if let Some(Presentation { token, serial, .. }) = self.flow_mut(conn).map(|f| f.presentation.clone())
-        {
-            out.push(Effect::Note(Note::Denied { token, serial, why: why.into() }));
-        }
-        self.deny(clock, conn, Denial::SessionFailed, out);
+        self.deny_because(clock, conn, Denial::SessionFailed, why, out);
     }
 
     fn claim_and_make(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {

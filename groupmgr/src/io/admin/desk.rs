@@ -16,11 +16,12 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::audit;
 use super::peer::{self, Asker};
 use super::wire::{
     Answer, Answers, Ask, Facts, HostAnswer, Outcome, Request, Target, TemplateAsk, write_json,
 };
-use crate::host::admin::{Command, Reply};
+use crate::host::admin::{Command, Explanation, Reply};
 use crate::io::counters::{Counters, Reason};
 use crate::io::daemon::{Event, Inbox};
 use crate::topology::{RowView, Standing};
@@ -71,44 +72,41 @@ impl Desk {
     }
 
     /// Answers a request of the command line.
-    pub(crate) async fn answer(&self, request: Request) -> Answers {
+    pub(crate) async fn answer(&self, request: Request, by: &str) -> Answers {
         let own = &self.own;
         match request.target {
-            Target::Local => vec![self.own_answer(request.ask).await],
-            Target::Host(host) if host == *own => vec![self.own_answer(request.ask).await],
+            Target::Local => vec![self.own_answer(request.ask, by).await],
+            Target::Host(host) if host == *own => vec![self.own_answer(request.ask, by).await],
             Target::Host(host) => {
                 let rows = self.rows().await;
-                vec![self.ask_other(&rows, &host, &request.ask).await]
+                vec![ask_other(&self.asker, &rows, &host, &request.ask, by).await]
             }
-            Target::All => self.ask_all(request.ask).await,
+            Target::All => self.ask_all(request.ask, by, |_| true).await,
+            Target::Up => self.ask_all(request.ask, by, |row| row.standing == Some(Standing::Up)).await,
         }
     }
 
-    async fn own_answer(&self, ask: Ask) -> HostAnswer {
-        let answer = self.do_here(ask).await;
+    async fn own_answer(&self, ask: Ask, by: &str) -> HostAnswer {
+        let answer = self.do_here(ask, by).await;
         HostAnswer { host: self.own.clone(), outcome: Outcome::Answer(answer) }
     }
 
     /// Asks the others first and at once, since one that is dead takes its time, and this host last, since the
     /// request may be to stop.
-    async fn ask_all(&self, ask: Ask) -> Answers {
+    async fn ask_all(&self, ask: Ask, by: &str, is_meant: fn(&RowView) -> bool) -> Answers {
         let rows: Arc<[RowView]> = self.rows().await.into();
         let mut others = JoinSet::new();
-        for row in rows.iter().filter(|row| row.trusted && !row.own) {
-            let (asker, rows, host, ask) =
-                (self.asker.clone(), Arc::clone(&rows), row.host.clone(), ask.clone());
-            others.spawn(async move { ask_other(&asker, &rows, &host, &ask).await });
+        for row in rows.iter().filter(|row| row.trusted && !row.own && is_meant(row)) {
+            let (asker, rows, host, ask, by) =
+                (self.asker.clone(), Arc::clone(&rows), row.host.clone(), ask.clone(), by.to_owned());
+            others.spawn(async move { ask_other(&asker, &rows, &host, &ask, &by).await });
         }
         let mut answers: BTreeMap<HostName, HostAnswer> = BTreeMap::new();
         for answer in others.join_all().await {
             answers.insert(answer.host.clone(), answer);
         }
-        answers.insert(self.own.clone(), self.own_answer(ask).await);
+        answers.insert(self.own.clone(), self.own_answer(ask, by).await);
         answers.into_values().collect()
-    }
-
-    async fn ask_other(&self, rows: &[RowView], host: &HostName, ask: &Ask) -> HostAnswer {
-        ask_other(&self.asker, rows, host, ask).await
     }
 
     /// The topology table, in which the other hosts are found.
@@ -119,9 +117,22 @@ impl Desk {
         }
     }
 
-    /// What this host answers.
-    async fn do_here(&self, ask: Ask) -> Answer {
+    /// What this host answers to a request that `by` gave.
+    async fn do_here(&self, ask: Ask, by: &str) -> Answer {
+        let answer = self.answer_here(ask.clone()).await;
+        audit::order(&ask, by, &answer);
+        answer
+    }
+
+    async fn answer_here(&self, ask: Ask) -> Answer {
         match ask {
+            Ask::Host(command @ Command::Explain(_)) => {
+                let mut reply = self.command(command).await;
+                if let Reply::Explain(explanation) = &mut reply {
+                    self.explain_account(explanation).await;
+                }
+                Answer::Host(reply)
+            }
             Ask::Host(command) => Answer::Host(self.command(command).await),
             Ask::Template(ask) => self.template(ask).await.unwrap_or_else(Answer::Refused),
             Ask::Facts => {
@@ -130,6 +141,25 @@ impl Desk {
                 Answer::Facts(Box::new((self.facts)(interfaces.into_iter().map(|i| i.interface).collect())))
             }
         }
+    }
+
+    /// Adds to an explanation what the host machine cannot know: whether the account of the token's sessions exists.
+    async fn explain_account(&self, explanation: &mut Explanation) {
+        let Some(account) = explanation.account.clone() else { return };
+        if !(self.facts)(Vec::new()).own_accounts {
+            return;
+        }
+        let wanted = account.clone();
+        let found = tokio::task::spawn_blocking(move || nix::unistd::User::from_name(&wanted)).await;
+        let what = match found {
+            Ok(Ok(Some(_))) => return,
+            Ok(Ok(None)) => {
+                format!("there is no account {account} here: no session can be made on this host")
+            }
+            Ok(Err(error)) => format!("the account {account} cannot be looked up here: {error}"),
+            Err(_) => return,
+        };
+        explanation.reasons.insert(0, what);
     }
 
     async fn command(&self, command: Command) -> Reply {
@@ -173,7 +203,7 @@ impl Desk {
         greeting: &Line,
         from: SocketAddrV4,
     ) {
-        let (asker, mut stream) = match peer::admit(stream, greeting, &self.own, &self.ring).await {
+        let (by, mut stream) = match peer::admit(stream, greeting, &self.own, &self.ring).await {
             Ok(admitted) => admitted,
             Err(why) => {
                 self.counters.count(Reason::Peer);
@@ -184,16 +214,15 @@ impl Desk {
         loop {
             match peer::next_ask(&mut stream).await {
                 Ok(Some(ask)) => {
-                    tracing::info!(%asker, %from, ?ask, "administration");
                     let _at_work = self.at_work();
-                    if write_json(&mut stream, &self.do_here(ask).await).await.is_err() {
+                    if write_json(&mut stream, &self.do_here(ask, &by).await).await.is_err() {
                         return;
                     }
                 }
                 Ok(None) => return,
                 Err(error) => {
                     self.counters.count(Reason::Admin);
-                    tracing::warn!(%asker, %from, %error, "administration");
+                    tracing::warn!(%by, %from, %error, "administration");
                     return;
                 }
             }
@@ -210,12 +239,12 @@ impl Drop for AtWork<'_> {
     }
 }
 
-async fn ask_other(asker: &Asker, rows: &[RowView], host: &HostName, ask: &Ask) -> HostAnswer {
+async fn ask_other(asker: &Asker, rows: &[RowView], host: &HostName, ask: &Ask, by: &str) -> HostAnswer {
     let row = rows.iter().find(|row| row.trusted && !row.own && row.host == *host);
     let outcome = match row {
         None => Outcome::Unreachable("no host of this name is in the topology table".into()),
         Some(row) if row.standing == Some(Standing::Left) => Outcome::Stopped,
-        Some(row) => match asker.ask(host, &addresses(rows, row), ask).await {
+        Some(row) => match asker.ask(host, &addresses(rows, row), ask, by).await {
             Ok(answer) => Outcome::Answer(answer),
             Err(error) => Outcome::Unreachable(error.to_string()),
         },

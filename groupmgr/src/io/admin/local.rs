@@ -11,6 +11,7 @@ use tokio::io::{AsyncWrite, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::audit;
 use super::desk::Desk;
 use super::wire::{Answer, HostAnswer, Outcome, REQUEST_MAX, read_json, write_json};
 use crate::io::counters::{Counters, Reason};
@@ -40,7 +41,8 @@ pub(crate) async fn serve(listener: UnixListener, desk: Arc<Desk>, counters: Cou
             Ok((stream, _)) if is_operator(&stream) => {
                 let (desk, counters) = (Arc::clone(&desk), counters.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &desk).await {
+                    let by = operator(&stream).await;
+                    if let Err(error) = converse(stream, &desk, &by).await {
                         counters.count(Reason::Admin);
                         tracing::debug!(%error, "an operator's connection");
                     }
@@ -62,7 +64,14 @@ fn is_operator(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn converse(stream: UnixStream, desk: &Desk) -> io::Result<()> {
+/// The account at the other end, by name. Looking it up may ask a server.
+async fn operator(stream: &UnixStream) -> String {
+    let Ok(peer) = stream.peer_cred() else { return audit::UNKNOWN.to_owned() };
+    let name = tokio::task::spawn_blocking(move || proto::io::local::user_name(peer.uid())).await;
+    name.unwrap_or_else(|_| format!("uid:{}", peer.uid()))
+}
+
+async fn converse(stream: UnixStream, desk: &Desk, by: &str) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let request = tokio::time::timeout(IDLE_MAX, read_json(&mut stream, REQUEST_MAX)).await;
@@ -71,7 +80,7 @@ async fn converse(stream: UnixStream, desk: &Desk) -> io::Result<()> {
             Ok(Ok(None)) => return Ok(()),
             Ok(Ok(Some(request))) => {
                 let _at_work = desk.at_work();
-                write_json(&mut stream, &desk.answer(request).await).await?;
+                write_json(&mut stream, &desk.answer(request, by).await).await?;
             }
             Ok(Err(error)) => {
                 refuse(&mut stream, &error).await;

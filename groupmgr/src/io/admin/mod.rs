@@ -8,8 +8,10 @@
 //! | [`wire`] | what is asked and answered, one line of JSON each |
 //! | [`desk`] | answering for this host, and gathering the answers of others |
 //! | [`local`] | the Unix socket |
+//! | [`audit`] | the records of who ordered what |
 //! | [`trust`], [`peer`] | how two hosts prove themselves, and the connection between them |
 
+pub(crate) mod audit;
 pub mod desk;
 pub(crate) mod local;
 mod peer;

@@ -13,13 +13,22 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::audit;
 use super::trust::{self, Asked, Binding, Distrust};
 use super::wire::{ANSWER_MAX, Answer, Ask, REQUEST_MAX, read_json, read_line, write_json};
+use crate::host::admin::Command;
 
 /// How long a host may take to be connected to and trusted.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// And how long to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a host may take to be reached, and to read what has changed.
+const FOLLOW_WITHIN: Duration = Duration::from_millis(1500);
+/// The key of the last greeting that names the account which gave the order.
+const BY: &str = "by";
+/// Longest name of an account that is passed on.
+const BY_MAX: usize = 64;
 
 const EXPORT_LABEL: &[u8] = b"EXPORTER-hotdesk administration";
 
@@ -51,16 +60,21 @@ impl Asker {
         wanted: &HostName,
         addrs: &[SocketAddrV4],
         ask: &Ask,
+        by: &str,
     ) -> Result<Answer, PeerError> {
+        let (connect_within, answer_within) = match ask {
+            Ask::Host(Command::Follow { .. }) => (FOLLOW_WITHIN, FOLLOW_WITHIN),
+            _ => (CONNECT_WITHIN, ANSWER_WITHIN),
+        };
         let mut last = PeerError::NoAddress;
         for addr in addrs {
             let addr = *addr;
-            match tokio::time::timeout(CONNECT_WITHIN, self.connect(addr, wanted)).await {
+            match tokio::time::timeout(connect_within, self.connect(addr, wanted, by)).await {
                 Err(_) => last = PeerError::Late { addr },
                 Ok(Err(error)) => last = error,
                 // It was reached: what becomes of the request now is not to be tried again elsewhere.
                 Ok(Ok(mut stream)) => {
-                    let answer = exchange(&mut stream, addr, ask).await;
+                    let answer = exchange(&mut stream, addr, ask, answer_within).await;
                     drop(tokio::time::timeout(CONNECT_WITHIN, stream.shutdown()).await);
                     return answer;
                 }
@@ -69,7 +83,12 @@ impl Asker {
         Err(last)
     }
 
-    async fn connect(&self, addr: SocketAddrV4, wanted: &HostName) -> Result<impl Both + use<>, PeerError> {
+    async fn connect(
+        &self,
+        addr: SocketAddrV4,
+        wanted: &HostName,
+        by: &str,
+    ) -> Result<impl Both + use<>, PeerError> {
         let io = |source| PeerError::Io { addr, source };
         let distrust = |source| PeerError::Distrust { addr, source };
         let tcp = TcpStream::connect(addr).await.map_err(io)?;
@@ -83,7 +102,9 @@ impl Asker {
         say(&mut stream, &trust::greeting(&self.own, &self.ring, nonce)).await.map_err(io)?;
         let answer = hear(&mut stream).await.map_err(io)?;
         let last = trust::confirm(&answer, &self.own, wanted, &self.ring, nonce, &binding);
-        say(&mut stream, &last.map_err(distrust)?).await.map_err(io)?;
+        // Older hosts read past what they do not know.
+        let last = last.map_err(distrust)?.with(BY, by.chars().take(BY_MAX).collect::<String>());
+        say(&mut stream, &last).await.map_err(io)?;
         Ok(stream)
     }
 }
@@ -92,25 +113,30 @@ impl Asker {
 pub(super) trait Both: tokio::io::AsyncBufRead + AsyncWrite + Unpin + Send {}
 impl<T: tokio::io::AsyncBufRead + AsyncWrite + Unpin + Send> Both for T {}
 
-async fn exchange(stream: &mut impl Both, addr: SocketAddrV4, ask: &Ask) -> Result<Answer, PeerError> {
+async fn exchange(
+    stream: &mut impl Both,
+    addr: SocketAddrV4,
+    ask: &Ask,
+    within: Duration,
+) -> Result<Answer, PeerError> {
     let answer = async {
         write_json(stream, ask).await?;
         read_json(stream, ANSWER_MAX).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     };
-    match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+    match tokio::time::timeout(within, answer).await {
         Ok(answer) => answer.map_err(|source| PeerError::Io { addr, source }),
         Err(_) => Err(PeerError::Late { addr }),
     }
 }
 
-/// The other side of [`Asker::connect`], on a connection whose greeting was read. Returns who asks, and the
-/// stream of its requests.
+/// The other side of [`Asker::connect`], on a connection whose greeting was read. Returns who asks, as
+/// `account@host`, and the stream of its requests.
 pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send>(
     stream: tokio_rustls::server::TlsStream<S>,
     greeting: &Line,
     own: &HostName,
     ring: &KeyRing,
-) -> Result<(HostName, impl Both + use<S>), String> {
+) -> Result<(String, impl Both + use<S>), String> {
     let exported = stream.get_ref().1.export_keying_material([0; 32], EXPORT_LABEL, None);
     let binding = binding(&exported.map_err(|e| e.to_string())?);
     let mut stream = BufReader::new(stream);
@@ -126,7 +152,9 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send>(
         };
         say(&mut stream, &answer).await.map_err(|e| e.to_string())?;
         let last = hear(&mut stream).await.map_err(|e| e.to_string())?;
-        waiting.judge(ring, &last).map_err(|e| e.to_string())
+        let asker = waiting.judge(ring, &last).map_err(|e| e.to_string())?;
+        let by = last.get(BY).unwrap_or(audit::UNKNOWN);
+        Ok(format!("{}@{asker}", by.chars().take(BY_MAX).collect::<String>()))
     };
     let asker = match tokio::time::timeout(CONNECT_WITHIN, trusted).await {
         Ok(trusted) => trusted?,

@@ -23,6 +23,8 @@ pub enum Target {
     Local,
     /// Every host of the group.
     All,
+    /// Every host of the group that is heard at this moment.
+    Up,
     /// This one.
     Host(HostName),
 }

@@ -19,19 +19,13 @@ pub(super) const KEYS: &str = "hotdesk-keys";
 ///
 /// Every command but `keygen`, `run` and `lab` asks the daemon of this machine, which asks the other hosts.
 #[derive(Debug, Parser)]
-#[command(name = "groupmgr", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "groupmgr", version, after_help = proto::exit::HELP, disable_help_subcommand = true)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) at: At,
     #[command(subcommand)]
     pub(super) command: Command,
 }
-
-const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  refused or failed
-  2  wrong command line, key directory or template
-  3  no daemon here, or a host that does not answer";
 
 /// Which daemon is asked, and how its answer is printed.
 #[derive(Clone, Debug, Args)]
@@ -80,7 +74,8 @@ pub(super) enum Command {
     },
     /// Show what would be done with a token, and why
     Explain {
-        /// Such as card.7f3a or pseudo.080020a1b2c3
+        /// A token, such as card.7f3a or pseudo.080020a1b2c3, or a card's file
+        #[arg(value_name = "TOKEN|FILE", value_parser = token)]
         token: Token,
     },
     /// Check everything a host needs, and say what to do about what is missing
@@ -153,12 +148,27 @@ fn target(text: &str) -> Result<Target, String> {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
+    /// Show which host and which data store has which key
+    Status {
+        /// The group's key directory [default: the running daemon's, else hotdesk-keys]
+        dir: Option<PathBuf>,
+    },
     /// Take the next of three steps in a key directory, and say what to do before the one after it
+    ///
+    /// First the group is asked: a step is only taken when every host and the data store have the one before.
     Rotate {
         /// The group's key directory
         #[arg(default_value = KEYS)]
         dir: PathBuf,
+        /// Do not ask the group, for one that is stopped, or a host that will never have the key
+        #[arg(long)]
+        force: bool,
     },
+}
+
+fn token(text: &str) -> Result<Token, String> {
+    let named = authmgr::io::named::named(std::ffi::OsStr::new(text)).map_err(|error| error.to_string())?;
+    Ok(named.token().clone())
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +222,9 @@ fn host_name(text: &str) -> Result<HostName, String> {
     if matches!(text, "all" | "local") {
         return Err(format!("{text:?} means something else on this command line; choose another name"));
     }
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err("a host's name begins with a letter or a digit".to_owned());
+    }
     text.parse().map_err(|e: proto::ids::BadName| e.to_string())
 }
 
@@ -247,7 +260,8 @@ pub(super) enum SessionCommand {
     },
     /// Make another session for a token, beside those it has; see `session switch`
     New {
-        /// Such as card.7f3a; it is admitted as at a desk, but no card is asked
+        /// Such as card.7f3a, or a card's file; it is admitted as at a desk, but no card is asked
+        #[arg(value_name = "TOKEN|FILE", value_parser = token)]
         token: Token,
         /// From which template [default: the token's own]
         #[arg(long, value_name = "NAME")]

@@ -1,81 +1,52 @@
 //! Asking the daemon of this machine.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use proto::HostName;
+use proto::exit::Exit;
+use proto::io::local::{self, NoDaemon, run_base};
 
+use super::CliError;
 use super::args::At;
-use super::{CliError, UNREACHABLE};
 use crate::host::admin::{Command, Reply};
 use crate::io::admin::wire::{ANSWER_MAX, Answer, Answers, Ask, Outcome, Request, Target};
-use crate::io::dirs;
 
 /// How long a daemon may take to answer: longer than it waits for the other hosts.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A connection to a daemon.
-pub(super) struct Daemon {
-    stream: BufReader<UnixStream>,
-    host: HostName,
-}
+pub(super) struct Daemon(local::Daemon);
 
 impl Daemon {
     /// The daemon `at` means: the one named, else the only one there is.
     pub(super) fn connect(at: &At) -> Result<Self, CliError> {
-        let base = at.run_dir.clone().unwrap_or_else(dirs::run_base);
-        let mut running = Vec::new();
-        let mut trouble = None;
-        for host in dirs::hosts_in(&base) {
-            if at.host.as_ref().is_some_and(|wanted| *wanted != host) {
-                continue;
-            }
-            let path = base.join(host.as_str()).join(dirs::ADMIN_SOCKET);
-            match UnixStream::connect(&path) {
-                Ok(stream) => running.push((host, stream)),
-                // What a daemon that was killed left behind.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => trouble = Some((path, error)),
-            }
+        let base = at.run_dir.clone().unwrap_or_else(run_base);
+        let mut running = local::Daemon::connect_all(&base, at.host.as_ref()).map_err(|why| match why {
+            NoDaemon::NotAllowed(_) => CliError::NotAllowed(why.to_string()),
+            _ => CliError::Unreachable(why.to_string()),
+        })?;
+        if running.len() > 1 {
+            let names: Vec<String> = running.iter().map(|daemon| daemon.host.to_string()).collect();
+            let names = names.join(", ");
+            return Err(CliError::Usage(format!("several daemons run here; say which with --host: {names}")));
         }
-        match (running.pop(), running.is_empty()) {
-            (Some((host, stream)), true) => Self::new(host, stream),
-            (Some((last, _)), false) => {
-                let mut names: Vec<String> = running.iter().map(|(host, _)| host.to_string()).collect();
-                names.push(last.to_string());
-                Err(CliError::Usage(format!(
-                    "several daemons run here; say which with --host: {}",
-                    names.join(", ")
-                )))
-            }
-            (None, _) => Err(CliError::Unreachable(nobody(at, base, trouble))),
-        }
-    }
-
-    fn new(host: HostName, stream: UnixStream) -> Result<Self, CliError> {
-        let limits = stream.set_read_timeout(Some(ANSWER_WITHIN));
-        let limits = limits.and_then(|()| stream.set_write_timeout(Some(ANSWER_WITHIN)));
-        limits.map_err(|error| lost(&host, &error))?;
-        Ok(Self { stream: BufReader::new(stream), host })
+        let Some(daemon) = running.pop() else {
+            return Err(CliError::Unreachable("no daemon runs here".into()));
+        };
+        daemon.set_patience(ANSWER_WITHIN).map_err(|error| lost(&daemon.host, &error))?;
+        Ok(Self(daemon))
     }
 
     /// Asks, and returns what every host that was meant answered.
     pub(super) fn ask(&mut self, target: Target, ask: Ask) -> Result<Answers, CliError> {
         let request = Request { target, ask };
-        let mut line = serde_json::to_vec(&request).map_err(|e| CliError::Usage(e.to_string()))?;
-        line.push(b'\n');
-        let mut answer = Vec::new();
-        let asked = self.stream.get_mut().write_all(&line);
-        let read =
-            asked.and_then(|()| self.stream.by_ref().take(ANSWER_MAX as u64).read_until(b'\n', &mut answer));
-        if read.map_err(|error| lost(&self.host, &error))? == 0 {
-            return Err(lost(&self.host, &io::ErrorKind::UnexpectedEof.into()));
-        }
+        let line = serde_json::to_vec(&request).map_err(|e| CliError::Usage(e.to_string()))?;
+        let answer = self.0.exchange(&line, ANSWER_MAX as u64).map_err(|error| lost(&self.0.host, &error))?;
         serde_json::from_slice(&answer).map_err(|error| {
-            CliError::No(format!("{} speaks another version of this program: {error}; restart it", self.host))
+            let host = &self.0.host;
+            CliError::No(format!("{host} speaks another version of this program: {error}; restart it"))
         })
     }
 
@@ -100,27 +71,9 @@ impl Daemon {
     }
 
     /// Waits until the daemon has ended.
-    pub(super) fn wait_for_end(mut self) -> Result<(), CliError> {
-        match io::copy(&mut self.stream, &mut io::sink()) {
-            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(lost(&self.host, &error)),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn nobody(at: &At, base: PathBuf, trouble: Option<(PathBuf, io::Error)>) -> String {
-    if let Some((path, error)) = trouble {
-        return format!("{}: {error}; run this as the user the daemon runs as, or as root", path.display());
-    }
-    match &at.host {
-        Some(host) => format!(
-            "no daemon of host {host} runs here (looked in {}); start one with: groupmgr run --name {host}",
-            base.display()
-        ),
-        None => format!(
-            "no daemon runs here (looked in {}); start one with: groupmgr run, or name its directory with --run-dir",
-            base.display()
-        ),
+    pub(super) fn wait_for_end(self) -> Result<(), CliError> {
+        let host = self.0.host.clone();
+        self.0.wait_for_end().map_err(|error| lost(&host, &error))
     }
 }
 
@@ -143,8 +96,31 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Says on the standard error who refused and who did not answer, and returns the exit code that follows.
+    /// Says on the standard error who refused and who did not answer, and returns the exit code of a command that
+    /// only looks: what the others answered was printed, so a host that does not answer is no failure, unless it is
+    /// the only one that was asked.
     pub(super) fn conclude(&self) -> ExitCode {
+        self.tell();
+        let nobody = self.replies.is_empty() && self.stopped.is_empty() && !self.unreachable.is_empty();
+        match (self.refused.is_empty(), nobody) {
+            (false, _) => Exit::No.code().into(),
+            (true, true) => Exit::Nobody.code().into(),
+            (true, false) => ExitCode::SUCCESS,
+        }
+    }
+
+    /// As [`Self::conclude`], for a command that changes something: a host that does not answer has not done it.
+    pub(super) fn conclude_order(&self) -> ExitCode {
+        match (self.unreachable.is_empty(), self.replies.is_empty()) {
+            (false, false) if self.refused.is_empty() => {
+                self.tell();
+                Exit::NotEverywhere.code().into()
+            }
+            _ => self.conclude(),
+        }
+    }
+
+    fn tell(&self) {
         let mut err = io::stderr().lock();
         for (host, why) in &self.refused {
             drop(writeln!(err, "groupmgr: {host} refused: {why}"));
@@ -154,13 +130,6 @@ impl Gathered {
                 err,
                 "groupmgr: {host} does not answer: {why}; if it is gone for good: groupmgr forget {host}"
             ));
-        }
-        if !self.unreachable.is_empty() {
-            ExitCode::from(UNREACHABLE)
-        } else if !self.refused.is_empty() {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
         }
     }
 

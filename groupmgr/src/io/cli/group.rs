@@ -154,7 +154,7 @@ fn message(at: &At, to: MessageTarget, text: String) -> Result<ExitCode, CliErro
     } else {
         say(&format!("told at {at_desks} {}\n", if at_desks == 1 { "DTU" } else { "DTUs" }))?;
     }
-    Ok(told.conclude())
+    Ok(told.conclude_order())
 }
 
 pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<ExitCode, CliError> {
@@ -197,5 +197,5 @@ fn finish(at: &At, done: &Gathered) -> Result<ExitCode, CliError> {
             done.refused.iter().map(|(host, why)| json!({"host": host, "why": why})).collect();
         say_json(&json!({"done": hosts, "refused": refused, "unreachable": done.missing()}))?;
     }
-    Ok(done.conclude())
+    Ok(done.conclude_order())
 }

@@ -1,19 +1,13 @@
 //! The command line of the group: `groupmgr`, and every other program of the system by way of it.
 //!
-//! | Exit code | Meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | no: refused, a check failed, or the daemon cannot run |
-//! | 2 | wrong command line, key directory or template |
-//! | 3 | no daemon here, or a host that does not answer; what the others answered is printed |
-//!
-//! Every error is one line on the standard error: what, where, and what would help.
+//! The exit codes are those of [`proto::exit`]. Every error is one line on the standard error: what, where, and what would help.
 
 mod applets;
 mod args;
 mod ask;
 mod doctor;
 mod group;
+mod key;
 mod run;
 mod service;
 mod session;
@@ -26,8 +20,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use proto::exit::Exit;
 
-use self::args::{Cli, Command, KeyCommand};
+use self::args::{Cli, Command};
 use crate::lab::LabArgs;
 
 /// Runs the program on its command line, whose first word is its name. Must be called while the process has one
@@ -49,7 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(CliError::Quiet) => ExitCode::SUCCESS,
         Err(error) => {
             drop(writeln!(io::stderr(), "groupmgr: {error}"));
-            ExitCode::from(error.code())
+            error.exit().code().into()
         }
     }
 }
@@ -58,7 +53,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let at = cli.at;
     match cli.command {
         Command::Keygen { dir } => run::keygen(&dir, at.json),
-        Command::Key(KeyCommand::Rotate { dir }) => run::rotate(&dir, at.json),
+        Command::Key(command) => key::run(&at, command),
         Command::Run(args) => run::run(*args, &at),
         Command::Stop(on) => group::stop(&at, on),
         Command::Topology { seed_format, on } => group::topology(&at, on, seed_format),
@@ -89,34 +84,39 @@ enum CliError {
     /// What was given is wrong.
     #[error("{0}")]
     Usage(String),
-    /// Somebody cannot be reached.
+    /// Nobody can be asked.
     #[error("{0}")]
     Unreachable(String),
+    /// This user may not ask.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The machine is in the way.
+    #[error("{0}")]
+    Machine(String),
     /// Nobody reads what is printed.
     #[error("")]
     Quiet,
 }
 
 impl CliError {
-    const fn code(&self) -> u8 {
+    const fn exit(&self) -> Exit {
         match self {
-            Self::Quiet => 0,
-            Self::No(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Unreachable(_) => UNREACHABLE,
+            Self::Quiet => Exit::Done,
+            Self::No(_) => Exit::No,
+            Self::Usage(_) => Exit::Usage,
+            Self::Unreachable(_) => Exit::Nobody,
+            Self::NotAllowed(_) => Exit::NotAllowed,
+            Self::Machine(_) => Exit::Machine,
         }
     }
 }
-
-/// The exit code for somebody who cannot be reached.
-const UNREACHABLE: u8 = 3;
 
 /// Prints text as it is.
 fn say(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => CliError::Quiet,
-        _ => CliError::No(format!("cannot print: {error}")),
+        _ => CliError::Machine(format!("cannot print: {error}")),
     })
 }
 

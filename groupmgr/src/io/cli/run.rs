@@ -1,15 +1,16 @@
-//! `keygen`, `key rotate` and `run`.
+//! `keygen` and `run`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use proto::HostName;
-use proto::io::{KeyDir, Rotation};
+use proto::io::KeyDir;
 use serde_json::json;
 
 use super::args::{At, RunArgs};
 use super::{CliError, say, say_json};
 use crate::io::daemon::{Options, RunError};
+use crate::io::dirs::DirError;
 use crate::io::net::NetOptions;
 use crate::io::{dirs, logging};
 
@@ -23,31 +24,6 @@ pub(super) fn keygen(dir: &Path, json: bool) -> Result<ExitCode, CliError> {
             "{dir}: key {key}\nca fingerprint {ca}\nCopy the directory to every host of the group; a DTU needs {dir}/ca.pem or the fingerprint only.\n"
         ))?;
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn rotate(dir: &Path, json: bool) -> Result<ExitCode, CliError> {
-    let step = proto::io::rotate(dir).map_err(|error| CliError::Usage(error.to_string()))?;
-    let (word, key, now, then) = match step {
-        Rotation::Added(key) => ("added", key, "verifies beside the old one", "to sign with it"),
-        Rotation::Promoted(key) => {
-            ("promoted", key, "signs, the old one still verifies", "to drop the old one")
-        }
-        Rotation::Retired(key) => ("retired", key, "is the only one", ""),
-    };
-    if json {
-        say_json(&json!({"step": word, "key": key, "last": then.is_empty()}))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let dir = dir.display();
-    say(&format!(
-        "key {key} {now}\nCopy {dir}/group.keys to every host and the data store, and restart what runs there (--keep-sessions keeps sessions)"
-    ))?;
-    say(&if then.is_empty() {
-        ".\n".to_owned()
-    } else {
-        format!(", then {then}: groupmgr key rotate {dir}\n")
-    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -70,6 +46,10 @@ pub(super) fn run(args: RunArgs, at: &At) -> Result<ExitCode, CliError> {
     };
     crate::io::daemon::run(&options).map_err(|error| match error {
         RunError::Keys(error) => CliError::Usage(error.to_string()),
+        RunError::Dir(DirError::Running { .. }) => CliError::No(error.to_string()),
+        RunError::Dir(_) | RunError::Net(_) | RunError::Admin { .. } | RunError::Threads(_) => {
+            CliError::Machine(error.to_string())
+        }
         other => CliError::No(other.to_string()),
     })?;
     Ok(ExitCode::SUCCESS)

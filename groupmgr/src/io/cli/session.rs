@@ -65,7 +65,7 @@ fn switch(at: &At, daemon: &mut Daemon, text: &str) -> Result<ExitCode, CliError
     } else if at_desks == 0 {
         say("no desk presents its token now; the next one that does will show it\n")?;
     }
-    Ok(again.conclude())
+    Ok(again.conclude_order())
 }
 
 /// The sessions of the hosts meant, by token and the newest first.

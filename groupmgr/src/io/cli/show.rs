@@ -157,7 +157,12 @@ pub(super) fn dtus(dtus: &[DtuView]) -> String {
 pub(super) fn explanation(token: &Token, explained: &[(&HostName, &Explanation)]) -> String {
     let mut text = String::new();
     let claim = explained.iter().find_map(|(_, e)| e.claim.as_ref());
-    let _ = writeln!(text, "{token}\nclaim: {}", claim.map_or("none", String::as_str));
+    let _ = writeln!(text, "{token}");
+    let first = explained.iter().map(|(_, e)| &e.admission).find(|admission| !admission.is_empty());
+    if let Some(admission) = first {
+        let _ = writeln!(text, "{admission}");
+    }
+    let _ = writeln!(text, "claim: {}", claim.map_or("none", String::as_str));
     let mut here: Vec<SessionView> = explained.iter().flat_map(|(_, e)| e.here.clone()).collect();
     here.sort_by_key(|session| std::cmp::Reverse(session.last));
     if !here.is_empty() {
@@ -165,6 +170,10 @@ pub(super) fn explanation(token: &Token, explained: &[(&HostName, &Explanation)]
     }
     for (host, explanation) in explained {
         let _ = writeln!(text, "\nPresented at {host}:");
+        // Hosts differ in this only when one has not heard of a change.
+        if Some(&explanation.admission) != first && !explanation.admission.is_empty() {
+            let _ = writeln!(text, "  {}", explanation.admission);
+        }
         for reason in &explanation.reasons {
             let _ = writeln!(text, "  {reason}");
         }

@@ -1,6 +1,7 @@
 //! The host machine's notes as log records.
 
 use crate::host::Note;
+use crate::io::admin::audit::{AUDIT, UNKNOWN};
 use crate::topology::Change;
 
 /// Writes one note.
@@ -14,8 +15,21 @@ pub(super) fn log(note: &Note) {
             tracing::info!(%token, %session, dtu = %serial, "attached");
         }
         Note::Detached { token, session } => tracing::info!(%token, %session, "detached"),
+        Note::Admitted { token, serial, of } => {
+            tracing::info!(target: AUDIT, what = "admitted", %token, dtu = %serial, sessions_of = %of, "audit");
+        }
+        Note::PolicyChanged { policy, by } => {
+            let (policy, by) = (policy.as_deref().unwrap_or("default"), by.as_deref().unwrap_or(UNKNOWN));
+            tracing::info!(target: AUDIT, what = "policy", policy, by, "audit");
+        }
+        Note::RegistryChanged { token, record, by } => {
+            let (record, by) = (record.as_deref().unwrap_or("deleted"), by.as_deref().unwrap_or(UNKNOWN));
+            tracing::info!(target: AUDIT, what = "registry", %token, record, by, "audit");
+        }
         Note::Redirected { token, serial, to } => tracing::info!(%token, dtu = %serial, %to, "redirected"),
-        Note::Denied { token, serial, why } => tracing::warn!(%token, dtu = %serial, why, "denied"),
+        Note::Denied { token, serial, why } => {
+            tracing::warn!(target: AUDIT, what = "refused", %token, dtu = %serial, why, "audit");
+        }
         Note::Made { token, session, claimed } => tracing::info!(%token, %session, claimed, "session made"),
         Note::Ended { token, session, why } => tracing::info!(%token, %session, why, "session ended"),
         Note::Superseded { token, session } => {

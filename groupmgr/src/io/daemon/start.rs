@@ -172,6 +172,7 @@ impl Started {
         let operators = self.operators(&workers, &desk, &counters)?;
         let host = self.host();
         self.store.watch_link(&workers, self.inbox.clone());
+        self.store.follow(&workers, self.inbox.clone());
         self.background(&workers);
         self.say_ready(&net);
         rank::go_first();

@@ -16,6 +16,7 @@ use super::{Event, Inbox, log, text_of};
 use crate::host::admin::{Command, Reply};
 use crate::host::{AdminReq, ConnId, Effect, Host, Input};
 use crate::io::accept::Held;
+use crate::io::admin::audit::AUDIT;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
 use crate::io::net::{Heard, Net};
@@ -147,7 +148,10 @@ impl Turn {
             }
             Event::Admin { command, answer } => self.command(command, Some(answer)),
             Event::Look => self.look(),
-            Event::End => self.command(Command::Stop, None),
+            Event::End => {
+                tracing::info!(target: AUDIT, what = "stop", by = "a signal", outcome = "done", "audit");
+                self.command(Command::Stop, None);
+            }
         }
     }
 

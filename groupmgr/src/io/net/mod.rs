@@ -168,7 +168,10 @@ impl Net {
                 none if none.is_empty() => {
                     tracing::warn!("no interface is up with a carrier: this host is alone until one is");
                 }
-                addresses => tracing::info!(?addresses, "interfaces changed"),
+                addresses => {
+                    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                    tracing::info!(addresses = addresses.join(" "), "interfaces changed");
+                }
             }
         }
         (self.interfaces(), again)

@@ -20,9 +20,9 @@ use serde_json::Value;
 use super::{LabError, doing};
 use crate::host::admin::{Command as HostCommand, Reply as HostReply};
 use crate::io::admin::wire::{Answer, Answers, Ask, Outcome, Request as HostRequest, Target};
-use crate::io::dirs::ADMIN_SOCKET;
 use crate::lab::commands::Commands;
 use crate::topology::RowView;
+use proto::io::local::ADMIN_SOCKET;
 
 /// How long an answer may take. Generous: the processes that are asked share two processors with whatever else
 /// the machine does.

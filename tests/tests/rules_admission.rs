@@ -1,0 +1,113 @@
+//! Who is admitted, how soon a change of that holds everywhere, and what is told of it (DESIGN 2 and 7).
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what is not there ends the test")]
+
+use groupmgr::host::Note;
+use groupmgr::host::admin::{Command, Reply};
+use tests::scene::{policy, registry};
+use tests::world::{DeskPlan, World, ms, secs};
+
+#[test]
+fn a_group_can_ask_for_a_card() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    policy(&mut w, "login pseudo=deny cards=any");
+    let d = w.desk("d", lan);
+    w.expect(d).noticing("Insert your card").within(secs(1));
+    w.insert(d, "card.ann");
+    w.expect(d).attached().within(secs(1));
+}
+
+#[test]
+fn a_group_can_ask_for_registered_cards() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    policy(&mut w, "login pseudo=deny cards=registered");
+    let d = w.add_desk(DeskPlan::named("d", lan).card("card.ann"));
+    w.expect(d).noticing("not registered").within(secs(1));
+    registry(&mut w, "card.ann", "owner=ann");
+    w.remove(d);
+    w.run_for(secs(2));
+    w.insert(d, "card.ann");
+    w.expect(d).attached().within(secs(1));
+}
+
+#[test]
+fn a_change_of_the_policy_holds_at_every_host_within_a_second() {
+    let mut w = World::of(3);
+    let lan = w.lan();
+    // Hosts that have run for long, so that nothing is due by chance.
+    w.run_for(secs(60));
+    policy(&mut w, "login pseudo=deny cards=registered");
+    for n in 1..7 {
+        let d = w.add_desk(DeskPlan::named(&format!("d{n}"), lan).card(&format!("card.{n}")));
+        w.expect(d).noticing("not registered").within(secs(1));
+    }
+    policy(&mut w, "login pseudo=allow cards=any");
+    let e = w.add_desk(DeskPlan::named("e", lan).card("card.e"));
+    w.expect(e).attached().within(secs(1));
+}
+
+#[test]
+fn a_card_that_is_disabled_is_refused_within_a_second_also_where_it_was_just_admitted() {
+    let mut w = World::of(3);
+    let lan = w.lan();
+    registry(&mut w, "card.ann", "owner=ann");
+    let d = w.add_desk(DeskPlan::named("d", lan).card("card.ann"));
+    w.expect(d).attached().within(secs(2));
+    w.remove(d);
+    registry(&mut w, "card.ann", "owner=ann disabled=true");
+    w.run_for(ms(100));
+    w.insert(d, "card.ann");
+    w.expect(d).noticing("disabled").within(ms(300));
+}
+
+#[test]
+fn who_admits_whom_and_who_changed_what_is_noted_once_where_it_happens() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    w.run_for(secs(1));
+    registry(&mut w, "card.bob", "disabled=true by=root@s");
+    policy(&mut w, "login pseudo=deny cards=any by=ann@s");
+    let a = w.add_desk(DeskPlan::named("a", lan).card("card.ann"));
+    w.expect(a).attached().within(secs(1));
+    let b = w.add_desk(DeskPlan::named("b", lan).card("card.bob"));
+    w.expect(b).noticing("disabled").within(secs(1));
+    let notes: Vec<Note> = w.notes_since("h1", proto::Instant::ZERO).cloned().collect();
+    let count = |wanted: &dyn Fn(&Note) -> bool| notes.iter().filter(|note| wanted(note)).count();
+    let ann = "card.ann".parse().unwrap();
+    assert_eq!(count(&|n| matches!(n, Note::Admitted { token, .. } if *token == ann)), 1);
+    assert_eq!(count(&|n| matches!(n, Note::Denied { why, .. } if why == "disabled")), 1);
+    let by = |n: &Note, who: &str| match n {
+        Note::PolicyChanged { by, .. } | Note::RegistryChanged { by, .. } => by.as_deref() == Some(who),
+        _ => false,
+    };
+    assert_eq!((count(&|n| by(n, "root@s")), count(&|n| by(n, "ann@s"))), (1, 1), "{notes:?}");
+}
+
+#[test]
+fn explain_begins_with_whether_the_token_is_admitted_and_why() {
+    let mut w = World::of(1);
+    w.run_for(secs(1));
+    let explain = |w: &mut World, token: &str| {
+        let reply = w.ask("h1", Command::Explain(token.parse().unwrap()));
+        let Reply::Explain(explanation) = reply else { panic!("{reply:?}") };
+        explanation
+    };
+    let any = explain(&mut w, "card.ann");
+    assert!(any.admitted == Some(true) && any.admission.contains("cards=any"), "{any:?}");
+    registry(&mut w, "card.lost", "owner=ann disabled=true");
+    registry(&mut w, "card.new", "owner=ann alias=card.lost");
+    policy(&mut w, "login pseudo=deny cards=registered");
+    for (token, reason) in [
+        ("card.bob", "not registered"),
+        ("card.lost", "authmgr card enable card.lost"),
+        ("pseudo.080020000001", "pseudo=deny"),
+    ] {
+        let refused = explain(&mut w, token);
+        assert!(refused.admitted == Some(false) && refused.admission.contains(reason), "{refused:?}");
+        assert!(!refused.reasons.iter().any(|reason| reason.contains("placed")), "{refused:?}");
+    }
+    let new = explain(&mut w, "card.new");
+    assert!(new.admitted == Some(true) && new.admission.contains("the sessions of card.lost"), "{new:?}");
+}
