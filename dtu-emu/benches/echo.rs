@@ -24,7 +24,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use dtu_emu::dtu::Config;
-use dtu_emu::io::{Clock, NewDesk, Options, Shell, Trust, View};
+use dtu_emu::io::{Clock, NewDesk, Options, Shell, Trust};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use proto::card::Card;
@@ -348,7 +348,7 @@ impl Host {
                 let mut bytes = Vec::new();
                 while !bytes.windows(wanted.len()).any(|text| text == wanted) {
                     match tokio::time::timeout(PATIENCE, view.recv()).await {
-                        Ok(Ok(View::Bytes(more) | View::Redraw(more))) => bytes.extend_from_slice(&more),
+                        Ok(Ok(more)) => bytes.extend_from_slice(&more),
                         other => return Err(format!("waited for {wanted:?}, and there was {other:?}")),
                     }
                 }

@@ -1,92 +1,73 @@
 //! The model of a DTU's screen: what a person in front of it would see.
 //!
 //! Fed with the [`Paint`]s of a [`crate::dtu::Dtu`], it gives the text, the cells for a picture, and the
-//! bytes that draw the same screen on a real terminal. It keeps no scrollback and answers no questions of
-//! programs: that is the session's own terminal model's task.
+//! bytes that draw the same screen on a real terminal. What a program asks of its terminal it leaves unanswered: the
+//! session does that.
 
-use avt::Terminal;
 use proto::frame::Size;
+use terminal::{Events, Painter, Palette, Row, Terminal};
 
 use crate::dtu::Paint;
 
 /// A screen.
 pub struct Screen {
     terminal: Terminal,
-    size: Size,
-    /// The first bytes of a character whose rest has not come.
-    partial: Vec<u8>,
     notice: Option<String>,
+    events: Events,
+    /// Everything of the session has to go, what was passed on to a real terminal included.
+    cleared: bool,
 }
-
-/// Puts a real terminal into the state of an empty one, whatever a program left it in.
-const BLANK: &str = "\x1b[?1049l\x1b[!p\x1b[?7h\x1b[r\x1b[0m\x1b[2J\x1b[H";
 
 impl Screen {
     /// An empty screen.
     #[must_use]
     pub fn new(size: Size) -> Self {
-        Self { terminal: blank(size), size, partial: Vec::new(), notice: None }
+        let terminal = Terminal::without_scrollback(size);
+        Self { terminal, notice: None, events: Events::default(), cleared: false }
     }
 
     /// Its size.
     #[must_use]
     pub const fn size(&self) -> Size {
-        self.size
+        self.terminal.size()
     }
 
     /// Takes in a change.
     pub fn apply(&mut self, paint: &Paint) {
         match paint {
-            Paint::Bytes(bytes) => self.feed(bytes),
-            Paint::Repaint { size, bytes } => {
-                self.partial.clear();
-                self.terminal = blank(*size);
+            Paint::Bytes(bytes) => {
                 self.feed(bytes);
-                self.fit();
+                let events = self.terminal.take_events();
+                self.events.bell |= events.bell;
+                if events.clipboard.is_some() {
+                    self.events.clipboard = events.clipboard;
+                }
+            }
+            Paint::Repaint { size, bytes } => {
+                let here = self.size();
+                self.terminal = Terminal::without_scrollback(*size);
+                self.feed(bytes);
+                // Whatever happened did so before.
+                let _ = self.terminal.take_events();
+                self.terminal.resize(here);
             }
             Paint::Clear => {
-                self.partial.clear();
-                self.terminal = blank(self.size);
+                self.terminal = Terminal::without_scrollback(self.size());
+                self.events = Events::default();
+                self.cleared = true;
             }
             Paint::Notice(notice) => self.notice.clone_from(notice),
         }
     }
 
+    fn feed(&mut self, bytes: &[u8]) {
+        self.terminal.feed(bytes);
+        let _ = self.terminal.take_answers();
+    }
+
     /// Gives it another size.
     pub fn resize(&mut self, size: Size) {
-        self.size = size;
-        self.fit();
-    }
-
-    fn fit(&mut self) {
-        let (cols, rows) = (usize::from(self.size.cols), usize::from(self.size.rows));
-        if self.terminal.size() != (cols, rows) {
-            self.terminal.resize(cols, rows);
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) {
-        let mut text = core::mem::take(&mut self.partial);
-        text.extend_from_slice(bytes);
-        let mut rest = text.as_slice();
-        while !rest.is_empty() {
-            match core::str::from_utf8(rest) {
-                Ok(good) => {
-                    self.terminal.feed(good);
-                    return;
-                }
-                Err(error) => {
-                    let (good, bad) = rest.split_at(error.valid_up_to());
-                    self.terminal.feed(core::str::from_utf8(good).unwrap_or_default());
-                    let Some(len) = error.error_len() else {
-                        self.partial = bad.to_vec();
-                        return;
-                    };
-                    self.terminal.feed("\u{fffd}");
-                    rest = &bad[len..];
-                }
-            }
-        }
+        self.terminal.resize(size);
     }
 
     /// The DTU's own line above the screen.
@@ -98,10 +79,9 @@ impl Screen {
     /// The lines from top to bottom without trailing blanks. A notice takes the place of the last line.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let lines = self.terminal.screen().visible_lines();
-        let mut lines: Vec<_> = lines.map(|line| line.text().trim_end().to_owned()).collect();
+        let mut lines = self.terminal.lines();
         if let (Some(notice), Some(last)) = (&self.notice, lines.last_mut()) {
-            notice.chars().take(self.size.cols.into()).collect::<String>().clone_into(last);
+            notice.chars().take(self.size().cols.into()).collect::<String>().clone_into(last);
         }
         lines
     }
@@ -119,32 +99,47 @@ impl Screen {
     /// Column and row of the cursor, from 0; `None` when it is hidden.
     #[must_use]
     pub fn cursor(&self) -> Option<(usize, usize)> {
-        self.terminal.cursor().position().filter(|_| self.notice.is_none())
+        self.terminal.cursor().filter(|_| self.notice.is_none())
     }
 
     /// The lines with their attributes; the notice is not among them.
-    pub fn cells(&self) -> impl Iterator<Item = &avt::Line> {
-        self.terminal.screen().visible_lines()
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.terminal.rows()
     }
 
-    /// What draws this screen on a real terminal of the same size.
+    /// The colours of its cells.
     #[must_use]
-    pub fn redraw(&self) -> Vec<u8> {
-        let mut bytes = format!("{BLANK}{}", self.terminal.dump());
-        if let Some(notice) = &self.notice {
-            let text: String = notice.chars().take(self.size.cols.into()).collect();
-            // The cursor goes where the text ends, so that it is seen that nothing else is listened to.
-            bytes.push_str(&format!("\x1b[r\x1b[?25h\x1b[{};1H\x1b[0;7m{text}\x1b[0m\x1b[K", self.size.rows));
-        }
-        bytes.into_bytes()
+    pub const fn palette(&self) -> &Palette {
+        self.terminal.palette()
     }
-}
 
-fn blank(size: Size) -> Terminal {
-    let Size { cols, rows } = Size::clamped(size.cols, size.rows);
-    match Terminal::new(cols.into(), rows.into()) {
-        Ok(terminal) => terminal,
-        Err(_) => unreachable!("a clamped size is never zero"),
+    /// Whether text and background have changed places everywhere.
+    #[must_use]
+    pub fn is_inverse(&self) -> bool {
+        self.terminal.modes().is_set(5)
+    }
+
+    /// What brings a real terminal of the same size, on which `painter` has drawn, up to date.
+    pub fn update(&mut self, painter: &mut Painter) -> Vec<u8> {
+        let mut bytes = painter.update(&self.terminal, self.notice.as_slice());
+        if core::mem::take(&mut self.cleared) {
+            bytes.extend(painter.take_back());
+        }
+        bytes.extend(painter.pass_on(&core::mem::take(&mut self.events)));
+        bytes
+    }
+
+    /// Nobody sees what has changed.
+    pub fn unseen(&mut self, painter: &mut Painter) {
+        painter.forget();
+        self.events = Events::default();
+        self.cleared = false;
+    }
+
+    /// What draws this screen on a real terminal of the same size, whatever that shows.
+    #[must_use]
+    pub fn redraw(&self, painter: &mut Painter) -> Vec<u8> {
+        painter.draw(&self.terminal, self.notice.as_slice())
     }
 }
 
@@ -204,7 +199,7 @@ mod tests {
         screen.apply(&bytes(b"\x1b[?1049h\x1b[2;3Hvim\x1b[7m!"));
         let mut copy = Screen::new(SIZE);
         copy.apply(&bytes(b"whatever\x1b[?25l\x1b[3;3r was there"));
-        copy.apply(&Paint::Bytes(screen.redraw()));
+        copy.apply(&Paint::Bytes(screen.redraw(&mut Painter::default())));
         assert_eq!((copy.lines(), copy.cursor()), (screen.lines(), screen.cursor()));
     }
 
@@ -228,7 +223,8 @@ mod tests {
                 screen.apply(&Paint::Bytes(piece));
                 screen.resize(Size { cols, rows });
             }
-            let _ = (screen.text(), screen.redraw(), screen.cursor());
+            let mut painter = Painter::default();
+                let _ = (screen.text(), screen.redraw(&mut painter), screen.cursor());
         }
     }
 }

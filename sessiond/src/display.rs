@@ -7,27 +7,28 @@
 //! ```text
 //!   service ──output──▶ backlog ──────────────▶ Output frames ──▶ DTU
 //!                          └──digest──▶ screen ─▶ Repaint
+//!                                         └─ answers ─▶ input queue
 //!   service ◀──────────── input queue ◀──────── Input frames ◀── DTU
 //! ```
 //!
 //! Output goes to the DTU first and into the screen after ([`DisplayFeed::digest`]), since someone waits for it
-//! there. The backlog is the only queue there is: a DTU's place in it is a number, and when the number falls out of
+//! there. What the service asks its terminal is answered here and nowhere else, whoever looks. The backlog is the only queue there is: a DTU's place in it is a number, and when the number falls out of
 //! it the DTU is repainted.
 
 mod backlog;
 mod input;
-mod modes;
-mod screen;
 
 use std::collections::VecDeque;
 
-use proto::frame::{Frame, Hello, INPUT_WINDOW, Size};
+use proto::frame::{Frame, Hello, INPUT_WINDOW, PAYLOAD_MAX, Size};
 use proto::{Instant, Nonce, time::Duration};
+use terminal::Terminal;
 
 pub use backlog::{BACKLOG_MAX, Backlog};
 pub use input::{InputFault, InputQueue};
-pub use modes::Modes;
-pub use screen::{REPAINT_MAX, Screen};
+
+/// Longest repaint: what fits a frame beside its fields.
+const REPAINT_MAX: usize = PAYLOAD_MAX - 64;
 
 /// Largest piece of output in one frame: with its header it fills one TLS record.
 pub const PIECE_MAX: usize = 16 * 1024 - 32;
@@ -100,8 +101,10 @@ struct Viewer {
 pub struct DisplayFeed {
     stream: Nonce,
     backlog: Backlog,
-    screen: Screen,
+    screen: Terminal,
     digested: u64,
+    /// Answers of the terminal were put into the input since [`DisplayFeed::take_answered`].
+    answered: bool,
     /// Where the output was when the screen last changed its size. What was written before has been broken into
     /// lines of another length, so it is never replayed; nor is a DTU that has just this much known to have seen
     /// the repaint that followed.
@@ -118,8 +121,9 @@ impl DisplayFeed {
         Self {
             stream,
             backlog: Backlog::default(),
-            screen: Screen::new(size),
+            screen: Terminal::new(size),
             digested: 0,
+            answered: false,
             resized_at: None,
             input: InputQueue::default(),
             viewer: None,
@@ -205,6 +209,24 @@ impl DisplayFeed {
             self.digested += piece.len() as u64;
             self.screen.feed(piece);
         }
+        // Nothing here rings or has a clipboard.
+        let _ = self.screen.take_events();
+        let answers = self.screen.take_answers();
+        if self.ended.is_none() {
+            self.answered |= self.input.answer(&answers);
+        }
+    }
+
+    /// Whether the terminal has answered something since this was last asked: the service has input then.
+    pub fn take_answered(&mut self) -> bool {
+        core::mem::take(&mut self.answered)
+    }
+
+    /// What draws the screen. Of one that would take more than a frame holds, which needs colours of its own in each of
+    /// some twenty thousand cells, only the text.
+    fn repaint(screen: &Terminal) -> Vec<u8> {
+        let all = screen.snapshot();
+        if all.len() > REPAINT_MAX { screen.text_snapshot(REPAINT_MAX) } else { all }
     }
 
     /// The service ended with `status`; the DTU is told when it has all output.
@@ -300,7 +322,8 @@ impl DisplayFeed {
         }
         let end = self.backlog.end();
         if viewer.place == Place::Lost {
-            Frame::Repaint { offset: end, size: self.screen.size(), bytes: self.screen.repaint() }.emit(out);
+            Frame::Repaint { offset: end, size: self.screen.size(), bytes: Self::repaint(&self.screen) }
+                .emit(out);
             viewer.place = Place::At(end);
         }
         if let Place::At(offset) = &mut viewer.place {

@@ -20,17 +20,19 @@ impl RawTerminal {
             return Err(CliError::NoTerminal);
         }
         crossterm::terminal::enable_raw_mode().map_err(CliError::Here)?;
-        Ok(Self)
+        let raw = Self;
+        // On the alternate screen nothing goes into the scrollback. The title and the mode that makes keys of the mouse
+        // wheel are put by.
+        write(b"\x1b[22;0t\x1b[?1007s\x1b[?1049h\x1b[?1007l").map_err(CliError::Here)?;
+        Ok(raw)
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // Whatever the session left behind: other buffer, region, colours, hidden cursor, mouse and paste
-        // modes.
-        let calm = "\x1b[?1049l\x1b[!p\x1b[r\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\
-                    \x1b[?2004l\x1b[999;1H\r\n";
-        let _ = write(calm.as_bytes());
+        // Nothing of the session stays: neither its modes nor its colours, and no line of its screen.
+        let _ = write(terminal::RESET.as_bytes());
+        let _ = write(b"\x1b[?1049l\x1b[?1007r\x1b[23;0t");
         let _ = crossterm::terminal::disable_raw_mode();
     }
 }

@@ -1,16 +1,16 @@
-//! A screen as a picture.
+//! A screen as a picture, in the glyphs of GNU Unifont: every script, emoji in one colour, nothing shaped.
+//!
+//! The font comes with the crate `unifont` and, beyond the basic plane, from `upper.hex`. It is under the SIL Open Font
+//! License 1.1 or the GPL with the font embedding exception, at the choice of whoever uses it; we use it under the former.
 
-use avt::{Color, Pen};
-use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
+mod glyph;
+
+use terminal::{Attrs, Cell, Color, Rgb};
 
 use crate::screen::Screen;
 
-const HEIGHT: usize = RasterHeight::Size16.val();
-const WIDTH: usize = get_raster_width(FontWeight::Regular, RasterHeight::Size16);
-
-type Rgb = [u8; 3];
-const FOREGROUND: Rgb = [0xd0, 0xd0, 0xd0];
-const BACKGROUND: Rgb = [0x10, 0x10, 0x10];
+const HEIGHT: usize = glyph::HEIGHT;
+const WIDTH: usize = glyph::WIDTH;
 
 struct Canvas {
     width: usize,
@@ -20,7 +20,7 @@ struct Canvas {
 impl Canvas {
     fn set(&mut self, x: usize, y: usize, colour: Rgb) {
         let at = (y * self.width + x) * 3;
-        if let Some(pixel) = self.pixels.get_mut(at..at + 3) {
+        if let Some(pixel) = self.pixels.get_mut(at..at + 3).filter(|_| x < self.width) {
             pixel.copy_from_slice(&colour);
         }
     }
@@ -41,12 +41,20 @@ impl Canvas {
 pub(super) fn png(screen: &Screen) -> Result<Vec<u8>, png::EncodingError> {
     let (cols, rows) = (usize::from(screen.size().cols), usize::from(screen.size().rows));
     let (width, height) = (cols * WIDTH, rows * HEIGHT);
-    let mut canvas = Canvas { width, pixels: BACKGROUND.repeat(width * height) };
-    for (row, line) in screen.cells().enumerate() {
+    let mut canvas = Canvas { width, pixels: vec![0; width * height * 3] };
+    for (row, line) in screen.rows().enumerate() {
         // The second half of a wide character is drawn with the first.
         for (col, cell) in line.cells().iter().enumerate().filter(|(_, cell)| cell.width() > 0) {
-            let is_cursor = screen.cursor() == Some((col, row));
-            draw(&mut canvas, (col, row), cell, is_cursor);
+            let colours = colours(screen, cell, screen.cursor() == Some((col, row)));
+            draw(&mut canvas, (col * WIDTH, row * HEIGHT), cell, colours);
+        }
+    }
+    if let Some(notice) = screen.notice() {
+        let (front, back) = (screen.palette().dynamic(1), screen.palette().dynamic(0));
+        let y = rows.saturating_sub(1) * HEIGHT;
+        canvas.fill(0, y, width, HEIGHT, back);
+        for (col, c) in notice.chars().take(cols).enumerate() {
+            draw_glyph(&mut canvas, (col * WIDTH, y), c, Attrs::default(), (WIDTH, front));
         }
     }
     let mut bytes = Vec::new();
@@ -58,123 +66,85 @@ pub(super) fn png(screen: &Screen) -> Result<Vec<u8>, png::EncodingError> {
     Ok(bytes)
 }
 
-fn draw(canvas: &mut Canvas, (col, row): (usize, usize), cell: &avt::Cell, is_cursor: bool) {
-    let (x, y) = (col * WIDTH, row * HEIGHT);
+fn draw(canvas: &mut Canvas, (x, y): (usize, usize), cell: &Cell, (front, back): (Rgb, Rgb)) {
     let width = WIDTH * usize::from(cell.width());
-    let (mut front, mut back) = colours(cell.pen());
-    if is_cursor {
-        (front, back) = (back, front);
-    }
+    let attrs = cell.pen().attrs;
     canvas.fill(x, y, width, HEIGHT, back);
-    match cell.char() {
-        ' ' => {}
-        c => match arms(c) {
-            Some(arms) => draw_box(canvas, x, y, arms, front),
-            None => draw_glyph(canvas, x, y, c, cell.pen().is_bold(), front, back),
-        },
+    if attrs.has(Attrs::HIDDEN) {
+        return;
     }
-    if cell.pen().is_underline() {
-        canvas.fill(x, y + HEIGHT - 2, width, 1, front);
+    draw_glyph(canvas, (x, y), cell.char(), attrs, (width, front));
+    for mark in cell.marks().chars() {
+        draw_glyph(canvas, (x, y), mark, attrs, (width, front));
     }
-    if cell.pen().is_strikethrough() {
-        canvas.fill(x, y + HEIGHT / 2, width, 1, front);
+    let mut line = |dy: usize, ink: fn(usize) -> bool| {
+        (0..width).filter(|dx| ink(*dx)).for_each(|dx| canvas.set(x + dx, y + dy, front));
+    };
+    match attrs.underline() {
+        0 => {}
+        2 => [HEIGHT - 3, HEIGHT - 1].into_iter().for_each(|dy| line(dy, |_| true)),
+        3 => {
+            line(HEIGHT - 2, |dx| dx % 4 < 2);
+            line(HEIGHT - 1, |dx| dx % 4 >= 2);
+        }
+        4 => line(HEIGHT - 2, |dx| dx % 2 == 0),
+        5 => line(HEIGHT - 2, |dx| dx % 4 < 3),
+        _ => line(HEIGHT - 2, |_| true),
+    }
+    if attrs.has(Attrs::STRIKE) {
+        line(HEIGHT / 2, |_| true);
+    }
+    if attrs.has(Attrs::OVERLINE) {
+        line(0, |_| true);
     }
 }
 
-fn draw_glyph(canvas: &mut Canvas, x: usize, y: usize, c: char, bold: bool, front: Rgb, back: Rgb) {
-    let weight = if bold { FontWeight::Bold } else { FontWeight::Regular };
-    let Some(glyph) = get_raster(c, weight, RasterHeight::Size16) else {
+/// Draws the ink of a character; slanted if it is italic, twice if it is bold.
+fn draw_glyph(
+    canvas: &mut Canvas,
+    (x, y): (usize, usize),
+    c: char,
+    attrs: Attrs,
+    (width, ink): (usize, Rgb),
+) {
+    let Some(rows) = glyph::rows(c) else {
         // A frame says that there is something which we cannot draw.
-        canvas.fill(x + 1, y + 3, WIDTH - 2, HEIGHT - 6, front);
-        return canvas.fill(x + 2, y + 4, WIDTH - 4, HEIGHT - 8, back);
+        for dy in 3..HEIGHT - 3 {
+            let edge = dy == 3 || dy == HEIGHT - 4;
+            (1..width - 1)
+                .filter(|dx| edge || *dx == 1 || *dx == width - 2)
+                .for_each(|dx| canvas.set(x + dx, y + dy, ink));
+        }
+        return;
     };
-    for (dy, line) in glyph.rows().enumerate() {
-        for (dx, ink) in line.iter().enumerate() {
-            let mix = |front: u8, back: u8| {
-                let (front, back, ink) = (u32::from(front), u32::from(back), u32::from(*ink));
-                u8::try_from((front * ink + back * (255 - ink)) / 255).unwrap_or(u8::MAX)
-            };
-            let [r, g, b] = [0, 1, 2].map(|i| mix(front[i], back[i]));
-            canvas.set(x + dx, y + dy, [r, g, b]);
+    // Lines and blocks meet those of the next cell as they are.
+    let is_drawing = ('\u{2500}'..='\u{259f}').contains(&c);
+    for (dy, row) in rows.iter().enumerate() {
+        // To the right above the middle, to the left below it.
+        let slant = if attrs.has(Attrs::ITALIC) && !is_drawing { 2 - (dy / 4).cast_signed() } else { 0 };
+        for dx in (0..16).filter(|dx| row & 0x8000 >> dx != 0) {
+            let at = (dx + slant).clamp(0, width.cast_signed() - 1).cast_unsigned();
+            canvas.set(x + at, y + dy, ink);
+            if attrs.has(Attrs::BOLD) && !is_drawing && at + 1 < width {
+                canvas.set(x + at + 1, y + dy, ink);
+            }
         }
     }
 }
 
-/// Left, right, up, down.
-type Arms = [bool; 4];
-
-/// Box-drawing characters, which the font lacks and full-screen programs love.
-const fn arms(c: char) -> Option<Arms> {
-    const fn of(bits: u8) -> Option<Arms> {
-        Some([bits & 8 != 0, bits & 4 != 0, bits & 2 != 0, bits & 1 != 0])
-    }
-    match c {
-        '\u{2500}' | '\u{2501}' | '\u{2550}' => of(0b1100),
-        '\u{2502}' | '\u{2503}' | '\u{2551}' => of(0b0011),
-        '\u{250c}' | '\u{250f}' | '\u{2554}' | '\u{256d}' => of(0b0101),
-        '\u{2510}' | '\u{2513}' | '\u{2557}' | '\u{256e}' => of(0b1001),
-        '\u{2514}' | '\u{2517}' | '\u{255a}' | '\u{2570}' => of(0b0110),
-        '\u{2518}' | '\u{251b}' | '\u{255d}' | '\u{256f}' => of(0b1010),
-        '\u{251c}' | '\u{2523}' | '\u{2560}' => of(0b0111),
-        '\u{2524}' | '\u{252b}' | '\u{2563}' => of(0b1011),
-        '\u{252c}' | '\u{2533}' | '\u{2566}' => of(0b1101),
-        '\u{2534}' | '\u{253b}' | '\u{2569}' => of(0b1110),
-        '\u{253c}' | '\u{254b}' | '\u{256c}' => of(0b1111),
-        _ => None,
-    }
-}
-
-fn draw_box(canvas: &mut Canvas, x: usize, y: usize, [left, right, up, down]: Arms, colour: Rgb) {
-    let (mx, my) = (WIDTH / 2, HEIGHT / 2);
-    let mut part = |wanted, dx, dy, width, height| {
-        if wanted {
-            canvas.fill(x + dx, y + dy, width, height, colour);
-        }
+/// Of the text and of what is behind it.
+fn colours(screen: &Screen, cell: &Cell, is_cursor: bool) -> (Rgb, Rgb) {
+    let (palette, pen) = (screen.palette(), cell.pen());
+    let front = match pen.fg {
+        Color::Indexed(n @ 0..8) if pen.attrs.has(Attrs::BOLD) => palette.indexed(n + 8),
+        color => palette.rgb(color, true),
     };
-    part(left, 0, my, mx + 1, 1);
-    part(right, mx, my, WIDTH - mx, 1);
-    part(up, mx, 0, 1, my + 1);
-    part(down, mx, my, 1, HEIGHT - my);
-}
-
-fn colours(pen: &Pen) -> (Rgb, Rgb) {
-    let bright = pen.is_bold();
-    let front = pen.foreground().map_or(FOREGROUND, |colour| rgb(colour, bright));
-    let back = pen.background().map_or(BACKGROUND, |colour| rgb(colour, false));
-    let front = if pen.is_faint() { front.map(|c| c / 2 + 8) } else { front };
-    if pen.is_inverse() { (back, front) } else { (front, back) }
-}
-
-/// The colours of xterm.
-fn rgb(colour: Color, bright: bool) -> Rgb {
-    const BASE: [Rgb; 16] = [
-        [0x00, 0x00, 0x00],
-        [0xcd, 0x31, 0x31],
-        [0x0d, 0xbc, 0x79],
-        [0xe5, 0xe5, 0x10],
-        [0x24, 0x72, 0xc8],
-        [0xbc, 0x3f, 0xbc],
-        [0x11, 0xa8, 0xcd],
-        [0xe5, 0xe5, 0xe5],
-        [0x66, 0x66, 0x66],
-        [0xf1, 0x4c, 0x4c],
-        [0x23, 0xd1, 0x8b],
-        [0xf5, 0xf5, 0x43],
-        [0x3b, 0x8e, 0xea],
-        [0xd6, 0x70, 0xd6],
-        [0x29, 0xb8, 0xdb],
-        [0xff, 0xff, 0xff],
-    ];
-    match colour {
-        Color::RGB(rgb) => [rgb.r, rgb.g, rgb.b],
-        Color::Indexed(n @ 0..8) if bright => BASE[usize::from(n) + 8],
-        Color::Indexed(n @ 0..16) => BASE[usize::from(n)],
-        Color::Indexed(n @ 16..232) => {
-            let n = n - 16;
-            let level = |step: u8| if step == 0 { 0 } else { 55 + step * 40 };
-            [level(n / 36), level(n / 6 % 6), level(n % 6)]
-        }
-        Color::Indexed(n) => [8 + (n - 232) * 10; 3],
+    let back = palette.rgb(pen.bg, false);
+    let front = if pen.attrs.has(Attrs::FAINT) { front.map(|c| c / 2 + 8) } else { front };
+    if pen.attrs.has(Attrs::INVERSE) ^ screen.is_inverse() ^ is_cursor {
+        (back, front)
+    } else {
+        (front, back)
     }
 }
 
@@ -183,15 +153,25 @@ mod tests {
     use super::*;
     use crate::dtu::Paint;
     use proto::frame::Size;
+    use terminal::Palette;
+
+    const FOREGROUND: Rgb = [0xd0; 3];
+    const BACKGROUND: Rgb = [0x10; 3];
 
     fn decode(text: &str) -> (usize, Vec<u8>) {
         let mut screen = Screen::new(Size { cols: 10, rows: 2 });
         screen.apply(&Paint::Bytes(text.as_bytes().to_vec()));
-        let bytes = png(&screen).unwrap();
+        decode_screen(&screen)
+    }
+
+    fn decode_screen(screen: &Screen) -> (usize, Vec<u8>) {
+        let size = screen.size();
+        let bytes = png(screen).unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut pixels).unwrap();
-        assert_eq!((info.width as usize, info.height as usize), (10 * WIDTH, 2 * HEIGHT));
+        let expected = (usize::from(size.cols) * WIDTH, usize::from(size.rows) * HEIGHT);
+        assert_eq!((info.width as usize, info.height as usize), expected);
         (info.width as usize, pixels)
     }
 
@@ -208,22 +188,66 @@ mod tests {
         assert!(cell("A", 5, 1).iter().all(|p| *p == BACKGROUND));
     }
 
+    /// The columns of a cell that have ink, for each of its rows.
+    fn ink(text: &str, col: usize) -> Vec<Vec<usize>> {
+        let pixels = cell(text, col, 0);
+        let row = |row: &[Rgb]| (0..WIDTH).filter(|x| row[*x] == FOREGROUND).collect();
+        pixels.chunks(WIDTH).map(row).collect()
+    }
+
     #[test]
     fn colours_and_the_cursor_show() {
-        assert!(cell("\x1b[44m \x1b[0m", 0, 0).iter().all(|p| *p == rgb(Color::Indexed(4), false)));
+        let blue = Palette::default().indexed(4);
+        assert!(cell("\x1b[44m \x1b[0m", 0, 0).iter().all(|p| *p == blue));
         assert!(cell("", 0, 0).iter().all(|p| *p == FOREGROUND), "the cursor");
         assert!(cell("\x1b[?25l", 0, 0).iter().all(|p| *p == BACKGROUND), "hidden");
+        let changed = cell("\x1b]4;4;#010203\x1b\\\x1b[44m \x1b[0m", 0, 0);
+        assert!(changed.iter().all(|p| *p == [1, 2, 3]), "as a program has changed it");
+        assert!(cell("\x1b[?5h\x1b[?25l", 0, 0).iter().all(|p| *p == FOREGROUND), "an inverse screen");
     }
 
     #[test]
-    fn lines_of_boxes_meet_at_the_edges_of_their_cells() {
-        let ink: Vec<_> = cell("\u{2500}", 0, 0);
-        let middle = &ink[HEIGHT / 2 * WIDTH..][..WIDTH];
-        assert!(middle.iter().all(|p| *p == FOREGROUND), "{middle:?}");
+    fn a_double_line_is_two_lines_that_meet_those_of_the_next_cell() {
+        let double = ink("\u{2550}", 0);
+        assert_eq!(double.iter().filter(|row| row.len() == WIDTH).count(), 2, "{double:?}");
+        let down = ink("\u{2551}", 0);
+        assert!(down.iter().all(|row| row.len() == 2 && *row == down[0]), "{down:?}");
+        assert_eq!(ink("\u{2500}", 0).iter().filter(|row| row.len() == WIDTH).count(), 1);
     }
 
     #[test]
-    fn what_the_font_lacks_is_drawn_as_a_frame() {
-        assert!(cell("\u{4e16}", 0, 0).contains(&FOREGROUND));
+    fn italics_lean_to_the_right() {
+        let (upright, slanted) = (ink("\x1b[?25ll", 0), ink("\x1b[?25l\x1b[3ml", 0));
+        let first = |rows: &[Vec<usize>]| rows.iter().find_map(|row| row.first().copied()).unwrap();
+        assert!(first(&slanted) > first(&upright), "{slanted:?}");
+        assert_ne!(upright, slanted);
+    }
+
+    #[test]
+    fn every_script_that_people_write_has_glyphs() {
+        let samples = "\u{e9}\u{df} \u{3b1}\u{3c9} \u{416}\u{44f} \u{5d0} \u{627} \u{905} \u{e01} \u{10d0} \u{531} \u{4e16}\u{754c} \u{3042}\u{30a2} \u{ac00} \
+                       \u{2190}\u{2192} \u{2588}\u{2591} \u{28ff}\u{2801} \u{2714} \u{1f600}\u{1f680}\u{1fae0} \u{1fb00}";
+        for c in samples.chars() {
+            let rows = glyph::rows(c);
+            assert!(rows.is_some_and(|rows| c == ' ' || rows.iter().any(|row| *row != 0)), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_drawn_on_its_letter_and_a_wide_character_over_two_cells() {
+        let (plain, marked) = (ink("\x1b[?25le", 0), ink("\x1b[?25le\u{301}", 0));
+        assert!(plain.iter().zip(&marked).all(|(plain, marked)| plain.iter().all(|x| marked.contains(x))));
+        assert_ne!(plain, marked);
+        assert!(ink("\x1b[?25l\u{4e16}", 1).iter().any(|row| !row.is_empty()));
+    }
+
+    #[test]
+    fn what_the_font_lacks_is_drawn_as_a_frame_and_a_notice_over_the_last_line() {
+        assert!(cell("\u{20000}", 0, 0).contains(&FOREGROUND));
+        let mut screen = Screen::new(Size { cols: 8, rows: 2 });
+        screen.apply(&Paint::Notice(Some("No host".into())));
+        let (width, pixels) = decode_screen(&screen);
+        let last = &pixels[width * HEIGHT * 3..];
+        assert!(last.chunks(3).filter(|p| **p == FOREGROUND).count() > width * HEIGHT / 2);
     }
 }

@@ -26,7 +26,6 @@ use super::clock::Clock;
 use super::conn::{self, Note, Notes};
 use super::trust::Trust;
 use crate::dtu::{Config, DtuEvent, DtuInput, Effect, Status};
-use crate::screen::Screen;
 use board::{Board, Wants};
 use slot::{Dirty, Slot};
 
@@ -94,14 +93,8 @@ pub struct Look {
     pub redraw: Vec<u8>,
 }
 
-/// A change of a watched screen.
-#[derive(Clone, Debug)]
-pub enum View {
-    /// Write this to the terminal.
-    Bytes(Arc<[u8]>),
-    /// The same; it draws everything.
-    Redraw(Arc<[u8]>),
-}
+/// A change of a watched screen, to be written to the terminal that watches it.
+pub type View = Arc<[u8]>;
 
 enum Command {
     Add { desk: Box<NewDesk>, reply: oneshot::Sender<Desk> },
@@ -290,7 +283,7 @@ impl Shell {
                 Deed::Resize(size) => {
                     if let Some(slot) = self.slots.get_mut(desk.0) {
                         slot.screen.iter_mut().for_each(|screen| screen.resize(size));
-                        if slot.touch(Dirty::All) {
+                        if slot.touch(Dirty::Screen) {
                             self.touched.push(desk.0);
                         }
                     }
@@ -303,11 +296,10 @@ impl Shell {
                 }
             }
             Command::View { desk, reply } => {
-                // What was painted before is in the redraw and must not come again.
+                // What was painted before is in what draws everything and must not come again.
                 self.show();
-                if let Some(slot) = self.slots.get(desk.0) {
-                    let redraw = slot.screen.as_ref().map_or_else(Vec::new, Screen::redraw);
-                    let _ = reply.send((redraw, slot.views.subscribe()));
+                if let Some(slot) = self.slots.get_mut(desk.0) {
+                    let _ = reply.send(slot.view());
                 }
             }
             Command::Changes { desk, reply } => {
@@ -470,7 +462,7 @@ impl Shell {
                 slot.conns.retain(|(known, _)| *known != conn);
             }
             Effect::Paint(paint) => {
-                if slot.paint(paint) {
+                if slot.paint(&paint) {
                     self.touched.push(desk);
                 }
             }

@@ -14,6 +14,9 @@ const RUNS_MAX: usize = 4;
 /// Most input that waits for the service, of all runs together.
 const WAITING_MAX: usize = 2 * INPUT_WINDOW;
 
+/// Most bytes of the terminal's answers that wait beside it.
+const ANSWERS_MAX: usize = 4096;
+
 /// Input that is refused. Nothing of the frame was taken; the DTU is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InputFault {
@@ -41,8 +44,10 @@ struct Run {
 #[derive(Debug, Default)]
 pub struct InputQueue {
     waiting: VecDeque<u8>,
-    /// Whose bytes wait, in order: adjacent pieces of a run are one.
-    pieces: VecDeque<(Nonce, usize)>,
+    /// Whose bytes wait, in order: adjacent pieces of a run are one. `None` are answers of the terminal.
+    pieces: VecDeque<(Option<Nonce>, usize)>,
+    /// How many of them are answers.
+    answers: usize,
     runs: VecDeque<Run>,
 }
 
@@ -58,7 +63,7 @@ impl InputQueue {
     /// # Errors
     /// See [`InputFault`].
     pub fn receive(&mut self, name: Nonce, seq: u64, bytes: &[u8]) -> Result<(), InputFault> {
-        let waiting = self.waiting.len();
+        let waiting = self.waiting.len() - self.answers;
         let run = self.run(name);
         let known = run.received.checked_sub(seq).ok_or(InputFault::Gap { seq, expected: run.received })?;
         let fresh = usize::try_from(known).ok().and_then(|n| bytes.get(n..)).unwrap_or(&[]);
@@ -70,12 +75,27 @@ impl InputQueue {
             return Err(InputFault::Window);
         }
         run.received += fresh.len() as u64;
-        self.waiting.extend(fresh);
-        match self.pieces.back_mut() {
-            Some((last, len)) if *last == name => *len += fresh.len(),
-            _ => self.pieces.push_back((name, fresh.len())),
-        }
+        self.append(Some(name), fresh);
         Ok(())
+    }
+
+    /// Adds answers of the terminal, all or none: a service that asks and does not read misses some. Returns whether
+    /// there is something to read now.
+    pub fn answer(&mut self, answers: &[u8]) -> bool {
+        let fits = !answers.is_empty() && self.answers + answers.len() <= ANSWERS_MAX;
+        if fits {
+            self.answers += answers.len();
+            self.append(None, answers);
+        }
+        fits
+    }
+
+    fn append(&mut self, name: Option<Nonce>, bytes: &[u8]) {
+        self.waiting.extend(bytes);
+        match self.pieces.back_mut() {
+            Some((last, len)) if *last == name => *len += bytes.len(),
+            _ => self.pieces.push_back((name, bytes.len())),
+        }
     }
 
     fn run(&mut self, name: Nonce) -> &mut Run {
@@ -108,8 +128,13 @@ impl InputQueue {
             if *len == 0 {
                 self.pieces.pop_front();
             }
-            if let Some(run) = self.runs.iter_mut().find(|run| run.name == name) {
-                run.applied += part as u64;
+            match name {
+                None => self.answers -= part,
+                Some(name) => {
+                    if let Some(run) = self.runs.iter_mut().find(|run| run.name == name) {
+                        run.applied += part as u64;
+                    }
+                }
             }
         }
     }
@@ -157,6 +182,21 @@ mod tests {
         queue.taken(1);
         queue.receive(RUN, INPUT_WINDOW as u64, b"y").unwrap();
         assert_eq!(queue.applied(RUN), 1);
+    }
+
+    #[test]
+    fn answers_of_the_terminal_come_in_order_are_bounded_and_take_no_place_of_what_is_typed() {
+        let mut queue = InputQueue::default();
+        queue.receive(RUN, 0, b"a").unwrap();
+        assert!(queue.answer(b"\x1b[0n") && !queue.answer(b""));
+        queue.receive(RUN, 1, b"b").unwrap();
+        assert_eq!(drain(&mut queue), b"a\x1b[0nb");
+        assert_eq!(queue.applied(RUN), 2);
+        let answers = (0..1000).filter(|_| queue.answer(&[b'x'; 100])).count();
+        assert_eq!(answers, ANSWERS_MAX / 100);
+        queue.receive(RUN, 2, &vec![b'x'; INPUT_WINDOW]).unwrap();
+        assert_eq!(drain(&mut queue).len(), ANSWERS_MAX / 100 * 100 + INPUT_WINDOW);
+        assert!(queue.answer(b"x"), "there is room again");
     }
 
     #[test]

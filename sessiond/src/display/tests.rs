@@ -3,18 +3,35 @@
 use proptest::prelude::*;
 use proto::frame::FrameBuffer;
 
-use super::screen::tests::{output, same};
 use super::*;
 
 const NOW: Instant = Instant::ZERO;
 const SIZE: Size = Size { cols: 20, rows: 6 };
+
+/// Output of many kinds. There is no question to the terminal in it: its answer would be among what is typed.
+fn output() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => "[ -~]{1,12}".prop_map(String::into_bytes),
+        2 => Just(b"\r\n".to_vec()),
+        2 => "\x1b\\[[0-9;?]{0,8}[@A-Zadfghilmrsu]".prop_map(String::into_bytes),
+        1 => "\x1b\\[\\?(6|7|25|1000|1006|1047|1049|2004)[hl]".prop_map(String::into_bytes),
+        1 => "\x1b([78DEHMc=>]|\\(0|\\(B|#8|\\]0;x\x07|P1\x1b)".prop_map(String::into_bytes),
+        1 => "[äß界👨\u{301}]{1,3}".prop_map(String::into_bytes),
+        1 => proptest::collection::vec(28_u8.., 1..4),
+    ];
+    proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+fn same(a: &Terminal, b: &Terminal) -> bool {
+    a.snapshot() == b.snapshot() && a.lines() == b.lines()
+}
 
 /// A DTU: what it shows, what it has typed, and what it knows of both.
 struct Dtu {
     run: Nonce,
     stream: Nonce,
     have: u64,
-    screen: Screen,
+    screen: Terminal,
     /// All output in one, as long as it was never repainted.
     bytes: Option<Vec<u8>>,
     typed: Vec<u8>,
@@ -32,7 +49,7 @@ impl Dtu {
             run: Nonce(run),
             stream: Nonce(0),
             have: 0,
-            screen: Screen::new(SIZE),
+            screen: Terminal::new(SIZE),
             bytes: Some(Vec::new()),
             typed: Vec::new(),
             acked: 0,
@@ -78,7 +95,7 @@ impl Dtu {
                 }
                 Frame::Repaint { offset, size, bytes } => {
                     self.have = offset;
-                    self.screen = Screen::new(size);
+                    self.screen = Terminal::new(size);
                     self.screen.feed(&bytes);
                     self.bytes = None;
                 }
@@ -278,6 +295,41 @@ fn what_is_the_sessions_to_say_is_refused_from_a_dtu() {
     assert_eq!(pair.frame(Frame::Exit(0)), Err(DtuFault::OutOfPlace));
     assert_eq!(pair.frame(Frame::Ack { output: 9, input: 0 }), Err(DtuFault::AckAhead));
     assert_eq!(pair.frame(Frame::Other { kind: 99, payload: vec![1] }), Ok(()));
+}
+
+#[test]
+fn what_a_service_asks_its_terminal_is_answered_once_whoever_looks() {
+    let mut pair = Pair::new();
+    pair.deliver();
+    pair.feed.output(b"\x1b[6n");
+    pair.deliver();
+    pair.feed.digest();
+    assert!(pair.feed.take_answered() && !pair.feed.take_answered());
+    pair.dtu = Dtu::new(2);
+    pair.connect();
+    pair.deliver();
+    pair.feed.digest();
+    pair.service_reads(usize::MAX);
+    assert_eq!(pair.taken, b"\x1b[1;1R", "a repaint asks nothing");
+    pair.feed.detach();
+    pair.feed.output(b"\x1b[5n");
+    pair.feed.digest();
+    pair.service_reads(usize::MAX);
+    assert_eq!(pair.taken, b"\x1b[1;1R\x1b[0n", "nobody looks, and it is answered all the same");
+}
+
+#[test]
+fn the_largest_screen_full_of_colours_still_fits_a_frame() {
+    let size = Size { cols: Size::MAX, rows: Size::MAX };
+    let mut pair = Pair::new();
+    pair.feed.resize(size, &mut Vec::new());
+    for n in 0..u32::from(Size::MAX) * u32::from(Size::MAX) {
+        let cell = format!("\x1b[38;2;{};{};9;48;2;{};1;1m@", n % 251, n % 241, n % 239);
+        pair.feed.output(cell.as_bytes());
+    }
+    pair.dtu.screen.resize(size);
+    pair.deliver();
+    assert_eq!(pair.dtu.screen.lines(), pair.feed.lines());
 }
 
 #[derive(Clone, Debug)]

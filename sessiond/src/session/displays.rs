@@ -87,10 +87,14 @@ impl SessionCore {
         }
     }
 
-    /// Brings all screens up to date; see [`crate::display::DisplayFeed::digest`].
-    pub fn digest(&mut self) {
-        for slot in self.slots.values_mut() {
+    /// Brings all screens up to date; see [`crate::display::DisplayFeed::digest`]. Services whose terminals have
+    /// answered them have input.
+    pub fn digest(&mut self, out: &mut Vec<Effect>) {
+        for (name, slot) in &mut self.slots {
             slot.feed.digest();
+            if slot.feed.take_answered() {
+                out.push(Effect::Input(name.clone()));
+            }
         }
     }
 

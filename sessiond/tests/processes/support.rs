@@ -16,9 +16,9 @@ use proto::frame::{Frame, FrameBuffer, Hello, Size};
 use proto::{Nonce, SessionId};
 use rustls::{ClientConnection, StreamOwned};
 use sessiond::control::{Bytes, Description, Fingerprint, FromSession, SessionSpec, ToSession, Tools};
-use sessiond::display::Screen;
 use sessiond::io::client::{Client, Event, Start};
 use sessiond::template::{Command, Continuity, Service};
+use terminal::Terminal;
 use tokio::runtime::Runtime;
 
 /// How long anything may take on a busy machine.
@@ -145,7 +145,7 @@ impl Daemon {
 pub struct Dtu {
     tls: StreamOwned<ClientConnection, TcpStream>,
     buffer: FrameBuffer,
-    pub screen: Screen,
+    pub screen: Terminal,
     pub stream: Nonce,
     pub have: u64,
     pub typed: u64,
@@ -175,7 +175,7 @@ impl Dtu {
         let mut dtu = Self {
             tls: StreamOwned::new(tls, stream),
             buffer: FrameBuffer::default(),
-            screen: Screen::new(SIZE),
+            screen: Terminal::new(SIZE),
             stream: Nonce(0),
             have: has.have,
             typed: 0,
@@ -250,7 +250,7 @@ impl Dtu {
                 }
                 Frame::Repaint { offset, size, bytes } => {
                     self.have = offset;
-                    self.screen = Screen::new(size);
+                    self.screen = Terminal::new(size);
                     self.screen.feed(&bytes);
                     self.output.clear();
                     self.repaints += 1;

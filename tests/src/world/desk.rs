@@ -12,7 +12,7 @@ use proto::discovery::{ServerQ, ServerR};
 use proto::frame::{Frame, Size};
 use proto::line::Line;
 use proto::{Instant, SessionId};
-use sessiond::display::Screen;
+use terminal::Terminal;
 
 use super::sight::{Shown, Sight};
 use super::tcp::{Conn, ConnKey, Kind, Seg, Side};
@@ -117,7 +117,7 @@ pub(super) struct Desk {
     pub(super) is_asleep: bool,
     pub(super) hears_broadcasts: bool,
     held: VecDeque<ToDesk>,
-    pub(super) screen: Option<Screen>,
+    pub(super) screen: Option<Terminal>,
     pub(super) notice: Option<String>,
     pub(super) events: VecDeque<(Instant, DtuEvent)>,
     /// What it was last seen to show.
@@ -151,7 +151,7 @@ impl World {
             timing: plan.timing,
             ..Config::new(self.parsed(&serial), self.dice.seed())
         };
-        let screen = (plan.shows == Shows::Display).then(|| Screen::new(plan.size));
+        let screen = (plan.shows == Shows::Display).then(|| Terminal::new(plan.size));
         let desk = self.put_desk(&plan.name, &plan.lans, Brain::Dtu(Box::new(Dtu::new(config))), screen);
         if let Some(token) = &plan.card {
             self.insert(desk, token);
@@ -167,7 +167,7 @@ impl World {
         name: &str,
         lans: &[LanId],
         brain: Brain,
-        screen: Option<Screen>,
+        screen: Option<Terminal>,
     ) -> DeskId {
         let number = self.desks.len();
         let links = lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Desk(number), n, *lan));
@@ -461,13 +461,13 @@ impl World {
             }
             Paint::Repaint { size, bytes } => {
                 if let Some(screen) = &mut desk.screen {
-                    *screen = Screen::new(size);
+                    *screen = Terminal::new(size);
                     screen.feed(&bytes);
                 }
             }
             Paint::Clear => {
                 if let Some(screen) = &mut desk.screen {
-                    *screen = Screen::new(screen.size());
+                    *screen = Terminal::new(screen.size());
                 }
             }
         }

@@ -272,7 +272,7 @@ impl World {
                 sent.push((*key, bytes));
             }
         }
-        process.core.digest();
+        process.core.digest(&mut effects);
         let pull_at = keys.iter().map(|key| process.core.pull_at(ConnId(key.0)));
         let due = pull_at.fold(process.core.poll_at(), earliest).map(|at| at.max(now));
         if let Some(at) = due.filter(|at| process.wake.is_none_or(|wake| wake > *at)) {

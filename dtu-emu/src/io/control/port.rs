@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::Request;
-use crate::io::shell::{Desk, ShellHandle, View};
+use crate::io::shell::{Desk, ShellHandle};
 
 /// Both ends of a port: what is asked, and what draws the screen.
 pub(in crate::io) struct Port {
@@ -41,7 +41,7 @@ pub(in crate::io) fn open_port(handle: ShellHandle, desk: Desk) -> Port {
                         None => return,
                     },
                     change = view.recv() => match change {
-                        Ok(View::Bytes(bytes) | View::Redraw(bytes)) => break bytes.to_vec(),
+                        Ok(bytes) => break bytes.to_vec(),
                         Err(RecvError::Lagged(_)) => match handle.view(desk).await {
                             Some((all, fresh)) => {
                                 view = fresh;

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use proto::Instant;
 use proto::frame::Size;
+use terminal::Painter;
 use tokio::sync::{broadcast, watch};
 
 use super::board::Told;
@@ -26,6 +27,8 @@ pub(super) struct Slot {
     /// Which of the beacons on the board it was told of.
     pub(super) told: Told,
     pub(super) views: broadcast::Sender<View>,
+    /// What viewers show.
+    painter: Painter,
     pub(super) changes: watch::Sender<u64>,
     pub(super) dirty: Dirty,
 }
@@ -35,8 +38,7 @@ pub(super) enum Dirty {
     No,
     /// The state changed, the screen did not.
     State,
-    Bytes(Vec<u8>),
-    All,
+    Screen,
 }
 
 impl Slot {
@@ -51,6 +53,7 @@ impl Slot {
             judging: false,
             told: Told::default(),
             views: broadcast::Sender::new(VIEW_BACKLOG),
+            painter: Painter::default(),
             changes: watch::Sender::new(0),
             dirty: Dirty::No,
         }
@@ -63,21 +66,11 @@ impl Slot {
         }
     }
 
-    /// True when viewers have to be told.
-    pub(super) fn paint(&mut self, paint: Paint) -> bool {
+    /// True when viewers were not going to be told anyway.
+    pub(super) fn paint(&mut self, paint: &Paint) -> bool {
         let Some(screen) = &mut self.screen else { return false };
-        screen.apply(&paint);
-        let next = match (paint, &mut self.dirty) {
-            // A notice covers what is written under it.
-            (Paint::Bytes(_), Dirty::All) => Dirty::All,
-            (Paint::Bytes(bytes), Dirty::Bytes(before)) if screen.notice().is_none() => {
-                before.extend(bytes);
-                return false;
-            }
-            (Paint::Bytes(bytes), _) if screen.notice().is_none() => Dirty::Bytes(bytes),
-            _ => Dirty::All,
-        };
-        self.touch(next)
+        screen.apply(paint);
+        self.touch(Dirty::Screen)
     }
 
     /// True when viewers were not going to be told anyway.
@@ -86,18 +79,27 @@ impl Slot {
     }
 
     pub(super) fn show(&mut self) {
-        let view = match core::mem::replace(&mut self.dirty, Dirty::No) {
-            Dirty::No => return,
-            Dirty::State => None,
-            Dirty::Bytes(bytes) => Some(View::Bytes(bytes.into())),
-            Dirty::All if self.views.receiver_count() == 0 => None,
-            Dirty::All => self.screen.as_ref().map(|screen| View::Redraw(screen.redraw().into())),
-        };
-        if let Some(view) = view {
+        match (core::mem::replace(&mut self.dirty, Dirty::No), &mut self.screen) {
+            (Dirty::No, _) => return,
             // Nobody watches most of the time.
-            let _ = self.views.send(view);
+            (Dirty::Screen, Some(screen)) if self.views.receiver_count() == 0 => {
+                screen.unseen(&mut self.painter);
+            }
+            (Dirty::Screen, Some(screen)) => {
+                let bytes = screen.update(&mut self.painter);
+                if !bytes.is_empty() {
+                    let _ = self.views.send(bytes.into());
+                }
+            }
+            _ => {}
         }
         self.changes.send_modify(|revision| *revision += 1);
+    }
+
+    /// What draws all that is shown now, and what comes after that. Those who watch already must have been shown it.
+    pub(super) fn view(&mut self) -> (Vec<u8>, broadcast::Receiver<View>) {
+        let all = self.screen.as_ref().map_or_else(Vec::new, |screen| screen.redraw(&mut self.painter));
+        (all, self.views.subscribe())
     }
 
     pub(super) fn look(&self) -> Look {
@@ -108,7 +110,10 @@ impl Slot {
             lines: self.screen.as_ref().map_or_else(Vec::new, Screen::lines),
             cursor: self.screen.as_ref().and_then(Screen::cursor),
             notice: self.screen.as_ref().and_then(|screen| screen.notice().map(str::to_owned)),
-            redraw: self.screen.as_ref().map_or_else(Vec::new, Screen::redraw),
+            redraw: self
+                .screen
+                .as_ref()
+                .map_or_else(Vec::new, |screen| screen.redraw(&mut Painter::default())),
         }
     }
 }

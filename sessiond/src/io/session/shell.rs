@@ -133,7 +133,8 @@ impl Shell {
             }
         }
         self.flush_outbox();
-        self.core.digest();
+        self.core.digest(&mut self.effects);
+        self.perform();
         if self.core.is_ending() && self.leaving.is_none() {
             self.reap();
             self.perform();
