@@ -136,7 +136,7 @@ impl Host {
         let (name, boot, tools) = (id.host.clone(), id.boot, config.tools.clone());
         Self {
             announcer: Announcer::new(now, id, &mut entropy),
-            topology: Topology::new(name.clone()),
+            topology: Topology::new(name.clone(), boot),
             directory: Directory::new(name.clone(), boot),
             digest: digest::Own::new(config.ring.signing()),
             digests: digest::Others::default(),
@@ -357,8 +357,8 @@ impl Host {
                 self.with_directory(clock, out, |directory, outbox| directory.on_lost(&host, outbox));
                 self.offer_superseded();
             }
-            Change::Down(host) => self.digests.forget(host),
-            Change::Changed(_) => {}
+            Change::Down(host) | Change::Forgotten(host) => self.digests.forget(host),
+            Change::Changed(_) | Change::Interface { .. } => {}
         }
     }
 

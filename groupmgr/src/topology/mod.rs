@@ -8,6 +8,7 @@
 //! that time ([`Topology::was_away`]): a slow host must not accuse healthy ones.
 
 mod facts;
+mod hearing;
 mod print;
 mod proof;
 mod row;
@@ -29,10 +30,12 @@ use proto::{BootId, HostName, Instant, Nonce, WallTime};
 
 use crate::entropy::Entropy;
 pub use facts::Facts;
+pub use hearing::Audible;
 pub use print::{InterfaceView, RowView};
-pub use row::{DOWN_AFTER, Row, Standing};
+pub use row::{DOWN_AFTER, FORGOTTEN_AFTER, Row, Standing};
 pub use strangers::{STRANGERS_MAX, Strangers};
 
+use hearing::{Hearing, Kind};
 use proof::Candidate;
 
 /// Trusted hosts a table holds: above the three hundred we promise, with room for a group that grew.
@@ -53,6 +56,17 @@ pub enum Change {
     Restarted(HostName),
     /// What it announces of itself changed.
     Changed(HostName),
+    /// One interface of a host that is up was declared down, or was heard again.
+    Interface {
+        /// Whose.
+        host: HostName,
+        /// Which.
+        iface: IfName,
+        /// Whether it is down now.
+        down: bool,
+    },
+    /// It was gone for [`FORGOTTEN_AFTER`], and left the table.
+    Forgotten(HostName),
 }
 
 /// What to send so that a run of a host proves itself.
@@ -126,6 +140,9 @@ struct Said<'a> {
 #[derive(Debug)]
 pub struct Topology {
     own: HostName,
+    own_boot: BootId,
+    /// When our own messages were heard back.
+    echo: Hearing,
     rows: BTreeMap<HostName, Row>,
     /// Runs that were heard and have not yet proved themselves.
     candidates: BTreeMap<HostName, Candidate>,
@@ -140,11 +157,13 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// The table of the host `own`, with no other host in it.
+    /// The table of the host `own` in its run `own_boot`, with no other host in it.
     #[must_use]
-    pub const fn new(own: HostName) -> Self {
+    pub const fn new(own: HostName, own_boot: BootId) -> Self {
         Self {
             own,
+            own_boot,
+            echo: Hearing::new(),
             rows: BTreeMap::new(),
             candidates: BTreeMap::new(),
             strangers: Strangers::new(),
@@ -206,6 +225,7 @@ impl Topology {
         let message = message.get();
         let Some(vitals) = &message.vitals else { return Err(Ignored::Version) };
         let said = Said { host: &message.host, boot: vitals.boot, ver: vitals.ver };
+        self.hear_echo(at, said, &vitals.iface, Kind::Message);
         let admitted = self.admit(at, said, |row| row.has_passed_message(message, vitals), entropy);
         // The message of whoever has to prove itself is kept: when the proof comes, the row is complete at once.
         if admitted == Err(Ignored::Unproven)
@@ -234,6 +254,7 @@ impl Topology {
     ) -> Result<(), Ignored> {
         let beacon = beacon.get();
         let said = Said { host: &beacon.host, boot: beacon.boot, ver: beacon.ver };
+        self.hear_echo(at, said, &beacon.iface, Kind::Beacon);
         let admitted = self.admit(at, said, |row| row.has_passed_beacon(beacon), entropy);
         if admitted == Err(Ignored::Unproven)
             && let Some(candidate) = self.candidate(said)
@@ -245,6 +266,14 @@ impl Topology {
         row.hear_beacon(at, beacon)?;
         self.due = earliest(self.due, row.poll_at());
         Ok(())
+    }
+
+    /// Notes that what this run said itself came back: the socket and the firewall let it out. Whether anybody else hears
+    /// it is another matter, since the kernel loops a broadcast back before the wire.
+    fn hear_echo(&mut self, at: Arrival<'_>, said: Said<'_>, iface: &IfName, kind: Kind) {
+        if *said.host == self.own && said.boot == self.own_boot {
+            self.echo.hear(at.now, iface, at.iface, kind);
+        }
     }
 
     /// Who has to prove itself, as a new run or as one that was quiet.
@@ -387,8 +416,17 @@ impl Topology {
             if let Some(change) = row.judge(now) {
                 self.changes.push(change);
             }
+            self.changes.extend(row.judge_interfaces(now));
             row.poll_proof(now, out);
         }
+        let changes = &mut self.changes;
+        self.rows.retain(|host, row| {
+            let is_forgotten = row.is_forgotten(now);
+            if is_forgotten {
+                changes.push(Change::Forgotten(host.clone()));
+            }
+            !is_forgotten
+        });
         self.candidates.retain(|_, candidate| candidate.poll(now, out));
         let rows = self.rows.values().filter_map(Row::poll_at).min();
         self.due = earliest(rows, self.candidates.values().map(|c| c.due).min());

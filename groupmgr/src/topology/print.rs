@@ -4,10 +4,12 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use proto::net::{HexIp, Interface};
+use proto::beacon;
+use proto::net::{HexIp, IfName, Interface};
 use proto::{BootId, HostName, Instant, MachineId, StoreId};
 use serde::{Deserialize, Serialize};
 
+use super::hearing::{Audible, Hearing};
 use super::row::Row;
 use super::strangers::Stranger;
 use super::{Standing, Topology};
@@ -71,8 +73,25 @@ pub struct InterfaceView {
     /// The interface.
     #[serde(flatten)]
     pub interface: Interface,
-    /// Seconds since it was last heard, -1 when never.
+    /// Seconds since a host message last came from it, -1 when never.
     pub lastpkt: i64,
+    /// Milliseconds since a beacon last came from it, -1 when never.
+    #[serde(default = "never")]
+    pub beacon_age_ms: i64,
+    /// What is thought of it; none for a stranger's.
+    #[serde(default)]
+    pub audible: Option<Audible>,
+    /// Our interfaces on which it was heard within three beacon intervals: those whose DTUs are sent to it.
+    #[serde(default)]
+    pub heard_on: Vec<IfName>,
+}
+
+const fn never() -> i64 {
+    -1
+}
+
+fn age_millis(now: Instant, at: Option<Instant>) -> i64 {
+    at.map_or(-1, |at| i64::try_from(now.since(at).as_millis()).unwrap_or(i64::MAX))
 }
 
 fn age_secs(now: Instant, at: Option<Instant>) -> i64 {
@@ -85,6 +104,9 @@ impl RowView {
         let view = |i: &Interface| InterfaceView {
             interface: i.clone(),
             lastpkt: age_secs(now, row.lastpkt(&i.name)),
+            beacon_age_ms: age_millis(now, row.lastbeacon(&i.name)),
+            audible: Some(row.audible(now, &i.name)),
+            heard_on: row.heard_on(now, &i.name),
         };
         Self {
             host: row.host().clone(),
@@ -94,9 +116,7 @@ impl RowView {
             boot: Some(row.boot()),
             addr: row.addr(),
             lastseen: age_secs(now, row.message_at()),
-            beacon_age_ms: row
-                .beacon_at()
-                .map_or(-1, |at| i64::try_from(now.since(at).as_millis()).unwrap_or(i64::MAX)),
+            beacon_age_ms: age_millis(now, row.beacon_at()),
             timeoff: facts.time_off,
             numifs: facts.numifs,
             load: facts.load.run_queue,
@@ -122,6 +142,9 @@ impl RowView {
         let view = |i: &Interface| InterfaceView {
             interface: i.clone(),
             lastpkt: if iface == Some(&i.name) { age_secs(now, Some(stranger.heard_at)) } else { -1 },
+            beacon_age_ms: -1,
+            audible: None,
+            heard_on: Vec::new(),
         };
         let vitals = message.vitals.as_ref();
         let load = vitals.map(|v| v.load).unwrap_or_default();
@@ -152,9 +175,22 @@ impl RowView {
         }
     }
 
-    fn of_self(announcer: &Announcer) -> Self {
+    /// This host. Its ages are those of its own messages that it heard back.
+    fn of_self(now: Instant, announcer: &Announcer, echo: &Hearing) -> Self {
         let id = announcer.identity();
         let load = announcer.load();
+        let patience = announcer.every() * beacon::MISSED_MAX;
+        let view = |i: &Interface| InterfaceView {
+            interface: i.clone(),
+            lastpkt: age_secs(now, echo.message_at(&i.name)),
+            beacon_age_ms: age_millis(now, echo.beacon_at(&i.name)),
+            audible: Some(echo.audible(now, &i.name, patience)),
+            heard_on: echo.fresh_on(now, &i.name, patience),
+        };
+        let interfaces: Vec<InterfaceView> = announcer.interfaces().iter().map(view).collect();
+        let youngest = |age: fn(&InterfaceView) -> i64| {
+            interfaces.iter().map(age).filter(|age| *age >= 0).min().unwrap_or(-1)
+        };
         Self {
             host: id.host.clone(),
             trusted: true,
@@ -162,8 +198,8 @@ impl RowView {
             standing: Some(Standing::Up),
             boot: Some(id.boot),
             addr: announcer.primary(),
-            lastseen: 0,
-            beacon_age_ms: 0,
+            lastseen: youngest(|view| view.lastpkt),
+            beacon_age_ms: youngest(|view| view.beacon_age_ms),
             timeoff: 0,
             numifs: u16::try_from(announcer.interfaces().len()).unwrap_or(u16::MAX),
             load: load.run_queue,
@@ -178,11 +214,7 @@ impl RowView {
             keep: id.keep,
             store: id.store.to_string(),
             store_id: announcer.store_id(),
-            interfaces: announcer
-                .interfaces()
-                .iter()
-                .map(|i| InterfaceView { interface: i.clone(), lastpkt: 0 })
-                .collect(),
+            interfaces,
         }
     }
 
@@ -198,7 +230,7 @@ impl RowView {
             self.numifs,
             if self.trusted { " TRUSTED" } else { "" },
         );
-        for InterfaceView { interface: i, lastpkt } in &self.interfaces {
+        for InterfaceView { interface: i, lastpkt, .. } in &self.interfaces {
             let _ = writeln!(
                 text,
                 "interface {} ip {} mask {} bcast {} lastpkt {lastpkt}",
@@ -216,7 +248,7 @@ impl Topology {
     /// The whole table: this host first (as in the seed's), then the trusted ones, then strangers.
     #[must_use]
     pub fn view(&self, now: Instant, own: &Announcer) -> Vec<RowView> {
-        let mut rows = vec![RowView::of_self(own)];
+        let mut rows = vec![RowView::of_self(now, own, &self.echo)];
         rows.extend(self.rows().map(|row| RowView::of_row(now, row)));
         rows.extend(self.strangers.iter().map(|stranger| RowView::of_stranger(now, stranger)));
         rows

@@ -10,6 +10,7 @@ use proto::time::{Duration, earliest};
 use proto::{BootId, HostName, Instant, Nonce};
 
 use super::facts::Facts;
+use super::hearing::{Audible, Hearing, Kind};
 use super::proof::Candidate;
 use super::{Arrival, Change, Ignored, ProofWanted};
 use crate::entropy::Entropy;
@@ -20,8 +21,8 @@ pub const DOWN_AFTER: Duration = Duration::from_secs(60);
 /// Old runs remembered, so that a recording of one is not even asked for proof.
 const OLD_BOOTS_MAX: usize = 8;
 
-/// Own interfaces on which one of a host's interfaces was heard, remembered per interface of the host.
-const HEARD_ON_MAX: usize = 16;
+/// A host that is down or has left for this long leaves the table by itself.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// What is thought of a host. The order is that of its service, best first.
 ///
@@ -81,10 +82,7 @@ pub struct Row {
     every: Duration,
     /// Sequence numbers passed, per interface of the host.
     passed: BTreeMap<IfName, Passed>,
-    /// When each interface of the host was last heard, and on which of ours.
-    heard_on: BTreeMap<IfName, BTreeMap<IfName, Instant>>,
-    /// When a host message last came from each interface of the host: what the seed's table shows.
-    message_on: BTreeMap<IfName, Instant>,
+    hearing: Hearing,
     addr: Ipv4Addr,
     interfaces: Vec<Interface>,
     facts: Facts,
@@ -110,8 +108,7 @@ impl Row {
             beacon_at: None,
             every,
             passed: BTreeMap::new(),
-            heard_on: BTreeMap::new(),
-            message_on: BTreeMap::new(),
+            hearing: Hearing::new(),
             addr: Ipv4Addr::UNSPECIFIED,
             interfaces: Vec::new(),
             facts: Facts { port: proto::PORT, ..Facts::default() },
@@ -201,28 +198,38 @@ impl Row {
     /// When a host message last came from its interface `theirs`: the seed's `lastpkt`.
     #[must_use]
     pub fn lastpkt(&self, theirs: &IfName) -> Option<Instant> {
-        self.message_on.get(theirs).copied()
+        self.hearing.message_at(theirs)
     }
 
-    fn heard_on_any(&self, theirs: &IfName) -> Option<Instant> {
-        self.heard_on.get(theirs)?.values().max().copied()
+    /// When a beacon last came from its interface `theirs`.
+    #[must_use]
+    pub fn lastbeacon(&self, theirs: &IfName) -> Option<Instant> {
+        self.hearing.beacon_at(theirs)
     }
 
     /// Whether its interface `theirs` was heard on our interface `ours` lately enough to say that both are on
     /// one wire now.
     #[must_use]
     pub fn heard_lately(&self, now: Instant, theirs: &IfName, ours: &IfName) -> bool {
-        let at = self.heard_on.get(theirs).and_then(|on| on.get(ours));
-        at.is_some_and(|at| now.since(*at) <= self.patience())
+        self.hearing.is_fresh_on(now, theirs, ours, self.patience())
+    }
+
+    /// Our interfaces on which its interface `theirs` was heard so lately.
+    #[must_use]
+    pub fn heard_on(&self, now: Instant, theirs: &IfName) -> Vec<IfName> {
+        self.hearing.fresh_on(now, theirs, self.patience())
+    }
+
+    /// What is thought of its interface `theirs`.
+    #[must_use]
+    pub fn audible(&self, now: Instant, theirs: &IfName) -> Audible {
+        self.hearing.audible(now, theirs, self.patience())
     }
 
     /// Where to send it datagrams: the address of an interface that is heard now, else its primary one.
     #[must_use]
     pub fn ask_at(&self, now: Instant) -> SocketAddrV4 {
-        let heard = self
-            .interfaces
-            .iter()
-            .filter(|i| self.heard_on_any(&i.name).is_some_and(|at| now.since(at) <= self.patience()));
+        let heard = self.interfaces.iter().filter(|i| self.audible(now, &i.name) == Audible::Up);
         let ip = heard.map(|i| i.ip).next().unwrap_or(self.addr);
         SocketAddrV4::new(ip, self.facts.port)
     }
@@ -232,15 +239,9 @@ impl Row {
         self.every.max(beacon::INTERVAL) * beacon::MISSED_MAX
     }
 
-    fn hear(&mut self, at: Arrival<'_>, theirs: &IfName) {
+    fn hear(&mut self, at: Arrival<'_>, theirs: &IfName, kind: Kind) {
         self.heard_at = at.now;
-        if self.heard_on.len() >= INTERFACES_MAX && !self.heard_on.contains_key(theirs) {
-            return;
-        }
-        let on = self.heard_on.entry(theirs.clone()).or_default();
-        if on.len() < HEARD_ON_MAX || on.contains_key(at.iface) {
-            on.insert(at.iface.clone(), at.now);
-        }
+        self.hearing.hear(at.now, theirs, at.iface, kind);
     }
 
     /// Whether a message's number was passed already. The further datagrams of a message that does not fit one share
@@ -289,9 +290,7 @@ impl Row {
         self.facts = facts;
         self.addr = message.addr;
         self.message_at = Some(at.now);
-        // As many as there are numbers in `passed`, which is bounded.
-        self.message_on.insert(vitals.iface.clone(), at.now);
-        self.hear(at, &vitals.iface);
+        self.hear(at, &vitals.iface, Kind::Message);
         Ok(changed)
     }
 
@@ -308,7 +307,7 @@ impl Row {
         self.facts.load.sessions = beacon.sessions;
         self.facts.drain = beacon.drain;
         self.beacon_at = Some(at.now);
-        self.hear(at, &beacon.iface);
+        self.hear(at, &beacon.iface, Kind::Beacon);
         Ok(())
     }
 
@@ -320,8 +319,7 @@ impl Row {
         }
         self.boot = boot;
         self.passed.clear();
-        self.heard_on.clear();
-        self.message_on.clear();
+        self.hearing = Hearing::new();
         self.become_standing(Standing::Left);
         self.waking = None;
     }
@@ -380,11 +378,7 @@ impl Row {
 
     pub(super) fn excuse(&mut self, away: Duration) {
         self.heard_at += away;
-        for on in self.heard_on.values_mut() {
-            for at in on.values_mut() {
-                *at += away;
-            }
-        }
+        self.hearing.excuse(away);
     }
 
     pub(super) fn judge(&mut self, now: Instant) -> Option<Change> {
@@ -402,13 +396,28 @@ impl Row {
         }
     }
 
+    /// Declares interfaces down and up, while the host is up.
+    pub(super) fn judge_interfaces(&mut self, now: Instant) -> Vec<Change> {
+        if !self.is_up() {
+            return Vec::new();
+        }
+        let changed = self.hearing.judge(now, self.up_since, &self.interfaces);
+        let change = |(iface, down)| Change::Interface { host: self.host.clone(), iface, down };
+        changed.into_iter().map(change).collect()
+    }
+
+    /// Whether it was gone for so long that it leaves the table.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        !self.in_service() && self.waking.is_none() && now.since(self.heard_at) > FORGOTTEN_AFTER
+    }
+
     /// Just after the judged moment, since what was heard exactly then still counts.
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let waking = self.waking.as_ref().map(|waking| waking.due);
         let wait = match self.standing {
             Standing::Up => self.patience(),
             Standing::Silent => DOWN_AFTER,
-            Standing::Down | Standing::Left => return waking,
+            Standing::Down | Standing::Left => FORGOTTEN_AFTER,
         };
         earliest(waking, Some(self.heard_at + wait + Duration::from_micros(1)))
     }

@@ -73,6 +73,22 @@ fn message(host: &str, boot: u64, seq: u64) -> Verified<HostMessage> {
     line.try_map(|line| HostMessage::from_line(&line)).unwrap()
 }
 
+fn identity() -> crate::announce::Identity {
+    crate::announce::Identity {
+        host: "a".parse().unwrap(),
+        boot: BootId(1),
+        machine: MachineId(1),
+        rack: "-".parse().unwrap(),
+        site: "-".parse().unwrap(),
+        store: "-".parse().unwrap(),
+        keep: false,
+        port: 7009,
+        cpus: 1,
+        clock: 1,
+        chain_len: 256,
+    }
+}
+
 fn beacon(host: &str, boot: u64, seq: u64) -> Verified<Beacon> {
     beacon_every(proto::beacon::INTERVAL, host, boot, seq)
 }
@@ -103,7 +119,7 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self { table: Topology::new("a".parse().unwrap()), entropy: Entropy::new([7; 32]) }
+        Self { table: Topology::new("a".parse().unwrap(), BootId(1)), entropy: Entropy::new([7; 32]) }
     }
 
     fn say(&mut self, now: Instant, m: &Verified<HostMessage>) -> Result<(), Ignored> {
@@ -156,20 +172,7 @@ fn the_mud_message_of_the_seed_parses_prints_back_and_shows_as_the_seeds_table_s
     let mut t = Table::new();
     t.table.strangers = strangers;
     let mut entropy = Entropy::new([0; 32]);
-    let id = crate::announce::Identity {
-        host: "a".parse().unwrap(),
-        boot: BootId(1),
-        machine: MachineId(1),
-        rack: "-".parse().unwrap(),
-        site: "-".parse().unwrap(),
-        store: "-".parse().unwrap(),
-        keep: false,
-        port: 7009,
-        cpus: 1,
-        clock: 1,
-        chain_len: 256,
-    };
-    let own = crate::announce::Announcer::new(Instant::ZERO, id, &mut entropy);
+    let own = crate::announce::Announcer::new(Instant::ZERO, identity(), &mut entropy);
     let view = t.table.view(secs(11), &own);
     assert_eq!(
         view[1].seed_form(),
@@ -413,4 +416,62 @@ fn hosts_of_a_distant_version_are_not_listened_to() {
     let line = ring().open(Purpose::HostMessage, &bytes).unwrap();
     let m = line.try_map(|line| HostMessage::from_line(&line)).unwrap();
     assert_eq!(t.say(Instant::ZERO, &m), Err(Ignored::Version));
+}
+
+#[test]
+fn an_interface_that_is_not_heard_any_more_is_told_while_its_host_is_up() {
+    let mut t = Table::with_b();
+    let mut message = message("b", 1, 2).into_inner();
+    message.interfaces.push(Interface { name: "eth1".parse().unwrap(), ..message.interfaces[0].clone() });
+    message.numifs = 2;
+    let bytes = ring().seal(Purpose::HostMessage, &message.to_line());
+    let line = ring().open(Purpose::HostMessage, &bytes).unwrap();
+    t.say(ms(1), &line.try_map(|line| HostMessage::from_line(&line)).unwrap()).unwrap();
+    for n in 0..=610 {
+        t.beacon(ms(100 * n + 1), &beacon("b", 1, n + 2)).unwrap();
+        t.asked(ms(100 * n + 1));
+    }
+    let (host, iface) = ("b".parse().unwrap(), "eth1".parse().unwrap());
+    let changes = t.table.take_changes();
+    assert_eq!(
+        changes,
+        [Change::Changed("b".parse().unwrap()), Change::Interface { host, iface, down: true }]
+    );
+}
+
+#[test]
+fn a_host_that_was_gone_for_a_day_leaves_the_table_by_itself() {
+    let day = FORGOTTEN_AFTER.as_secs();
+    for says_goodbye in [false, true] {
+        let mut t = Table::with_b();
+        if says_goodbye {
+            t.table.on_goodbye(&"b".parse().unwrap(), BootId(1)).unwrap();
+        }
+        t.asked(secs(1));
+        t.asked(secs(61));
+        assert!(t.table.poll_at().is_some_and(|at| at > secs(day - 1)), "nothing is due before");
+        t.asked(secs(day - 1));
+        assert!(t.standing("b").is_some(), "an operator sees for a day that it is missing");
+        t.asked(secs(day + 1));
+        assert_eq!(t.standing("b"), None);
+        assert_eq!(t.table.take_changes().last(), Some(&Change::Forgotten("b".parse().unwrap())));
+    }
+}
+
+#[test]
+fn the_own_row_shows_when_its_own_messages_were_heard_back_and_not_those_of_another_run() {
+    let mut entropy = Entropy::new([0; 32]);
+    let mut own = crate::announce::Announcer::new(Instant::ZERO, identity(), &mut entropy);
+    own.set_interfaces(Instant::ZERO, message("a", 1, 1).get().interfaces.clone());
+    let mut t = Table::new();
+    let seen = |t: &Table, own: &crate::announce::Announcer| {
+        let row = t.table.view(secs(9), own).remove(0);
+        (row.lastseen, row.beacon_age_ms, row.interfaces[0].audible)
+    };
+    assert_eq!(seen(&t, &own), (-1, -1, Some(Audible::Down)), "nothing came back yet");
+    let _ = t.say(secs(5), &message("a", 2, 1));
+    assert_eq!(seen(&t, &own).0, -1, "another run's message is not our own");
+    assert_eq!(t.say(secs(5), &message("a", 1, 1)), Err(Ignored::Own));
+    assert_eq!(t.beacon(secs(9), &beacon("a", 1, 1)), Err(Ignored::Own));
+    assert_eq!(seen(&t, &own), (4, 0, Some(Audible::Up)));
 }

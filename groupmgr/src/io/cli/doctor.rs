@@ -7,6 +7,7 @@
 
 mod checks;
 mod daemon;
+mod hearing;
 mod hosts;
 mod keys;
 mod machine;
@@ -30,6 +31,8 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     hosts::check_answers,
     hosts::check_strangers,
     hosts::check_clocks,
+    hearing::check_own,
+    hearing::check_others,
     store::check_reached,
     store::check_same,
     machine::check_terminals,

@@ -13,7 +13,7 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or("-".to_owned(), |value| value.to_string())
 }
 
-fn age(value: i64, unit: &str) -> String {
+pub(super) fn age(value: i64, unit: &str) -> String {
     if value < 0 { "never".to_owned() } else { format!("{value}{unit}") }
 }
 
@@ -33,8 +33,8 @@ pub(super) fn topology(rows: &[RowView]) -> String {
             format!("{}{}", row.host, if row.own { "*" } else { "" }),
             standing,
             row.addr.to_string(),
-            if row.own { "-".to_owned() } else { age(row.beacon_age_ms, "ms") },
-            if row.own { "-".to_owned() } else { age(row.lastseen, "s") },
+            age(row.beacon_age_ms, "ms"),
+            age(row.lastseen, "s"),
             format!("{:+}s", row.timeoff),
             format!("{}.{:02}", row.load / 100, row.load % 100),
             row.cpus.to_string(),
@@ -48,7 +48,17 @@ pub(super) fn topology(rows: &[RowView]) -> String {
             row.site.clone(),
         ]);
     }
-    let mut wires = Table::new(&["HOST", "INTERFACE", "ADDRESS", "MASK", "BROADCAST", "HEARD"]);
+    let mut wires = Table::new(&[
+        "HOST",
+        "INTERFACE",
+        "ADDRESS",
+        "MASK",
+        "BROADCAST",
+        "STATE",
+        "BEACON",
+        "MESSAGE",
+        "HEARD ON",
+    ]);
     for (row, view) in rows.iter().flat_map(|row| row.interfaces.iter().map(move |view| (row, view))) {
         let i = &view.interface;
         wires.row([
@@ -57,7 +67,13 @@ pub(super) fn topology(rows: &[RowView]) -> String {
             i.ip.to_string(),
             i.mask.to_string(),
             i.bcast.to_string(),
-            if row.own { "-".to_owned() } else { age(view.lastpkt, "s") },
+            view.audible.map_or("-".to_owned(), |audible| format!("{audible:?}").to_lowercase()),
+            age(view.beacon_age_ms, "ms"),
+            age(view.lastpkt, "s"),
+            match view.heard_on[..] {
+                [] => "-".to_owned(),
+                _ => view.heard_on.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            },
         ]);
     }
     format!("{table}\n{wires}")

@@ -48,5 +48,12 @@ fn log_change(change: &Change) {
         Change::Left(host) => tracing::info!(%host, "host stopped"),
         Change::Restarted(host) => tracing::info!(%host, "host restarted"),
         Change::Changed(host) => tracing::debug!(%host, "host changed"),
+        Change::Interface { host, iface, down: true } => {
+            tracing::warn!(%host, %iface, "the host is not heard from one of its interfaces any more");
+        }
+        Change::Interface { host, iface, down: false } => {
+            tracing::info!(%host, %iface, "the host is heard from its interface again");
+        }
+        Change::Forgotten(host) => tracing::info!(%host, "host taken out of the table: gone for a day"),
     }
 }

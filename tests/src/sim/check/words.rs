@@ -50,7 +50,9 @@ impl Words {
         | Change::Down(host)
         | Change::Left(host)
         | Change::Restarted(host)
-        | Change::Changed(host)) = change;
+        | Change::Changed(host)
+        | Change::Interface { host, .. }
+        | Change::Forgotten(host)) = change;
         let Some(truth) = self.hosts.get(host) else {
             return Err(format!("{by} believes in {host}, which is nobody"));
         };
@@ -60,7 +62,11 @@ impl Words {
             // One that was stopped itself reads late what was said before.
             Change::Up(_) if !health.host(now, by, UNDER_WAY * 2) => return Ok(()),
             Change::Up(_) => truth.died.is_none_or(|at| now.since(at) <= UNDER_WAY),
-            Change::Silent(_) | Change::Down(_) | Change::Changed(_) => return Ok(()),
+            Change::Silent(_)
+            | Change::Down(_)
+            | Change::Changed(_)
+            | Change::Interface { .. }
+            | Change::Forgotten(_) => return Ok(()),
         };
         self.looked += 1;
         if is_true { Ok(()) } else { Err(format!("{by} believes {change:?}, which is not so")) }

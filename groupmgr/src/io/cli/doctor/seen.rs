@@ -1,10 +1,11 @@
 //! What `doctor` judges: the answers of the daemon and of the hosts it reaches, gathered before any check runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::super::CliError;
 use super::super::args::{At, KEYS};
-use super::super::ask::Daemon;
+use super::super::ask::{Daemon, Gathered};
 use crate::host::admin::{Command, Reply, Status};
 use crate::io::admin::wire::{Answer, Ask, Facts, Outcome, Target};
 use crate::topology::RowView;
@@ -28,6 +29,8 @@ pub(super) struct Group {
     pub(super) unreachable: Vec<(HostName, String)>,
     /// The topology table of the daemon that was asked.
     pub(super) rows: Vec<RowView>,
+    /// The topology table of every host that answered, the asked one's among them.
+    pub(super) tables: BTreeMap<HostName, Vec<RowView>>,
 }
 
 impl Seen {
@@ -66,12 +69,16 @@ impl Group {
             _ => None,
         });
         let hosts = hosts.collect();
-        let table = daemon.command(Target::Local, Command::Topology)?;
-        let rows = table.replies.into_iter().find_map(|(_, reply)| match reply {
-            Reply::Topology(rows) => Some(rows),
-            _ => None,
-        });
-        Ok(Self { facts, hosts, unreachable: gathered.unreachable, rows: rows.unwrap_or_default() })
+        let tables = |gathered: Gathered| {
+            gathered.replies.into_iter().filter_map(|(host, reply)| match reply {
+                Reply::Topology(rows) => Some((host, rows)),
+                _ => None,
+            })
+        };
+        let own = tables(daemon.command(Target::Local, Command::Topology)?).next();
+        let rows = own.map(|(_, rows)| rows).unwrap_or_default();
+        let tables = tables(daemon.command(Target::All, Command::Topology)?).collect();
+        Ok(Self { facts, hosts, unreachable: gathered.unreachable, rows, tables })
     }
 
     /// The rows of hosts with the group's key, the asked host's own included.
