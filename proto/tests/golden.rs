@@ -5,8 +5,8 @@
 use std::net::Ipv4Addr;
 
 use proto::alp::{
-    Access, AnchorNote, Cause, ConnInf, DiscCause, Display, Event, FromDtu, FromHost, Grant, InfoReq,
-    KeepAliveReq, Presented, ProtocolFault, RedirectInf, Standby, State, Terminal,
+    Access, AnchorNote, BusyReason, Cause, ConnInf, DiscCause, Display, Event, FromDtu, FromHost, Grant,
+    InfoReq, KeepAliveReq, Presented, ProtocolFault, RedirectInf, Standby, State, Terminal,
 };
 use proto::beacon::Beacon;
 use proto::chain::Link;
@@ -381,6 +381,7 @@ fn what_a_host_says() {
             "discInf access=denied tokenSeq=1 cause=shownElsewhere".into(),
         ),
         (FromHost::KeepAliveCnf, "keepAliveCnf".into()),
+        (FromHost::BusyInf { reason: Some(BusyReason::Address) }, "busyInf reason=address".into()),
         (
             FromHost::KeepAliveInf { anchor: None, standbys: vec![standby] },
             "keepAliveInf server=b@192.0.2.2:7009".into(),

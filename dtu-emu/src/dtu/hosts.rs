@@ -63,6 +63,9 @@ struct Known {
     failures: u32,
 }
 
+/// How long hints about a host are not followed that takes no more connections; then twice as long, up to 32 times.
+pub(super) const BUSY_FIRST: Duration = Duration::from_secs(1);
+
 /// What became of an attempt to reach a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -70,6 +73,8 @@ pub(super) enum Failure {
     Away,
     /// It is not of our group, as its certificate shows; that will not change soon.
     Stranger,
+    /// It takes no more connections: to come back at every beacon would keep it from taking any.
+    Busy,
 }
 
 /// What it means that a host was heard.
@@ -231,6 +236,7 @@ impl Hosts {
             let pause = match failure {
                 Failure::Away => INTERVAL * (1 << known.failures.min(5)),
                 Failure::Stranger => Duration::from_secs(10),
+                Failure::Busy => BUSY_FIRST * (1 << known.failures.min(5)),
             };
             known.failures = known.failures.saturating_add(1);
             known.hints_from = now + pause;

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use proto::alp::BusyReason;
 use proto::beacon::Beacon;
 use proto::card::Card;
 use proto::discovery::ServerR;
@@ -26,6 +27,8 @@ pub enum Fault {
     Tls(String),
     /// The other side closed or reset an open connection.
     Closed,
+    /// The other side says that it takes no more connections. Not authenticated.
+    Busy(Option<BusyReason>),
 }
 
 impl core::fmt::Display for Fault {
@@ -35,6 +38,8 @@ impl core::fmt::Display for Fault {
             Self::Unreachable => f.write_str("unreachable"),
             Self::Tls(what) => write!(f, "not trusted: {what}"),
             Self::Closed => f.write_str("closed"),
+            Self::Busy(Some(BusyReason::Address)) => f.write_str("has too many connections of this address"),
+            Self::Busy(_) => f.write_str("has too many connections"),
         }
     }
 }

@@ -8,7 +8,7 @@ use proto::time::earliest;
 use proto::{HostName, Instant};
 
 use super::event::DtuEvent;
-use super::hosts::{Failure, HOSTS_MAX, HostRef, News};
+use super::hosts::{BUSY_FIRST, Failure, HOSTS_MAX, HostRef, News};
 use super::input::{ConnId, Effect, Fault, Paint};
 use super::link::{Attempt, Link};
 use super::{Cx, Dtu};
@@ -42,6 +42,8 @@ pub(super) struct Search {
     busy_at: Option<Instant>,
     /// A host that answered and proved to be of another group: worth saying when no other is found.
     stranger: Option<HostRef>,
+    /// The last host that took no more connections, and what it said.
+    busy: Option<(HostRef, Fault)>,
 }
 
 impl Search {
@@ -76,6 +78,7 @@ impl Dtu {
             announce_at: Some(cx.now + self.config.timing.no_host),
             busy_at: Some(cx.now + self.config.timing.no_host),
             stranger: None,
+            busy: None,
         };
         self.fill_queue(cx, &mut search);
         self.search_on(cx, Box::new(search));
@@ -106,7 +109,11 @@ impl Dtu {
             } else if search.next_round_at.is_none() {
                 cx.push(Effect::BroadcastServerQ);
                 let timing = &self.config.timing;
-                let pause = (timing.round * (1 << search.round.min(8))).min(timing.round_max);
+                let mut pause = (timing.round * (1 << search.round.min(8))).min(timing.round_max);
+                if search.busy.is_some() {
+                    // Where everybody is refused, everybody comes back.
+                    pause = pause.max(BUSY_FIRST);
+                }
                 search.next_round_at = Some(cx.now + self.dice.spread(pause));
                 search.round += 1;
             }
@@ -158,9 +165,15 @@ impl Dtu {
         host: HostRef,
         fault: Fault,
     ) {
-        let failure = if matches!(fault, Fault::Tls(_)) { Failure::Stranger } else { Failure::Away };
-        if failure == Failure::Stranger {
-            search.stranger = Some(host.clone());
+        let failure = match fault {
+            Fault::Tls(_) => Failure::Stranger,
+            Fault::Busy(_) => Failure::Busy,
+            _ => Failure::Away,
+        };
+        match failure {
+            Failure::Stranger => search.stranger = Some(host.clone()),
+            Failure::Busy => search.busy = Some((host.clone(), fault.clone())),
+            Failure::Away => {}
         }
         self.hosts.failed(cx.now, &host, failure);
         cx.report(DtuEvent::HostFailed { host, fault });
@@ -185,11 +198,14 @@ impl Dtu {
         }
         if search.announce_at.take_if(|at| *at <= cx.now).is_some() {
             cx.report(DtuEvent::NoHost);
-            let text = match &search.stranger {
-                Some(host) => {
+            let text = match (&search.stranger, &search.busy) {
+                (_, Some((host, why))) => format!("Host {host} {why}. This desk tries again by itself."),
+                (Some(host), None) => {
                     format!("Host {host} answers and is not trusted: its certificate is of another group.")
                 }
-                None => "No host can be reached. Your session is shown as soon as one is back.".to_owned(),
+                (None, None) => {
+                    "No host can be reached. Your session is shown as soon as one is back.".to_owned()
+                }
             };
             cx.push(Effect::Paint(Paint::Notice(Some(text))));
         }

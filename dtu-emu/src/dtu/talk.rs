@@ -138,7 +138,12 @@ impl Dtu {
                 self.notice_for_a_while(cx, &text);
             }
             FromHost::Notice(text) => self.notice(cx, &text),
-            FromHost::Other(_) => {}
+            // On a connection without TLS it is the answer to what was asked.
+            FromHost::BusyInf { reason } if matches!(linked.talk, Talk::Asking(_)) => {
+                cx.push(Effect::CloseControl { conn });
+                self.on_control_closed(cx, conn, Fault::Busy(reason));
+            }
+            FromHost::BusyInf { .. } | FromHost::Other(_) => {}
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
+use super::first_word::FirstWord;
 use super::trust::Trust;
 use crate::dtu::{ConnId, DisplayTarget, Fault};
 
@@ -237,7 +238,7 @@ async fn connect(addr: SocketAddrV4, bind: Option<Ipv4Addr>) -> Result<TcpStream
 
 /// A stream, secured or not.
 enum Stream {
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Tls(Box<tokio_rustls::client::TlsStream<FirstWord>>),
     Plain(TcpStream),
 }
 
@@ -249,8 +250,14 @@ async fn secure(trust: Trust, stream: TcpStream) -> Result<Stream, Fault> {
 }
 
 async fn handshake(config: Arc<ClientConfig>, stream: TcpStream) -> Result<Stream, Fault> {
-    let stream = TlsConnector::from(config).connect(server_name(), stream).await.map_err(fault_of)?;
-    Ok(Stream::Tls(Box::new(stream)))
+    let connecting = TlsConnector::from(config).connect(server_name(), FirstWord::new(stream));
+    match connecting.into_fallible().await {
+        Ok(mut stream) => {
+            stream.get_mut().0.forget();
+            Ok(Stream::Tls(Box::new(stream)))
+        }
+        Err((error, stream)) => Err(stream.busy().unwrap_or_else(|| fault_of(error))),
+    }
 }
 
 /// rustls reports what it does not believe as invalid data; everything else is the network's.

@@ -17,6 +17,7 @@ mod clock;
 mod conn;
 pub mod control;
 mod escapes;
+mod first_word;
 pub mod fleet;
 mod foreground;
 mod keys;

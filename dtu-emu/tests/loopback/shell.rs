@@ -1,13 +1,13 @@
 //! Real DTUs against small hosts over loopback.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::support::{FakeHost, Group, Policy};
 use dtu_emu::dtu::{Config, DtuEvent, Fault, Loss, Shows};
 use dtu_emu::io::fleet::{FleetOptions, FleetTokens};
 use dtu_emu::io::{Clock, Desk, NewDesk, Options, Shell, ShellHandle, Told, Trust, fleet};
-use proto::alp::Cause;
+use proto::alp::{BusyReason, Cause};
 use tokio::sync::mpsc;
 
 /// Long enough for a machine that is busy with other tests; nothing waits this long when it works.
@@ -239,4 +239,33 @@ async fn a_fleet_is_spread_over_addresses_and_reports_where_it_is() {
     assert_eq!(cards.len(), 40, "each presents its card once and nothing else");
     assert!(cards.contains(&("card.fleet1000".to_owned(), Ipv4Addr::new(127, 0, 212, 1))), "{cards:?}");
     assert!(cards.contains(&("card.fleet1039".to_owned(), Ipv4Addr::new(127, 0, 212, 40))), "{cards:?}");
+}
+
+/// Said in plain text where the DTU expects TLS, and by a host that has read nothing of what it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_takes_no_more_connections_says_why_before_tls() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let group = Group::new(27_111);
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::new(127, 0, 210, 41), group.port)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"busyInf reason=address\n").await.unwrap();
+            stream.shutdown().await.unwrap();
+            drop(stream.read_to_end(&mut Vec::new()).await);
+        }
+    });
+    let mut bench = Bench::boot(options(&group, 41), &[]).await;
+    let SocketAddr::V4(addr) = addr else { panic!("{addr}") };
+    let mut config = Config::new("0200000000ab".parse().unwrap(), proto::io::random());
+    config.servers = vec![addr];
+    config.port = group.port;
+    let _desk = bench.handle.add(NewDesk { config, bind: None, screen: true, card: None }).await.unwrap();
+    let fault = bench
+        .event(|event| match event {
+            DtuEvent::HostFailed { fault, .. } => Some(fault.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(fault, Fault::Busy(Some(BusyReason::Address)));
 }

@@ -40,6 +40,17 @@ words! {
     }
 }
 
+words! {
+    /// Why a host takes no connection: what [`FromHost::BusyInf`] says in its reason. It comes before TLS, so anybody on
+    /// the way may have written it: a hint to come back later, and no more.
+    BusyReason {
+        /// The DTU's address has as many connections as one may have.
+        Address = "address",
+        /// The host has as many as it can.
+        Host = "host",
+    }
+}
+
 impl DisconnectCause {
     /// Whether it is the host that goes, so that the DTU had better go to another one.
     #[must_use]
@@ -200,6 +211,11 @@ pub enum FromHost {
         /// Length expected back.
         rlen: u16,
     },
+    /// Ours: the connection is refused, for now. Said in plain text, and instead of anything else.
+    BusyInf {
+        /// Why; `None` when the word is of a later version.
+        reason: Option<BusyReason>,
+    },
     /// Ours: a line for the person at the screen, such as that the desk waits for the data store.
     Notice(String),
     /// Anything else, `protocolErrorInf` among it: ignored.
@@ -238,6 +254,7 @@ impl FromHost {
                 tdata: line.get("tdata").unwrap_or_default().to_owned(),
                 rlen: line.lenient("rlen").unwrap_or(0),
             },
+            "busyInf" => Self::BusyInf { reason: line.lenient("reason") },
             "notice" => Self::Notice(line.get("text").unwrap_or_default().to_owned()),
             _ => Self::Other(line.clone()),
         })
@@ -272,6 +289,7 @@ impl FromHost {
                 .with("head", head)
                 .with("tdata", tdata)
                 .with("rlen", rlen),
+            Self::BusyInf { reason } => Line::new("busyInf").with_some("reason", *reason),
             Self::Notice(text) => Line::new("notice").with("text", text),
         }
     }

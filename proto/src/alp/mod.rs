@@ -13,8 +13,8 @@ pub use dtu::{
     Cause, DiscCause, Event, FromDtu, InfoReq, KeepAliveReq, Presented, ProtocolFault, State, Terminal,
 };
 pub use host::{
-    Access, AnchorNote, ConnInf, DISPLAYS_MAX, DisconnectCause, Display, FromHost, Grant, RedirectInf,
-    STANDBYS_MAX, Standby,
+    Access, AnchorNote, BusyReason, ConnInf, DISPLAYS_MAX, DisconnectCause, Display, FromHost, Grant,
+    RedirectInf, STANDBYS_MAX, Standby,
 };
 
 use core::time::Duration;

@@ -180,3 +180,31 @@ fn hosts_of_another_group_are_not_entered_and_the_screen_says_why() {
     world.until(Phase::Attached, 300);
     assert_eq!(world.at_host(), "b");
 }
+
+#[test]
+fn a_host_that_takes_no_more_connections_is_left_alone_for_a_while_and_the_screen_says_why() {
+    let mut world = World::new(&["a", "b"], |_| {});
+    world.host("a").is_busy = true;
+    world.host("b").daemon = Proc::Dead;
+    world.input(DtuInput::Boot);
+    world.run_ms(30_000);
+    let notice = world.notice.clone().unwrap_or_default();
+    assert!(
+        notice.contains("Host a") && notice.contains("too many connections of this address"),
+        "{notice:?}"
+    );
+    let failed = world.count("host_failed");
+    assert!((8..=40).contains(&failed), "{failed} attempts at two hosts in half a minute");
+    world.host("a").is_busy = false;
+    world.until(Phase::Attached, 10_000);
+    assert_eq!(world.notice, None);
+}
+
+#[test]
+fn a_host_that_takes_no_more_connections_is_passed_over_for_another_at_once() {
+    let mut world = World::attached(&["a", "b", "c"]);
+    world.host("b").is_busy = true;
+    world.kill("a");
+    world.run_ms(500);
+    assert_eq!((world.phase(), world.at_host().as_str()), (Phase::Attached, "c"));
+}

@@ -47,6 +47,8 @@ pub(super) struct Host {
     pub(super) answers_serverq: bool,
     /// Its certificate is of another group.
     pub(super) is_stranger: bool,
+    /// It takes no more connections of this DTU's address.
+    pub(super) is_busy: bool,
     pub(super) chain: Chain,
     pub(super) tick: u64,
     pub(super) boot: u64,
@@ -89,6 +91,7 @@ impl Host {
             drain: false,
             answers_serverq: true,
             is_stranger: false,
+            is_busy: false,
             chain: Chain::new([last; 16], 3_000),
             tick: 0,
             boot: u64::from(last),

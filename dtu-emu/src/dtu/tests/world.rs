@@ -5,7 +5,9 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use proto::alp::{Access, ConnInf, Display, FromDtu, FromHost, Grant, InfoReq, RedirectInf, Standby};
+use proto::alp::{
+    Access, BusyReason, ConnInf, Display, FromDtu, FromHost, Grant, InfoReq, RedirectInf, Standby,
+};
 use proto::beacon::{Beacon, INTERVAL};
 use proto::card::Card;
 use proto::discovery::ServerR;
@@ -200,6 +202,9 @@ impl World {
             (Proc::Runs, Kind::Control) if host.crowded => Delivery::Reached(conn),
             (Proc::Runs, Kind::Control) if host.is_stranger => {
                 Delivery::Closed(conn, Fault::Tls("unknown issuer".to_owned()))
+            }
+            (Proc::Runs, Kind::Control) if host.is_busy => {
+                Delivery::Closed(conn, Fault::Busy(Some(BusyReason::Address)))
             }
             (Proc::Runs, Kind::Control) => Delivery::Opened(conn),
             (Proc::Runs, Kind::Display) => Delivery::DisplayOpened(conn),
