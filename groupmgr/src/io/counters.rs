@@ -28,7 +28,11 @@ reasons! {
     Connections = "too_many_connections",
     /// A connection said nothing, or did not finish saying what it is, in time.
     Late = "connection_late",
-    /// A TLS handshake was slow while others waited for its place.
+    /// A connection that had said nothing left for a newer one: its address had most of those.
+    Evicted = "silent_evicted",
+    /// The system gave no descriptor for a connection.
+    Descriptors = "no_descriptors",
+    /// A TLS handshake was slow, or stalled, while others waited for its place.
     Crowded = "handshake_crowded_out",
     /// The other end gave up before its TLS handshake came to its turn: this host is overloaded.
     GivenUp = "handshake_given_up",

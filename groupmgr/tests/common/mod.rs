@@ -153,6 +153,13 @@ impl Daemon {
         waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT).expect("it is a child");
     }
 
+    /// Kills it; what of its log was not waited for.
+    pub(crate) fn end(mut self) -> Vec<String> {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it can be waited for");
+        self.log.iter().collect()
+    }
+
     /// Waits for its end; its exit code.
     pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("it can be waited for").code()

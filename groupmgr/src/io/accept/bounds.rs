@@ -1,34 +1,32 @@
-//! How many connections there may be: in all, of one address, and in the middle of a handshake.
+//! The places of a host's connections: [`Arrivals`] decides, here its decisions reach the connections' tasks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
-use crate::io::counters::{Counters, Reason};
+use crate::arrivals::{ArrivalId, Arrivals, Limits, Refused, Told};
+use crate::io::clock;
+use crate::io::counters::Reason;
 
-/// Connections of one address, unless the operator says otherwise: desks behind one router, or a fleet.
-pub const PER_ADDRESS: usize = 512;
-
-/// Connections that have not said yet what they are. Further ones wait in the kernel's queue, and who holds a
-/// place for long has to leave it. No more than are served well within that time: a handshake that is begun and
-/// has to leave was for nothing, its DTU begins another one, and a storm that is begun with all at once never ends.
-pub const HALF_OPEN_MAX: usize = 128;
+/// Connections of one address, unless the operator says otherwise: a thousand desks behind one router, each of which
+/// may open its next connection before its last one has ended.
+pub const PER_ADDRESS: usize = 2048;
 
 /// What a connection is must be known within so many seconds.
 const KNOWN_WITHIN: u32 = 5;
-/// While others wait for its place, one that says nothing has to leave it after so many seconds.
-const SILENT_WITHIN_CROWDED: u32 = 1;
-/// And one whose handshake has begun after so many: to have it begin anew costs more than to let it end.
+/// While others wait for its place, a handshake that was begun has to leave it after so many: to have it begin anew
+/// costs more than to let it end.
 const BEGUN_WITHIN_CROWDED: u32 = 3;
 
-/// Why a connection that has waited for so many seconds has to leave its place before it is known what it is, if it has
-/// to: `begun` says whether its handshake has, and `crowded` whether others wait for the place.
+/// Why a connection that has been silent, or whose handshake was begun, so many seconds ago has to leave, if it has
+/// to: `begun` says whether its handshake was, and `crowded` whether others wait for the place.
 #[must_use]
 pub const fn must_leave(waited: u32, begun: bool, crowded: bool) -> Option<Reason> {
-    let patience = if begun { BEGUN_WITHIN_CROWDED } else { SILENT_WITHIN_CROWDED };
-    if waited >= patience && crowded {
+    if begun && crowded && waited >= BEGUN_WITHIN_CROWDED {
         Some(Reason::Crowded)
     } else if waited >= KNOWN_WITHIN {
         Some(Reason::Late)
@@ -39,73 +37,98 @@ pub const fn must_leave(waited: u32, begun: bool, crowded: bool) -> Option<Reaso
 
 /// The bounds of one host's connections.
 #[derive(Clone, Debug)]
-pub struct Bounds {
-    per_address: usize,
-    total: usize,
-    half_open: Arc<Semaphore>,
-    open: Arc<Mutex<Open>>,
+pub struct Bounds(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Somebody waits for a place among the handshakes.
+    crowded: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    total: usize,
-    by_address: HashMap<Ipv4Addr, usize>,
+#[derive(Debug)]
+struct State {
+    arrivals: Arrivals,
+    /// Those that may be told something still.
+    calls: BTreeMap<ArrivalId, Arc<Call>>,
 }
+
+/// Where one connection is told what was decided about it. Only its own task waits for it.
+#[derive(Debug, Default)]
+struct Call {
+    told: AtomicU8,
+    changed: Notify,
+}
+
+const BEGIN: u8 = 1;
+const LEAVE: u8 = 2;
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
 pub struct Place {
-    open: Arc<Mutex<Open>>,
-    address: Ipv4Addr,
+    shared: Arc<Shared>,
+    id: ArrivalId,
+    call: Arc<Call>,
 }
 
 impl Bounds {
-    /// At most `per_address` connections of one address and `total` in all.
+    /// At most so many.
     #[must_use]
-    pub fn new(per_address: usize, total: usize) -> Self {
-        let half_open = Arc::new(Semaphore::new(HALF_OPEN_MAX));
-        Self { per_address, total, half_open, open: Arc::default() }
+    pub fn new(limits: Limits) -> Self {
+        let state = State { arrivals: Arrivals::new(clock::now(), limits), calls: BTreeMap::new() };
+        Self(Arc::new(Shared { state: Mutex::new(state), crowded: Notify::new() }))
     }
 
-    /// A place for a connection from `address`, or why there is none.
+    /// A place for a connection from `address` that was just accepted.
     ///
     /// # Errors
     /// The bound that is reached.
-    pub fn take(&self, address: Ipv4Addr) -> Result<Place, Reason> {
-        let mut open = lock(&self.open);
-        if open.total >= self.total {
-            return Err(Reason::Connections);
-        }
-        let of_address = open.by_address.entry(address).or_default();
-        if *of_address >= self.per_address {
-            return Err(Reason::PerAddress);
-        }
-        *of_address += 1;
-        open.total += 1;
-        Ok(Place { open: Arc::clone(&self.open), address })
+    pub fn take(&self, address: Ipv4Addr) -> Result<Place, Refused> {
+        let mut state = self.0.lock();
+        let mut told = Vec::new();
+        let id = state.arrivals.arrive(address, &mut told)?;
+        let call = Arc::<Call>::default();
+        state.calls.insert(id, Arc::clone(&call));
+        state.tell(told);
+        drop(state);
+        Ok(Place { shared: Arc::clone(&self.0), id, call })
     }
 
-    /// As [`Bounds::take`], counted when there is no place.
+    /// Has a silent connection leave, if there is any: its descriptor is needed.
     #[must_use]
-    pub fn admit(&self, address: Ipv4Addr, counters: &Counters) -> Option<Place> {
-        self.take(address).map_err(|reason| counters.count(reason)).ok()
+    pub fn evict_silent(&self) -> bool {
+        let mut state = self.0.lock();
+        let evicted = state.arrivals.evict_silent();
+        state.tell(evicted.map(Told::Leave));
+        evicted.is_some()
     }
 
-    /// Waits for a place among those that have not said yet what they are.
-    pub async fn half_open(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.half_open).acquire_owned().await.ok()
-    }
-
-    /// Whether others wait for such a place.
+    /// Whether others wait for a place among the handshakes.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.half_open.available_permits() == 0
+        self.0.lock().arrivals.is_crowded()
+    }
+
+    /// Sees to it that stalled handshakes make room for others, until dropped.
+    pub async fn watch(self) {
+        loop {
+            let due = self.0.lock().arrivals.poll_at();
+            if due.is_none() {
+                self.0.crowded.notified().await;
+                continue;
+            }
+            clock::until(due).await;
+            let mut state = self.0.lock();
+            let mut told = Vec::new();
+            state.arrivals.on_timeout(clock::now(), &mut told);
+            state.tell(told);
+        }
     }
 
     /// Connections there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.open).total
+        self.0.lock().arrivals.len()
     }
 
     /// Whether there are none.
@@ -115,53 +138,149 @@ impl Bounds {
     }
 }
 
+impl Place {
+    /// The connection has said what it is. One that needs a handshake waits for [`Place::turn`].
+    ///
+    /// # Errors
+    /// The bound that is reached: the place is void.
+    pub fn speak(&self, needs_handshake: bool) -> Result<(), Refused> {
+        let mut state = self.shared.lock();
+        let mut told = Vec::new();
+        let spoken = state.arrivals.speak(clock::now(), self.id, needs_handshake, &mut told);
+        state.tell(told);
+        if !needs_handshake || spoken.is_err() {
+            state.calls.remove(&self.id);
+        }
+        let crowded = state.arrivals.is_crowded();
+        drop(state);
+        if crowded {
+            self.shared.crowded.notify_one();
+        }
+        spoken
+    }
+
+    /// Waits until the handshake may begin. `false` when the connection has to leave.
+    pub async fn turn(&self) -> bool {
+        self.call.wait_for(|told| told != 0).await == BEGIN
+    }
+
+    /// The handshake is done. `false` when the connection has to leave all the same.
+    #[must_use]
+    pub fn finish(&self) -> bool {
+        let mut state = self.shared.lock();
+        let mut told = Vec::new();
+        state.arrivals.finish(clock::now(), self.id, &mut told);
+        state.tell(told);
+        // Whoever was told to leave is called no more.
+        state.calls.remove(&self.id).is_some()
+    }
+
+    /// The outcome of `work`, or `None` as soon as the connection has to leave for others' sake.
+    pub async fn unless_evicted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            _ = self.call.wait_for(|told| told == LEAVE) => None,
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = lock(&self.open);
-        open.total -= 1;
-        if let Some(n) = open.by_address.get_mut(&self.address) {
-            *n -= 1;
-            if *n == 0 {
-                open.by_address.remove(&self.address);
+        let mut state = self.shared.lock();
+        let mut told = Vec::new();
+        state.calls.remove(&self.id);
+        state.arrivals.leave(clock::now(), self.id, &mut told);
+        state.tell(told);
+    }
+}
+
+impl Call {
+    async fn wait_for(&self, is_it: impl Fn(u8) -> bool) -> u8 {
+        loop {
+            let told = self.told.load(Ordering::Acquire);
+            if is_it(told) {
+                return told;
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl State {
+    fn tell(&mut self, told: impl IntoIterator<Item = Told>) {
+        for told in told {
+            let (call, what) = match told {
+                Told::Begin(id) => (self.calls.get(&id).cloned(), BEGIN),
+                Told::Leave(id) => (self.calls.remove(&id), LEAVE),
+            };
+            if let Some(call) = call {
+                call.told.store(what, Ordering::Release);
+                call.changed.notify_one();
             }
         }
     }
 }
 
-/// Every change of the counts is complete before anything in it can panic.
-fn lock(open: &Mutex<Open>) -> std::sync::MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    /// Every change of the state is complete before anything in it can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits { per_address: 2, total: 8, silent: 2, handshakes: 1 };
+
     /// On a machine that is starved every handshake takes long, and to throw it away starves it more.
     #[test]
-    fn while_others_wait_a_handshake_may_end_and_one_that_says_nothing_has_to_leave() {
-        assert_eq!(must_leave(1, false, true), Some(Reason::Crowded));
+    fn while_others_wait_a_handshake_has_less_time_and_a_silent_connection_as_much() {
         assert_eq!(
             [1, 2, 3].map(|waited| must_leave(waited, true, true)),
             [None, None, Some(Reason::Crowded)]
         );
-        assert_eq!(
-            [1, 4, 5].map(|waited| must_leave(waited, false, false)),
-            [None, None, Some(Reason::Late)]
-        );
+        for (begun, crowded) in [(false, false), (false, true), (true, false)] {
+            assert_eq!(
+                [1, 4, 5].map(|waited| must_leave(waited, begun, crowded)),
+                [None, None, Some(Reason::Late)]
+            );
+        }
     }
 
-    #[test]
-    fn one_address_cannot_take_the_places_of_others_and_a_place_is_given_back() {
-        let bounds = Bounds::new(2, 3);
+    #[tokio::test]
+    async fn a_silent_connection_is_told_to_leave_for_a_newcomer_and_places_are_given_back() {
+        let bounds = Bounds::new(LIMITS);
         let ip = Ipv4Addr::from_bits;
         let places = [bounds.take(ip(1)).unwrap(), bounds.take(ip(1)).unwrap()];
-        assert_eq!(bounds.take(ip(1)).unwrap_err(), Reason::PerAddress);
-        let other = bounds.take(ip(2)).unwrap();
-        assert_eq!(bounds.take(ip(3)).unwrap_err(), Reason::Connections);
-        drop(places);
-        assert_eq!(bounds.len(), 1);
-        drop(other);
-        assert!(bounds.is_empty() && lock(&bounds.open).by_address.is_empty());
+        let newcomer = bounds.take(ip(2)).unwrap();
+        assert_eq!(places[0].unless_evicted(std::future::pending::<()>()).await, None);
+        assert_eq!(places[1].unless_evicted(std::future::ready(1)).await, Some(1));
+        assert_eq!(bounds.len(), 2);
+        drop((places, newcomer));
+        assert!(bounds.is_empty() && bounds.0.lock().calls.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_handshake_waits_for_its_turn_and_a_stalled_one_makes_room() {
+        let bounds = Bounds::new(Limits { handshakes: 2, ..LIMITS });
+        let ip = Ipv4Addr::from_bits;
+        let stalled = [bounds.take(ip(1)).unwrap(), bounds.take(ip(1)).unwrap()];
+        for place in &stalled {
+            place.speak(true).unwrap();
+            assert!(place.turn().await);
+        }
+        let watch = tokio::spawn(bounds.clone().watch());
+        let honest = bounds.take(ip(2)).unwrap();
+        honest.speak(true).unwrap();
+        assert!(honest.turn().await);
+        assert_eq!(stalled[0].unless_evicted(std::future::pending::<()>()).await, None);
+        assert!(!stalled[0].finish() && stalled[1].finish() && honest.finish());
+        let third = bounds.take(ip(1)).unwrap();
+        third.speak(true).unwrap();
+        assert!(third.turn().await);
+        watch.abort();
     }
 }

@@ -40,8 +40,6 @@ pub enum First {
     Bad,
     /// It was closed.
     Gone,
-    /// The other end waited for its turn and gave up.
-    GivenUp,
 }
 
 /// Finds out what `stream` is. Of a TLS connection nothing has been read afterwards.
@@ -49,11 +47,7 @@ pub(super) async fn identify(stream: &mut TcpStream, allows_plain: bool) -> io::
     let mut first = [0];
     match stream.peek(&mut first).await? {
         0 => return Ok(First::Gone),
-        _ if first[0] == TLS_HANDSHAKE => {
-            // In a storm a handshake may come to its turn after its DTU has tried another host. To do it all the
-            // same would make the next ones late as well, until every one is done for nothing.
-            return Ok(if is_half_closed(stream) { First::GivenUp } else { First::Tls });
-        }
+        _ if first[0] == TLS_HANDSHAKE => return Ok(First::Tls),
         _ => {}
     }
     let Some((text, already)) = read_line(stream, |text| allows_plain || may_be_display(text)).await? else {
@@ -102,7 +96,7 @@ async fn read_line(
 }
 
 /// Whether the other end will send no more than what is here.
-fn is_half_closed(stream: &TcpStream) -> bool {
+pub(super) fn is_half_closed(stream: &TcpStream) -> bool {
     let hangup = PollFlags::from_bits_retain(libc::POLLRDHUP);
     let mut fds = [PollFd::new(stream.as_fd(), hangup)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
@@ -167,16 +161,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handshake_whose_other_end_has_gone_is_not_begun() {
+    async fn a_handshake_whose_other_end_has_given_up_is_told_from_one_that_waits() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        for (closes, wanted) in [(false, First::Tls), (true, First::GivenUp)] {
+        for gives_up in [false, true] {
             let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             std::io::Write::write_all(&mut client, &[TLS_HANDSHAKE, 3, 1]).unwrap();
-            if closes {
+            if gives_up {
                 client.shutdown(std::net::Shutdown::Write).unwrap();
             }
             let (mut stream, _) = listener.accept().await.unwrap();
-            assert_eq!(identify(&mut stream, false).await.unwrap(), wanted);
+            assert_eq!(identify(&mut stream, false).await.unwrap(), First::Tls);
+            assert_eq!(is_half_closed(&stream), gives_up);
         }
     }
 

@@ -1,38 +1,44 @@
 //! TCP connections: who may have one, what each of them is, and where it goes from here.
 //!
 //! ```text
-//!  accept ─ place? ─▶ first byte ─┬─ 0x16 ──▶ TLS ─▶ first line ─┬─ peer … ──▶ another host's administration
-//!             │ no                │                              └─ else ───▶ session protocol
+//!  accept ─ place? ─▶ first byte ─┬─ 0x16 ──▶ its turn ─▶ TLS ─▶ first line ─┬─ peer … ──▶ another host's administration
+//!             │ no                │                                          └─ else ───▶ session protocol
 //!             ▼                   ├─ "display session=…" ──▶ waits for the host to say whose it is
-//!           closed                └─ else ──▶ session protocol where plain text is allowed; otherwise closed
+//!           busyInf               └─ else ──▶ session protocol where plain text is allowed; otherwise closed
 //! ```
 //!
-//! Whatever a stranger can make grow has a bound in [`bounds`] or [`session`]; what is over it is closed and
-//! counted. Runs on all processors, apart from the thread of the host machine; and what is new has threads of its own,
-//! so that in a storm of handshakes those who are at work still get an answer when they ask whether this host lives.
+//! Whatever a stranger can make grow has a bound in [`crate::arrivals`] or [`session`]; what is over it is told so
+//! ([`refusal`]), closed and counted. A listener accepts whatever comes and never waits for a place: what waits in the
+//! kernel's queue is served in the order of arrival, whoever fills it. Runs on all processors, apart from the thread of
+//! the host machine; and handshakes have threads of their own, so that in a storm of them those who are at work still
+//! get an answer when they ask whether this host lives.
 
 pub mod bounds;
 pub mod first;
+mod refusal;
 pub(crate) mod session;
 
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use proto::alp::BusyReason;
 use proto::line::{Line, LineError, Splitter};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use self::bounds::{Bounds, Place};
 use self::first::First;
+use self::refusal::Refusals;
 use self::session::{Connection, WRITE_QUEUE_MAX, read_lines};
+use crate::arrivals::Refused;
 use crate::host::ConnId;
 use crate::io::admin::desk::Desk;
 use crate::io::counters::{Counters, Reason};
@@ -46,11 +52,14 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// What was sent must be acknowledged by the other end's kernel within this time.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Everything a new connection needs.
-pub(crate) struct Acceptor {
-    /// Where new connections are until it is known what they are.
+/// How long a listener rests when it could not take a connection.
+const REST: Duration = Duration::from_millis(50);
+
+/// What an [`Acceptor`] is made with.
+pub(crate) struct Ways {
+    /// Where TLS handshakes are done.
     pub(crate) greeters: Handle,
-    /// Where they are from then on.
+    /// Where everything else is.
     pub(crate) workers: Handle,
     pub(crate) tls: TlsAcceptor,
     /// Whether the session protocol may be spoken without TLS.
@@ -59,7 +68,13 @@ pub(crate) struct Acceptor {
     pub(crate) counters: Counters,
     pub(crate) inbox: Inbox,
     pub(crate) desk: Arc<Desk>,
-    pub(crate) next_conn: AtomicU64,
+}
+
+/// Takes connections.
+pub(crate) struct Acceptor {
+    ways: Ways,
+    refusals: Refusals,
+    next_conn: AtomicU64,
 }
 
 /// A display connection that waits for the host to say whose it is.
@@ -71,6 +86,11 @@ pub(crate) struct Held {
 }
 
 impl Acceptor {
+    pub(crate) fn new(ways: Ways) -> Self {
+        ways.workers.spawn(ways.bounds.clone().watch());
+        Self { ways, refusals: Refusals::new(), next_conn: AtomicU64::new(1) }
+    }
+
     /// Takes connections until its task is dropped.
     pub(crate) async fn listen(self: Arc<Self>, listener: std::net::TcpListener) {
         let listener = match TcpListener::from_std(listener) {
@@ -80,102 +100,154 @@ impl Acceptor {
                 return;
             }
         };
-        while let Some(half_open) = self.bounds.half_open().await {
+        let mut spare = Spare::new();
+        loop {
             match listener.accept().await {
-                Ok((stream, SocketAddr::V4(peer))) => {
-                    if let Some(place) = self.bounds.admit(*peer.ip(), &self.counters) {
-                        self.greeters.spawn(Arc::clone(&self).welcome(stream, peer, place, half_open));
-                    }
-                }
+                Ok((stream, SocketAddr::V4(peer))) => self.take(stream, peer),
                 Ok((_, SocketAddr::V6(_))) => {}
+                Err(error) if is_out_of_descriptors(&error) => self.make_room(&listener, &mut spare).await,
                 Err(error) => rest_after(&error).await,
             }
         }
     }
 
-    async fn welcome(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddrV4,
-        place: Place,
-        half_open: OwnedSemaphorePermit,
-    ) {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddrV4) {
+        match self.ways.bounds.take(*peer.ip()) {
+            Ok(place) => drop(self.ways.workers.spawn(Arc::clone(self).welcome(stream, peer, place))),
+            Err(refused) => self.refuse(stream, peer, refused),
+        }
+    }
+
+    fn refuse(&self, stream: TcpStream, peer: SocketAddrV4, refused: Refused) {
+        let (reason, why) = match refused {
+            Refused::Address => (Reason::PerAddress, BusyReason::Address),
+            Refused::Host => (Reason::Connections, BusyReason::Host),
+        };
+        self.ways.counters.count(reason);
+        self.refusals.refuse(stream, *peer.ip(), why, true);
+    }
+
+    /// The system gives no more descriptors. A silent connection leaves for the newest one; without any, the newest one
+    /// is refused, with the descriptor that is kept for this.
+    async fn make_room(&self, listener: &TcpListener, spare: &mut Spare) {
+        if self.ways.bounds.evict_silent() {
+            // Its task closes it as soon as it is run.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            return;
+        }
+        self.ways.counters.count(Reason::Descriptors);
+        spare.0 = None;
+        // Other threads may take the descriptor first: then there is nothing to accept with.
+        if let Ok(Ok((stream, SocketAddr::V4(peer)))) = tokio::time::timeout(REST, listener.accept()).await {
+            self.refusals.refuse(stream, *peer.ip(), BusyReason::Host, false);
+        } else {
+            tokio::time::sleep(REST).await;
+        }
+        *spare = Spare::new();
+    }
+
+    /// Finds out what a connection is. It has said nothing yet.
+    async fn welcome(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddrV4, place: Place) {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "a connection ended at once");
             return;
         }
-        let has_begun = AtomicBool::new(false);
-        if let Some(known) =
-            self.in_time(&has_begun, self.recognise(&has_begun, stream, peer)).await.flatten()
-        {
-            drop(half_open);
-            self.start(known, peer, place).await;
+        let first = first::identify(&mut stream, self.ways.allows_plain);
+        let Some(first) = self.in_time(false, place.unless_evicted(first)).await else { return };
+        let counters = &self.ways.counters;
+        let known = match first {
+            None => return counters.count(Reason::Evicted),
+            Some(Ok(First::Tls)) => return self.greet(stream, peer, place).await,
+            Some(Ok(First::Display { session, already })) => Known::Display { session, already, stream },
+            Some(Ok(First::Plain { line, already })) => {
+                let mut splitter = Splitter::new();
+                let mut lines = vec![Ok(line)];
+                splitter.push(&already, |line| lines.push(line));
+                Known::Plain(Begun { stream, splitter, lines })
+            }
+            Some(Ok(First::Refused)) => return counters.count(Reason::Plain),
+            Some(Ok(First::Bad)) => return counters.count(Reason::FirstLine),
+            Some(Ok(First::Gone) | Err(_)) => return,
+        };
+        match place.speak(false) {
+            Ok(()) => self.start(known, peer, place).await,
+            Err(refused) => match known {
+                Known::Display { stream, .. } | Known::Plain(Begun { stream, .. }) => {
+                    self.refuse(stream, peer, refused);
+                }
+                Known::Tls(_) => {}
+            },
         }
     }
 
-    /// Waits for `work`, less patiently while others wait for its place.
-    async fn in_time<T>(&self, has_begun: &AtomicBool, work: impl Future<Output = T>) -> Option<T> {
+    /// Lets a TLS handshake wait for its turn, and begins it.
+    async fn greet(self: Arc<Self>, stream: TcpStream, peer: SocketAddrV4, place: Place) {
+        if let Err(refused) = place.speak(true) {
+            return self.refuse(stream, peer, refused);
+        }
+        if !place.turn().await {
+            return self.ways.counters.count(Reason::Crowded);
+        }
+        // In a storm a handshake may come to its turn after its DTU has tried another host. To do it all the
+        // same would make the next ones late as well, until every one is done for nothing.
+        if first::is_half_closed(&stream) {
+            return self.ways.counters.count(Reason::GivenUp);
+        }
+        let greeters = self.ways.greeters.clone();
+        greeters.spawn(self.shake_hands(stream, peer, place));
+    }
+
+    async fn shake_hands(self: Arc<Self>, stream: TcpStream, peer: SocketAddrV4, place: Place) {
+        let counters = &self.ways.counters;
+        let begun = async {
+            match self.ways.tls.accept(stream).await {
+                Ok(stream) => first_line(stream).await,
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "handshake failed");
+                    counters.count(Reason::Handshake);
+                    None
+                }
+            }
+        };
+        let begun = match self.in_time(true, place.unless_evicted(begun)).await {
+            None | Some(Some(None)) => return,
+            Some(None) => return counters.count(Reason::Crowded),
+            Some(Some(Some(begun))) => begun,
+        };
+        if !place.finish() {
+            return counters.count(Reason::Crowded);
+        }
+        self.start(Known::Tls(Box::new(begun)), peer, place).await;
+    }
+
+    /// Waits for `work`; if it is a handshake, less patiently while others wait for its place.
+    async fn in_time<T>(&self, is_handshake: bool, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
         for waited in 1.. {
             if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
                 return Some(done);
             }
-            let why = bounds::must_leave(waited, has_begun.load(Ordering::Relaxed), self.bounds.is_crowded());
+            let why = bounds::must_leave(waited, is_handshake, self.ways.bounds.is_crowded());
             if let Some(why) = why {
-                self.counters.count(why);
+                self.ways.counters.count(why);
                 break;
             }
         }
         None
     }
 
-    async fn recognise(
-        &self,
-        has_begun: &AtomicBool,
-        mut stream: TcpStream,
-        peer: SocketAddrV4,
-    ) -> Option<Known> {
-        let refuse = |reason| {
-            self.counters.count(reason);
-            None
-        };
-        match first::identify(&mut stream, self.allows_plain).await {
-            Ok(First::Tls) => {
-                has_begun.store(true, Ordering::Relaxed);
-                match self.tls.accept(stream).await {
-                    Ok(stream) => first_line(stream).await.map(|begun| Known::Tls(Box::new(begun))),
-                    Err(error) => {
-                        tracing::debug!(%peer, %error, "handshake failed");
-                        refuse(Reason::Handshake)
-                    }
-                }
-            }
-            Ok(First::Display { session, already }) => Some(Known::Display { session, already, stream }),
-            Ok(First::Plain { line, already }) => {
-                let mut splitter = Splitter::new();
-                let mut lines = vec![Ok(line)];
-                splitter.push(&already, |line| lines.push(line));
-                Some(Known::Plain(Begun { stream, splitter, lines }))
-            }
-            Ok(First::Refused) => refuse(Reason::Plain),
-            Ok(First::Bad) => refuse(Reason::FirstLine),
-            Ok(First::GivenUp) => refuse(Reason::GivenUp),
-            Ok(First::Gone) | Err(_) => None,
-        }
-    }
-
     async fn start(self: Arc<Self>, known: Known, peer: SocketAddrV4, place: Place) {
         match known {
             Known::Display { session, already, stream } => {
                 let held = Held { stream, already, _place: place };
-                self.inbox.send(Event::Display { conn: self.name(), session, held }).await;
+                self.ways.inbox.send(Event::Display { conn: self.name(), session, held }).await;
             }
             Known::Plain(begun) => self.open(begun, peer, place).await,
             Known::Tls(begun) => match begun.lines.first() {
                 Some(Ok(line)) if line.command() == "peer" => {
                     let line = line.clone();
-                    let desk = Arc::clone(&self.desk);
-                    self.workers.spawn(async move {
+                    let desk = Arc::clone(&self.ways.desk);
+                    self.ways.workers.spawn(async move {
                         desk.serve_peer(begun.stream, &line, peer).await;
                         drop(place);
                     });
@@ -193,20 +265,20 @@ impl Acceptor {
     {
         let conn = self.name();
         let (sender, outgoing) = mpsc::channel(WRITE_QUEUE_MAX);
-        self.inbox.send(Event::Opened { conn, peer, outgoing: sender }).await;
+        self.ways.inbox.send(Event::Opened { conn, peer, outgoing: sender }).await;
         for line in begun.lines {
-            self.inbox.send(Event::Line(conn, line)).await;
+            self.ways.inbox.send(Event::Line(conn, line)).await;
         }
         let connection = Connection {
             stream: begun.stream,
             conn,
             splitter: begun.splitter,
             outgoing,
-            inbox: self.inbox.clone(),
-            counters: self.counters.clone(),
+            inbox: self.ways.inbox.clone(),
+            counters: self.ways.counters.clone(),
             _place: place,
         };
-        self.workers.spawn(connection.serve());
+        self.ways.workers.spawn(connection.serve());
     }
 
     fn name(&self) -> ConnId {
@@ -245,11 +317,24 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))
 }
 
-/// Out of file descriptors or memory: taking a connection will fail again until others end.
+/// A descriptor kept for accepting a connection when there is no other, so that it can be refused.
+struct Spare(Option<std::fs::File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(std::fs::File::open("/dev/null").ok())
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Out of memory, say: taking a connection will fail again until others end.
 async fn rest_after(error: &io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
         return;
     }
     tracing::warn!(%error, "no connection can be taken at the moment");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(REST).await;
 }

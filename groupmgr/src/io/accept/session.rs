@@ -18,8 +18,10 @@ use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
 use crate::io::daemon::{Event, Inbox};
 
-/// Lines that may wait to be written to one connection. Whoever does not read them is closed.
-pub(crate) const WRITE_QUEUE_MAX: usize = 64;
+/// Lines that may wait to be written to one connection. Whoever does not read them is closed. A DTU that sends all it
+/// may at once reads the answers when it has written, so there is room for one to each line, and for what the host says
+/// by itself.
+pub(crate) const WRITE_QUEUE_MAX: usize = LINES_BURST as usize + 56;
 
 /// How long one write, or the last words of a connection, may take.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);

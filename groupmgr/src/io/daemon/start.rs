@@ -3,7 +3,6 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,9 +18,10 @@ use tokio_rustls::TlsAcceptor;
 use super::turn::{Pending, Turn};
 use super::{Event, Inbox, Options};
 use crate::announce::{CHAIN_LEN, Identity};
+use crate::arrivals::Limits;
 use crate::host::{Host, HostConfig, Input};
-use crate::io::accept::Acceptor;
 use crate::io::accept::bounds::Bounds;
+use crate::io::accept::{Acceptor, Ways};
 use crate::io::admin::desk::{Desk, FactFinder};
 use crate::io::admin::local;
 use crate::io::admin::wire::Facts;
@@ -40,8 +40,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_EVERY_BLIND: Duration = Duration::from_secs(1);
 /// How long the last words of connections may take at the end.
 const FAREWELL_WITHIN: Duration = Duration::from_millis(500);
-/// File descriptors that are not for connections: sockets, the data store, sessions' control sockets.
-const FDS_RESERVED: u64 = 512;
 
 /// Why a daemon does not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -151,11 +149,10 @@ impl Started {
         events: mpsc::Receiver<Event>,
     ) -> Result<(), RunError> {
         let counters = Counters::default();
-        let total = usize::try_from(self.fds_max.saturating_sub(FDS_RESERVED).max(64)).unwrap_or(usize::MAX);
-        let per_address = if self.options.per_address == 0 { total } else { self.options.per_address };
-        let bounds = Bounds::new(per_address, total);
+        let limits = Limits::of_descriptors(self.fds_max, vitals::open_files(), self.options.per_address);
+        let bounds = Bounds::new(limits);
         let desk = Arc::new(self.desk(&bounds, &counters)?);
-        let acceptor = Arc::new(Acceptor {
+        let acceptor = Arc::new(Acceptor::new(Ways {
             greeters: self.greeters.clone(),
             workers: workers.clone(),
             tls,
@@ -164,8 +161,7 @@ impl Started {
             counters: counters.clone(),
             inbox: self.inbox.clone(),
             desk: Arc::clone(&desk),
-            next_conn: AtomicU64::new(1),
-        });
+        }));
         let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
         let mut net = self.net(&workers, &acceptor, heard_sender, &counters);
         let interfaces = net.open()?;
@@ -225,7 +221,7 @@ impl Started {
             state_dir: state_dir.clone(),
             interfaces,
             connections: bounds.len(),
-            fds: std::fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64),
+            fds: vitals::open_files(),
             fds_max,
             own_accounts,
         })

@@ -122,7 +122,7 @@ impl Net {
 
     /// Opens everything; at start, when what cannot be opened is an error.
     pub(crate) fn open(&mut self) -> Result<Vec<Interface>, NetError> {
-        let found = interfaces::list();
+        let found = interfaces::list().unwrap_or_default();
         interfaces::check(&found, &self.options.bind)?;
         for wire in interfaces::choose(&found, &self.options.bind) {
             let link = self.open_link(wire)?;
@@ -134,7 +134,9 @@ impl Net {
     /// Asks the kernel what is there now, opens what is new and closes what is gone. The second value says that
     /// something of an address that changed has still to be closed: it is to be looked at again in a moment.
     pub(crate) fn refresh(&mut self) -> (Vec<Interface>, bool) {
-        let wires = interfaces::choose(&interfaces::list(), &self.options.bind);
+        // Nothing is closed on a guess: what the kernel cannot tell now it will tell at the next look.
+        let Some(found) = interfaces::list() else { return (self.interfaces(), false) };
+        let wires = interfaces::choose(&found, &self.options.bind);
         let (kept, closed): (Vec<Link>, _) =
             self.links.drain(..).partition(|link| wires.contains(&link.wire));
         self.links = kept;
