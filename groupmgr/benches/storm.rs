@@ -7,7 +7,7 @@
 //! memory. Every DTU must be admitted, none may be refused or moved twice, and none that was elsewhere may notice.
 //!
 //! `-- --count N` asks for N DTUs with sessions of nothing, `-- --shells N` for N with a shell (the kernel gives 4,096
-//! terminals to all), `-- --only nothing-third` for one of the four. Without `--bench`, as in `cargo test`, a small
+//! terminals to all), `-- --only nothing-third` for one of the four, `-- --one-address` for DTUs behind one router. Without `--bench`, as in `cargo test`, a small
 //! storm of both kinds is a test.
 #![allow(
     clippy::disallowed_types,
@@ -62,6 +62,8 @@ struct Storm {
     shells: bool,
     /// Whether all DTUs are on the host that dies, or each host has its share.
     all_on_one: bool,
+    /// Whether all DTUs come from one address.
+    behind_one: bool,
 }
 
 impl Storm {
@@ -72,8 +74,9 @@ impl Storm {
 }
 
 fn arguments() -> Outcome<Vec<Storm>> {
-    let usage = "cargo bench -p groupmgr --bench storm -- [--count N] [--shells N] [--only KIND]";
-    let (mut count, mut shells, mut only, mut is_bench) = (COUNT, SHELLS, None, false);
+    let usage =
+        "cargo bench -p groupmgr --bench storm -- [--count N] [--shells N] [--only KIND] [--one-address]";
+    let (mut count, mut shells, mut only, mut is_bench, mut behind_one) = (COUNT, SHELLS, None, false, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse().ok()).ok_or(usage);
@@ -81,6 +84,7 @@ fn arguments() -> Outcome<Vec<Storm>> {
             "--bench" => is_bench = true,
             "--count" => count = number()?,
             "--shells" => shells = number()?,
+            "--one-address" => behind_one = true,
             "--only" => only = Some(args.next().ok_or(usage)?),
             // What a test run over all targets may say.
             _ if !is_bench => {}
@@ -88,11 +92,11 @@ fn arguments() -> Outcome<Vec<Storm>> {
         }
     }
     if !is_bench {
-        let few = Storm { count: FEW, shells: false, all_on_one: false };
-        return Ok(vec![few, Storm { count: FEW_SHELLS, shells: true, all_on_one: true }]);
+        let few = Storm { count: FEW, shells: false, all_on_one: false, behind_one: false };
+        return Ok(vec![few, Storm { count: FEW_SHELLS, shells: true, all_on_one: true, behind_one: true }]);
     }
     let kinds = [(count, false, false), (count, false, true), (shells, true, false), (shells, true, true)];
-    let storms = kinds.map(|(count, shells, all_on_one)| Storm { count, shells, all_on_one });
+    let storms = kinds.map(|(count, shells, all_on_one)| Storm { count, shells, all_on_one, behind_one });
     let wanted = |storm: &Storm| only.as_ref().is_none_or(|only| *only == storm.name());
     let storms: Vec<Storm> = storms.into_iter().filter(wanted).collect();
     if storms.is_empty() {
@@ -137,7 +141,8 @@ impl Scene {
         }
         support::put_template_of(&world, &template(storm, &world))?;
         let before = Usage::of([of_host(&world, VICTIM)?.0]);
-        let fleet = Fleet::start(&world, storm.count, RATE, storm.shells)?;
+        let start = if storm.behind_one { Fleet::start_behind_one } else { Fleet::start };
+        let fleet = start(&world, storm.count, RATE, storm.shells)?;
         Ok(Self { storm, world, fleet, before })
     }
 

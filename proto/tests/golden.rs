@@ -338,6 +338,19 @@ fn an_odd_number_in_a_field_that_only_informs_fails_nothing() {
 }
 
 #[test]
+fn what_a_host_says_that_takes_no_connection() {
+    for (reason, text) in
+        [(BusyReason::Address, "busyInf reason=address"), (BusyReason::Host, "busyInf reason=host")]
+    {
+        let said = FromHost::BusyInf { reason: Some(reason) };
+        assert_eq!(said.to_line().to_string(), text);
+        assert_eq!(FromHost::from_line(&Line::parse(text.as_bytes()).unwrap()), Ok(said));
+    }
+    let later = Line::parse(b"busyInf reason=moon").unwrap();
+    assert_eq!(FromHost::from_line(&later), Ok(FromHost::BusyInf { reason: None }));
+}
+
+#[test]
 fn what_a_host_says() {
     let anchor = AnchorNote {
         boot: BootId(1),
@@ -381,7 +394,6 @@ fn what_a_host_says() {
             "discInf access=denied tokenSeq=1 cause=shownElsewhere".into(),
         ),
         (FromHost::KeepAliveCnf, "keepAliveCnf".into()),
-        (FromHost::BusyInf { reason: Some(BusyReason::Address) }, "busyInf reason=address".into()),
         (
             FromHost::KeepAliveInf { anchor: None, standbys: vec![standby] },
             "keepAliveInf server=b@192.0.2.2:7009".into(),

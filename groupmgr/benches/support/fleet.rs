@@ -65,6 +65,27 @@ impl Fleet {
         rate: usize,
         with_display: bool,
     ) -> Outcome<Self> {
+        Self::switch_on(world, hosts, (count, rate), with_display, false)
+    }
+
+    /// The same with DTUs that all have one address, as behind a router.
+    pub(crate) fn start_behind_one(
+        world: &World,
+        count: usize,
+        rate: usize,
+        with_display: bool,
+    ) -> Outcome<Self> {
+        let hosts: Vec<&str> = world.hosts().collect();
+        Self::switch_on(world, &hosts, (count, rate), with_display, true)
+    }
+
+    fn switch_on(
+        world: &World,
+        hosts: &[&str],
+        (count, rate): (usize, usize),
+        with_display: bool,
+        behind_one: bool,
+    ) -> Outcome<Self> {
         let each = DESCRIPTORS / if with_display { 2 } else { 1 };
         let processes = count.div_ceil(each).max(1);
         let (to, said) = channel();
@@ -76,7 +97,9 @@ impl Fleet {
             command.args(["--count", &(next - first).to_string(), "--first", &first.to_string()]);
             command.args(["--rate", &(rate / processes).to_string()]);
             let address = Ipv4Addr::from_bits(FIRST.to_bits() + u32::try_from(first).unwrap_or_default());
-            command.args(["--bind", &address.to_string()]);
+            if !behind_one {
+                command.args(["--bind", &address.to_string()]);
+            }
             if !with_display {
                 command.arg("--without-display");
             }

@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod figures;
 pub(crate) mod fleet;
+pub(crate) mod holding;
 pub(crate) mod lab;
 pub(crate) mod logs;
 pub(crate) mod spinning;
