@@ -11,6 +11,7 @@ use std::iter::Peekable;
 use crate::decide::{decide, written_key};
 use crate::key::{Key, Prefix};
 use crate::message::{Answer, Event, Request, Revision};
+use crate::quota::Usage;
 use crate::value::Value;
 
 /// Writes that become safe and visible together.
@@ -58,11 +59,14 @@ impl Batch {
     /// Decides one write. The answer holds as soon as the batch is safe, and not before: even a lost swap
     /// may have lost against a value that is not safe yet. `None` for a request that writes nothing.
     ///
+    /// What is more than a quota allows is not done. `usage` counts what the batch will have stored.
+    ///
     /// # Errors
     /// Whatever `stored` says, which reads the key's value from before the batch.
     pub fn admit<E>(
         &mut self,
         request: &Request,
+        usage: &mut Usage,
         stored: impl FnOnce(&Key) -> Result<Option<Value>, E>,
     ) -> Result<Option<Answer>, E> {
         let Some(key) = written_key(request) else { return Ok(None) };
@@ -73,6 +77,10 @@ impl Batch {
         let Some(decision) = decide(request, before.as_ref()) else { return Ok(None) };
         self.requests += 1;
         if let Some(change) = decision.change {
+            if let Err(error) = usage.check(&change.key, before.as_ref(), change.value.as_ref()) {
+                return Ok(Some(Answer::Failed(error)));
+            }
+            usage.change(&change.key, before.as_ref(), change.value.as_ref());
             self.bytes += change.value.as_ref().map_or(0, |v| v.as_bytes().len());
             self.revision = self.revision.next();
             let touched = self.keys.entry(change.key.clone()).or_insert(Touched { before, now: None });
@@ -170,6 +178,7 @@ mod tests {
     use super::*;
     use crate::memory::MemoryStore;
     use crate::message::{Expected, Page};
+    use crate::quota::Quota;
     use proptest::prelude::*;
     use std::convert::Infallible;
 
@@ -212,8 +221,9 @@ mod tests {
 
             let mut batch = Batch::new(start);
             let mut told = Vec::new();
+            let mut usage = Usage::new(Quota::default());
             for request in &batched {
-                let answer = batch.admit(request, |key| Ok::<_, Infallible>(old.get(key).cloned())).unwrap();
+                let answer = batch.admit(request, &mut usage, |key| Ok::<_, Infallible>(old.get(key).cloned())).unwrap();
                 prop_assert_eq!(answer, Some(store.apply(request.clone(), &mut told).answer));
             }
 

@@ -6,6 +6,7 @@
 use proto::exit::Exit;
 use serde::{Deserialize, Serialize};
 
+use crate::quota;
 use crate::value::ValueTooLarge;
 
 /// Why a request was not done. The order of variants is the wire form: append only.
@@ -35,9 +36,9 @@ pub enum StoreError {
     #[error("the data store refused: {0}; nothing was changed")]
     Refused(Refusal),
     /// More bytes than fit. Nothing was changed; the caller is at fault.
-    #[error("a {what} of {bytes} bytes is too large: at most {max}; nothing was changed")]
+    #[error("{}", too_large(what, *bytes, *max))]
     TooLarge {
-        /// `value` or `key`.
+        /// `value` or `key`, or what a quota is for.
         what: String,
         /// How many bytes there are.
         bytes: u32,
@@ -77,8 +78,9 @@ pub enum Refusal {
     /// Not a request for this place, as `status` inside a session.
     #[error("this is not to be asked here")]
     NotHere,
-    /// The disk failed. Reads are served from what was safe; writes need a restart of the data store.
-    #[error("its disk failed ({why}) and it takes no writes until it is restarted on a good one")]
+    /// The disk failed. Reads are served from what was safe; writes need a restart of the data store, or, when the disk
+    /// is full ([`Refusal::is_for_want_of_room`]), room.
+    #[error("{}", disk_failed(why))]
     Failed {
         /// What the system said.
         why: String,
@@ -86,6 +88,44 @@ pub enum Refusal {
     /// It is being stopped.
     #[error("it is being stopped")]
     Stopping,
+}
+
+impl Refusal {
+    /// That of a store whose disk is full.
+    #[must_use]
+    pub fn no_room() -> Self {
+        Self::Failed { why: NO_ROOM.to_owned() }
+    }
+
+    /// Whether the store goes on by itself as soon as its disk has room.
+    #[must_use]
+    pub fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::Failed { why } if why == NO_ROOM)
+    }
+}
+
+/// Why a store whose disk is full refuses. On the wire it is told from other failures by this text, which programs of
+/// before print as it is.
+const NO_ROOM: &str = "it is full";
+
+fn disk_failed(why: &str) -> String {
+    if why == NO_ROOM {
+        "its disk is full: it takes no writes until there is room again, and then goes on by itself"
+            .to_owned()
+    } else {
+        format!("its disk failed ({why}) and it takes no writes until it is restarted on a good one")
+    }
+}
+
+fn too_large(what: &str, bytes: u32, max: u32) -> String {
+    if what == quota::OF_USER || what == quota::OF_TOKENS {
+        format!(
+            "a {what} of {bytes} bytes is more than the quota of {max}; nothing was changed. Delete something (datastore \
+             rm KEY), or ask for a larger quota (datastore serve --quota)"
+        )
+    } else {
+        format!("a {what} of {bytes} bytes is too large: at most {max}; nothing was changed")
+    }
 }
 
 impl From<Refusal> for StoreError {

@@ -23,6 +23,7 @@
 //! | [`key`], [`value`], [`message`], [`error`] | what is asked and answered |
 //! | [`wire`], [`handshake`] | frames; how host and store trust each other |
 //! | [`decide`], [`batch`] | what a write does; the group commit and what it hides |
+//! | [`quota`] | how much permanent data each user may have |
 //! | [`memory`] | the store for tests and the simulated world |
 //! | [`client`] | a client's requests across broken connections |
 //! | [`mailbox`], [`confine`], [`backup`] | a watcher's queue; a user's part of the store; the backup file |
@@ -41,6 +42,7 @@ pub mod key;
 pub mod mailbox;
 pub mod memory;
 pub mod message;
+pub mod quota;
 pub mod value;
 pub mod wire;
 
@@ -50,4 +52,5 @@ pub use memory::MemoryStore;
 pub use message::{
     Answer, Change, Event, Expected, Generation, Page, Request, RequestId, Response, Revision, WatchEvent,
 };
+pub use quota::Quota;
 pub use value::Value;

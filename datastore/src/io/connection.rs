@@ -151,8 +151,18 @@ async fn answer(store: &dyn Store, counters: Option<&Counters>, request: Request
         },
         Request::Status => match counters {
             Some(counters) => {
-                let pong = store.call(Request::Ping).await;
-                pong.map(|pong| Response { answer: Answer::Status(counters.list()), ..pong })
+                let status = match store.call(Request::Status).await {
+                    // Not every store has something to say.
+                    Err(StoreError::Refused(Refusal::NotHere)) => store.call(Request::Ping).await,
+                    status => status,
+                };
+                status.map(|response| {
+                    let mut list = counters.list();
+                    if let Answer::Status(own) = &response.answer {
+                        list.extend(own.iter().cloned());
+                    }
+                    Response { answer: Answer::Status(list), ..response }
+                })
             }
             None => Err(Refusal::NotHere.into()),
         },

@@ -19,11 +19,16 @@
 //! When the disk fails, nobody can say whether the batch will be found after a restart. Its writers are told
 //! just that, it stays hidden, and no further write is taken: a second fsync after a failed one may well
 //! succeed without having written anything.
+//!
+//! A full disk is another matter. While there is little room no batch is begun, its writers are refused, and nothing
+//! needs mending. Should room run out all the same in the middle of a batch, the engine is opened anew once there is some:
+//! what it finds then is made safe before anybody sees it, and whoever watches is told that something may have been
+//! missed. Only what the system refused to *write* is mended so, never a failed fsync.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +42,7 @@ use crate::batch::{Batch, Hidden};
 use crate::error::{Refusal, StoreError};
 use crate::key::{Key, Prefix};
 use crate::message::{Answer, Generation, Page, Request, Response, Revision};
+use crate::quota::{Quota, Usage};
 use crate::value::Value;
 
 /// Writes that wait for the committer; one more is refused as busy.
@@ -46,6 +52,14 @@ const QUEUE_MAX: usize = 8 * 1024;
 /// Without it, a group of steady writers falls apart into the one that is fastest and all others, and every
 /// second fsync is spent on a single write.
 const GATHER_MAX: Duration = Duration::from_micros(300);
+
+/// What [`Request::Status`] says of a store that takes no writes: its disk is full, or has failed.
+pub const REFUSES_FULL: &str = "refuses_writes_disk_full";
+/// See [`REFUSES_FULL`].
+pub const REFUSES_BROKEN: &str = "refuses_writes_disk_failed";
+
+/// How often a store that takes no writes looks whether there is room again.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
 
 /// What keeps values on a disk. Written to by one thread at a time.
 pub trait Engine: Send + Sync + 'static {
@@ -89,6 +103,29 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// As [`Engine::write`].
     fn make_safe(&self) -> io::Result<()>;
+
+    /// Whether there is room for another batch.
+    ///
+    /// # Errors
+    /// There is not, or nobody can say.
+    fn has_room(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Makes it usable again after a write that failed for want of room. What it holds then is safe. Answers with the
+    /// revision of the last write that was found. Nobody reads meanwhile.
+    ///
+    /// # Errors
+    /// It cannot be used; it may be tried again.
+    fn recover(&self) -> io::Result<Revision> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Whether an error means that there was no room, of which nothing was written.
+fn is_want_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// A store that keeps its promises over an [`Engine`].
@@ -114,7 +151,27 @@ struct View {
     revision: Revision,
     watchers: Watchers,
     /// Why no further write is taken.
-    failed: Option<String>,
+    failed: Option<Failure>,
+}
+
+/// Why no write is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Failure {
+    /// There is little room; nothing is wrong otherwise.
+    LittleRoom,
+    /// There was no room in the middle of a batch.
+    NoRoom,
+    /// The disk or the engine failed.
+    Broken(String),
+}
+
+impl Failure {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::LittleRoom | Self::NoRoom => Refusal::no_room(),
+            Self::Broken(why) => Refusal::Failed { why: why.clone() },
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -127,16 +184,25 @@ impl<E: Engine> Durable<E> {
     /// A store over `engine`, all of whose content must be safe already.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system gives no thread, or the engine cannot be read.
     pub fn new(engine: E) -> io::Result<Self> {
+        Self::with_quota(engine, Quota::default())
+    }
+
+    /// The same, with another quota than the usual one.
+    ///
+    /// # Errors
+    /// As [`Durable::new`].
+    pub fn with_quota(engine: E, quota: Quota) -> io::Result<Self> {
         let revision = engine.revision();
+        let usage = usage_of(&engine, quota)?;
         let shared = Arc::new(Shared {
             engine,
             view: RwLock::new(View { revision, ..View::default() }),
             revision: AtomicU64::new(revision.0),
         });
         let (jobs, queue) = sync_channel(QUEUE_MAX);
-        let mut committer = Committer { shared: Arc::clone(&shared), queue, gather: None };
+        let mut committer = Committer { shared: Arc::clone(&shared), queue, gather: None, usage };
         let committer =
             std::thread::Builder::new().name("store commit".into()).spawn(move || committer.run())?;
         Ok(Self { shared, jobs: Some(jobs), committer: Some(committer) })
@@ -175,7 +241,8 @@ impl<E: Engine> Store for Durable<E> {
     fn call(&self, request: Request) -> Pending<'_, Response> {
         Box::pin(async move {
             match request {
-                Request::Watch { .. } | Request::Unwatch { .. } | Request::Status => Err(not_here()),
+                Request::Watch { .. } | Request::Unwatch { .. } => Err(not_here()),
+                Request::Status => Ok(self.shared.status()),
                 Request::Ping => {
                     let revision = Revision(self.shared.revision.load(Ordering::Acquire));
                     Ok(self.shared.response(revision, Answer::Pong))
@@ -223,6 +290,16 @@ impl<E: Engine> Shared<E> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether writes are taken, and if not, whether they are once there is room.
+    fn status(&self) -> Response {
+        let view = self.view();
+        let broken = matches!(view.failed, Some(Failure::Broken(_)));
+        let full = view.failed.is_some() && !broken;
+        let says = [(REFUSES_FULL, full), (REFUSES_BROKEN, broken)];
+        let says = says.map(|(name, is_so)| (name.to_owned(), u64::from(is_so)));
+        self.response(view.revision, Answer::Status(says.to_vec()))
+    }
+
     fn response(&self, revision: Revision, answer: Answer) -> Response {
         Response { generation: self.engine.generation(), revision, answer }
     }
@@ -266,29 +343,96 @@ struct Committer<E> {
     queue: Receiver<Job>,
     /// After a batch of several requests: how many, and how long its fsync took.
     gather: Option<(usize, Duration)>,
+    /// What is stored for users, the batch under way included.
+    usage: Usage,
 }
 
 type Answered = (oneshot::Sender<Result<Response, StoreError>>, Answer);
 
 impl<E: Engine> Committer<E> {
     fn run(&mut self) {
-        while let Ok(first) = self.queue.recv() {
-            let failure = self.shared.view().failed.clone();
-            if let Some(why) = failure {
-                drop(first.answer.send(Err(Refusal::Failed { why }.into())));
-                continue;
+        loop {
+            let waits = self.shared.view().failed.is_some();
+            let next = match waits {
+                true => self.queue.recv_timeout(LOOK_FOR_ROOM_EVERY),
+                false => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match next {
+                Ok(first) => self.serve(first),
+                Err(RecvTimeoutError::Timeout) => self.look_for_room(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            let (batch, answers) = self.collect(first);
-            let size = batch.requests();
-            let start = Instant::now();
-            let shared = &self.shared;
-            // The engine's own panics must neither take the readers down nor leave writers unanswered.
-            let result = catch_unwind(AssertUnwindSafe(|| shared.commit(batch)))
-                .unwrap_or_else(|_| Err(io::Error::other("the engine panicked")));
-            self.gather = (size > 1).then(|| (size, start.elapsed()));
-            match result {
-                Ok(revision) => self.answer(answers, revision),
-                Err(error) => self.fail(answers, &error),
+        }
+    }
+
+    fn serve(&mut self, first: Job) {
+        self.look_for_room();
+        let failure = self.shared.view().failed.clone();
+        if let Some(failure) = failure {
+            drop(first.answer.send(Err(failure.refusal().into())));
+            return;
+        }
+        let (batch, answers) = self.collect(first);
+        let size = batch.requests();
+        let start = Instant::now();
+        let shared = &self.shared;
+        // The engine's own panics must neither take the readers down nor leave writers unanswered.
+        let result = catch_unwind(AssertUnwindSafe(|| shared.commit(batch)))
+            .unwrap_or_else(|_| Err(io::Error::other("the engine panicked")));
+        self.gather = (size > 1).then(|| (size, start.elapsed()));
+        match result {
+            Ok(revision) => self.answer(answers, revision),
+            Err(error) => self.fail(answers, &error),
+        }
+    }
+
+    /// Whether there is room, and if there was none, whether all is well again.
+    fn look_for_room(&mut self) {
+        let failed = self.shared.view().failed.clone();
+        let now = match failed {
+            Some(Failure::Broken(_)) => return,
+            Some(Failure::NoRoom) => match self.shared.engine.has_room() {
+                Ok(()) => self.recover(),
+                Err(_) => return,
+            },
+            None | Some(Failure::LittleRoom) => {
+                // Whoever cannot say how much there is finds out by writing.
+                let full = self.shared.engine.has_room().is_err_and(|error| is_want_of_room(&error));
+                full.then_some(Failure::LittleRoom)
+            }
+        };
+        if now == failed {
+            return;
+        }
+        let place = self.shared.engine.place();
+        match &now {
+            None => tracing::warn!("data store {place}: there is room again, writes are taken"),
+            Some(failure) => tracing::error!("data store {place}: {}", failure.refusal()),
+        }
+        self.shared.view_mut().failed = now;
+    }
+
+    /// Opens the engine anew. Returns what is still wrong.
+    fn recover(&mut self) -> Option<Failure> {
+        let mut view = self.shared.view_mut();
+        let engine = &self.shared.engine;
+        let recovered = catch_unwind(AssertUnwindSafe(|| {
+            let revision = engine.recover()?;
+            Ok((revision, usage_of(engine, self.usage.quota())?))
+        }));
+        match recovered.unwrap_or_else(|_| Err(io::Error::other("the engine panicked"))) {
+            Ok((revision, usage)) if revision >= view.revision => {
+                self.usage = usage;
+                view.hidden = Hidden::default();
+                view.revision = revision;
+                view.watchers.tell_lagged();
+                self.shared.revision.store(revision.0, Ordering::Release);
+                None
+            }
+            Ok(_) => Some(Failure::Broken("what was safe is gone".to_owned())),
+            Err(error) => {
+                tracing::debug!("data store {}: not usable yet: {error}", engine.place());
+                Some(Failure::NoRoom)
             }
         }
     }
@@ -311,9 +455,10 @@ impl<E: Engine> Committer<E> {
         (batch, answers)
     }
 
-    fn decide(&self, job: Job, batch: &mut Batch, answers: &mut Vec<Answered>) {
-        let engine = &self.shared.engine;
-        let decided = catch_unwind(AssertUnwindSafe(|| batch.admit(&job.request, |key| engine.get(key))))
+    fn decide(&mut self, job: Job, batch: &mut Batch, answers: &mut Vec<Answered>) {
+        let (engine, usage) = (&self.shared.engine, &mut self.usage);
+        let admit = || batch.admit(&job.request, usage, |key| engine.get(key));
+        let decided = catch_unwind(AssertUnwindSafe(admit))
             .unwrap_or_else(|_| Err(io::Error::other("the engine panicked")));
         match decided {
             Ok(Some(answer)) => answers.push((job.answer, answer)),
@@ -325,18 +470,19 @@ impl<E: Engine> Committer<E> {
     fn answer(&self, answers: Vec<Answered>, revision: Revision) {
         for (sender, answer) in answers {
             // Who has given up waiting is not told; the write is done all the same.
-            drop(sender.send(Ok(self.shared.response(revision, answer))));
+            drop(sender.send(into_result(self.shared.response(revision, answer))));
         }
     }
 
     fn fail(&self, answers: Vec<Answered>, error: &io::Error) {
         let place = self.shared.engine.place();
-        let error = plainly(error);
-        tracing::error!(
-            "data store {place}: {error}; no more writes are taken, restart it on a disk that works"
-        );
-        let why = format!("its disk failed: {error}");
-        self.shared.view_mut().failed = Some(error);
+        let failure = match is_want_of_room(error) {
+            true => Failure::NoRoom,
+            false => Failure::Broken(plainly(error)),
+        };
+        let why = failure.refusal().to_string();
+        tracing::error!("data store {place}: {why}");
+        self.shared.view_mut().failed = Some(failure);
         for (sender, _) in answers {
             drop(sender.send(Err(unknown(&place, &why))));
         }
@@ -348,6 +494,17 @@ fn plainly(error: &io::Error) -> String {
     let text = error.to_string();
     let said = text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
     said.map_or_else(|| text.clone(), |(said, _)| said.to_owned())
+}
+
+/// What is stored for users.
+fn usage_of(engine: &impl Engine, quota: Quota) -> io::Result<Usage> {
+    let mut usage = Usage::new(quota);
+    let data: Prefix = "data/".parse().map_err(io::Error::other)?;
+    for entry in engine.scan(&data, None) {
+        let (key, value) = entry?;
+        usage.add(&key, &value);
+    }
+    Ok(usage)
 }
 
 fn failed(why: &dyn std::fmt::Display) -> StoreError {

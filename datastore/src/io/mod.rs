@@ -26,7 +26,7 @@ mod watch;
 pub use backup::{BackupFileError, Restored, Saved, back_up, restore};
 pub use confined::Confined;
 pub use connection::{Ended, serve_stream};
-pub use durable::{Durable, Engine};
+pub use durable::{Durable, Engine, REFUSES_BROKEN, REFUSES_FULL};
 pub use engine::{OpenError, SledEngine, SledStore};
 pub use memory::Memory;
 pub use remote::{LinkState, Remote};

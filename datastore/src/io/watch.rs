@@ -180,4 +180,9 @@ impl Watchers {
             feed.0.strong_count() > 0 && concerned.all(|event| feed.push(WatchEvent::Changed(event.clone())))
         });
     }
+
+    /// Tells everybody that changes may have been missed.
+    pub(super) fn tell_lagged(&mut self) {
+        self.feeds.retain(|_, (_, feed)| feed.push(WatchEvent::Lagged));
+    }
 }

@@ -97,6 +97,9 @@ const DIR: &str = "hotdesk-store";
 const KEYS: &str = "hotdesk-keys";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), super::PORT);
 
+const QUOTA_MIB: u32 = 16;
+const QUOTA_TOKENS_MIB: u32 = 1024;
+
 #[derive(Debug, Args)]
 struct Serve {
     /// Address and port to listen on; port 0 takes any
@@ -108,6 +111,12 @@ struct Serve {
     /// The group's key directory, made by: groupmgr keygen DIR
     #[arg(long, value_name = "DIR", default_value = KEYS)]
     keys: PathBuf,
+    /// Permanent data of one user, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = QUOTA_MIB)]
+    quota: u32,
+    /// Permanent data of all cards and desks together for which no user is registered, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = QUOTA_TOKENS_MIB)]
+    quota_unregistered: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,

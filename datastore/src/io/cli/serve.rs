@@ -7,6 +7,7 @@ use proto::io::KeyDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, Serve};
+use crate::Quota;
 use crate::io::{Server, SledStore};
 
 /// Runs until SIGTERM or SIGINT.
@@ -21,7 +22,9 @@ pub(super) async fn serve(args: &Serve) -> Result<(), CliError> {
 
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let keys = KeyDir::open(&args.keys)?;
-    let store = SledStore::open(&args.dir)?;
+    let bytes = |mib: u32| u64::from(mib) << 20;
+    let quota = Quota { owner: bytes(args.quota), tokens: bytes(args.quota_unregistered) };
+    let store = SledStore::open_with(&args.dir, quota)?;
     let generation = store.generation();
     let server = Server::bind(args.listen, &keys, Arc::new(store)).await?;
     let (addr, counters) = (server.local_addr()?, server.counters());

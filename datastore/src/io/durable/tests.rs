@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Waker};
 
@@ -12,6 +13,7 @@ use crate::message::{Expected, WatchEvent};
 enum Sync {
     Done,
     Fails,
+    Full,
     Panics,
 }
 
@@ -21,6 +23,8 @@ struct Held {
     entered: Mutex<Sender<usize>>,
     release: Mutex<Receiver<Sync>>,
     since_last: Mutex<usize>,
+    has_room: AtomicBool,
+    recovers: AtomicBool,
 }
 
 /// The test's end of it.
@@ -48,6 +52,8 @@ fn held() -> (Durable<Held>, Disk) {
         entered: Mutex::new(entered_tx),
         release: Mutex::new(release_rx),
         since_last: Mutex::default(),
+        has_room: AtomicBool::new(true),
+        recovers: AtomicBool::new(false),
     };
     (Durable::new(engine).unwrap(), Disk { entered, release })
 }
@@ -103,8 +109,19 @@ impl Engine for Held {
         match self.release.lock().unwrap().recv().unwrap() {
             Sync::Done => Ok(()),
             Sync::Fails => Err(io::Error::other("no medium")),
+            Sync::Full => Err(io::ErrorKind::StorageFull.into()),
             Sync::Panics => panic!("the engine has a bug"),
         }
+    }
+
+    fn has_room(&self) -> io::Result<()> {
+        let full = || io::ErrorKind::StorageFull.into();
+        self.has_room.load(Ordering::Relaxed).then_some(()).ok_or_else(full)
+    }
+
+    fn recover(&self) -> io::Result<Revision> {
+        let away = || io::Error::other("not yet");
+        self.recovers.load(Ordering::Relaxed).then_some(Revision(2)).ok_or_else(away)
     }
 }
 
@@ -304,4 +321,93 @@ async fn steady_writers_go_on_sharing_their_fsyncs() {
     // Twenty would be perfect; without gathering it is nearly twice that.
     let syncs = disk.join().unwrap();
     assert!((EACH..EACH * 3 / 2).contains(&syncs), "{syncs} fsyncs for {} writes", WRITERS * EACH);
+}
+
+fn refuses(store: &Durable<Held>, name: &str) -> bool {
+    let Answer::Status(says) = store.shared.status().answer else { panic!() };
+    says.iter().any(|(n, v)| n == name && *v == 1)
+}
+
+/// Waits until the store has looked for room again, which it does by itself.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let give_up_at = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < give_up_at);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_room_refuses_writes_changes_nothing_and_goes_on_when_there_is_some() {
+    let (store, disk) = held();
+    let safe = begin(&store, put("a", "1"));
+    disk.await_sync();
+    disk.end_sync(Sync::Done);
+    safe.await.unwrap().unwrap();
+    store.shared.engine.has_room.store(false, Ordering::Relaxed);
+    let refused = store.put(&key("b"), value("1")).await.unwrap_err();
+    assert_eq!(refused, Refusal::no_room().into());
+    assert!(refused.to_string().contains("goes on by itself"), "{refused}");
+    assert!(refuses(&store, REFUSES_FULL) && !refuses(&store, REFUSES_BROKEN));
+    assert_eq!(listed(&store).await, ["a=1"]);
+    store.shared.engine.has_room.store(true, Ordering::Relaxed);
+    until(|| !refuses(&store, REFUSES_FULL)).await;
+    let goes_on = begin(&store, put("b", "1"));
+    disk.await_sync();
+    disk.end_sync(Sync::Done);
+    assert_eq!(answer_of(goes_on.await.unwrap()), Answer::Stored);
+}
+
+#[tokio::test]
+async fn a_batch_that_found_no_room_is_hidden_until_the_engine_is_opened_anew_and_watchers_are_told() {
+    let (store, disk) = held();
+    let mut watch = store.watch(Prefix::default()).await.unwrap();
+    let unsure = begin(&store, put("a", "1"));
+    disk.await_sync();
+    disk.end_sync(Sync::Full);
+    let error = unsure.await.unwrap().unwrap_err();
+    assert!(matches!(error, StoreError::OutcomeUnknown { .. }), "{error}");
+    assert!(listed(&store).await.is_empty());
+    assert_eq!(store.put(&key("b"), value("1")).await, Err(Refusal::no_room().into()));
+    store.shared.engine.recovers.store(true, Ordering::Relaxed);
+    until(|| !refuses(&store, REFUSES_FULL)).await;
+    assert_eq!(listed(&store).await, ["a=1"], "it is found after all");
+    assert_eq!(watch.try_next(), Some(WatchEvent::Lagged));
+    let next = begin(&store, put("b", "1"));
+    disk.await_sync();
+    disk.end_sync(Sync::Done);
+    assert_eq!(next.await.unwrap().unwrap().revision, Revision(3));
+}
+
+#[tokio::test]
+async fn a_user_over_the_quota_is_refused_and_nobody_else_in_the_batch() {
+    let (store, disk) = held();
+    let first = begin(&store, put("first", "1"));
+    disk.await_sync();
+    let large = Value::new(&vec![b'x'; Value::LEN_MAX]).unwrap();
+    let write = |n: usize| Request::Put { key: key(&format!("data/ann/{n}")), value: large.clone() };
+    let many: Vec<_> = (0..400).map(|n| begin(&store, write(n))).collect();
+    let other = begin(&store, put("data/bob/note", "1"));
+    disk.end_sync(Sync::Done);
+    first.await.unwrap().unwrap();
+    let disk = std::thread::spawn(move || {
+        while disk.entered.recv().is_ok() {
+            disk.end_sync(Sync::Done);
+        }
+    });
+    let (mut stored, mut refused) = (0, 0);
+    for answer in many {
+        match answer.await.unwrap() {
+            Ok(_) => stored += 1,
+            Err(StoreError::TooLarge { max, .. }) => {
+                assert_eq!(u64::from(max), Quota::default().owner);
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(stored > 200 && refused > 100, "{stored} {refused}");
+    assert_eq!(answer_of(other.await.unwrap()), Answer::Stored);
+    drop(store);
+    disk.join().unwrap();
 }

@@ -21,7 +21,7 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 pub use dir::OpenError;
 use dir::{StoreDir, sync_dir, sync_tree};
@@ -30,8 +30,10 @@ use proto::StoreId;
 
 use super::durable::{Durable, Engine};
 use crate::backup::Backup;
+use crate::batch::Batch;
 use crate::key::{Key, Prefix};
 use crate::message::{Generation, Revision};
+use crate::quota::Quota;
 use crate::value::Value;
 
 /// A store in a directory of this machine.
@@ -41,6 +43,9 @@ pub type SledStore = Durable<SledEngine>;
 /// a segment goes to a file of its own, which costs an fsync more; 8 MiB keep all of ours in the log.
 const SEGMENT_SIZE: usize = 8 * 1024 * 1024;
 const _: () = assert!(SEGMENT_SIZE / 4 > 20 * (Value::LEN_MAX + Key::LEN_MAX + 64));
+
+/// With less room on the disk, in bytes, no write is begun: a batch and the segment it may need.
+const ROOM: u64 = (Batch::BYTES_MAX + SEGMENT_SIZE) as u64;
 
 /// Pages kept in memory, in bytes.
 const CACHE: u64 = 64 * 1024 * 1024;
@@ -55,12 +60,18 @@ const REVISION: &[u8] = b"r";
 /// sled and the files it writes.
 #[derive(Debug)]
 pub struct SledEngine {
-    db: sled::Db,
-    files: Files,
+    /// `None` while it is being opened anew, and after that has failed.
+    opened: RwLock<Option<Opened>>,
     id: StoreId,
     generation: Generation,
     revision: Revision,
     dir: StoreDir,
+}
+
+#[derive(Debug)]
+struct Opened {
+    db: sled::Db,
+    files: Files,
 }
 
 impl Durable<SledEngine> {
@@ -69,8 +80,16 @@ impl Durable<SledEngine> {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(dir, Quota::default())
+    }
+
+    /// The same, with a quota.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with(dir: &Path, quota: Quota) -> Result<Self, OpenError> {
         let engine = SledEngine::open(dir)?;
-        Self::new(engine).map_err(|source| OpenError::Io {
+        Self::with_quota(engine, quota).map_err(|source| OpenError::Io {
             path: dir.into(),
             source,
             remedy: "raise the limit on threads",
@@ -96,25 +115,23 @@ impl SledEngine {
     }
 
     fn open_generation(dir: StoreDir, generation: Generation) -> Result<Self, OpenError> {
-        let data = dir.data(generation);
-        let fail = |why: String| OpenError::Engine { dir: data.clone(), why };
-        let config = sled::Config::default()
-            .path(&data)
-            .segment_size(SEGMENT_SIZE)
-            .cache_capacity(CACHE)
-            .flush_every_ms(Some(TIDY_EVERY_MS));
-        // sled panics on some kinds of damage.
-        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|_| fail("it panicked on what it found".into()))?
-            .map_err(|e| fail(e.to_string()))?;
-        let revision = match db.get(REVISION).map_err(|e| fail(e.to_string()))? {
-            Some(bytes) => decode_revision(&bytes).ok_or_else(|| fail("its revision is damaged".into()))?,
-            None => Revision::default(),
-        };
-        let files = Files::open(&data).map_err(|e| fail(e.to_string()))?;
-        db.flush().map_err(|e| fail(e.to_string()))?;
-        sync_tree(&data).and_then(|()| sync_dir(dir.path())).map_err(|e| fail(e.to_string()))?;
-        Ok(Self { db, files, id: dir.id()?, generation, revision, dir })
+        let (opened, revision) = Opened::of(&dir, generation)?;
+        Ok(Self { opened: RwLock::new(Some(opened)), id: dir.id()?, generation, revision, dir })
+    }
+
+    /// Whether a file of the needed size can be made. Only so are quotas and limits seen that concern this process alone.
+    fn probe(&self) -> io::Result<()> {
+        let path = self.dir.path().join("probe");
+        let probe = File::create(&path)?;
+        let made = nix::fcntl::posix_fallocate(&probe, 0, ROOM as nix::libc::off_t);
+        fs::remove_file(&path)?;
+        Ok(made?)
+    }
+
+    /// Does something with the database, if it is open.
+    fn with<T>(&self, f: impl FnOnce(&Opened) -> io::Result<T>) -> io::Result<T> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().map_or_else(|| Err(io::Error::other("it is not open")), f)
     }
 
     /// Fills `path` from a backup. The generation rises above the backup's and above every one that was ever
@@ -155,6 +172,31 @@ impl SledEngine {
     }
 }
 
+impl Opened {
+    /// Opens the files of a generation. Whatever is found is safe when this returns.
+    fn of(dir: &StoreDir, generation: Generation) -> Result<(Self, Revision), OpenError> {
+        let data = dir.data(generation);
+        let fail = |why: String| OpenError::Engine { dir: data.clone(), why };
+        let config = sled::Config::default()
+            .path(&data)
+            .segment_size(SEGMENT_SIZE)
+            .cache_capacity(CACHE)
+            .flush_every_ms(Some(TIDY_EVERY_MS));
+        // sled panics on some kinds of damage.
+        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|_| fail("it panicked on what it found".into()))?
+            .map_err(|e| fail(e.to_string()))?;
+        let revision = match db.get(REVISION).map_err(|e| fail(e.to_string()))? {
+            Some(bytes) => decode_revision(&bytes).ok_or_else(|| fail("its revision is damaged".into()))?,
+            None => Revision::default(),
+        };
+        let files = Files::open(&data).map_err(|e| fail(e.to_string()))?;
+        db.flush().map_err(|e| fail(e.to_string()))?;
+        sync_tree(&data).and_then(|()| sync_dir(dir.path())).map_err(|e| fail(e.to_string()))?;
+        Ok((Self { db, files }, revision))
+    }
+}
+
 impl Engine for SledEngine {
     fn place(&self) -> String {
         self.dir.path().display().to_string()
@@ -173,7 +215,8 @@ impl Engine for SledEngine {
     }
 
     fn get(&self, key: &Key) -> io::Result<Option<Value>> {
-        self.db.get(data_key(key.as_str()))?.map(|bytes| value(&bytes)).transpose()
+        let found = self.with(|opened| Ok(opened.db.get(data_key(key.as_str()))?))?;
+        found.map(|bytes| value(&bytes)).transpose()
     }
 
     fn scan<'a>(
@@ -185,7 +228,12 @@ impl Engine for SledEngine {
             Some(key) if key.as_str() >= prefix.as_str() => Bound::Excluded(data_key(key.as_str())),
             _ => Bound::Included(data_key(prefix.as_str())),
         };
-        let entries = self.db.range((start, Bound::Excluded(vec![DATA + 1]))).map(|entry| {
+        let range = self.with(|opened| Ok(opened.db.range((start, Bound::Excluded(vec![DATA + 1])))));
+        let range = match range {
+            Ok(range) => range,
+            Err(error) => return Box::new(std::iter::once(Err(error))),
+        };
+        let entries = range.map(|entry| {
             let (key, bytes) = entry?;
             Ok((key_of(&key)?, value(&bytes)?))
         });
@@ -205,12 +253,38 @@ impl Engine for SledEngine {
             }
         }
         batch.insert(REVISION, &revision.0.to_be_bytes());
-        Ok(self.db.apply_batch(batch)?)
+        self.with(|opened| Ok(opened.db.apply_batch(batch)?))
     }
 
     fn make_safe(&self) -> io::Result<()> {
-        self.db.flush()?;
-        self.files.sync()
+        self.with(|opened| {
+            opened.db.flush()?;
+            // A disk that was full when it was written to is mended by opening the files anew; one that could not keep
+            // what it had taken is not.
+            opened.files.sync().map_err(|error| io::Error::other(error.to_string()))
+        })
+    }
+
+    fn has_room(&self) -> io::Result<()> {
+        let disk = nix::sys::statvfs::statvfs(self.dir.path())?;
+        let (unit, all) = (disk.fragment_size() as u64, disk.blocks() as u64);
+        let room = (disk.blocks_available() as u64).saturating_mul(unit);
+        // Of a small disk a part: it may never have had as much.
+        if room < ROOM.min(all.saturating_mul(unit) / 8) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn recover(&self) -> io::Result<Revision> {
+        // The old files can be read. Without room for what opening writes they would be closed for nothing.
+        self.probe()?;
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed first: the files are locked.
+        *opened = None;
+        let (anew, revision) = Opened::of(&self.dir, self.generation).map_err(io::Error::other)?;
+        *opened = Some(anew);
+        Ok(revision)
     }
 }
 
