@@ -25,6 +25,8 @@
 //! what it finds then is made safe before anybody sees it, and whoever watches is told that something may have been
 //! missed. Only what the system refused to *write* is mended so, never a failed fsync.
 
+mod failure;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +38,9 @@ use std::time::{Duration, Instant};
 use proto::StoreId;
 use tokio::sync::oneshot;
 
+pub use self::failure::{REFUSES_BROKEN, REFUSES_FULL};
+
+use self::failure::{Failure, is_want_of_room};
 use super::store::{Pending, Store, into_result, not_here};
 use super::watch::{Watch, Watchers};
 use crate::batch::{Batch, Hidden};
@@ -52,11 +57,6 @@ const QUEUE_MAX: usize = 8 * 1024;
 /// Without it, a group of steady writers falls apart into the one that is fastest and all others, and every
 /// second fsync is spent on a single write.
 const GATHER_MAX: Duration = Duration::from_micros(300);
-
-/// What [`Request::Status`] says of a store that takes no writes: its disk is full, or has failed.
-pub const REFUSES_FULL: &str = "refuses_writes_disk_full";
-/// See [`REFUSES_FULL`].
-pub const REFUSES_BROKEN: &str = "refuses_writes_disk_failed";
 
 /// How often a store that takes no writes looks whether there is room again.
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
@@ -122,12 +122,6 @@ pub trait Engine: Send + Sync + 'static {
     }
 }
 
-/// Whether an error means that there was no room, of which nothing was written.
-fn is_want_of_room(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
-
 /// A store that keeps its promises over an [`Engine`].
 #[derive(Debug)]
 pub struct Durable<E: Engine> {
@@ -152,26 +146,6 @@ struct View {
     watchers: Watchers,
     /// Why no further write is taken.
     failed: Option<Failure>,
-}
-
-/// Why no write is taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Failure {
-    /// There is little room; nothing is wrong otherwise.
-    LittleRoom,
-    /// There was no room in the middle of a batch.
-    NoRoom,
-    /// The disk or the engine failed.
-    Broken(String),
-}
-
-impl Failure {
-    fn refusal(&self) -> Refusal {
-        match self {
-            Self::LittleRoom | Self::NoRoom => Refusal::no_room(),
-            Self::Broken(why) => Refusal::Failed { why: why.clone() },
-        }
-    }
 }
 
 #[derive(Debug)]
