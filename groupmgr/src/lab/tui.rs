@@ -12,11 +12,15 @@ mod view;
 mod watch;
 mod worker;
 
+use std::fs::File;
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crossterm::event::{self, Event as Input, KeyEventKind};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::DefaultTerminal;
 
 use super::backend::Ground;
@@ -42,6 +46,8 @@ pub(super) fn run(
     desks: usize,
     ending: Ending,
 ) -> Result<(), LabError> {
+    // Before anything is started: whoever has no terminal is told so, and nothing is left behind.
+    let tty = terminal_of_this_program().map_err(doing("show the lab without a terminal (see --demo)"))?;
     let world = World::new(Plan::simple(hosts, desks), ground, binary)?;
     ending.on_signal(world.files().to_owned(), ratatui::restore);
     let timeline = world.timeline().clone();
@@ -49,17 +55,40 @@ pub(super) fn run(
     watch::start(&world, &shared);
     let (orders, inbox) = channel();
     let worker = worker::start(world, shared.clone(), inbox);
-    let mut terminal = ratatui::try_init().map_err(doing("use this terminal"))?;
-    let result = follow_keys(&mut terminal, &shared, &timeline, &orders);
-    ratatui::restore();
+    let result = match ratatui::try_init() {
+        Ok(mut terminal) => {
+            let result = follow_keys(&mut terminal, &tty, &shared, &timeline, &orders);
+            ratatui::restore();
+            result.map_err(doing("draw on this terminal"))
+        }
+        Err(error) => Err(doing("use this terminal")(error)),
+    };
     // The worker ends with its orders, and the lab with the worker.
     drop(orders);
     let _ = worker.join();
-    result.map_err(doing("draw on this terminal"))
+    result
+}
+
+/// The terminal that keys are read from.
+fn terminal_of_this_program() -> std::io::Result<File> {
+    let stdin = std::io::stdin();
+    match stdin.is_terminal() {
+        true => Ok(File::from(stdin.as_fd().try_clone_to_owned()?)),
+        false => File::open("/dev/tty"),
+    }
+}
+
+/// Whether the terminal is gone: nobody can press a key any more.
+fn has_hung_up(tty: &File) -> bool {
+    let mut fds = [PollFd::new(tty.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    let found = poll(&mut fds, PollTimeout::ZERO).is_ok();
+    found && fds[0].revents().is_some_and(|events| events.intersects(gone))
 }
 
 fn follow_keys(
     terminal: &mut DefaultTerminal,
+    tty: &File,
     shared: &Shared,
     timeline: &Timeline,
     orders: &std::sync::mpsc::Sender<worker::Order>,
@@ -73,6 +102,9 @@ fn follow_keys(
             view.now_ms = timeline.now_ms();
             view.clone()
         });
+        if has_hung_up(tty) {
+            return Ok(());
+        }
         terminal.draw(|frame| draw::draw(frame, &view, &ui))?;
         if !event::poll(REDRAW)? {
             continue;

@@ -235,6 +235,7 @@ impl Topology {
         }
         admitted?;
         let Some(row) = self.rows.get_mut(&message.host) else { return Err(Ignored::Unproven) };
+        self.strangers.forget_known(&message.host, message.addr);
         if row.hear_message(at, message, vitals)? {
             self.changes.push(Change::Changed(message.host.clone()));
         }
@@ -409,6 +410,7 @@ impl Topology {
 
     /// Judges everybody, and asks for the proofs that are due.
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<ProofWanted>) {
+        self.strangers.forget_old(now);
         if self.due.is_none_or(|due| due > now) {
             return;
         }
@@ -434,7 +436,7 @@ impl Topology {
 
     /// When [`Topology::on_timeout`] wants to be called.
     #[must_use]
-    pub const fn poll_at(&self) -> Option<Instant> {
-        self.due
+    pub fn poll_at(&self) -> Option<Instant> {
+        earliest(self.due, self.strangers.poll_at())
     }
 }

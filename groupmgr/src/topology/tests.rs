@@ -360,6 +360,22 @@ fn a_strangers_message_never_touches_the_trusted_row_of_the_same_name() {
 }
 
 #[test]
+fn a_stranger_that_falls_silent_is_forgotten_and_one_that_was_given_the_key_at_once() {
+    let m: HostMessage = HostMessage::from_line(&MUD.parse::<Line>().unwrap()).unwrap();
+    let mut strangers = Strangers::new();
+    strangers.hear(secs(10), WallTime::default(), m.clone());
+    strangers.forget_known(&m.host, std::net::Ipv4Addr::new(9, 9, 9, 9));
+    assert_eq!(strangers.iter().count(), 1, "another host of that name keeps its own");
+    strangers.forget_old(secs(70));
+    assert_eq!(strangers.iter().count(), 1);
+    strangers.forget_old(secs(75));
+    assert_eq!(strangers.iter().count(), 0);
+    strangers.hear(secs(80), WallTime::default(), m.clone());
+    strangers.forget_known(&m.host, m.addr);
+    assert_eq!(strangers.iter().count(), 0);
+}
+
+#[test]
 fn strangers_are_bounded_and_the_oldest_goes() {
     let mut strangers = Strangers::new();
     for n in 0..=STRANGERS_MAX {

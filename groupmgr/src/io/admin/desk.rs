@@ -1,10 +1,11 @@
 //! Answering for this host, and gathering the answers of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use authmgr::admission::{Record, token_of, token_prefix};
 use datastore::io::Store;
 use datastore::{Key, Prefix, StoreError, Value};
 use proto::HostName;
@@ -19,12 +20,15 @@ use tokio::task::JoinSet;
 use super::audit;
 use super::peer::{self, Asker};
 use super::wire::{
-    Answer, Answers, Ask, Facts, HostAnswer, Outcome, Request, Target, TemplateAsk, write_json,
+    Answer, Answers, Ask, Facts, Home, HostAnswer, Outcome, Request, Target, TemplateAsk, write_json,
 };
 use crate::host::admin::{Command, Explanation, Reply};
 use crate::io::counters::{Counters, Reason};
 use crate::io::daemon::{Event, Inbox};
 use crate::topology::{RowView, Standing};
+
+/// Accounts of the registry whose home directories are looked at.
+const HOMES_MAX: usize = 32;
 
 /// Where templates are in the data store.
 const TEMPLATES: &str = "template/";
@@ -138,7 +142,12 @@ impl Desk {
             Ask::Facts => {
                 let own = self.rows().await.into_iter().find(|row| row.own);
                 let interfaces = own.map(|row| row.interfaces).unwrap_or_default();
-                Answer::Facts(Box::new((self.facts)(interfaces.into_iter().map(|i| i.interface).collect())))
+                let mut facts = (self.facts)(interfaces.into_iter().map(|i| i.interface).collect());
+                if facts.own_accounts {
+                    facts.homes.extend(self.registered_accounts().await);
+                }
+                facts.homes = look_up_homes(facts.homes).await;
+                Answer::Facts(Box::new(facts))
             }
         }
     }
@@ -160,6 +169,17 @@ impl Desk {
             Err(_) => return,
         };
         explanation.reasons.insert(0, what);
+    }
+
+    /// The accounts that the registry names.
+    async fn registered_accounts(&self) -> Vec<Home> {
+        let Ok(entries) = self.store.list(&token_prefix()).await else { return Vec::new() };
+        let accounts = entries.iter().filter_map(|(key, value)| {
+            let record = Record::from_bytes(&token_of(key)?, value.as_bytes()).ok()?;
+            record.account.map(|account| account.to_string())
+        });
+        let accounts: BTreeSet<String> = accounts.collect();
+        accounts.into_iter().take(HOMES_MAX).map(|account| Home { account, dir: None }).collect()
     }
 
     async fn command(&self, command: Command) -> Reply {
@@ -228,6 +248,18 @@ impl Desk {
             }
         }
     }
+}
+
+/// Finds out which of the accounts exist, and where they are at home. The system may ask a server for it.
+async fn look_up_homes(homes: Vec<Home>) -> Vec<Home> {
+    let look_up = move || {
+        let found = |home: Home| {
+            let user = nix::unistd::User::from_name(&home.account).ok().flatten();
+            Home { dir: user.map(|user| user.dir.display().to_string()), ..home }
+        };
+        homes.into_iter().map(found).collect()
+    };
+    tokio::task::spawn_blocking(look_up).await.unwrap_or_default()
 }
 
 /// A request that is being answered.

@@ -132,6 +132,18 @@ pub struct Facts {
     pub fds_max: u64,
     /// Whether the processes of sessions run as users of their own.
     pub own_accounts: bool,
+    /// Accounts that sessions run as here, as far as host and registry name them.
+    #[serde(default)]
+    pub homes: Vec<Home>,
+}
+
+/// An account that sessions run as, and its home directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// Its name.
+    pub account: String,
+    /// Its home directory; none when there is no such account on the host.
+    pub dir: Option<String>,
 }
 
 /// All answers to a request, in the order of the hosts' names.

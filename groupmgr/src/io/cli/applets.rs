@@ -39,7 +39,7 @@ pub(super) fn lab(args: &LabArgs) -> Result<ExitCode, CliError> {
     let binary = std::env::current_exe().map_err(|e| {
         CliError::No(format!("this program's own file cannot be found: {e}; start it by its path"))
     })?;
-    lab::run(args, binary).map_err(|error| CliError::No(error.to_string()))
+    lab::run(args, binary).map_err(|error| CliError::Machine(error.to_string()))
 }
 
 #[cfg(test)]

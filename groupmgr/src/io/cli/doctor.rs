@@ -29,6 +29,7 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     keys::check_keys,
     daemon::check_interfaces,
     hosts::check_answers,
+    hosts::check_heard,
     hosts::check_strangers,
     hosts::check_clocks,
     hearing::check_own,
@@ -38,7 +39,7 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     machine::check_terminals,
     machine::check_buffers,
     machine::check_descriptors,
-    machine::check_home,
+    machine::check_homes,
 ];
 
 pub(super) fn run(at: &At, keys: Option<&Path>) -> Result<ExitCode, CliError> {

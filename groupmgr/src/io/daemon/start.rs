@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use proto::io::local::user_name;
 use proto::io::{KeyDir, KeyDirError, random};
 use proto::line::Line;
 use proto::net::Interface;
@@ -24,7 +25,7 @@ use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};
 use crate::io::admin::desk::{Desk, FactFinder};
 use crate::io::admin::local;
-use crate::io::admin::wire::Facts;
+use crate::io::admin::wire::{Facts, Home};
 use crate::io::counters::Counters;
 use crate::io::dirs::{self, DirError, RunDir};
 use crate::io::net::{Changes, Ends, Heard, Listen, Net, NetError};
@@ -213,6 +214,9 @@ impl Started {
         let (keys, run_dir) = (absolute(&self.options.keys), absolute(self.run_dir.path()));
         let state_dir = absolute(&self.options.state_dir);
         let (fds_max, own_accounts) = (self.fds_max, self.sessions.has_own_accounts());
+        let account = self.options.account.as_ref().filter(|_| own_accounts).map(ToString::to_string);
+        let account = account
+            .or_else(|| Some(user_name(nix::unistd::Uid::effective().as_raw())).filter(|_| !own_accounts));
         Box::new(move |interfaces: Vec<Interface>| Facts {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -224,6 +228,7 @@ impl Started {
             fds: vitals::open_files(),
             fds_max,
             own_accounts,
+            homes: account.iter().map(|account| Home { account: account.clone(), dir: None }).collect(),
         })
     }
 

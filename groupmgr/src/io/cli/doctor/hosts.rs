@@ -1,8 +1,10 @@
 //! The other hosts of the group: do they answer, have they our key, are their clocks right?
 
+use proto::{HostName, PORT};
+
 use super::checks::Checks;
 use super::seen::Seen;
-use crate::topology::RowView;
+use crate::topology::{RowView, Standing};
 
 /// Clocks further apart than this make times of last connection misleading.
 const CLOCK_SECS_MAX: i64 = 2;
@@ -10,11 +12,47 @@ const CLOCK_SECS_MAX: i64 = 2;
 pub(super) fn check_answers(seen: &Seen, checks: &mut Checks) {
     let Some(group) = seen.group() else { return };
     for (host, why) in &group.unreachable {
-        checks.fail(
-            "hosts",
-            format!("{host}: {why}"),
-            "start the daemon there, or forget the host: groupmgr forget HOST",
-        );
+        let is_heard = group.trusted().any(|row| row.host == *host && row.standing == Some(Standing::Up));
+        // Where the two sides do not believe each other the text names the remedy.
+        let (found, remedy) = match (is_heard, why.contains("; ")) {
+            (_, true) => (format!("{host} is reached and not believed: {why}"), String::new()),
+            (true, false) => (
+                format!("{host} is heard, and does not answer by TCP: {why}"),
+                format!("let TCP port {PORT} pass to it (firewall), or see its log"),
+            ),
+            (false, false) => (
+                format!("{host} is neither heard nor does it answer: {why}"),
+                format!(
+                    "start the daemon there, or mend the network between; if it is gone for good: groupmgr forget {host}"
+                ),
+            ),
+        };
+        checks.fail("hosts", found, remedy);
+    }
+}
+
+/// Whether every host that answers hears the datagrams of every other.
+pub(super) fn check_heard(seen: &Seen, checks: &mut Checks) {
+    let Some(group) = seen.group() else { return };
+    let answers = |host: &HostName| group.hosts.iter().any(|status| status.host == *host);
+    for status in &group.hosts {
+        for silent in status.silent.iter().filter(|silent| answers(silent)) {
+            checks.fail(
+                "datagrams",
+                format!("{} does not hear {silent}, which answers by TCP", status.host),
+                format!(
+                    "let UDP port {PORT} pass from {silent} to {}, broadcasts included (firewall, VLAN, netmask)",
+                    status.host
+                ),
+            );
+        }
+        for mute in status.mute.iter().filter(|mute| answers(mute) && !status.silent.contains(mute)) {
+            checks.warn(
+                "datagrams",
+                format!("{mute} does not answer the questions of {}, though it is heard", status.host),
+                format!("let UDP port {PORT} pass between the two both ways (firewall), or look how busy {mute} is"),
+            );
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use nix::sys::statfs::{
 
 use super::checks::Checks;
 use super::seen::Seen;
-use crate::io::admin::wire::Facts;
+use crate::io::admin::wire::{Facts, Home};
 
 /// A receive buffer below this loses datagrams in a storm.
 const RMEM_MIN: u64 = 1 << 20;
@@ -60,10 +60,26 @@ pub(super) fn check_descriptors(seen: &Seen, checks: &mut Checks) {
     }
 }
 
-/// A user's files must be there on whichever host the session is made.
-pub(super) fn check_home(seen: &Seen, checks: &mut Checks) {
-    let Some(home) = std::env::var_os("HOME") else { return };
-    let home = Path::new(&home);
+/// A user's files must be there on whichever host the session is made: those of the accounts that sessions run as, not
+/// of whoever asks.
+pub(super) fn check_homes(seen: &Seen, checks: &mut Checks) {
+    let Some(group) = seen.group() else { return };
+    let mut machines: Vec<_> = group.trusted().filter_map(|row| row.machine).collect();
+    machines.sort_unstable();
+    machines.dedup();
+    for Home { account, dir } in &group.facts.homes {
+        match dir {
+            Some(dir) => check_home(account, Path::new(dir), machines.len(), checks),
+            None => checks.fail(
+                "home directory",
+                format!("there is no account {account} on this machine, and sessions are to run as it"),
+                "make the account, on every host alike, or register the card for another one",
+            ),
+        }
+    }
+}
+
+fn check_home(account: &str, home: &Path, machines: usize, checks: &mut Checks) {
     let shared = [
         NFS_SUPER_MAGIC,
         SMB_SUPER_MAGIC,
@@ -76,22 +92,23 @@ pub(super) fn check_home(seen: &Seen, checks: &mut Checks) {
         LUSTRE,
         GFS2,
     ];
-    let machines = seen.group().map_or(0, |group| {
-        let mut machines: Vec<_> = group.trusted().filter_map(|row| row.machine).collect();
-        machines.sort_unstable();
-        machines.dedup();
-        machines.len()
-    });
+    let at = format!("{account}'s {}", home.display());
     match statfs(home) {
-        Err(error) => checks.fail("home directory", format!("{}: {error}", home.display()), "mount it"),
+        Err(error) => {
+            checks.fail(
+                "home directory",
+                format!("{at}: {}", error.desc()),
+                "make the directory, or mount it",
+            );
+        }
         Ok(fs) if shared.contains(&fs.filesystem_type()) => {
-            checks.ok("home directory", format!("{} is on a shared mount", home.display()));
+            checks.ok("home directory", format!("{at} is on a shared mount"));
         }
         Ok(_) if machines > 1 => checks.warn(
             "home directory",
-            format!("{} is on a disk of this machine", home.display()),
+            format!("{at} is on a disk of this machine"),
             "mount the same home directories on every host (NFS), or users find other files after a failover",
         ),
-        Ok(_) => checks.ok("home directory", format!("{} is on this machine, the only one", home.display())),
+        Ok(_) => checks.ok("home directory", format!("{at} is on this machine, the only one")),
     }
 }

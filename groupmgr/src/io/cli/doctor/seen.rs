@@ -81,6 +81,12 @@ impl Group {
         Ok(Self { facts, hosts, unreachable: gathered.unreachable, rows, tables })
     }
 
+    /// The status of the host that was asked.
+    pub(super) fn own(&self) -> Option<&Status> {
+        let own = self.rows.iter().find(|row| row.own)?;
+        self.hosts.iter().find(|status| status.host == own.host)
+    }
+
     /// The rows of hosts with the group's key, the asked host's own included.
     pub(super) fn trusted(&self) -> impl Iterator<Item = &RowView> {
         self.rows.iter().filter(|row| row.trusted)

@@ -6,19 +6,35 @@ use proto::StoreId;
 
 use super::checks::Checks;
 use super::seen::Seen;
+use crate::host::admin::Status;
 
 pub(super) fn check_reached(seen: &Seen, checks: &mut Checks) {
     let Some(group) = seen.group() else { return };
     for status in &group.hosts {
         match status.store_up {
             true => checks.ok("data store", format!("{} reaches {}", status.host, status.store)),
-            false => checks.fail(
-                "data store",
-                format!("{} does not reach {}", status.host, status.store),
-                "start it (datastore serve), or mend the network between",
-            ),
+            false => {
+                let (found, remedy) = trouble(status, group.hosts.iter().any(|other| other.store_up));
+                checks.fail("data store", found, remedy);
+            }
         }
     }
+}
+
+/// What keeps a host from its data store, and what helps.
+fn trouble(status: &Status, others_reach_it: bool) -> (String, &'static str) {
+    let Status { host, store, .. } = status;
+    let why = status.store_trouble.as_deref().unwrap_or("no answer");
+    if status.store_distrusts {
+        let remedy =
+            "give both the same key directory, and restart the one that had another: groupmgr key status";
+        return (format!("{host} and {store} do not believe each other: {why}"), remedy);
+    }
+    let remedy = match others_reach_it {
+        true => "other hosts reach it: mend the network between the two (route, firewall)",
+        false => "start it (datastore serve), or mend the network between",
+    };
+    (format!("{host} does not reach {store}: {why}"), remedy)
 }
 
 /// Stores are told apart by their ids: one store may have several addresses, and two may follow each other at one.
