@@ -195,7 +195,7 @@ impl Terminal {
         command.stdin(end(&pty.slave)?).stdout(end(&pty.slave)?).stderr(end(&pty.slave)?);
         let client = Running(command.spawn().map_err(|e| format!("{command:?}: {e}"))?);
         let mut terminal = Self { master: pty.master.into(), _client: client };
-        terminal.read_until(PROMPT.as_bytes())?;
+        terminal.read_until(PROMPT.trim_end().as_bytes())?;
         terminal.drain()?;
         Ok(terminal)
     }
@@ -354,7 +354,7 @@ impl Host {
                 }
                 Ok(())
             };
-            shown(PROMPT.as_bytes()).await?;
+            shown(PROMPT.trim_end().as_bytes()).await?;
             let mut times = Vec::new();
             for n in 0..WARM_UP + rounds {
                 let (key, typed) = (key(n), Instant::now());

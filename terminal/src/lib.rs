@@ -16,9 +16,9 @@
 //!
 //! Its own code and not a library's, for the sake of the snapshot: what a copy needs to go on exactly as the original
 //! does (the screen that is not shown, margins, tab stops, saved cursors, a sequence cut in two) is private in
-//! `alacritty_terminal` and `vt100`, and is not kept by `avt` where it concerns modes. `termwiz` parses and draws, and has
-//! no terminal. None of them has left and right margins, selective erasure or settings that can be asked for, and those
-//! cannot be added from outside.
+//! `alacritty_terminal`, and `avt`, which writes one, keeps no modes of keys and mouse, one character a cell, and nothing of
+//! what is asked. `termwiz` parses and draws, and has no terminal. None of them has left and right margins, selective
+//! erasure or rectangles, and those cannot be added from outside. `tests/screens` holds it against xterm.
 
 mod answers;
 mod cell;

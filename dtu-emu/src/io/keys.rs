@@ -41,7 +41,15 @@ impl Keys {
     /// Takes in what was typed.
     pub(super) fn take(&mut self, typed: &[u8]) -> Vec<Act> {
         let mut acts = Vec::new();
-        for &byte in typed {
+        let mut rest = typed;
+        while let Some((&byte, after)) = rest.split_first() {
+            let is_ours = !matches!(self, Self::Plain);
+            if let Some(len) = report_len(rest).filter(|_| is_ours) {
+                // The mouse moved, or the window was left: nothing that was meant for the menu.
+                rest = &rest[len..];
+                continue;
+            }
+            rest = after;
             let act = self.key(byte);
             match (act, acts.last_mut()) {
                 (Some(Act::Send(more)), Some(Act::Send(keys))) => keys.extend(more),
@@ -93,6 +101,17 @@ impl Keys {
     }
 }
 
+/// Length of what a terminal sends by itself, if that stands here: a report of the mouse or of the focus.
+fn report_len(typed: &[u8]) -> Option<usize> {
+    let (kind, after) = typed.strip_prefix(b"\x1b[")?.split_first()?;
+    match kind {
+        b'M' => Some(6.min(typed.len())),
+        b'I' | b'O' => Some(3),
+        b'<' => after.iter().position(|byte| matches!(byte, b'M' | b'm')).map(|end| 3 + end + 1),
+        _ => None,
+    }
+}
+
 fn prompt(path: &[u8]) -> String {
     format!("card file: {}", String::from_utf8_lossy(path))
 }
@@ -114,6 +133,18 @@ mod tests {
         assert_eq!(keys.take(b"\x1d\x1d").last(), Some(&Act::Send(vec![0x1d])));
         assert_eq!(keys.take(b"\x1dz").last(), Some(&Act::Redraw));
         assert_eq!(keys.take(b"z"), [Act::Send(b"z".to_vec())]);
+    }
+
+    #[test]
+    fn a_mouse_that_moves_is_no_key_of_the_menu_and_reaches_nobody_from_there() {
+        let mut keys = Keys::default();
+        let moved = b"\x1b[<35;10;5M";
+        assert_eq!(keys.take(moved), [Act::Send(moved.to_vec())]);
+        assert_eq!(keys.take(b"\x1d"), [Act::Line(MENU.to_owned())]);
+        assert_eq!(keys.take(moved), []);
+        assert_eq!(keys.take(b"\x1b[I\x1b[M !!\x1b[<0;1;1mr"), [Act::Remove]);
+        assert_eq!(keys.take(b"\x1dia\x1b[<35;10;5Mb\r").last(), Some(&Act::Insert("ab".to_owned())));
+        assert_eq!(keys.take(b"\x1d\x1b").last(), Some(&Act::Redraw), "Esc alone ends the menu");
     }
 
     #[test]

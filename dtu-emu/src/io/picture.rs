@@ -117,12 +117,15 @@ fn draw_glyph(
         }
         return;
     };
+    let is_squeezed = width == WIDTH && rows.iter().any(|row| row & 0x00ff != 0);
     // Lines and blocks meet those of the next cell as they are.
     let is_drawing = ('\u{2500}'..='\u{259f}').contains(&c);
     for (dy, row) in rows.iter().enumerate() {
         // To the right above the middle, to the left below it.
         let slant = if attrs.has(Attrs::ITALIC) && !is_drawing { 2 - (dy / 4).cast_signed() } else { 0 };
         for dx in (0..16).filter(|dx| row & 0x8000 >> dx != 0) {
+            // A glyph that is wider than what programs take it for is drawn narrower.
+            let dx = if is_squeezed { dx / 2 } else { dx };
             let at = (dx + slant).clamp(0, width.cast_signed() - 1).cast_unsigned();
             canvas.set(x + at, y + dy, ink);
             if attrs.has(Attrs::BOLD) && !is_drawing && at + 1 < width {

@@ -44,6 +44,7 @@ mod bytes;
 mod feed;
 mod group;
 mod mutant;
+mod screens;
 mod sessions;
 mod text;
 mod users;

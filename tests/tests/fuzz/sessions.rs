@@ -200,9 +200,10 @@ struct Theatre {
     is_watched: bool,
 }
 
-/// What stands at a place of a run's input: so that whatever is applied twice, or out of its order, shows.
+/// What stands at a place of a run's input: so that whatever is applied twice, or out of its order, shows. No answer of
+/// the terminal holds any of it.
 fn typed(run: u128, at: u64) -> u8 {
-    (run as u8) << 5 | (at % 31) as u8
+    0x80 | (run as u8) << 5 | (at % 31) as u8
 }
 
 impl Theatre {
@@ -308,7 +309,8 @@ fn display(bytes: &[u8]) {
         theatre.feed.input_taken(theatre.now, ready.len());
     }
     for (run, sent) in &theatre.sent {
-        let of_run: Vec<u8> = theatre.got.iter().copied().filter(|b| u128::from(b >> 5) == *run).collect();
+        let of_run: Vec<u8> =
+            theatre.got.iter().copied().filter(|b| u128::from(b >> 5) == 4 + *run).collect();
         let wanted: Vec<u8> = (0..*sent).map(|at| typed(*run, at)).collect();
         assert!(of_run == wanted, "run {run}: {} bytes arrived of {sent}", of_run.len());
     }

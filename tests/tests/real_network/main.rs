@@ -13,6 +13,7 @@ mod apart;
 mod readme;
 mod scenarios;
 mod scene;
+mod screens;
 
 fn main() -> std::process::ExitCode {
     apart::main(scenarios::ALL)

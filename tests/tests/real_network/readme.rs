@@ -25,19 +25,23 @@ pub(crate) fn demo(binary: PathBuf) -> Played {
 /// "By hand", from the key directory to the note that is still there after a kill.
 pub(crate) fn by_hand(binary: PathBuf) -> Played {
     let dir = tempfile::tempdir()?;
-    for name in ["groupmgr", "datastore", "authmgr", "dtu-emu"] {
-        std::os::unix::fs::symlink(&binary, dir.path().join(name))?;
-    }
-    let hand = Hand { dir: dir.path(), running: Vec::new() };
-    hand.play()
+    Hand::new(dir.path(), &binary)?.play()
 }
 
-struct Hand<'a> {
+/// Somebody who types commands in a directory.
+pub(crate) struct Hand<'a> {
     dir: &'a Path,
     running: Vec<(String, Child)>,
 }
 
-impl Hand<'_> {
+impl<'a> Hand<'a> {
+    pub(crate) fn new(dir: &'a Path, binary: &Path) -> Result<Self, Trouble> {
+        for name in ["groupmgr", "datastore", "authmgr", "dtu-emu"] {
+            std::os::unix::fs::symlink(binary, dir.join(name))?;
+        }
+        Ok(Self { dir, running: Vec::new() })
+    }
+
     fn play(mut self) -> Played {
         let section =
             README.split("## By hand").nth(1).and_then(|rest| rest.split("## ").next()).unwrap_or_default();
@@ -98,9 +102,7 @@ impl Hand<'_> {
             }
             return Ok(());
         };
-        let child = self.background(line, ready)?;
-        self.running.push((line.to_owned(), child));
-        Ok(())
+        self.start(line, ready)
     }
 
     /// The shell of whoever runs the tests may ask questions at its start, or take its time. Like that one it does
@@ -111,7 +113,7 @@ impl Hand<'_> {
         self.foreground("groupmgr template put default plain.toml --run-dir run --host a").map(drop)
     }
 
-    fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let path = format!("{}:{}", self.dir.display(), std::env::var("PATH").unwrap_or_default());
         let mut command = Command::new("sh");
         command.arg("-c").arg(line).current_dir(self.dir).env("PATH", path).env("HOME", self.dir);
@@ -119,12 +121,19 @@ impl Hand<'_> {
         command
     }
 
-    fn foreground(&self, line: &str) -> Result<String, Trouble> {
+    pub(crate) fn foreground(&self, line: &str) -> Result<String, Trouble> {
         let output = self.command(line).output()?;
         if output.status.success() {
             return Ok(String::from_utf8(output.stdout)?);
         }
         Err(format!("{line}\n{}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+    }
+
+    /// Starts a program that goes on running, and waits until it says `ready`.
+    pub(crate) fn start(&mut self, line: &str, ready: &'static str) -> Played {
+        let child = self.background(line, ready)?;
+        self.running.push((line.to_owned(), child));
+        Ok(())
     }
 
     fn background(&self, line: &str, ready: &'static str) -> Result<Child, Trouble> {

@@ -26,6 +26,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_recording_does_not_revive_the_dead", recording),
     ("the_readmes_first_command_shows_every_step", crate::readme::demo),
     ("the_readmes_commands_by_hand_do_what_it_says", crate::readme::by_hand),
+    ("an_editors_modes_move_to_a_real_terminal_with_the_card_and_leave_with_it", crate::screens::moved),
 ];
 
 fn net(text: &str) -> Ipv4Net {
