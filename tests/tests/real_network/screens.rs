@@ -111,6 +111,8 @@ pub(crate) fn moved(binary: PathBuf) -> Played {
     let run = "groupmgr run --keys keys --store 127.0.0.1:7010 --name a --bind 127.0.1.1 --run-dir run --state-dir state";
     hand.start(run, "ready host=")?;
     hand.foreground("groupmgr template put default template.toml --run-dir run --host a")?;
+    // Nobody has a session without a card.
+    hand.foreground("authmgr policy set pseudo=deny --keys keys --run-dir run")?;
     hand.foreground("authmgr card new ann.card")?;
     let boot = "dtu-emu boot --ca keys/ca.pem --card ann.card";
     hand.start(&format!("{boot} --headless --serial 080020000001 --bind 127.0.200.1"), "shown")?;
