@@ -11,7 +11,7 @@ use crate::{Events, Modes, Palette, Size, Terminal};
 /// Brings a real terminal from any state into that of an empty one: modes, colours, title and cells. Whether it shows its
 /// alternate screen is left alone, and so are the lines that have left the screen.
 pub const RESET: &str = "\x1b[!p\x1b[?1;5;9;12;1000;1002;1003;1004;1005;1006;1007;1015;1016;2004;2026l\x1b[?7;25h\
-    \x1b>\x1b[0 q\x1b[>4;0m\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\\x1b]2;\x1b\\\
+    \x1b[4;20l\x1b>\x1b[0 q\x1b[>4;0m\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\\x1b]2;\x1b\\\
     \x1b(B\x0f\x1b[r\x1b[m\x1b[2J\x1b[H";
 
 /// Empties the clipboard that a session has filled, by what is neither base64 nor a question.
