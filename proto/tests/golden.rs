@@ -16,7 +16,7 @@ use proto::frame::Size;
 use proto::host_message::{HostMessage, Load, Vitals};
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::net::Interface;
-use proto::peer::{LoadNote, PeerBody, PeerMessage, SessionNote};
+use proto::peer::{COMING_PER_MESSAGE_MAX, LoadNote, PeerBody, PeerMessage, SessionNote};
 use proto::ticket::{Ticket, TicketClaims};
 use proto::time::Duration;
 use proto::version::Version;
@@ -185,6 +185,16 @@ fn what_hosts_say_of_new_sessions() {
              grant=00000000000000000000000000000009",
         ),
     ]);
+}
+
+#[test]
+fn a_message_that_tells_of_no_desk_or_of_too_many_is_refused() {
+    let coming = |n: usize| {
+        let grants = " grant=00000000000000000000000000000008".repeat(n);
+        PeerMessage::from_line(&format!("coming host=a boot=0000000000000001{grants}").parse().unwrap())
+    };
+    assert!(coming(0).is_err() && coming(COMING_PER_MESSAGE_MAX + 1).is_err());
+    assert!(coming(COMING_PER_MESSAGE_MAX).is_ok());
 }
 
 fn are_said_as(all: impl IntoIterator<Item = (PeerBody, &'static str)>) {

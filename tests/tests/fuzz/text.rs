@@ -185,6 +185,26 @@ fn key_directory(bytes: &[u8]) {
     });
 }
 
+/// A target whose corpus is refused by the first check of its parser tests no more than that check.
+#[test]
+fn some_of_each_kept_corpus_can_be_read() {
+    let is_any = |target: &str, reads: fn(&[u8]) -> bool| {
+        let seeds = Seeds::of(&format!("fuzz::text::{target}"));
+        assert!(seeds.all().iter().any(|bytes| reads(bytes)), "{target}: nothing of it can be read");
+    };
+    is_any("a_template_reads_back", |bytes| {
+        let template = Template::parse(&String::from_utf8_lossy(bytes));
+        template.is_ok_and(|template| template.services.iter().any(|service| !service.required))
+    });
+    is_any("a_record_of_the_registry_reads_back", |bytes| {
+        Record::from_bytes(&"card.1".parse().unwrap(), bytes).is_ok_and(|record| record.disabled)
+    });
+    is_any("a_record_of_the_registry_reads_back", |bytes| Policy::from_bytes(bytes).is_ok());
+    is_any("a_card_file_reads_back", |bytes| {
+        Card::from_file_text(&String::from_utf8_lossy(bytes)).is_ok_and(|card| card.secret().is_some())
+    });
+}
+
 #[test]
 fn every_kept_message_is_one() {
     for bytes in Seeds::of("fuzz::text::a_message_reads_back").all() {
