@@ -39,7 +39,7 @@ const FLOORS: [(&str, u64); 14] = [
     ("every table is bounded", 10_000),
     ("new sessions are spread evenly", 40),
     ("no stranger's word changes a decision", 3_000),
-    ("no two claimed sessions are made for one token", 100),
+    ("no two claimed sessions are made for one token", 25),
     ("nobody is attached to a disabled card", 130),
     ("nobody is attached to a keyed card without its secret", 170),
     ("nobody is attached without authentication or a ticket", 1_600),
