@@ -69,6 +69,7 @@ async fn client() -> (tempfile::TempDir, Client) {
         arguments: Vec::new(),
         run_dir: dir.path().join("run"),
         keep: false,
+        open_files: None,
     };
     let client = Client::start(&start).await.expect("a spawner");
     (dir, client)

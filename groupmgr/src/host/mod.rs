@@ -22,10 +22,12 @@ mod datagrams;
 mod digests;
 pub mod driver;
 mod explain;
+mod failures;
 mod flow;
 mod manage;
 pub mod note;
 mod operator;
+mod outcomes;
 mod registry;
 mod relay;
 mod release;
@@ -111,6 +113,8 @@ pub struct Host {
     conns: conns::Conns,
     store: store::StoreSide,
     shows: shows::Shows,
+    failures: failures::Failures,
+    outcomes: outcomes::Outcomes,
     discovery: datagrams::Discovery,
     counters: Counters,
     started: Instant,
@@ -149,6 +153,8 @@ impl Host {
             conns: conns::Conns::default(),
             store: store::StoreSide::default(),
             shows: shows::Shows::default(),
+            failures: failures::Failures::default(),
+            outcomes: outcomes::Outcomes::default(),
             discovery: datagrams::Discovery::default(),
             counters: Counters::default(),
             started: now,
@@ -209,6 +215,7 @@ impl Host {
             self.digests.poll_at(),
             self.sessions.poll_at(),
             self.shows.poll_at(),
+            self.outcomes.poll_at(),
             self.store.poll_at(),
             self.placing.poll_at(),
             self.registry.poll_at(),
@@ -288,6 +295,7 @@ impl Host {
         self.poll_registry(clock, out);
         self.with_sessions(clock, out, Sessions::on_timeout);
         self.poll_shows(clock, out);
+        self.poll_outcomes(clock, out);
         self.poll_digests(clock, out);
         self.poll_placing(clock.now, out);
         self.speak(clock, out);

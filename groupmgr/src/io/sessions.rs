@@ -9,6 +9,7 @@ use nix::unistd::Uid;
 use proto::SessionId;
 use sessiond::control::{SessionSpec, ToSession, Tools};
 use sessiond::io::client::{Client, Event, Start, StartError};
+use sessiond::io::spawner::OpenFiles;
 use tokio::runtime::Handle;
 
 use super::accept::Held;
@@ -18,7 +19,7 @@ use crate::host::Input;
 const DIR: &str = "sessions";
 
 /// Names of this program in the `PATH` of a session.
-const TOOLS: &[&str] = &["datastore", "sessiond"];
+const TOOLS: &[&str] = &["datastore", "sessiond", "groupmgr"];
 
 /// How long a spawner may take to start, or to end all sessions.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -49,7 +50,14 @@ pub(crate) struct SessionDriver {
 
 impl SessionDriver {
     /// Connects to the spawner in `run_dir`, or starts one. Its tasks run on `workers`.
-    pub(crate) fn start(keeps: bool, run_dir: &Path, workers: &Handle) -> Result<Self, SessionError> {
+    ///
+    /// `open_files` is what this process was started with; the programs of sessions get the same.
+    pub(crate) fn start(
+        keeps: bool,
+        run_dir: &Path,
+        open_files: Option<OpenFiles>,
+        workers: &Handle,
+    ) -> Result<Self, SessionError> {
         let program = std::env::current_exe().map_err(SessionError::Program)?;
         let dir = run_dir.join(DIR);
         let start = Start {
@@ -57,6 +65,7 @@ impl SessionDriver {
             arguments: vec!["sessiond".into()],
             run_dir: dir.clone(),
             keep: keeps,
+            open_files,
         };
         let connected = workers
             .block_on(async { tokio::time::timeout(START_WITHIN, Client::connect_or_start(&start)).await })

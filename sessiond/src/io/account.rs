@@ -79,14 +79,20 @@ impl Account {
     /// Makes this process that account's, whole and for good: groups, then group, then user, then a look at the
     /// result.
     pub(super) fn assume(&self) -> Result<(), String> {
-        if self.uid == geteuid() {
+        let me = geteuid();
+        if self.uid == me && !me.is_root() {
             return Ok(());
         }
         let failed =
             |what: &str, error: Errno| format!("this process cannot become {}: {what}: {error}", self.name);
         let name =
             CString::new(self.name.as_str()).map_err(|_| "an account's name with a zero byte".to_owned())?;
-        initgroups(&name, self.gid).map_err(|error| failed("initgroups", error))?;
+        // Root's own groups may have been given up by whoever started the daemon. In a user namespace of an ordinary
+        // user the kernel lets nobody change them.
+        match initgroups(&name, self.gid) {
+            Err(Errno::EPERM) if self.uid == me => return Ok(()),
+            result => result.map_err(|error| failed("initgroups", error))?,
+        }
         setgid(self.gid).map_err(|error| failed("setgid", error))?;
         setuid(self.uid).map_err(|error| failed("setuid", error))?;
         let uids = getresuid().map_err(|error| failed("getresuid", error))?;

@@ -5,7 +5,8 @@
 //!   RUN/lock        held by the spawner that lives here
 //!   RUN/spawner/    the daemon's account only
 //!   RUN/spawner/socket
-//!   RUN/s/<id>/     the session's account only: `state` and `events` are its sockets, `bin/` the first of its PATH
+//!   RUN/s/<id>/     the session's account only: `state` and `events` are its sockets, `bin/` the first of its PATH,
+//!                   `login/` what its login shell reads
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};

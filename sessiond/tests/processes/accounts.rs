@@ -4,10 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use nix::unistd::geteuid;
-use sessiond::control::{EndReason, Exit, FromSession, ServiceState};
+use sessiond::control::{EndReason, Exit, FromSession};
 use sessiond::template::{Command, Service};
 
-use crate::support::{Daemon, Dtu, Has, OtherDaemon, Pipe, Process, service, spec};
+use crate::support::{Daemon, OtherDaemon, Pipe, Process, service, spec};
 use crate::{expect_exit, run_dir};
 pub fn account(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
@@ -70,10 +70,12 @@ pub fn no_account(dir: &Path) {
 pub fn cannot_run(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
     let missing = Service::terminal(Command::Words(vec!["/no/such/program".into()]));
-    let made = daemon.make(1, vec![missing]);
-    assert!(matches!(made.services[0].1, ServiceState::Failed(_)), "{made:?}");
-    daemon.attach(1, 1);
-    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
-    dtu.until("the exit", |dtu| dtu.exit == Some(127));
-    assert!(dtu.notices[0].contains("/no/such/program"), "{:?}", dtu.notices);
+    daemon.client().spawn(spec(1, vec![missing])).unwrap();
+    let reason = daemon.said("Ended", |said| match said {
+        FromSession::Ended(EndReason::CouldNotStart(reason)) => Some(reason.clone()),
+        FromSession::Ready(_) => panic!("it cannot be attached"),
+        _ => None,
+    });
+    assert!(reason.contains("/no/such/program") && reason.contains("service terminal"), "{reason}");
+    expect_exit(&mut daemon, Exit::Status(0));
 }

@@ -10,6 +10,7 @@ use sessiond::template::Template;
 use super::super::claims::ClaimRecord;
 use super::super::digests::Besides;
 use super::super::driver::{ConnId, Effect};
+use super::super::failures::Failure;
 use super::super::note::Note;
 use super::super::store::Errand;
 use super::super::{Clock, Host};
@@ -298,6 +299,9 @@ impl Host {
     }
 
     fn fail(&mut self, clock: Clock, conn: ConnId, why: &str, out: &mut Vec<Effect>) {
+        if let Some(token) = self.flow_mut(conn).map(|flow| flow.token().clone()) {
+            self.failures.note(Failure { token, session: None, at: clock.now, why: why.to_owned() });
+        }
         self.deny_because(clock, conn, Denial::SessionFailed, why, out);
     }
 

@@ -303,6 +303,9 @@ pub(super) enum ServiceCommand {
         /// It has no screen: it runs in the background
         #[arg(long, requires = "command")]
         background: bool,
+        /// Return without waiting until it runs
+        #[arg(long)]
+        no_wait: bool,
         /// What another one runs, and its arguments
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<String>,
@@ -313,6 +316,9 @@ pub(super) enum ServiceCommand {
         session: String,
         /// Its name
         service: ServiceName,
+        /// Return without waiting until it has ended
+        #[arg(long)]
+        no_wait: bool,
     },
 }
 

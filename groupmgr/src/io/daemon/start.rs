@@ -11,6 +11,7 @@ use proto::io::{KeyDir, KeyDirError, random};
 use proto::line::Line;
 use proto::net::Interface;
 use proto::{BootId, Instant};
+use sessiond::io::spawner::OpenFiles;
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -82,6 +83,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let keys = KeyDir::open(&options.keys)?;
     let acceptor = TlsAcceptor::from(Arc::new(server_tls(&keys, options)?));
     let run_dir = RunDir::take(&options.run_dir, &options.name)?;
+    let open_files = OpenFiles::present();
     let fds_max = raise_fds();
     let workers = threads("hotdesk-worker", rank::go_second)?;
     let greeters = threads("hotdesk-greeter", || {})?;
@@ -91,7 +93,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         let _context = workers.enter();
         open_store(options, &keys, boot)?
     };
-    let sessions = SessionDriver::start(options.keeps_sessions, run_dir.path(), workers.handle())?;
+    let sessions =
+        SessionDriver::start(options.keeps_sessions, run_dir.path(), open_files, workers.handle())?;
     let options = options.clone();
     let greets = greeters.handle().clone();
     let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox, greeters: greets };

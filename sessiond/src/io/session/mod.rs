@@ -5,7 +5,9 @@
 //! holds a group key.
 
 mod displays;
+mod environment;
 mod events;
+mod login;
 mod services;
 mod shell;
 mod state;
@@ -18,7 +20,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, setsid};
@@ -27,6 +28,7 @@ use proto::Nonce;
 use super::account::Account;
 use super::packets;
 use super::rundir::RunDir;
+use super::spawner::OpenFiles;
 use super::sys;
 use crate::control::{EndReason, FromSession, SessionSpec, short};
 use crate::session::SessionCore;
@@ -46,8 +48,8 @@ pub(super) struct Start {
     pub(super) run: RunDir,
     /// The account of the daemon that asked for it.
     pub(super) daemon: Uid,
-    /// Open files its services may have, soft and hard.
-    pub(super) limits: Option<(rlim_t, rlim_t)>,
+    /// Open files its services may have.
+    pub(super) limits: Option<OpenFiles>,
 }
 
 /// Is the session, in a process just forked for it. Never returns: what the parent had on its stack is not ours.
@@ -89,7 +91,7 @@ fn prepare(
     control: &OwnedFd,
     run: &RunDir,
     daemon: Uid,
-    limits: Option<(rlim_t, rlim_t)>,
+    limits: Option<OpenFiles>,
 ) -> Result<(Home, Prepared), String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     sys::close_all_but(control.as_fd()).map_err(|error| failed("close_range", &error))?;
@@ -97,8 +99,8 @@ fn prepare(
     prctl::set_child_subreaper(true).map_err(|error| failed("prctl", &error))?;
     let _ = prctl::set_name(c"session");
     umask(Mode::from_bits_truncate(0o022));
-    if let Some((soft, hard)) = limits {
-        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(|error| failed("setrlimit", &error))?;
+    if let Some(limits) = limits {
+        limits.set().map_err(|error| failed("setrlimit", &error))?;
     }
     let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals = sys::signals(&signals).map_err(|error| failed("signals", &error))?;
@@ -120,12 +122,15 @@ fn prepare(
 struct Home {
     dir: PathBuf,
     tools: Vec<String>,
+    hooks: login::Hooks,
 }
 
 impl Home {
-    /// Puts the links to our own program into it.
+    /// Puts the links to our own program into it, and what a login shell reads to find them.
     fn furnish(dir: PathBuf, spec: &SessionSpec) -> std::io::Result<Self> {
-        let home = Self { dir, tools: spec.tools.iter().flat_map(|tools| tools.names.clone()).collect() };
+        let hooks = login::Hooks::write(dir.join("login"))?;
+        let tools = spec.tools.iter().flat_map(|tools| tools.names.clone()).collect();
+        let home = Self { dir, tools, hooks };
         fs::create_dir(home.bin())?;
         if let Some(tools) = &spec.tools {
             for name in &tools.names {
@@ -137,6 +142,10 @@ impl Home {
 
     fn bin(&self) -> PathBuf {
         self.dir.join("bin")
+    }
+
+    fn hooks(&self) -> login::Hooks {
+        self.hooks.clone()
     }
 
     fn state(&self) -> PathBuf {
@@ -158,6 +167,7 @@ impl Home {
             remove(&self.bin().join(name));
         }
         let _ = fs::remove_dir(self.bin());
+        self.hooks.clear();
     }
 }
 
