@@ -48,8 +48,10 @@ pub struct NewSession {
     pub epoch: Epoch,
     /// How it stands with the data store.
     pub claim: Claim,
-    /// The account it runs as; without one the template's, without that the spawner's.
+    /// The account that the registry names for the token.
     pub account: Option<String>,
+    /// The account of sessions for which neither the registry nor the template names one; without it the spawner's.
+    pub machine_account: Option<String>,
     /// What it consists of.
     pub template: Template,
     /// The DTU's screen.
@@ -213,7 +215,8 @@ impl Sessions {
             session: session.id,
             token: session.token.clone(),
             host: self.host.clone(),
-            account: new.account.or_else(|| new.template.account.clone()),
+            named_by_registry: new.account.is_some(),
+            account: new.account.or_else(|| new.template.account.clone()).or(new.machine_account),
             services,
             size: new.size,
             continuity: new.template.continuity,

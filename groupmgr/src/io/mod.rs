@@ -21,6 +21,7 @@
 )]
 
 pub mod accept;
+pub mod accounts;
 pub mod admin;
 pub mod cli;
 pub mod clock;

@@ -9,6 +9,7 @@ use nix::unistd::Uid;
 use proto::SessionId;
 use sessiond::control::{SessionSpec, ToSession, Tools};
 use sessiond::io::client::{Client, Event, Start, StartError};
+use sessiond::io::root;
 use sessiond::io::spawner::OpenFiles;
 use tokio::runtime::Handle;
 
@@ -71,7 +72,7 @@ impl SessionDriver {
             .block_on(async { tokio::time::timeout(START_WITHIN, Client::connect_or_start(&start)).await })
             .map_err(|_| SessionError::Late(dir.clone()))?;
         let client = connected?;
-        let own_accounts = fs::metadata(&dir).is_ok_and(|meta| meta.uid() == 0);
+        let own_accounts = fs::metadata(&dir).is_ok_and(|meta| meta.uid() == 0) && root::is_uid_0_root();
         if own_accounts && !Uid::effective().is_root() {
             // Accounts of sessions must be able to pass through to what the spawner made for them.
             drop(fs::set_permissions(run_dir, fs::Permissions::from_mode(0o711)));

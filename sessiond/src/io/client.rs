@@ -237,7 +237,9 @@ impl Client {
     /// # Errors
     /// See [`TellError`].
     pub fn spawn(&self, spec: SessionSpec) -> Result<(), TellError> {
-        self.ask(ToSpawner::Spawn(Box::new(spec)))
+        let named = spec.named_by_registry;
+        let spec = Box::new(spec);
+        self.ask(if named { ToSpawner::SpawnNamed(spec) } else { ToSpawner::Spawn(spec) })
     }
 
     /// Ends a session process that does not end itself; answered by [`Event::Exited`].

@@ -151,7 +151,7 @@ mod tests {
         let run = RunDir::new(temp.path().join("run"));
         let lock = run.take(geteuid()).unwrap();
         assert_eq!(mode(&temp.path().join("run/spawner")), 0o700);
-        let account = Account::resolve(None, geteuid()).unwrap();
+        let account = Account::own(geteuid()).unwrap();
         let session = run.make_session(SessionId(5), &account).unwrap();
         assert_eq!(mode(&session), 0o700);
         assert!(run.make_session(SessionId(5), &account).is_err(), "a session's directory is its own");

@@ -194,7 +194,7 @@ enum Ready {
 impl Spawner {
     fn prepare(options: &Options) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-        sys::default_signals().map_err(failed("signals"))?;
+        sys::own_signals().map_err(failed("signals"))?;
         let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
         let signals = sys::signals(&signals).map_err(failed("signals"))?;
         prctl::set_child_subreaper(true).map_err(|error| format!("prctl: {error}"))?;
@@ -353,11 +353,10 @@ impl Spawner {
 
     fn on_message(&mut self, message: ToSpawner) {
         match message {
-            ToSpawner::Spawn(spec) => {
-                let session = spec.session;
-                if let Err(reason) = self.spawn(spec) {
-                    self.tell(FromSpawner::SpawnFailed { session, reason: short(reason) }, None);
-                }
+            ToSpawner::Spawn(spec) => self.spawn(spec),
+            ToSpawner::SpawnNamed(mut spec) => {
+                spec.named_by_registry = true;
+                self.spawn(spec);
             }
             ToSpawner::Kill(id) => {
                 if let Some(session) = self.sessions.get(&id) {
@@ -398,7 +397,14 @@ impl Spawner {
 
     // The sessions.
 
-    fn spawn(&mut self, spec: Box<SessionSpec>) -> Result<(), String> {
+    fn spawn(&mut self, spec: Box<SessionSpec>) {
+        let session = spec.session;
+        if let Err(reason) = self.try_spawn(spec) {
+            self.tell(FromSpawner::SpawnFailed { session, reason: short(reason) }, None);
+        }
+    }
+
+    fn try_spawn(&mut self, spec: Box<SessionSpec>) -> Result<(), String> {
         let id = spec.session;
         if self.ending.is_some() {
             return Err("the spawner is ending".to_owned());

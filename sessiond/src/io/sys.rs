@@ -66,6 +66,15 @@ pub(super) fn default_signals() -> Result<()> {
     Ok(())
 }
 
+/// Undoes what whoever started this process may have had ignored or blocked (`nohup`), except that writing to somebody
+/// who is gone stays an error, as the runtime of this language has it.
+pub(super) fn own_signals() -> Result<()> {
+    default_signals()?;
+    // SAFETY: ignoring needs no handler either.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn) }?;
+    Ok(())
+}
+
 /// A terminal: the end that a session holds, which never waits, and the end of the programs in it. It is set up as
 /// the kernel does, and told that its text is UTF-8, so that erasing a character erases all its bytes.
 pub(super) fn terminal(size: Size) -> Result<OpenptyResult> {

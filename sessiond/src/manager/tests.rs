@@ -16,6 +16,7 @@ fn new(id: u128) -> NewSession {
         epoch: Epoch { generation: 1, counter: 1 },
         claim: Claim::Held,
         account: None,
+        machine_account: None,
         template: Template::default(),
         size: Size::default(),
     }
@@ -226,4 +227,21 @@ fn a_session_that_could_not_be_started_is_told_from_one_that_is_over() {
         ready(s, spec);
         s.on_exited(NOW, id, out);
     }));
+}
+
+#[test]
+fn the_registrys_account_goes_before_the_templates_and_that_before_the_machines() {
+    let account = |registry: Option<&str>, template: Option<&str>, machine: Option<&str>| {
+        let own = |name: Option<&str>| name.map(str::to_owned);
+        let template = Template { account: own(template), ..Template::default() };
+        let new = NewSession { account: own(registry), template, machine_account: own(machine), ..new(1) };
+        let (mut s, mut out) = (sessions(), Vec::new());
+        s.make(NOW, new, &mut out);
+        let spec = spec_of(&out);
+        (spec.account, spec.named_by_registry)
+    };
+    assert_eq!(account(Some("r"), Some("t"), Some("m")), (Some("r".into()), true));
+    assert_eq!(account(None, Some("t"), Some("m")), (Some("t".into()), false));
+    assert_eq!(account(None, None, Some("m")), (Some("m".into()), false));
+    assert_eq!(account(None, None, None), (None, false));
 }

@@ -41,7 +41,7 @@ pub fn two_accounts(dir: &Path) {
     let line = daemon.line();
     let pid = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("{line}"));
     let session = Process::of(pid.parse().unwrap());
-    for reason in ["root (uid 0)", "daemon (uid", "every session needs a user"] {
+    for reason in ["root (uid 0)", "daemon (uid", "every session needs an account"] {
         let line = daemon.line();
         assert!(line.contains("CouldNotStart") && line.contains(reason), "{line}");
     }
@@ -62,7 +62,20 @@ pub fn no_account(dir: &Path) {
         })
     };
     assert!(refused(1, "no-such-user").contains("no account no-such-user"));
-    if !geteuid().is_root() {
+    if geteuid().is_root() {
+        let account = Some("root".to_owned());
+        let unnamed = sessiond::control::SessionSpec {
+            account,
+            named_by_registry: false,
+            ..spec(3, vec![service("cat")])
+        };
+        daemon.client().spawn(unnamed).unwrap();
+        let reason = daemon.said("Ended", |said| match said {
+            FromSession::Ended(EndReason::CouldNotStart(reason)) => Some(reason.clone()),
+            _ => None,
+        });
+        assert!(reason.contains("the very token"), "{reason}");
+    } else {
         assert!(refused(2, "root").contains("does not run as root"));
     }
 }

@@ -64,3 +64,15 @@ pub fn vim(dir: &Path) {
     assert!(swap.windows(13).any(|bytes| bytes == b"not yet saved"), "its swap file has the text");
     assert!(!file.exists());
 }
+
+pub fn no_broken_pipe(dir: &Path) {
+    let mut daemon = Daemon::start(&run_dir(dir), false);
+    let made = daemon.make(1, vec![service("exec tail -f /dev/null")]);
+    let parent = crate::parent_of(i32::try_from(made.pid).unwrap());
+    // SIGPIPE, the thirteenth, is ignored by both.
+    for pid in [parent, i32::try_from(made.pid).unwrap()] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+        assert!(u64::from_str_radix(ignored, 16).unwrap() & (1 << 12) != 0, "{pid}: {ignored}");
+    }
+}

@@ -45,7 +45,9 @@ pub fn spec(id: u128, services: Vec<Service>) -> SessionSpec {
         session: SessionId(id),
         token: "card.test".parse().unwrap(),
         host: "a".parse().unwrap(),
-        account: None,
+        // Root has to be named; whoever else runs the tests has sessions of its own account.
+        account: sessiond::io::root::is_root().then(|| "root".to_owned()),
+        named_by_registry: true,
         services,
         size: SIZE,
         continuity: Continuity::Restart,

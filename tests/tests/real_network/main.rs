@@ -10,11 +10,12 @@
 )]
 
 mod apart;
+mod keys;
 mod readme;
 mod scenarios;
 mod scene;
 mod screens;
 
 fn main() -> std::process::ExitCode {
-    apart::main(scenarios::ALL)
+    apart::main(scenarios::ALL, scenarios::NEEDS)
 }

@@ -1,5 +1,6 @@
 //! Nobody has a session for the token: whose is the claim, where does a new session go, and making it.
 
+use authmgr::admission::AccountName;
 use authmgr::{Admitted, Denial};
 use datastore::{Answer as StoreAnswer, Expected, Request, Response, StoreError, Value};
 use proto::time::Duration;
@@ -378,14 +379,15 @@ impl Host {
         (claim, epoch): (Claim, Epoch),
     ) -> NewSession {
         let template = self.shows.templates.get(template).map(|(t, _)| t.clone()).unwrap_or_default();
-        let account = admitted.account.clone().or_else(|| self.config.shared_machine_account.clone());
+        let name = |account: &AccountName| account.to_string();
         NewSession {
             id,
             token: admitted.token.clone(),
             owner: admitted.owner.data().to_string(),
             epoch,
             claim,
-            account: account.map(|a| a.to_string()),
+            account: admitted.account.as_ref().map(name),
+            machine_account: self.config.shared_machine_account.as_ref().map(name),
             size: template.size,
             template,
         }

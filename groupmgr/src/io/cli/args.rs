@@ -210,7 +210,7 @@ pub(super) struct RunArgs {
     /// Sessions this host takes; 0 for no bound but the machine's
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) sessions_max: usize,
-    /// The account of sessions for which nothing else names one, when running as root
+    /// The account of sessions for which neither the registry nor the template names one; root must say it
     #[arg(long, value_name = "USER")]
     pub(super) account: Option<AccountName>,
     /// Write the log as JSON

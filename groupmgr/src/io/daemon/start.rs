@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use proto::io::local::user_name;
 use proto::io::{KeyDir, KeyDirError, random};
 use proto::line::Line;
 use proto::net::Interface;
@@ -24,6 +23,7 @@ use crate::arrivals::Limits;
 use crate::host::{Host, HostConfig, Input};
 use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};
+use crate::io::accounts::{self, AccountError};
 use crate::io::admin::desk::{Desk, FactFinder};
 use crate::io::admin::local;
 use crate::io::admin::wire::{Facts, Home};
@@ -46,6 +46,9 @@ const FAREWELL_WITHIN: Duration = Duration::from_millis(500);
 /// Why a daemon does not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Sessions must not run as they would.
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyDirError),
@@ -80,6 +83,7 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub fn run(options: &Options) -> Result<(), RunError> {
+    accounts::check(options.account.as_ref())?;
     let keys = KeyDir::open(&options.keys)?;
     let acceptor = TlsAcceptor::from(Arc::new(server_tls(&keys, options)?));
     let run_dir = RunDir::take(&options.run_dir, &options.name)?;
@@ -95,6 +99,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     };
     let sessions =
         SessionDriver::start(options.keeps_sessions, run_dir.path(), open_files, workers.handle())?;
+    accounts::check_with_spawner(options.account.as_ref(), sessions.has_own_accounts())?;
     let options = options.clone();
     let greets = greeters.handle().clone();
     let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox, greeters: greets };
@@ -217,9 +222,8 @@ impl Started {
         let (keys, run_dir) = (absolute(&self.options.keys), absolute(self.run_dir.path()));
         let state_dir = absolute(&self.options.state_dir);
         let (fds_max, own_accounts) = (self.fds_max, self.sessions.has_own_accounts());
-        let account = self.options.account.as_ref().filter(|_| own_accounts).map(ToString::to_string);
-        let account = account
-            .or_else(|| Some(user_name(nix::unistd::Uid::effective().as_raw())).filter(|_| !own_accounts));
+        let (named, runs_as) = (self.options.account.as_ref().map(ToString::to_string), accounts::own_name());
+        let account = if own_accounts { named.clone() } else { Some(runs_as.clone()) };
         Box::new(move |interfaces: Vec<Interface>| Facts {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -232,6 +236,8 @@ impl Started {
             fds_max,
             own_accounts,
             homes: account.iter().map(|account| Home { account: account.clone(), dir: None }).collect(),
+            account: named.clone(),
+            runs_as: Some(runs_as.clone()),
         })
     }
 
@@ -294,6 +300,8 @@ impl Started {
             line.push("addr", addr);
         }
         tracing::info!(host = %self.options.name, boot = %self.boot, store = %self.store.label(), "ready");
+        let own_accounts = self.sessions.has_own_accounts();
+        accounts::warn(self.options.account.as_ref(), own_accounts, self.run_dir.path());
         let mut out = io::stdout().lock();
         // Whoever started the daemon may not want to read it.
         drop(writeln!(out, "{line}").and_then(|()| out.flush()));

@@ -104,12 +104,15 @@ fn prepare(
     }
     let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals = sys::signals(&signals).map_err(|error| failed("signals", &error))?;
-    let account = Account::resolve(spec.account.as_deref(), daemon)?;
+    let account = Account::resolve(spec.account.as_deref(), spec.named_by_registry, daemon)?;
     let dir = run
         .make_session(spec.session, &account)
         .map_err(|error| failed("the session's directory", &error))?;
     account.assume()?;
-    let home = Home::furnish(dir, spec).map_err(|error| failed("the session's directory", &error))?;
+    let home = Home::furnish(dir.clone(), spec).map_err(|error| {
+        let (dir, name) = (dir.display(), &account.name);
+        format!("{dir}: {error}: {name} must be able to pass through every directory above it (chmod o+x)")
+    })?;
     let state =
         state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
     let events =
