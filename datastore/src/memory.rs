@@ -46,6 +46,11 @@ impl MemoryStore {
         self.entries.get(key)
     }
 
+    /// All entries, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Value)> {
+        self.entries.iter()
+    }
+
     /// What restoring a backup does: the entries are those of `backup`, the generation is above both.
     pub fn restore(&mut self, backup: Self) {
         self.generation = self.generation.max(backup.generation).next();

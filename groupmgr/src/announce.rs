@@ -160,6 +160,10 @@ impl Announcer {
     pub fn set_interfaces(&mut self, now: Instant, mut interfaces: Vec<Interface>) {
         interfaces.truncate(INTERFACES_MAX);
         if interfaces != self.interfaces {
+            if self.interfaces.is_empty() {
+                // Nobody has heard anything lately.
+                self.beacon_due = now;
+            }
             self.interfaces = interfaces;
             self.announce_soon(now);
         }
@@ -224,7 +228,9 @@ impl Announcer {
     ) -> bool {
         if now >= self.message_due {
             self.message_due = now + MESSAGE_INTERVAL;
-            self.message_sent = Some(now);
+            if !self.interfaces.is_empty() {
+                self.message_sent = Some(now);
+            }
             self.say_messages(wall, ring, out);
         }
         if now < self.beacon_due {

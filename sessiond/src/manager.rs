@@ -5,7 +5,6 @@
 //! and holds the claim. The processes themselves are in `io`.
 
 mod line;
-mod services;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -20,13 +19,13 @@ use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionI
 use crate::control::{
     Bytes, Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools,
 };
-use crate::template::{Display, Template};
+use crate::template::{Display, SERVICES_MAX, Service, Template};
 
 pub use line::{STARTING_MAX, WAITING_MAX};
 pub use session::{Claim, Phase, Session};
 
 use line::Line;
-use session::{Why, tell, turn};
+use session::{tell, turn};
 
 /// A session process that has not said `Ready` after this long is given up.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -48,10 +47,8 @@ pub struct NewSession {
     pub epoch: Epoch,
     /// How it stands with the data store.
     pub claim: Claim,
-    /// The account that the registry names for the token.
+    /// The account it runs as; without one the template's, without that the spawner's.
     pub account: Option<String>,
-    /// The account of sessions for which neither the registry nor the template names one; without it the spawner's.
-    pub machine_account: Option<String>,
     /// What it consists of.
     pub template: Template,
     /// The DTU's screen.
@@ -96,15 +93,6 @@ pub enum SessionEvent {
         lived: Duration,
         /// Why, for a person.
         why: String,
-        /// Whether it ended because it could not be started, or what it consists of could not.
-        failed: bool,
-    },
-    /// What was asked of a service has come out: it runs, it ended, or it could not be started.
-    ServiceSettled {
-        /// Whose.
-        session: SessionId,
-        /// Which.
-        service: ServiceName,
     },
     /// One of its programs asks the data store for something.
     Data {
@@ -203,7 +191,6 @@ impl Sessions {
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
-            unsettled: BTreeSet::new(),
         };
         if !has_process {
             out.push(SessionEffect::Event(SessionEvent::Ready(session.id)));
@@ -215,8 +202,7 @@ impl Sessions {
             session: session.id,
             token: session.token.clone(),
             host: self.host.clone(),
-            named_by_registry: new.account.is_some(),
-            account: new.account.or_else(|| new.template.account.clone()).or(new.machine_account),
+            account: new.account.or_else(|| new.template.account.clone()),
             services,
             size: new.size,
             continuity: new.template.continuity,
@@ -270,7 +256,7 @@ impl Sessions {
     pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
         let Some(session) = self.table.get_mut(&id) else { return false };
         if !session.has_process || session.phase == Phase::InLine {
-            self.remove(now, id, Why::Over("it was ended".into()), out);
+            self.remove(now, id, "it was ended".into(), out);
         } else if !matches!(session.phase, Phase::Ending { .. }) {
             turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
             out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
@@ -283,8 +269,44 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else { return };
         session.last = last;
         if session.phase == Phase::Running {
-            out.push(SessionEffect::Tell(id, Box::new(ToSession::SetMeta(session.meta()))));
+            tell(session, out, || ToSession::SetMeta(session.meta()));
         }
+    }
+
+    /// Starts a service of a running session: one of its own, or another one, which is added. A DTU that shows
+    /// the session sees a new terminal when it attaches next. `false` when the session does not run or has
+    /// [`SERVICES_MAX`] services already.
+    pub fn start_service(&mut self, id: SessionId, service: Service, out: &mut Vec<SessionEffect>) -> bool {
+        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == Phase::Running) else {
+            return false;
+        };
+        if !session.services.contains_key(&service.name) {
+            if session.services.len() >= SERVICES_MAX {
+                return false;
+            }
+            session.services.insert(service.name.clone(), ServiceState::Idle);
+            if service.display == Display::Terminal {
+                session.displays.push(service.name.clone());
+            }
+        }
+        out.push(SessionEffect::Tell(id, Box::new(ToSession::StartService(Box::new(service)))));
+        true
+    }
+
+    /// Ends a service of a running session and all it has started. `false` when there is no such service, or
+    /// the session does not run.
+    pub fn stop_service(
+        &mut self,
+        id: SessionId,
+        service: &ServiceName,
+        out: &mut Vec<SessionEffect>,
+    ) -> bool {
+        let runs = |s: &&Session| s.phase == Phase::Running && s.services.contains_key(service);
+        let known = self.table.get(&id).is_some_and(|s| runs(&s));
+        if known {
+            out.push(SessionEffect::Tell(id, Box::new(ToSession::StopService(service.clone()))));
+        }
+        known
     }
 
     fn insert(&mut self, session: Session) {
@@ -336,7 +358,6 @@ impl Sessions {
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
-            unsettled: BTreeSet::new(),
         });
         out.push(SessionEffect::Tell(id, Box::new(ToSession::Describe)));
     }
@@ -349,14 +370,12 @@ impl Sessions {
         reason: String,
         out: &mut Vec<SessionEffect>,
     ) {
-        self.remove(now, id, Why::Failed(reason), out);
+        self.remove(now, id, reason, out);
     }
 
     /// A session process is gone.
     pub fn on_exited(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
-        let why = "its process ended".to_owned();
-        let starts = self.table.get(&id).is_some_and(|s| matches!(s.phase, Phase::Starting { .. }));
-        self.remove(now, id, if starts { Why::Failed(why) } else { Why::Over(why) }, out);
+        self.remove(now, id, "its process ended".into(), out);
     }
 
     /// A session process says something.
@@ -366,13 +385,13 @@ impl Sessions {
                 self.on_description(now, id, *what, out);
             }
             FromSession::ServiceStarted { service, pid } => {
-                self.note_service(id, service, ServiceState::Running { pid }, out);
+                self.note_service(id, service, ServiceState::Running { pid });
             }
             FromSession::ServiceFailed { service, reason } => {
-                self.note_service(id, service, ServiceState::Failed(reason), out);
+                self.note_service(id, service, ServiceState::Failed(reason));
             }
             FromSession::ServiceExited { service, exit } => {
-                self.note_service(id, service, ServiceState::Exited(exit), out);
+                self.note_service(id, service, ServiceState::Exited(exit));
             }
             FromSession::DisplayConnected { serial, .. } => {
                 out.push(SessionEffect::Event(SessionEvent::OnScreen(id, serial)));
@@ -383,10 +402,10 @@ impl Sessions {
             }
             FromSession::Ended(reason) => {
                 let why = match reason {
-                    EndReason::CouldNotStart(why) => Why::Failed(why),
-                    EndReason::Finished(exit) => Why::Over(format!("its services {exit}")),
-                    EndReason::Asked => Why::Over("it was ended".into()),
-                    EndReason::Alone => Why::Over("its daemon was gone".into()),
+                    EndReason::CouldNotStart(why) => why,
+                    EndReason::Finished(exit) => format!("its services {exit}"),
+                    EndReason::Asked => "it was ended".into(),
+                    EndReason::Alone => "its daemon was gone".into(),
                 };
                 self.remove(now, id, why, out);
             }
@@ -426,7 +445,15 @@ impl Sessions {
         }
     }
 
-    fn remove(&mut self, now: Instant, id: SessionId, why: Why, out: &mut Vec<SessionEffect>) {
+    fn note_service(&mut self, id: SessionId, service: ServiceName, state: ServiceState) {
+        if let Some(session) = self.table.get_mut(&id)
+            && (session.services.len() < SERVICES_MAX || session.services.contains_key(&service))
+        {
+            session.services.insert(service, state);
+        }
+    }
+
+    fn remove(&mut self, now: Instant, id: SessionId, why: String, out: &mut Vec<SessionEffect>) {
         let Some(session) = self.table.remove(&id) else { return };
         if let Some(at) = session.phase.deadline() {
             self.due.remove(&(at, id));
@@ -444,8 +471,7 @@ impl Sessions {
             claim: session.claim,
             shown: session.shown,
             lived: now.since(session.since),
-            failed: matches!(why, Why::Failed(_)),
-            why: why.into_text(),
+            why,
         }));
         self.leave_line(now, id, out);
     }
@@ -461,7 +487,7 @@ impl Sessions {
                 Some(session) if matches!(session.phase, Phase::Ending { .. }) => {
                     turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
                 }
-                _ => self.remove(now, id, Why::Failed("its process did not answer".into()), out),
+                _ => self.remove(now, id, "its process did not answer".into(), out),
             }
         }
     }

@@ -196,34 +196,6 @@ fn the_claim_of_an_earlier_run_without_kept_sessions_binds_nobody() {
 }
 
 #[test]
-fn a_kept_session_carries_its_claim_over_to_the_next_run() {
-    let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").keep()]);
-    let desk = desk_with_session(&mut w, "h2", "card.ann");
-    let before = claim(&w, "card.ann").unwrap();
-    w.restart("h2");
-    w.expect(desk).attached_to("h2").within(secs(1));
-    w.run_for(secs(1));
-    let after = claim(&w, "card.ann").unwrap();
-    assert_eq!((after.session, after.epoch), (before.session, before.epoch), "it is the same session");
-    assert_eq!(Some(after.boot), w.boot_of("h2"));
-}
-
-#[test]
-fn a_desk_that_comes_while_kept_sessions_are_taken_up_gets_its_own() {
-    for pause in [0, 1, 2, 5] {
-        let mut w = World::of_hosts([HostPlan::named("h1").keep()]);
-        let desk = desk_with_session(&mut w, "h1", "card.ann");
-        w.remove(desk);
-        w.restart("h1");
-        w.run_for(ms(pause));
-        let lan = w.lan();
-        let d = w.add_desk(DeskPlan::named("d", lan).server("h1").card("card.ann"));
-        w.expect(d).attached_to("h1").within(ms(700));
-        assert_eq!(w.sessions_of("card.ann").len(), 1, "\n{}", w.story());
-    }
-}
-
-#[test]
 fn while_the_store_is_away_the_lowest_host_makes_the_session_and_it_is_unclaimed() {
     let mut w = World::of(3);
     let desks = idle_desks_at(&mut w, &["h1", "h2", "h3"]);

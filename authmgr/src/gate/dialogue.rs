@@ -6,10 +6,7 @@ use proto::line::Line;
 use proto::{Serial, Token};
 
 use super::stage::Phase;
-use super::{
-    CELL, CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, REASON_MAX, Stage, TEXT_MAX, cut,
-    token,
-};
+use super::{CELL, CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, Stage, TEXT_MAX, cut, token};
 use crate::challenge::CardAnswer;
 use crate::denial::Denial;
 
@@ -25,7 +22,7 @@ impl Gate {
                 // To a DTU that presented a token in the known way, a denial would be about that one.
                 if !self.stage().has_token() {
                     let number = line.lenient("tokenSeq").unwrap_or(self.stated_seq);
-                    out.push(denied(number, Denial::SoftwareClient, ""));
+                    out.push(denied(number, Denial::SoftwareClient));
                 }
             }
             FromDtu::ConnRsp { access } => self.on_conn_rsp(access, line, out),
@@ -105,7 +102,7 @@ impl Gate {
             Err((why, reason)) => {
                 odd(reason, out);
                 self.turn(Phase::Vacant);
-                out.push(denied(self.stated_seq, why, ""));
+                out.push(denied(self.stated_seq, why));
             }
         }
     }
@@ -227,17 +224,12 @@ pub(super) fn odd(reason: Odd, out: &mut Vec<GateEffect>) {
 }
 
 /// A connInf that denies, with the sentence for the person at the screen.
-pub(super) fn denied(token_seq: u32, why: Denial, reason: &str) -> GateEffect {
-    let mut notice = why.notice().to_owned();
-    if !reason.is_empty() {
-        notice.push(' ');
-        notice.push_str(cut(reason, REASON_MAX));
-    }
+pub(super) fn denied(token_seq: u32, why: Denial) -> GateEffect {
     GateEffect::Send(FromHost::ConnInf(Box::new(ConnInf {
         token_seq,
         access: Access::Denied,
         token: None,
         grant: None,
-        notice: Some(notice),
+        notice: Some(why.notice().to_owned()),
     })))
 }

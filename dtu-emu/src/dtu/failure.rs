@@ -103,7 +103,8 @@ impl Dtu {
                 self.wait_for_daemon(host, until, cx.now + REJOIN_MAX, good);
             }
             Talk::Asking(Asking { came: Came::Rejoin { .. }, .. }) => self.give_up(cx, host, loss, good),
-            Talk::Detached => {
+            // Unless the token was about to be presented again, whoever sits here decides what happens next.
+            Talk::Detached if linked.again_at.is_none() => {
                 cx.report(DtuEvent::Lost { host, why: loss });
                 self.link = Link::Idle;
             }
@@ -361,6 +362,7 @@ impl Dtu {
             cx.report(DtuEvent::DisplayLost { host: linked.host.clone(), fault });
         }
         let retry = matches!(linked.talk, Talk::Denied { retry_at } if retry_at <= cx.now);
+        let avoid = if again || retry { linked.declined.take() } else { None };
         if probe {
             self.probe_both(cx, Prompt::Beacons);
         } else if typed {
@@ -370,7 +372,7 @@ impl Dtu {
             self.send_keepalive(cx);
         }
         if again || retry {
-            self.present(cx, Came::Again, proto::alp::Cause::Insert, None, None);
+            self.present(cx, Came::Again, proto::alp::Cause::Insert, None, avoid);
         }
     }
 

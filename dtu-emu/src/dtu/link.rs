@@ -98,6 +98,8 @@ pub(super) struct Linked {
     pub(super) expiry_at: Instant,
     /// When to present the token again after its display was lost.
     pub(super) again_at: Option<Instant>,
+    /// The target of a redirect that was not followed, to be named when the token is presented next.
+    pub(super) declined: Option<HostName>,
     /// Why the display ended, until the host has said whether that is a loss.
     pub(super) blank: Option<Fault>,
     /// Heartbeats that were not answered yet.

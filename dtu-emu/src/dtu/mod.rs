@@ -383,6 +383,7 @@ impl Dtu {
             keepalive_at: cx.now + proto::alp::KEEPALIVE_DISCONNECTED,
             expiry_at: cx.now + proto::alp::EXPIRY,
             again_at: None,
+            declined: None,
             blank: None,
             unanswered: 0,
             retry: link::RETRY_FIRST,

@@ -1,5 +1,7 @@
 //! Following a redirect, and coming back from one that leads nowhere (DESIGN 4.4).
 
+use core::time::Duration;
+
 use proto::alp::{Cause, DiscCause, FromDtu, ProtocolFault, RedirectInf};
 
 use super::event::DtuEvent;
@@ -13,13 +15,19 @@ use super::{Cx, Dtu};
 /// is a quarrel between hosts.
 const HOPS_MAX: u8 = 6;
 
+/// How long hosts that send us around in circles have to agree. A host waits for 4 s for whom it has sent on, and closes
+/// the connection then, so the token is presented again before that.
+const QUARREL_PAUSE: Duration = Duration::from_secs(3);
+
 impl Dtu {
     pub(super) fn on_redirect(&mut self, cx: &mut Cx<'_>, inf: RedirectInf) {
         let Link::Linked(linked) = &mut self.link else { return };
         let (conn, source, hops) = (linked.conn, linked.host.clone(), linked.hops + 1);
         if hops > HOPS_MAX {
-            linked.deny(cx.now);
+            linked.talk = Talk::Denied { retry_at: cx.now + QUARREL_PAUSE };
             linked.hops = 0;
+            // A host that has sent us on listens to nothing but that we could not go there.
+            linked.declined = inf.host;
             self.send(cx, conn, &FromDtu::ProtocolErrorReq { cause: Some(ProtocolFault::Redirect) });
             // Hosts that send us around in circles need time to agree.
             self.leave_session(cx);

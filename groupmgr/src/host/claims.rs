@@ -21,7 +21,7 @@ const OFFER_EVERY: Duration = Duration::from_secs(2);
 /// How often one that is shown is whose claim another session has: that may end, and nobody would say so.
 const OFFER_SHOWN_EVERY: Duration = Duration::from_secs(10);
 /// A host that keeps its sessions has taken up those of its earlier run by then, or they are gone.
-const TAKE_UP_WITHIN: Duration = Duration::from_secs(6);
+pub(super) const TAKE_UP_WITHIN: Duration = Duration::from_secs(6);
 
 /// Who made the session of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,9 @@ pub(super) enum Life {
 impl Host {
     pub(super) fn offer_unclaimed(&mut self, clock: Clock, out: &mut Vec<Effect>) {
         self.release_again();
+        if self.stopping {
+            return self.store.offer_next(None);
+        }
         let is_shown = |s: &Session| s.claim == Claim::Superseded && s.shown.is_some();
         let usable = self.sessions.iter().filter(|s| s.is_usable());
         let unclaimed: Vec<(Token, SessionId)> = usable
@@ -113,8 +116,22 @@ impl Host {
 
     /// Offers a session to the store as its token's.
     pub(super) fn offer(&mut self, now: Instant, token: &Token, session: SessionId, out: &mut Vec<Effect>) {
-        let record = self.claim_of(session, Epoch::default().next(self.store.generation()));
+        let record = self.claim_of(session, self.epoch_of(session));
         self.offer_in_place_of(now, Expected::Absent, token, record, out);
+    }
+
+    /// The epoch under which a session is offered: its own, so that it never falls. One that has none yet, or one of
+    /// before a backup was restored, gets the next.
+    fn epoch_of(&self, session: SessionId) -> Epoch {
+        let own = self.sessions.get(session).map_or(Epoch::default(), |s| s.epoch);
+        self.in_this_generation(own)
+    }
+
+    /// `epoch`, or the next one if the data store gives out none of its generation any more.
+    pub(super) fn in_this_generation(&self, epoch: Epoch) -> Epoch {
+        let generation = self.store.generation();
+        let is_current = epoch.counter > 0 && epoch.generation >= generation;
+        if is_current { epoch } else { epoch.next(generation) }
     }
 
     /// Offers a session in the place of what the store is expected to have.
@@ -152,8 +169,9 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         let session = record.session;
-        let is_news = self.sessions.get(session).is_some_and(|s| s.claim != Claim::Superseded);
-        self.set_claim(clock, session, Claim::Superseded, record.epoch, out);
+        let Some(s) = self.sessions.get(session) else { return };
+        let (is_news, epoch) = (s.claim != Claim::Superseded, s.epoch);
+        self.set_claim(clock, session, Claim::Superseded, epoch, out);
         self.offer_after(clock.now, OFFER_SHOWN_EVERY);
         if is_news {
             out.push(Effect::Note(Note::Superseded { token: token.clone(), session }));
@@ -190,29 +208,54 @@ impl Host {
         outcome: Result<Response, StoreError>,
         out: &mut Vec<Effect>,
     ) {
+        let Some(own) = self.sessions.get(record.session).map(|s| s.epoch) else {
+            // It has ended meanwhile.
+            return self.forget_claim(clock.now, token, record, outcome, out);
+        };
         // What became of it is not known: it may well be claimed now.
         let Ok(response) = outcome else { return self.claim_again(clock, record, out) };
         let session = record.session;
         match response.answer {
             Answer::Swapped => self.set_claim(clock, session, Claim::Held, record.epoch, out),
             Answer::Lost { current: Some(current) } => {
-                let holder = ClaimRecord::parse(current.as_bytes()).ok();
-                if holder.as_ref().is_some_and(|held| held.session == session) {
-                    // Our own word, whose answer was lost.
-                    self.set_claim(clock, session, Claim::Held, record.epoch, out);
-                    return;
+                let Ok(held) = ClaimRecord::parse(current.as_bytes()) else {
+                    // Nobody can read it: it is replaced, by an epoch that no session here had before.
+                    let record = ClaimRecord { epoch: own.max(record.epoch), ..record };
+                    return self.offer_in_place_of(clock.now, Expected::Exactly(current), token, record, out);
+                };
+                if held.session == session {
+                    return self.find_own_claim(clock, token, held, current, out);
                 }
-                match holder.as_ref().map_or(Life::Gone, |held| self.life_since_backup(clock.now, held)) {
+                match self.life_since_backup(clock.now, &held) {
                     Life::There => self.supersede(clock, token, record, out),
                     Life::Perhaps => self.claim_again(clock, record, out),
                     Life::Gone => {
-                        let epoch = holder.map_or(Epoch::default(), |held| held.epoch);
-                        let record = ClaimRecord { epoch: epoch.next(response.generation.0), ..record };
+                        let epoch = own.max(held.epoch).next(response.generation.0);
+                        let record = ClaimRecord { epoch, ..record };
                         self.offer_in_place_of(clock.now, Expected::Exactly(current), token, record, out);
                     }
                 }
             }
-            _ => {}
+            _ => self.claim_again(clock, record, out),
+        }
+    }
+
+    /// The store has a claim of this very session: this host's own word, whose answer was lost, or one of an earlier
+    /// run of it or of before a backup. It stands if it is as it should be, and is else written anew.
+    pub(super) fn find_own_claim(
+        &mut self,
+        clock: Clock,
+        token: &Token,
+        held: ClaimRecord,
+        stored: Value,
+        out: &mut Vec<Effect>,
+    ) {
+        let own = self.sessions.get(held.session).map_or(Epoch::default(), |s| s.epoch);
+        let record = self.claim_of(held.session, self.in_this_generation(own.max(held.epoch)));
+        if record == held {
+            self.set_claim(clock, held.session, Claim::Held, held.epoch, out);
+        } else {
+            self.offer_in_place_of(clock.now, Expected::Exactly(stored), token, record, out);
         }
     }
 
@@ -228,6 +271,7 @@ impl Host {
         }
     }
 
+    /// The epoch of a session rises or stays.
     pub(super) fn set_claim(
         &mut self,
         clock: Clock,
@@ -236,6 +280,8 @@ impl Host {
         epoch: Epoch,
         out: &mut Vec<Effect>,
     ) {
+        let own = self.sessions.get(session).map_or(Epoch::default(), |s| s.epoch);
+        let epoch = own.max(epoch);
         self.with_sessions(clock, out, |sessions, _, fx| sessions.set_claim(session, claim, epoch, fx));
     }
 }

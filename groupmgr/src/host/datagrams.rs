@@ -241,6 +241,10 @@ impl Host {
             PeerBody::TokenQ { seq, nonce, tagged, token } => {
                 self.counters.done("token_asked");
                 self.discovery.note_asker(at.now, token, &host);
+                if self.has_stragglers() && self.shows.token_of(tagged, token).is_none() {
+                    // It may be whose session is still being taken up: no answer is better than a wrong one.
+                    return Ok(());
+                }
                 let body = self.answer_token_q(at.now, seq, nonce, tagged, token);
                 let bytes = self.seal_peer(body);
                 out.push(Effect::Datagram { iface: at.iface.clone(), to: at.from, bytes });

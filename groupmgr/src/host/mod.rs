@@ -11,7 +11,8 @@
 //! | [`flow`] | is it genuine and allowed, who has its session, who gets a new one, is it claimed |
 //! | [`shows`] | a session is shown here, and nowhere else |
 //! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
-//! | [`store`], [`claims`], [`renew`], [`release`], [`upkeep`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`takeup`] | what an earlier daemon has left is known before any card comes |
+//! | [`store`], [`claims`], [`renew`], [`release`], [`sweep`], [`upkeep`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 //! | [`operator`], [`explain`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
@@ -22,19 +23,19 @@ mod datagrams;
 mod digests;
 pub mod driver;
 mod explain;
-mod failures;
 mod flow;
 mod manage;
 pub mod note;
 mod operator;
-mod outcomes;
 mod registry;
 mod relay;
 mod release;
 mod renew;
 mod shows;
 mod store;
+mod sweep;
 mod tables;
+mod takeup;
 mod upkeep;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -87,6 +88,8 @@ pub struct HostConfig {
     pub ring: KeyRing,
     /// Sessions it takes; 0 leaves it to the machine.
     pub sessions_max: usize,
+    /// Session processes that an earlier daemon has left.
+    pub kept: usize,
     /// Programs put into the `PATH` of sessions.
     pub tools: Option<Tools>,
     /// The account of sessions for which neither registry nor template names one; without it the spawner's.
@@ -113,15 +116,16 @@ pub struct Host {
     conns: conns::Conns,
     store: store::StoreSide,
     shows: shows::Shows,
-    failures: failures::Failures,
-    outcomes: outcomes::Outcomes,
     discovery: datagrams::Discovery,
     counters: Counters,
+    take_up: takeup::TakeUp,
     started: Instant,
     /// None before the first call: to be made and to be run are two things.
-    last_run: Option<Instant>,
+    last_run: Option<Clock>,
     refresh_at: Option<Instant>,
     stopping: bool,
+    /// When a host that stops ends at the latest.
+    stop_at: Option<Instant>,
 }
 
 /// The time, twice: for deadlines and for people.
@@ -153,14 +157,14 @@ impl Host {
             conns: conns::Conns::default(),
             store: store::StoreSide::default(),
             shows: shows::Shows::default(),
-            failures: failures::Failures::default(),
-            outcomes: outcomes::Outcomes::default(),
             discovery: datagrams::Discovery::default(),
             counters: Counters::default(),
+            take_up: takeup::TakeUp::new(now, config.kept),
             started: now,
             last_run: None,
             refresh_at: None,
             stopping: false,
+            stop_at: None,
             entropy,
             config,
         }
@@ -190,6 +194,12 @@ impl Host {
         &self.sessions
     }
 
+    /// Whether it was told to stop, and ends as soon as it has given back what it has claimed.
+    #[must_use]
+    pub const fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// What was counted.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
@@ -208,18 +218,19 @@ impl Host {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         [
-            self.announcer.poll_at(),
+            self.announcer.poll_at().filter(|_| !self.stopping),
             self.topology.poll_at(),
             self.directory.poll_at(),
             self.digest.poll_at(),
             self.digests.poll_at(),
             self.sessions.poll_at(),
             self.shows.poll_at(),
-            self.outcomes.poll_at(),
             self.store.poll_at(),
             self.placing.poll_at(),
             self.registry.poll_at(),
             self.refresh_at,
+            self.stop_at,
+            self.take_up.poll_at(),
             self.conns.poll_at(),
         ]
         .into_iter()
@@ -228,11 +239,16 @@ impl Host {
 
     /// Who was not run cannot have listened (DESIGN 4.2): the time is given to everybody.
     fn notice_absence(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        let Some(last_run) = self.last_run.replace(clock.now) else { return };
-        let gap = clock.now.since(last_run);
+        let Some(last_run) = self.last_run.replace(clock) else { return };
+        if clock.wall < last_run.wall {
+            self.correct_lasts(clock, out);
+        }
+        let gap = clock.now.since(last_run.now);
         let expected = self.announcer.every() + AWAY_AFTER;
         if gap > expected {
             self.topology.was_away(gap);
+            self.sessions.was_away(gap);
+            self.take_up.was_away(gap);
             self.counters.done("was_away");
             self.digests.doubt_all();
             if gap > LOST_SIGHT_AFTER {
@@ -270,6 +286,9 @@ impl Host {
             }
             Input::Followed(news) => self.on_followed(clock, news, out),
             Input::SessionSpawned { session, kept } => {
+                if kept {
+                    self.take_up.told();
+                }
                 self.with_sessions(clock, out, |s, now, fx| s.on_spawned(now, session, kept, fx));
             }
             Input::SpawnFailed { session, reason } => {
@@ -294,11 +313,12 @@ impl Host {
         self.poll_store(clock, out);
         self.poll_registry(clock, out);
         self.with_sessions(clock, out, Sessions::on_timeout);
+        self.poll_take_up(clock);
         self.poll_shows(clock, out);
-        self.poll_outcomes(clock, out);
         self.poll_digests(clock, out);
         self.poll_placing(clock.now, out);
         self.speak(clock, out);
+        self.poll_stop(clock.now, out);
         if self.refresh_at.is_some_and(|at| at <= clock.now) {
             self.refresh_at = None;
             self.refresh_dtus(clock, out);
@@ -354,6 +374,7 @@ impl Host {
         self.digests.set_group(self.announcer.every(), group > ASK_ALL_MAX);
         let due = clock.now + REFRESH_PAUSE;
         self.refresh_at = Some(self.refresh_at.map_or(due, |at| at.min(due)));
+        self.sweep_after(clock.now, change);
         match change {
             Change::Up(host) => self.tell_what_is_shown(clock, host, out),
             Change::Silent(host) | Change::Left(host) | Change::Restarted(host) => {

@@ -1,15 +1,19 @@
 //! What an operator asks of this host.
 
 use authmgr::Gate;
+use proto::Instant;
 use proto::alp::DisconnectCause;
 use proto::peer::PeerBody;
-use proto::{Epoch, Instant, Last, SessionId};
+use proto::time::Duration;
 use sessiond::manager::{Claim, Session};
 
-use super::admin::{Command, DtuView, Reply, SessionAct, SessionView, Status};
+use super::admin::{Command, DtuView, Reply, SessionView, Status};
 use super::driver::{AdminReq, Effect};
 use super::manage::Order;
 use super::{Clock, Host};
+
+/// How long a host that stops may take to give its claims back.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 
 impl Host {
     pub(super) fn on_command(
@@ -22,7 +26,9 @@ impl Host {
         let reply = match command {
             Command::Status => Reply::Status(Box::new(self.status(clock))),
             Command::Topology => Reply::Topology(self.topology.view(clock.now, &self.announcer)),
-            Command::Sessions => Reply::Sessions(self.session_views(clock.now)),
+            Command::Sessions => {
+                Reply::Sessions(self.sessions.iter().map(|s| self.session_view(s)).collect())
+            }
             Command::Dtus => Reply::Dtus(self.dtu_views()),
             Command::Explain(token) => return self.explain(clock, req, token, out),
             Command::Drain(drain) => {
@@ -34,13 +40,11 @@ impl Host {
             }
             Command::Forget(host) if self.topology.forget(&host) => {
                 self.digests.forget(&host);
+                self.sweep_forgotten(clock.now, &host);
                 Reply::Done
             }
             Command::Forget(host) => {
                 Reply::Refused(format!("no host {host} in the table; see: groupmgr topology"))
-            }
-            Command::Session { session, act: SessionAct::Outcome(service) } => {
-                return self.await_outcome(clock, req, session, service, out);
             }
             Command::Session { session, act } => self.on_session_act(clock, session, act, out),
             Command::NewSession { token, template } => {
@@ -64,14 +68,26 @@ impl Host {
         self.broadcast(&bytes, out);
         let conns: Vec<_> = self.conns.iter().map(|(id, _)| id).collect();
         // Sessions that stay are taken up by the next daemon within a moment: their DTUs hold.
-        if !self.config.identity.keep {
+        if self.config.identity.keep {
+            self.stop_at = Some(clock.now);
+        } else {
+            self.release_all();
+            self.stop_at = Some(clock.now + RELEASE_WITHIN);
             for conn in conns {
                 self.at_gate(clock, conn, out, |gate: &mut Gate, now, fx| {
                     gate.disconnect(now, DisconnectCause::HostStopping, fx);
                 });
             }
         }
-        out.push(Effect::Stop);
+    }
+
+    /// Ends when what was to be given back has been, or that takes too long.
+    pub(super) fn poll_stop(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let Some(at) = self.stop_at else { return };
+        if at <= now || !self.store.is_up() || self.store.upkeep.is_idle() {
+            self.stop_at = None;
+            out.push(Effect::Stop);
+        }
     }
 
     fn status(&self, clock: Clock) -> Status {
@@ -109,21 +125,6 @@ impl Host {
             refused: self.counters.all_refused(),
             done: self.counters.all_done(),
         }
-    }
-
-    /// The sessions here, and those that could not be started of late.
-    fn session_views(&self, now: Instant) -> Vec<SessionView> {
-        let failed = self.failures.recent(now).map(|failure| SessionView {
-            host: self.name().clone(),
-            session: failure.session.unwrap_or(SessionId(0)),
-            token: failure.token.clone(),
-            epoch: Epoch::default(),
-            last: Last::default(),
-            claimed: false,
-            state: format!("failed: {}", failure.why),
-            shown: None,
-        });
-        self.sessions.iter().map(|s| self.session_view(s)).chain(failed).collect()
     }
 
     pub(super) fn session_view(&self, s: &Session) -> SessionView {

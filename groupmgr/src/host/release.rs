@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use datastore::{Answer, Expected, Request, Response, StoreError};
 use proto::{Instant, Token};
+use sessiond::manager::Claim;
 
 use super::Host;
 use super::claims::ClaimRecord;
@@ -83,6 +84,15 @@ impl Host {
             Ok(_) => {}
             Err(_) => self.release_later(now, token, record),
         }
+    }
+
+    /// The host stops, and its sessions with it: all their claims are given back.
+    pub(super) fn release_all(&mut self) {
+        self.release_again();
+        self.store.offer_next(None);
+        let claimed = self.sessions.iter().filter(|s| s.claim != Claim::Superseded);
+        let all: Vec<_> = claimed.map(|s| (s.token.clone(), self.claim_of(s.id, s.epoch))).collect();
+        self.store.upkeep.give_all_back(all);
     }
 
     fn release_later(&mut self, now: Instant, token: Token, record: ClaimRecord) {

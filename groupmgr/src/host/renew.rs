@@ -27,6 +27,7 @@ impl Host {
     pub(super) fn note_generation(&mut self, clock: Clock, generation: u32) {
         if self.store.is_new_generation(clock.now, generation) {
             self.renew_all_claims();
+            self.sweep_soon(clock.now);
         }
     }
 
@@ -39,9 +40,7 @@ impl Host {
             (Claim::Superseded, _) | (_, Err(_)) => {}
             (Claim::Unclaimed, _) => self.store.offer_at_once(clock.now),
             (Claim::Held, Ok(value)) => {
-                let generation = self.store.generation();
-                let is_old = record.epoch.generation < generation;
-                let epoch = if is_old { record.epoch.next(generation) } else { record.epoch };
+                let epoch = self.in_this_generation(record.epoch);
                 let record = ClaimRecord { epoch, ..record };
                 let errand = |token, record| Errand::Renew { token, record };
                 self.swap_claim(clock.now, Expected::Exactly(value), &token, record, errand, out);
@@ -49,7 +48,7 @@ impl Host {
         }
     }
 
-    /// Finds out by a look whether a session that is shown still has its claim: a host that was never in sight may
+    /// Finds out by a look whether a session still has its claim: a host that was never in sight may
     /// have taken it over and died since. Only where the look says so is anything written.
     pub(super) fn check_claim(&mut self, now: Instant, session: SessionId, out: &mut Vec<Effect>) {
         let Some(s) = self.sessions.get(session).filter(|s| s.claim == Claim::Held) else { return };
@@ -62,7 +61,7 @@ impl Host {
     }
 
     pub(super) fn check_all_claims(&mut self) {
-        self.care_for_all(Care::Check, |s| s.shown.is_some());
+        self.care_for_all(Care::Check, |s| s.claim == Claim::Held);
     }
 
     pub(super) fn on_checked(
@@ -95,16 +94,18 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         let session = record.session;
+        if self.sessions.get(session).is_none() {
+            // It has ended meanwhile.
+            return self.forget_claim(clock.now, token, record, outcome, out);
+        }
         match outcome.map(|response| response.answer) {
             Ok(Answer::Swapped) => self.set_claim(clock, session, Claim::Held, record.epoch, out),
             Ok(Answer::Lost { current: Some(current) }) => match ClaimRecord::parse(current.as_bytes()) {
-                Ok(held) if held.session == session => {
-                    // The same session in a new run of its host: nobody's epoch changes.
-                    let record = ClaimRecord { epoch: held.epoch, ..record };
-                    self.offer_in_place_of(clock.now, Expected::Exactly(current), token, record, out);
-                }
+                // The same session in a new run of its host: nobody's epoch changes.
+                Ok(held) if held.session == session => self.find_own_claim(clock, token, held, current, out),
                 Ok(held) if self.is_of_a_backup(&held) => self.claim_again(clock, record, out),
-                _ => self.supersede(clock, token, record, out),
+                Ok(_) => self.supersede(clock, token, record, out),
+                Err(_) => self.claim_again(clock, record, out),
             },
             // Nobody has it any more, or it cannot be found out now: it is offered again.
             _ => self.claim_again(clock, record, out),

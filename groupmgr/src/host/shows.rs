@@ -15,7 +15,6 @@ use proto::{HostName, Instant, KeyId, Last, Nonce, SessionId, Token, TokenTag};
 use sessiond::manager::{Claim, SessionEvent};
 
 use super::driver::{ConnId, Effect};
-use super::failures::Failure;
 use super::flow::Templates;
 use super::note::Note;
 use super::upkeep::Care;
@@ -230,9 +229,6 @@ impl Host {
     pub(super) fn on_session_event(&mut self, clock: Clock, event: SessionEvent, out: &mut Vec<Effect>) {
         match event {
             SessionEvent::Ready(session) => {
-                if let Some(token) = self.sessions.get(session).map(|s| &s.token) {
-                    self.failures.forget(token);
-                }
                 for conn in self.shows.waiting.remove(&session).unwrap_or_default() {
                     self.show(clock, conn, session, out);
                 }
@@ -241,11 +237,12 @@ impl Host {
                 if let Some(token) = self.sessions.get(session).map(|s| s.token.clone()) {
                     self.note_token(&token);
                 }
+                self.correct_last(clock, session, out);
                 self.counters.done("session_taken_up");
                 self.care_for(session, Care::Renew);
             }
             SessionEvent::OnScreen(..) => self.counters.done("on_screen"),
-            SessionEvent::Ended { session, token, epoch, claim, lived, why, failed, .. } => {
+            SessionEvent::Ended { session, token, epoch, claim, lived, why, .. } => {
                 self.store.upkeep.forget(session);
                 // One that was written without an answer counts as not held, and may be there.
                 if claim != Claim::Superseded {
@@ -256,16 +253,8 @@ impl Host {
                     self.forget_token(&token);
                 }
                 self.counters.done("session_ended");
-                if failed {
-                    let (token, why) = (token.clone(), why.clone());
-                    self.failures.note(Failure { token, session: Some(session), at: clock.now, why });
-                }
-                out.push(Effect::Note(Note::Ended { token, session, why: why.clone() }));
-                self.on_session_gone(session, out);
-                self.after_the_end(clock, session, lived, &why, out);
-            }
-            SessionEvent::ServiceSettled { session, service } => {
-                self.on_service_settled(session, &service, out);
+                out.push(Effect::Note(Note::Ended { token, session, why }));
+                self.after_the_end(clock, session, lived, out);
             }
             SessionEvent::Data { session, client, request } => {
                 self.on_data(clock, session, client, &request, out);
@@ -273,17 +262,10 @@ impl Host {
         }
     }
 
-    /// Who waited for the session is told why it did not begin; who was shown it gets another one, as after a logout.
-    fn after_the_end(
-        &mut self,
-        clock: Clock,
-        session: SessionId,
-        lived: Duration,
-        why: &str,
-        out: &mut Vec<Effect>,
-    ) {
+    /// Who waited for the session is told; who was shown it gets another one, as after a logout.
+    fn after_the_end(&mut self, clock: Clock, session: SessionId, lived: Duration, out: &mut Vec<Effect>) {
         for conn in self.shows.waiting.remove(&session).unwrap_or_default() {
-            self.deny_because(clock, conn, Denial::SessionFailed, why, out);
+            self.deny(clock, conn, Denial::SessionFailed, out);
         }
         let Some(conn) = self.shown_at(session) else { return };
         self.clear_shown(conn);
@@ -296,6 +278,28 @@ impl Host {
             _ => self.at_gate(clock, conn, out, |gate, now, fx| {
                 gate.disconnect(now, DisconnectCause::Ended, fx);
             }),
+        }
+    }
+
+    /// This host's clock was set back. Times that it gave before may now be as absurd as those of others whose clock
+    /// is wrong: they would win every comparison for years.
+    pub(super) fn correct_lasts(&mut self, clock: Clock, out: &mut Vec<Effect>) {
+        self.shows.heard.retain(|_, last| last.is_plausible(clock.wall));
+        let sessions: Vec<SessionId> = self.sessions.iter().map(|s| s.id).collect();
+        sessions.into_iter().for_each(|session| self.correct_last(clock, session, out));
+    }
+
+    /// A session whose time of last connection is absurd was last connected when this host had no clock to go by: to
+    /// any other that is before theirs. One that is shown is connected now.
+    fn correct_last(&mut self, clock: Clock, session: SessionId, out: &mut Vec<Effect>) {
+        let Some(s) = self.sessions.get(session).filter(|s| !s.last.is_plausible(clock.wall)) else { return };
+        let (token, is_shown) = (s.token.clone(), s.shown.is_some());
+        let heard = self.shows.heard.get(&token).copied();
+        let last = if is_shown { Last::next(clock.wall, heard) } else { Last::default() };
+        self.counters.refused("absurd_last");
+        self.with_sessions(clock, out, |sessions, _, fx| sessions.prefer(session, last, fx));
+        if is_shown {
+            self.announce_shown(clock.now, token, last);
         }
     }
 

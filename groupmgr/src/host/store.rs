@@ -16,6 +16,7 @@ use super::manage::Order;
 use super::note::Note;
 use super::relay::DataAsker;
 use super::release::Unreleased;
+use super::sweep::Sweep;
 use super::upkeep::Upkeep;
 use super::{Clock, Host};
 
@@ -54,6 +55,10 @@ pub(super) enum Errand {
     Check { session: SessionId },
     /// The claim of a session that is over is given back.
     Release { token: Token, record: ClaimRecord },
+    /// A page of all claims.
+    Sweep,
+    /// A claim of a session that is over is removed.
+    Stray,
     /// A program of a session asks.
     Data(DataAsker),
     /// The registry's record of a token for which an operator orders a session.
@@ -69,7 +74,18 @@ pub(super) enum Errand {
 impl Errand {
     /// Whether nobody at a desk waits for it.
     const fn is_upkeep(&self) -> bool {
-        matches!(self, Self::Offer { .. } | Self::Renew { .. } | Self::Check { .. } | Self::Release { .. })
+        matches!(
+            self,
+            Self::Offer { .. } | Self::Renew { .. } | Self::Check { .. } | Self::Release { .. } | Self::Stray
+        )
+    }
+
+    /// The session that the store is asked to make a claim of.
+    const fn claims(&self) -> Option<SessionId> {
+        match self {
+            Self::Claim { record, .. } | Self::LateClaim { record, .. } => Some(record.session),
+            _ => None,
+        }
     }
 }
 
@@ -98,6 +114,7 @@ pub(super) struct StoreSide {
     offer_at: Option<Instant>,
     pub(super) unreleased: Unreleased,
     pub(super) upkeep: Upkeep,
+    pub(super) sweep: Sweep,
 }
 
 /// Why the data store cannot be asked.
@@ -122,6 +139,7 @@ impl Default for StoreSide {
             offer_at: None,
             unreleased: Unreleased::default(),
             upkeep: Upkeep::default(),
+            sweep: Sweep::default(),
         }
     }
 }
@@ -185,7 +203,14 @@ impl StoreSide {
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let first = |pending: &BTreeMap<_, Pending>| pending.values().next().map(|p| p.give_up_at);
         let first = earliest(first(&self.pending), first(&self.late_claims));
-        earliest(earliest(first, self.offer_at), self.upkeep.poll_at())
+        let claims = earliest(self.upkeep.poll_at(), self.sweep.poll_at());
+        earliest(earliest(first, self.offer_at), claims)
+    }
+
+    /// Whether the claim of a session is under way, or may have been made though nobody knows of it.
+    pub(super) fn is_claiming(&self, session: SessionId) -> bool {
+        let mut all = self.pending.values().chain(self.late_claims.values());
+        all.any(|pending| pending.errand.claims() == Some(session))
     }
 
     /// Takes out what an answer is for.
@@ -290,6 +315,9 @@ impl Host {
             Errand::Renew { token, record } => self.on_renewed(clock, &token, record, outcome, out),
             Errand::Check { session } => self.on_checked(clock, session, value_of(outcome), out),
             Errand::Release { token, record } => self.on_released(clock.now, token, record, outcome, out),
+            Errand::Sweep => self.on_swept(clock.now, outcome),
+            // Who was quicker has written it anew; and one that could not be removed is found in the next round.
+            Errand::Stray => {}
             Errand::Data(asker) => self.answer_data(&asker, outcome, out),
             Errand::OrderRecord(order) => {
                 let record = self.newest_record(&order.token, outcome);
@@ -317,6 +345,7 @@ impl Host {
             self.read_registry_at(clock.now);
             self.go_on_with_store(clock.now);
             self.check_all_claims();
+            self.sweep_soon(clock.now);
         }
     }
 
@@ -332,6 +361,7 @@ impl Host {
             self.offer_unclaimed(clock, out);
         }
         self.go_round_claims(clock.now);
+        self.poll_sweep(clock.now, out);
         self.go_on_with_claims(clock, out);
     }
 }

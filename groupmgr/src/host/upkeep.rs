@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use datastore::{Key, Value};
 use proto::time::Duration;
 use proto::{Instant, SessionId, Token};
 use sessiond::manager::Session;
@@ -21,6 +22,8 @@ const UNDER_WAY_MAX: usize = 64;
 /// The claim of each session that is shown is looked at once in this time: another host that did not hear us may have
 /// taken it over, and nothing that we see need tell of it.
 const ROUND: u32 = 30;
+/// Rounds from one in which also the claims of sessions that are not shown are looked at to the next.
+const REST_EVERY: u32 = 10;
 /// A part of the round.
 const STEP: Duration = Duration::from_secs(1);
 
@@ -42,9 +45,12 @@ pub(super) struct Upkeep {
     due: BTreeMap<SessionId, Care>,
     /// Claims of sessions that are over, to be given back.
     pub(super) releases: VecDeque<(Token, ClaimRecord)>,
+    /// Claims of whatever host that name no session, and what was read of them: of one page.
+    pub(super) strays: VecDeque<(Key, Value)>,
     under_way: usize,
     /// How far the round has come.
     at: Option<SessionId>,
+    rounds: u32,
     step_at: Option<Instant>,
 }
 
@@ -60,6 +66,19 @@ impl Upkeep {
     /// The session is over.
     pub(super) fn forget(&mut self, session: SessionId) {
         self.due.remove(&session);
+    }
+
+    /// Nothing else is done any more: the host stops.
+    pub(super) fn give_all_back(&mut self, claims: Vec<(Token, ClaimRecord)>) {
+        self.due.clear();
+        self.strays.clear();
+        self.releases.extend(claims);
+        self.step_at = None;
+    }
+
+    /// Whether everything has been done and answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way == 0 && self.releases.is_empty() && self.due.is_empty()
     }
 
     const fn has_room(&self) -> bool {
@@ -92,6 +111,11 @@ impl Host {
             self.release_claim(clock.now, &token, record, out);
         }
         while self.has_room_for_upkeep()
+            && let Some((key, read)) = self.store.upkeep.strays.pop_front()
+        {
+            self.remove_stray(clock.now, key, read, out);
+        }
+        while self.has_room_for_upkeep()
             && let Some((session, care)) = self.store.upkeep.due.pop_first()
         {
             match care {
@@ -108,7 +132,7 @@ impl Host {
 
     /// Goes a step further in the round of all claims.
     pub(super) fn go_round_claims(&mut self, now: Instant) {
-        if self.store.upkeep.step_at.is_some_and(|at| at > now) {
+        if self.stopping || self.store.upkeep.step_at.is_some_and(|at| at > now) {
             return;
         }
         self.store.upkeep.step_at = Some(now + STEP);
@@ -118,7 +142,9 @@ impl Host {
             self.sessions.from(from).take(step).map(|s| (s.id, s.shown.is_some())).collect();
         // Behind the last it begins anew.
         self.store.upkeep.at = next.last().map(|(session, _)| *session);
-        for (session, _) in next.into_iter().filter(|(_, is_shown)| *is_shown) {
+        self.store.upkeep.rounds += u32::from(next.is_empty());
+        let all = self.store.upkeep.rounds.is_multiple_of(REST_EVERY);
+        for (session, _) in next.into_iter().filter(|(_, is_shown)| *is_shown || all) {
             self.care_for(session, Care::Check);
         }
     }

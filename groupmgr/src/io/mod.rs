@@ -21,7 +21,6 @@
 )]
 
 pub mod accept;
-pub mod accounts;
 pub mod admin;
 pub mod cli;
 pub mod clock;

@@ -9,8 +9,6 @@ use nix::unistd::Uid;
 use proto::SessionId;
 use sessiond::control::{SessionSpec, ToSession, Tools};
 use sessiond::io::client::{Client, Event, Start, StartError};
-use sessiond::io::root;
-use sessiond::io::spawner::OpenFiles;
 use tokio::runtime::Handle;
 
 use super::accept::Held;
@@ -20,7 +18,7 @@ use crate::host::Input;
 const DIR: &str = "sessions";
 
 /// Names of this program in the `PATH` of a session.
-const TOOLS: &[&str] = &["datastore", "sessiond", "groupmgr"];
+const TOOLS: &[&str] = &["datastore", "sessiond"];
 
 /// How long a spawner may take to start, or to end all sessions.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -51,14 +49,7 @@ pub(crate) struct SessionDriver {
 
 impl SessionDriver {
     /// Connects to the spawner in `run_dir`, or starts one. Its tasks run on `workers`.
-    ///
-    /// `open_files` is what this process was started with; the programs of sessions get the same.
-    pub(crate) fn start(
-        keeps: bool,
-        run_dir: &Path,
-        open_files: Option<OpenFiles>,
-        workers: &Handle,
-    ) -> Result<Self, SessionError> {
+    pub(crate) fn start(keeps: bool, run_dir: &Path, workers: &Handle) -> Result<Self, SessionError> {
         let program = std::env::current_exe().map_err(SessionError::Program)?;
         let dir = run_dir.join(DIR);
         let start = Start {
@@ -66,13 +57,12 @@ impl SessionDriver {
             arguments: vec!["sessiond".into()],
             run_dir: dir.clone(),
             keep: keeps,
-            open_files,
         };
         let connected = workers
             .block_on(async { tokio::time::timeout(START_WITHIN, Client::connect_or_start(&start)).await })
             .map_err(|_| SessionError::Late(dir.clone()))?;
         let client = connected?;
-        let own_accounts = fs::metadata(&dir).is_ok_and(|meta| meta.uid() == 0) && root::is_uid_0_root();
+        let own_accounts = fs::metadata(&dir).is_ok_and(|meta| meta.uid() == 0);
         if own_accounts && !Uid::effective().is_root() {
             // Accounts of sessions must be able to pass through to what the spawner made for them.
             drop(fs::set_permissions(run_dir, fs::Permissions::from_mode(0o711)));
@@ -89,6 +79,11 @@ impl SessionDriver {
     /// Whether sessions can run as users of their own.
     pub(crate) const fn has_own_accounts(&self) -> bool {
         self.own_accounts
+    }
+
+    /// Session processes that an earlier daemon has left.
+    pub(crate) fn kept(&self) -> usize {
+        usize::try_from(self.client.kept()).unwrap_or(usize::MAX)
     }
 
     /// What sessions find in their `PATH`.

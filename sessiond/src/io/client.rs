@@ -20,7 +20,6 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::packets::{self, Receiver};
 use super::rundir::RunDir;
-use super::spawner::OpenFiles;
 use crate::control::{
     Bytes, ControlError, Exit, FromSession, FromSpawner, Message, REPLY_MAX, SessionSpec, ToSession,
     ToSpawner,
@@ -45,8 +44,6 @@ pub struct Start {
     pub run_dir: PathBuf,
     /// Whether sessions outlive this daemon. Such a spawner writes what it has to say to `spawner.log` there.
     pub keep: bool,
-    /// How many files the programs of a session may have open; without it as many as this process.
-    pub open_files: Option<OpenFiles>,
 }
 
 /// What happened.
@@ -161,9 +158,6 @@ impl Client {
         let (ours, theirs) = packets::pair()?;
         let mut command = Command::new(&start.program);
         command.args(&start.arguments).args(["spawner", "--inherited", "--run-dir"]).arg(&start.run_dir);
-        if let Some(limits) = start.open_files {
-            command.args(["--open-files", &limits.to_string()]);
-        }
         command.stdin(theirs).stdout(Stdio::null()).process_group(0);
         if start.keep {
             std::fs::create_dir_all(&start.run_dir)?;
@@ -237,9 +231,7 @@ impl Client {
     /// # Errors
     /// See [`TellError`].
     pub fn spawn(&self, spec: SessionSpec) -> Result<(), TellError> {
-        let named = spec.named_by_registry;
-        let spec = Box::new(spec);
-        self.ask(if named { ToSpawner::SpawnNamed(spec) } else { ToSpawner::Spawn(spec) })
+        self.ask(ToSpawner::Spawn(Box::new(spec)))
     }
 
     /// Ends a session process that does not end itself; answered by [`Event::Exited`].

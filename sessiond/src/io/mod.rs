@@ -10,12 +10,11 @@
     reason = "the shells are where clocks are read and processes waited for"
 )]
 
-pub mod account;
+mod account;
 pub mod cli;
 pub mod client;
 mod packets;
 mod procs;
-pub mod root;
 mod rundir;
 mod session;
 pub mod spawner;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::line::{FieldError, Line};
+use proto::time::Duration;
 use proto::{Epoch, Instant, Last, Serial, ServiceName, SessionId, Token};
 
-use super::SessionEffect;
+use super::{SessionEffect, Sessions};
 use crate::control::{Bytes, Fingerprint, ServiceState, ToSession};
 
 /// How a session stands with the data store (DESIGN 4.3 and 5).
@@ -77,6 +78,16 @@ impl Phase {
         }
     }
 
+    /// The same with its deadline so much later.
+    pub(super) fn postponed(self, by: Duration) -> Self {
+        match self {
+            Self::Starting { give_up_at } => Self::Starting { give_up_at: give_up_at + by },
+            Self::TakenUp { give_up_at } => Self::TakenUp { give_up_at: give_up_at + by },
+            Self::Ending { kill_at } => Self::Ending { kill_at: kill_at + by },
+            Self::Running | Self::InLine => self,
+        }
+    }
+
     /// The word an operator reads.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -116,24 +127,6 @@ pub struct Session {
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) displays: Vec<ServiceName>,
     pub(super) services: BTreeMap<ServiceName, ServiceState>,
-    /// Those that were told to start or to end and have not said yet what came of it.
-    pub(super) unsettled: BTreeSet<ServiceName>,
-}
-
-/// Why a session is no longer there, for a person.
-pub(super) enum Why {
-    /// It could not be started.
-    Failed(String),
-    /// It had been there.
-    Over(String),
-}
-
-impl Why {
-    pub(super) fn into_text(self) -> String {
-        match self {
-            Self::Failed(text) | Self::Over(text) => text,
-        }
-    }
 }
 
 impl Session {
@@ -166,12 +159,6 @@ impl Session {
         self.services.iter()
     }
 
-    /// Whether a service was told to start or to end and has not said yet what came of it.
-    #[must_use]
-    pub fn is_unsettled(&self, service: &ServiceName) -> bool {
-        self.unsettled.contains(service)
-    }
-
     /// What the next daemon must know of it beyond its spec.
     pub(super) fn meta(&self) -> Bytes {
         let line = Line::new("session")
@@ -190,6 +177,17 @@ impl Session {
         self.last = line.need("last")?;
         self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
         Ok(())
+    }
+}
+
+impl Sessions {
+    /// This daemon was not run for so long, and perhaps the whole machine: no session process is given up for what it
+    /// could not do or say meanwhile.
+    pub fn was_away(&mut self, away: Duration) {
+        self.due = self.due.iter().map(|(at, id)| (*at + away, *id)).collect();
+        for session in self.table.values_mut() {
+            session.phase = session.phase.postponed(away);
+        }
     }
 }
 

@@ -32,7 +32,6 @@ pub fn start(run_dir: &Path, keep: bool) -> Start {
         arguments: Vec::new(),
         run_dir: run_dir.to_owned(),
         keep,
-        open_files: None,
     }
 }
 
@@ -45,9 +44,7 @@ pub fn spec(id: u128, services: Vec<Service>) -> SessionSpec {
         session: SessionId(id),
         token: "card.test".parse().unwrap(),
         host: "a".parse().unwrap(),
-        // Root has to be named; whoever else runs the tests has sessions of its own account.
-        account: sessiond::io::root::is_root().then(|| "root".to_owned()),
-        named_by_registry: true,
+        account: None,
         services,
         size: SIZE,
         continuity: Continuity::Restart,
@@ -70,15 +67,11 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(dir: &Path, keep: bool) -> Self {
-        Self::start_with(&start(dir, keep))
-    }
-
-    pub fn start_with(start: &Start) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let client = runtime.block_on(Client::connect_or_start(start)).unwrap();
+        let client = runtime.block_on(Client::connect_or_start(&start(dir, keep))).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Self { runtime, client, seen: Vec::new(), listener, dir: start.run_dir.clone() }
+        Self { runtime, client, seen: Vec::new(), listener, dir: dir.to_owned() }
     }
 
     pub fn client(&self) -> &Client {

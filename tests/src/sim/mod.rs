@@ -15,6 +15,7 @@ mod forgery;
 mod intruder;
 mod options;
 mod people;
+mod restarts;
 mod run;
 mod stage;
 mod swarm;

@@ -33,6 +33,13 @@ pub(super) struct Seat {
     pub(super) card: Option<(usize, bool)>,
 }
 
+impl Seat {
+    /// Whether the genuine card of somebody is in it.
+    pub(super) fn has_card(&self) -> bool {
+        self.card.is_some_and(|(_, genuine)| genuine)
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct People {
@@ -106,6 +113,16 @@ impl People {
         }
     }
 
+    /// Somebody takes the card out of one desk and puts it into another.
+    pub(super) fn carry(&mut self, w: &mut World, from: usize, to: usize) {
+        if let Some((card, true)) = self.seats[from].card
+            && from != to
+        {
+            self.take_out(w, from);
+            self.put_card_in(w, to, card, false);
+        }
+    }
+
     fn take_out(&mut self, w: &mut World, number: usize) {
         let seat = &mut self.seats[number];
         if let Some((card, _)) = seat.card.take() {
@@ -124,6 +141,10 @@ impl People {
             return;
         }
         let card = pool[self.dice.below(pool.len() as u64) as usize];
+        self.put_card_in(w, number, card, copied);
+    }
+
+    fn put_card_in(&mut self, w: &mut World, number: usize, card: usize, copied: bool) {
         if self.seats[number].card.is_some_and(|(has, _)| has == card) {
             return;
         }

@@ -11,6 +11,7 @@ use super::check::{Checks, Rest, RestDesk, uneven};
 use super::intruder::Intruder;
 use super::options::{Faults, Options};
 use super::people::People;
+use super::restarts::Restarts;
 use super::stage;
 use super::trouble::{Island, Trouble};
 use crate::world::{Dice, Sight, World, ms, secs};
@@ -79,10 +80,12 @@ struct Run<'a> {
     people: People,
     islands: Vec<Island>,
     trouble: Trouble,
+    restarts: Restarts,
     intruder: Option<Intruder>,
     checks: Checks,
     /// Who was well when last looked at.
     well: BTreeMap<String, bool>,
+    ways_well: BTreeMap<String, bool>,
     desks_well: Vec<bool>,
     store_well: bool,
     pauses: Dice,
@@ -104,9 +107,11 @@ impl<'a> Run<'a> {
             people,
             islands,
             trouble,
+            restarts: Restarts::new(options.seed, w.now()),
             intruder,
             checks: Checks::new(),
             well: BTreeMap::new(),
+            ways_well: BTreeMap::new(),
             desks_well: vec![true; options.dtus],
             store_well: true,
             pauses: Dice::new(options.seed ^ 0x7061_7573_6573),
@@ -132,6 +137,7 @@ impl<'a> Run<'a> {
             progress(self.w.now(), "");
         }
         self.trouble.end(&mut self.w);
+        self.restarts.end(&mut self.w);
         self.w.tell("everything is repaired");
         self.look_at_health();
         let repaired = self.come_to_rest("everything is repaired", REPAIR, progress)?;
@@ -172,7 +178,9 @@ impl<'a> Run<'a> {
     fn live(&mut self, lively: bool) -> Result<(), String> {
         let now = self.w.now();
         if lively {
-            if self.trouble.act(&mut self.w) {
+            let restarts = self.options.faults != Faults::None
+                && self.restarts.act(&mut self.w, &mut self.people, &self.islands);
+            if self.trouble.act(&mut self.w) || restarts {
                 self.look_at_health();
             }
             let pause = self.options.pause / u32::try_from(self.options.dtus).unwrap_or(1).max(1);
@@ -219,6 +227,12 @@ impl<'a> Run<'a> {
     /// Sees who is well and who is not, after something was done to somebody.
     fn look_at_health(&mut self) {
         for host in self.islands.iter().flat_map(|island| &island.hosts) {
+            let ways = self.w.are_ways_well(host);
+            if self.ways_well.insert(host.clone(), ways) != Some(ways)
+                && let Ok(host) = host.parse()
+            {
+                self.w.see(Sight::WaysWell { host, well: ways });
+            }
             let well = self.w.is_host_well(host);
             if self.well.insert(host.clone(), well) != Some(well) {
                 let Ok(host) = host.parse() else { continue };
@@ -274,6 +288,8 @@ impl<'a> Run<'a> {
                 state,
             });
         }
+        rest.stored =
+            w.claims().into_iter().map(|(token, claim)| (token, claim.host, claim.session)).collect();
         rest.running =
             w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
         for name in self.islands.iter().flat_map(|island| &island.hosts) {
@@ -304,7 +320,7 @@ impl<'a> Run<'a> {
             time: self.w.now().since(Instant::ZERO),
             hosts: self.options.hosts,
             events: self.w.work(),
-            faults: self.trouble.made,
+            faults: self.trouble.made + self.restarts.made,
             forgeries: self.intruder.as_ref().map_or(0, |intruder| intruder.said),
             repaired,
             looked: self

@@ -6,6 +6,9 @@ use proto::time::Duration;
 use super::options::Faults;
 use crate::world::{Backup, DeskId, Dice, LanId, Rule, Way, World, ms};
 
+/// A clock that nobody can have meant.
+const YEARS_AHEAD_MS: i64 = 10 * 365 * 24 * 3_600_000;
+
 /// The places where something may go wrong.
 #[derive(Clone, Debug)]
 pub(super) struct Island {
@@ -29,6 +32,7 @@ enum Undo {
     WakeDesk(DeskId),
     Store,
     StoreLink(String),
+    Clock(String),
 }
 
 /// The faults of a run.
@@ -115,6 +119,10 @@ impl Trouble {
             15 | 16 => self.at_a_desk(w, &island),
             17..=20 => self.at_the_store(w, host),
             21 => {
+                if self.dice.below(4) == 0 {
+                    w.set_clock(&host, YEARS_AHEAD_MS);
+                    return Some(Undo::Clock(host));
+                }
                 let off = i64::try_from(self.dice.below(7_200_000)).unwrap_or(0) - 3_600_000;
                 w.set_clock(&host, off);
                 None
@@ -218,6 +226,7 @@ impl Undo {
                 w.slow_down_store(Duration::ZERO);
             }
             Self::StoreLink(host) => w.cut_store(host, false),
+            Self::Clock(host) => w.set_clock(host, 0),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What goes wrong, and what puts it right again.
 
 use groupmgr::host::admin::{Command, Reply};
-use proto::SessionId;
+use proto::{BootId, SessionId};
 
 use super::machine::Daemon;
 use super::process::ToProcess;
@@ -28,6 +28,17 @@ impl World {
         }
     }
 
+    /// A daemon has ended by itself.
+    pub(super) fn on_stopped(&mut self, host: usize, boot: Option<BootId>) {
+        if self.machines[host].daemon.boot() != boot {
+            return;
+        }
+        self.daemon_ends(host);
+        if core::mem::take(&mut self.machines[host].starts_again) {
+            self.boot(host);
+        }
+    }
+
     pub(super) fn daemon_ends(&mut self, host: usize) {
         self.machines[host].daemon = Daemon::Dead;
         self.saw_fate(host, Fate::Dies);
@@ -40,12 +51,14 @@ impl World {
         }
     }
 
-    /// Starts a host's daemon, and its machine if that is off.
+    /// Starts a host's daemon, and its machine if that is off. One that is about to end starts when it has.
     pub fn start(&mut self, host: &str) {
         let number = self.host_number(host);
         if self.machines[number].daemon.is_dead() {
             self.machines[number].has_power = true;
             self.boot(number);
+        } else if self.machines[number].daemon.alive().is_some_and(|running| running.core.is_stopping()) {
+            self.machines[number].starts_again = true;
         }
     }
 

@@ -109,6 +109,21 @@ impl World {
         runs && machine.links.iter().all(|link| self.wire.is_sound(*link))
     }
 
+    /// Whether a host's sessions outlive its daemon.
+    #[must_use]
+    pub fn keeps_sessions(&self, host: &str) -> bool {
+        self.machines[self.host_number(host)].plan.keep
+    }
+
+    /// Whether a host's machine runs and all its ways are sound, whatever its daemon does.
+    #[must_use]
+    pub fn are_ways_well(&self, host: &str) -> bool {
+        let machine = &self.machines[self.host_number(host)];
+        let is_stopped = machine.daemon.alive().is_some_and(|running| running.is_stopped);
+        let runs = machine.has_power && !machine.is_frozen && !is_stopped;
+        runs && machine.links.iter().all(|link| self.wire.is_sound(*link))
+    }
+
     /// Whether a desk's own ways are sound.
     #[must_use]
     pub fn is_desk_well(&self, desk: DeskId) -> bool {
@@ -185,6 +200,13 @@ impl World {
     pub fn claim_of(&self, host: &str, session: SessionId) -> Option<Claim> {
         let running = self.machines[self.host_number(host)].daemon.alive()?;
         running.core.sessions().get(session).map(|s| s.claim)
+    }
+
+    /// A session's epoch, as its host has it.
+    #[must_use]
+    pub fn epoch_of(&self, host: &str, session: SessionId) -> Option<proto::Epoch> {
+        let running = self.machines[self.host_number(host)].daemon.alive()?;
+        running.core.sessions().get(session).map(|s| s.epoch)
     }
 
     /// A session's time of last connection, as its host has it.

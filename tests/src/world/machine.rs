@@ -13,12 +13,15 @@ use proto::net::IfName;
 use proto::time::{Duration, earliest};
 use proto::{BootId, Instant, MachineId, SessionId, WallTime};
 
-use super::process::{Process, ToProcess};
+use sessiond::control::ToSession;
+
+use super::plan::HostPlan;
+use super::process::{LOCAL, Process, ToProcess};
 use super::sight::{End, Fate, Sight};
 use super::store::{StoreLink, StoreNews};
 use super::tcp::{ConnKey, Kind, Owner, Seg, Side};
 use super::udp::Speaks;
-use super::wire::{LanId, LinkId, Node};
+use super::wire::{LinkId, Node};
 use super::{Event, World};
 
 /// The wall clock of the world at its beginning: the day of the seed's example, in seconds since 1970.
@@ -29,82 +32,8 @@ const DATAGRAMS_HELD_MAX: usize = 2_000;
 const ASKING_PORT: u16 = 40_000;
 /// A machine that asks this often in a row to be called at once, and does nothing, hangs.
 const IDLE_CALLS_MAX: u32 = 10_000;
-/// Links of a beacon's hash chain: enough for ten minutes.
-const CHAIN_LEN: usize = 6_000;
-
-/// What a host is made with.
-#[derive(Clone, Debug)]
-pub struct HostPlan {
-    pub(super) name: String,
-    pub(super) lans: Vec<LanId>,
-    pub(super) keep: bool,
-    pub(super) sessions_max: usize,
-    pub(super) cpus: u16,
-    pub(super) clock: u32,
-    pub(super) cannot_spawn: Option<String>,
-    pub(super) chain_len: usize,
-    pub(super) speaks: Speaks,
-}
-
-impl HostPlan {
-    /// A host of this name without an interface.
-    #[must_use]
-    pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            lans: Vec::new(),
-            keep: false,
-            sessions_max: 0,
-            cpus: 2,
-            clock: 2_000,
-            cannot_spawn: None,
-            chain_len: CHAIN_LEN,
-            speaks: Speaks::AsWeDo,
-        }
-    }
-
-    /// With an interface on this LAN: the first one is its primary.
-    #[must_use]
-    pub fn on(mut self, lan: LanId) -> Self {
-        self.lans.push(lan);
-        self
-    }
-
-    /// Its sessions outlive its daemon.
-    #[must_use]
-    pub fn keep(mut self) -> Self {
-        self.keep = true;
-        self
-    }
-
-    /// It takes so many sessions.
-    #[must_use]
-    pub fn sessions_max(mut self, sessions: usize) -> Self {
-        self.sessions_max = sessions;
-        self
-    }
-
-    /// It can make no session process, for this reason.
-    #[must_use]
-    pub fn cannot_spawn(mut self, reason: &str) -> Self {
-        self.cannot_spawn = Some(reason.to_owned());
-        self
-    }
-
-    /// It holds the key of another group.
-    #[must_use]
-    pub fn of_another_group(mut self) -> Self {
-        self.speaks = Speaks::Foreign;
-        self
-    }
-
-    /// Its beacons' hash chain has so many links.
-    #[must_use]
-    pub fn chain_len(mut self, links: usize) -> Self {
-        self.chain_len = links;
-        self
-    }
-}
+/// How long a spawner may take to tell the next daemon of all that was kept, in microseconds: a drawn time.
+const TOLD_WITHIN_US: u64 = 40_000;
 
 /// What comes for a daemon.
 #[derive(Debug)]
@@ -128,6 +57,8 @@ pub(super) struct Running {
     pub(super) core: Host,
     pub(super) store: StoreLink,
     pub(super) is_stopped: bool,
+    /// Its sockets are open, and it knows its interfaces.
+    listens: bool,
     pub(super) held: VecDeque<ToDaemon>,
     datagrams_held: usize,
     wake: Option<Instant>,
@@ -137,6 +68,11 @@ pub(super) struct Running {
 impl Daemon {
     pub(super) const fn is_dead(&self) -> bool {
         matches!(self, Self::Dead)
+    }
+
+    /// Whether its sockets are open: else the kernel refuses for it.
+    pub(super) const fn listens(&self) -> bool {
+        matches!(self, Self::Alive(running) if running.listens)
     }
 
     pub(super) fn boot(&self) -> Option<BootId> {
@@ -187,6 +123,8 @@ pub(super) struct Machine {
     pub(super) notes: Vec<(Instant, Note)>,
     replies: BTreeMap<AdminReq, Reply>,
     asked: u64,
+    /// Its daemon is to start as soon as it has ended.
+    pub(super) starts_again: bool,
 }
 
 impl Machine {
@@ -209,6 +147,7 @@ impl Machine {
             notes: Vec::new(),
             replies: BTreeMap::new(),
             asked: 0,
+            starts_again: false,
         }
     }
 
@@ -252,6 +191,7 @@ impl World {
             identity,
             ring: if plan.speaks == Speaks::Foreign { self.foreign_ring.clone() } else { self.ring.clone() },
             sessions_max: plan.sessions_max,
+            kept: machine.processes.len(),
             tools: None,
             shared_machine_account: None,
         };
@@ -261,20 +201,23 @@ impl World {
             core: Host::new(own_now, config, seed),
             store: StoreLink::new(own_now),
             is_stopped: false,
+            listens: false,
             held: VecDeque::new(),
             datagrams_held: 0,
             wake: None,
             idle_calls: (self.now, 0),
         }));
         let kept: Vec<SessionId> = machine.processes.keys().copied().collect();
+        let spawner_tells =
+            Duration::from_micros(if kept.is_empty() { 0 } else { self.dice.below(TOLD_WITHIN_US) });
         self.history.tell(self.now, || format!("{} starts, boot {boot}", self.machines[host].name));
         self.saw_fate(host, Fate::Starts(boot));
-        self.tell_interfaces(host);
         self.tell_load(host);
         self.feed(host, Input::StoreLink { up: false, store: None });
         for session in kept {
-            let input = Input::SessionSpawned { session, kept: true };
-            self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
+            let what = ToDaemon::Input(Box::new(Input::SessionSpawned { session, kept: true }));
+            let told_at = self.now + spawner_tells + LOCAL;
+            self.queue.put(told_at, Event::Daemon { host, boot: Some(boot), what });
         }
         self.drive_store(host, |client, now, out| client.timeout(now, out));
     }
@@ -293,6 +236,9 @@ impl World {
 
     /// What the kernel says of the interfaces now.
     pub(super) fn tell_interfaces(&mut self, host: usize) {
+        if !self.machines[host].daemon.listens() {
+            return;
+        }
         let links = self.machines[host].links.iter().copied().filter(|l| self.wire.link(*l).carrier);
         let interfaces = links.map(|link| self.wire.interface(link)).collect();
         self.reach_daemon(host, ToDaemon::Input(Box::new(Input::Interfaces(interfaces))));
@@ -374,6 +320,12 @@ impl World {
             self.perform(host, effect);
         }
         self.rearm(host);
+        if let Daemon::Alive(running) = &mut self.machines[host].daemon
+            && running.core.is_ready()
+            && !core::mem::replace(&mut running.listens, true)
+        {
+            self.tell_interfaces(host);
+        }
     }
 
     /// A machine that wants to be called at a moment that has passed, over and over, would stop the world.
@@ -444,6 +396,11 @@ impl World {
             Effect::Spawn(spec) => self.spawn(host, *spec),
             Effect::Kill(session) => self.process_gone(host, session, End::Ended),
             Effect::Tell { session, message } => {
+                self.saw(|w| {
+                    let ToSession::SetMeta(meta) = &*message else { return None };
+                    let epoch = Line::parse(&meta.0).ok()?.need("epoch").ok()?;
+                    Some(Sight::Epoch { host: w.names[host].clone(), session, epoch })
+                });
                 self.tell_process(host, session, ToProcess::Told(message));
             }
             Effect::Answer { req, reply } => {
@@ -454,7 +411,10 @@ impl World {
                 self.saw(|w| Some(Sight::Logs { host: w.names[host].clone(), note: note.clone() }));
                 self.machines[host].notes.push((self.now, note));
             }
-            Effect::Stop => self.queue.put(self.now, Event::Stopped { host }),
+            Effect::Stop => {
+                let boot = self.machines[host].daemon.boot();
+                self.queue.put(self.now, Event::Stopped { host, boot });
+            }
         }
     }
 

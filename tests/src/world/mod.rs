@@ -23,6 +23,7 @@ mod history;
 mod look;
 mod machine;
 mod meter;
+mod plan;
 mod process;
 mod queue;
 mod shell;
@@ -47,8 +48,8 @@ use proto::{BootId, HostName, Instant, SessionId};
 pub use desk::{DeskId, DeskPlan};
 pub use dice::Dice;
 pub use expect::{Expect, Goal, HostExpect};
-pub use machine::HostPlan;
 pub use meter::Meter;
+pub use plan::HostPlan;
 pub use proto::time::Duration;
 pub use sight::{End, Fate, Shown, Sight};
 pub use store::Backup;
@@ -110,7 +111,7 @@ enum Event {
     /// A write has reached the data store's disk.
     StoreCommit { host: usize, number: u64, call: Box<Call> },
     /// A daemon has ended by itself.
-    Stopped { host: usize },
+    Stopped { host: usize, boot: Option<BootId> },
 }
 
 /// The simulated world. See the module's text.
@@ -164,7 +165,7 @@ impl Event {
             Self::Daemon { host, .. } => (10, *host as u64),
             Self::StoreCall { host, number, .. } => (11 + (*host as u64), *number),
             Self::StoreCommit { host, number, .. } => (12 + (*host as u64), *number),
-            Self::Stopped { host } => (13, *host as u64),
+            Self::Stopped { host, .. } => (13, *host as u64),
         };
         mix(kind, of)
     }
@@ -185,7 +186,7 @@ impl Event {
             Self::StoreCall { host, call, .. } | Self::StoreCommit { host, call, .. } => {
                 format!("host {host} asks the store {:?}", call.request)
             }
-            Self::Stopped { host } => format!("host {host} ends"),
+            Self::Stopped { host, .. } => format!("host {host} ends"),
         }
     }
 }
@@ -407,7 +408,7 @@ impl World {
             Event::Daemon { .. } => {}
             Event::StoreCall { host, number, call } => self.on_store_call(host, number, *call),
             Event::StoreCommit { host, number, call } => self.on_store_commit(host, number, *call),
-            Event::Stopped { host } => self.daemon_ends(host),
+            Event::Stopped { host, boot } => self.on_stopped(host, boot),
         }
     }
 

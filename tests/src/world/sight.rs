@@ -9,7 +9,7 @@ use dtu_emu::dtu::{DtuEvent, Phase};
 use groupmgr::host::{ClaimRecord, Note};
 use proto::alp::{Access, FromHost};
 use proto::line::Line;
-use proto::{BootId, HostName, Instant, SessionId, Token};
+use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
 
 use super::desk::Brain;
 use super::{DeskId, World};
@@ -139,6 +139,15 @@ pub enum Sight {
         /// The claim, if there is one.
         claim: Option<ClaimRecord>,
     },
+    /// A session is told the epoch that its host has of it.
+    Epoch {
+        /// The host.
+        host: HostName,
+        /// The session.
+        session: SessionId,
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// The data store was restored from a backup.
     Restored,
     /// Something becomes of a host.
@@ -166,6 +175,13 @@ pub enum Sight {
     },
     /// A host, with all its ways, is well now, or is not.
     HostWell {
+        /// The host.
+        host: HostName,
+        /// Whether.
+        well: bool,
+    },
+    /// A host's machine and all its ways are sound now, or are not, whatever its daemon does.
+    WaysWell {
         /// The host.
         host: HostName,
         /// Whether.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use datastore::client::{Client, ConnectError, Effect, Patience};
 use datastore::wire::{Call, FromStore};
-use datastore::{Key, MemoryStore, Prefix, Request, RequestId, Response, Value, WatchEvent};
+use datastore::{Answer, Key, MemoryStore, Prefix, Request, RequestId, Response, Value, WatchEvent};
 use groupmgr::host::{ClaimRecord, Followed, Input, StoreReq};
 use proto::Instant;
 use proto::time::Duration;
@@ -296,7 +296,9 @@ impl World {
             self.store.watches.insert((host, number, id), prefix.clone());
         }
         let response = self.write(request);
-        if let Some(token) = key.as_deref().and_then(|key| key.strip_prefix("claim/")) {
+        if !matches!(response.answer, Answer::Lost { .. })
+            && let Some(token) = key.as_deref().and_then(|key| key.strip_prefix("claim/"))
+        {
             self.saw(|w| Some(Sight::Claimed { token: token.to_owned(), claim: w.claim_on(token) }));
         }
         let what = News::Said(FromStore::Reply { id, response });
@@ -391,11 +393,28 @@ impl World {
         ClaimRecord::parse(self.stored(&format!("claim/{token}"))?.as_bytes()).ok()
     }
 
+    /// The claims of all tokens, without asking anybody.
+    #[must_use]
+    pub fn claims(&self) -> Vec<(String, ClaimRecord)> {
+        let entries = self.store.data.iter().filter_map(|(key, value)| {
+            let token = key.as_str().strip_prefix("claim/")?;
+            Some((token.to_owned(), ClaimRecord::parse(value.as_bytes()).ok()?))
+        });
+        entries.collect()
+    }
+
     /// What the store holds under a key, without asking it.
     #[must_use]
     pub fn stored(&self, key: &str) -> Option<String> {
         let key: Key = key.parse().ok()?;
         self.store.data.get(&key).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    }
+
+    /// Takes a value out of the store, past all hosts.
+    pub fn store_delete(&mut self, key: &str) {
+        if let Ok(key) = key.parse() {
+            self.store.data.apply(Request::Delete { key }, &mut Vec::new());
+        }
     }
 
     /// Puts a value into the store, past all hosts.

@@ -226,7 +226,7 @@ impl World {
             return;
         }
         match (seg, owner) {
-            (Seg::Syn, _) if self.machines[host].daemon.is_dead() => {
+            (Seg::Syn, _) if !self.machines[host].daemon.listens() => {
                 self.disown(key);
                 self.transmit(key, Side::Desk, Seg::Refused);
             }

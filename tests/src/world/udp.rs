@@ -142,7 +142,7 @@ impl World {
         if !machine.has_power {
             return;
         }
-        if machine.daemon.is_dead() {
+        if !machine.daemon.listens() {
             if let Some(asker) = datagram.asker {
                 self.refuse(host, asker, &datagram);
             }

@@ -27,7 +27,6 @@ fn new_session(n: u8) -> NewSession {
         epoch: Epoch::default(),
         claim: Claim::Unclaimed,
         account: None,
-        machine_account: None,
         // Some need no process, and run at once.
         template: if n < 3 {
             Template::default()
@@ -173,7 +172,6 @@ fn spec(names: &[ServiceName]) -> SessionSpec {
         token: "card.1".parse().unwrap(),
         host: "a".parse().unwrap(),
         account: None,
-        named_by_registry: false,
         services: names.iter().map(service).collect(),
         size: Size::default(),
         continuity: Template::default().continuity,

@@ -120,8 +120,14 @@ impl Lonely {
             chain_len: 64,
         };
         let ring = KeyRing::new(GroupKey::new(b"0123456789abcdef").unwrap(), Vec::new());
-        let config =
-            HostConfig { identity, ring, sessions_max: 0, tools: None, shared_machine_account: None };
+        let config = HostConfig {
+            identity,
+            ring,
+            sessions_max: 0,
+            kept: 0,
+            tools: None,
+            shared_machine_account: None,
+        };
         let now = Instant::from_micros(1_000_000);
         let mut store = MemoryStore::default();
         let secret = "0f".repeat(16);

@@ -10,12 +10,11 @@
 )]
 
 mod apart;
-mod keys;
 mod readme;
 mod scenarios;
 mod scene;
 mod screens;
 
 fn main() -> std::process::ExitCode {
-    apart::main(scenarios::ALL, scenarios::NEEDS)
+    apart::main(scenarios::ALL)
 }

@@ -255,6 +255,23 @@ fn a_host_that_answers_after_it_was_left_costs_a_desk_its_session_for_a_moment_o
     assert_eq!(world.phase(), Phase::Detached, "one answer explains one word of it");
 }
 
+/// The host that was about to be asked again closes the connection first.
+#[test]
+fn a_desk_that_was_about_to_ask_again_asks_another_host_when_its_own_is_gone() {
+    let mut world = World::new(&["a", "b"], |config| config.servers = vec![format_addr(1), format_addr(2)]);
+    world.host("a").deaf = true;
+    world.host("a").beacons = false;
+    world.input(DtuInput::Boot);
+    world.until(Phase::Attached, 8_000);
+    world.host("a").deaf = false;
+    let cause = Some("shownElsewhere".into());
+    world.send_control("b", &FromHost::DiscInf { token_seq: None, cause });
+    world.run_ms(1);
+    world.kill("b");
+    world.run_ms(3_000);
+    assert_eq!((world.phase(), world.at_host().as_str()), (Phase::Attached, "a"));
+}
+
 #[test]
 fn a_display_that_keeps_dying_is_asked_for_ever_less_often() {
     let mut world = World::attached(&["a", "b"]);

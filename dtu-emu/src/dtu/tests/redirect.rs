@@ -92,6 +92,16 @@ fn hosts_that_send_a_desk_around_in_circles_are_told_and_given_time() {
     world.host("a").policy = Policy::Grant(1);
     world.host("b").policy = Policy::Grant(1);
     world.until(Phase::Attached, 6_000);
+    let at = world.at_host();
+    let named = |name: &'static str, world: &mut World| world.host(name).asked.last().unwrap().avoid.clone();
+    let other = if at == "a" { "b" } else { "a" };
+    let avoid = named(if at == "a" { "a" } else { "b" }, &mut world);
+    assert_eq!(
+        avoid.map(|host| host.to_string()).as_deref(),
+        Some(other),
+        "a host that has sent us on hears no more"
+    );
+    assert_eq!(world.count("lost"), 0, "the connection was not waited out until its host closed it");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use proto::{HostName, Instant, SessionId};
 
 use super::super::driver::{ConnId, Effect};
 use super::super::note::Note;
+use super::super::takeup::KEEP_GRACE;
 use super::super::{Clock, Host};
-use super::create::KEEP_GRACE;
 use super::{Flow, Stage};
 use crate::directory::{Answer, Found, Outbox, Target};
 use crate::reach::{Choice, Reachable};

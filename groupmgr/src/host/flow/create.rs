@@ -1,6 +1,5 @@
 //! Nobody has a session for the token: whose is the claim, where does a new session go, and making it.
 
-use authmgr::admission::AccountName;
 use authmgr::{Admitted, Denial};
 use datastore::{Answer as StoreAnswer, Expected, Request, Response, StoreError, Value};
 use proto::time::Duration;
@@ -8,17 +7,14 @@ use proto::{Epoch, HostName, Instant, SessionId, Token};
 use sessiond::manager::{Claim, NewSession, Phase};
 use sessiond::template::Template;
 
-use super::super::claims::ClaimRecord;
+use super::super::claims::{ClaimRecord, TAKE_UP_WITHIN};
 use super::super::digests::Besides;
 use super::super::driver::{ConnId, Effect};
-use super::super::failures::Failure;
 use super::super::note::Note;
 use super::super::store::Errand;
 use super::super::{Clock, Host};
 use super::{Flow, NewClaim, Stage};
 
-/// The sessions of a host that keeps them are held this long for its next daemon.
-pub(super) const KEEP_GRACE: Duration = Duration::from_secs(10);
 /// How often a held host is asked for.
 const HELD_AGAIN: Duration = Duration::from_millis(250);
 /// How soon everybody is asked again when the claim's host knew nothing of it; then after twice as long.
@@ -162,11 +158,12 @@ impl Host {
     fn holder(&self, clock: Clock, claim: &ClaimRecord, flow: &Flow) -> Holder {
         let found = flow.found.as_ref();
         if claim.host == *self.name() {
-            // Of this run it may be one whose answer is still on its way to us; of an earlier one, a session
-            // that is just being taken up.
-            let id = &self.config.identity;
-            let taking_up = id.keep && clock.now.since(self.started) < LISTEN_FIRST;
-            let perhaps = claim.boot == id.boot || taking_up || self.sessions.get(claim.session).is_some();
+            if self.straggles(claim.session) {
+                return Holder::Held(claim.host.clone());
+            }
+            // It may be one whose answer is still on its way to us.
+            let perhaps =
+                claim.boot == self.config.identity.boot || self.sessions.get(claim.session).is_some();
             return if perhaps { Holder::Unsure } else { Holder::GoneByWhatWeFound };
         }
         let Some(row) = self.topology.row(&claim.host) else {
@@ -176,24 +173,27 @@ impl Host {
         };
         let (up, same_run, keeps) = (row.is_up(), row.boot() == claim.boot, row.facts().keep);
         let gone = found.is_some_and(|f| f.gone.contains(&claim.host));
-        if gone && keeps && clock.now.since(row.heard_at()) < KEEP_GRACE {
+        if Self::may_return(clock.now, row, gone) {
             return Holder::Held(claim.host.clone());
         }
-        if !up || gone {
+        if !up || gone || (!same_run && !keeps) {
             return Holder::Nobody;
-        }
-        if !same_run && !keeps {
-            return Holder::Nobody;
-        }
-        if found.is_some_and(|f| f.mute.contains(&claim.host)) {
-            return Holder::GoneByWhatWeFound;
         }
         let answered = found.is_some_and(|f| f.answers.iter().any(|a| a.reach.host == claim.host));
         if answered {
             return Holder::Unsure;
         }
-        // One that has just come up could not be asked, and was perhaps not heard yet on the DTU's LAN.
         let up_for = clock.now.since(row.up_since());
+        let is_mute = found.is_some_and(|f| f.mute.contains(&claim.host));
+        // A run that has just begun knows us no sooner than we have spoken, and does not answer before; nor does it
+        // while some of what it keeps has not said whose it is. Should it be dying, it is silent soon.
+        if is_mute && keeps && up_for < TAKE_UP_WITHIN {
+            return Holder::Held(claim.host.clone());
+        }
+        if is_mute {
+            return Holder::GoneByWhatWeFound;
+        }
+        // One that has just come up could not be asked, and was perhaps not heard yet on the DTU's LAN.
         if let Some(rest) = LISTEN_FIRST.checked_sub(up_for) {
             return Holder::Unheard(rest);
         }
@@ -219,6 +219,12 @@ impl Host {
         if flow.spared {
             self.ask_besides(clock, conn, Besides { everybody: true, ..Besides::default() }, out);
             return;
+        }
+        // Without a claim nobody can tell whose sessions are waiting there.
+        let held = self.held_host(clock.now, flow.found.as_ref());
+        if let Some(host) = held.or_else(|| self.has_stragglers().then(|| self.name().clone())) {
+            let notice = format!("Waiting for host {host}, which may have your session.");
+            return self.wait(clock, conn, HELD_AGAIN, &notice, out);
         }
         let tag = self.config.ring.tag(self.config.ring.signing(), flow.token());
         let lower = tag.and_then(|tag| self.discovery.asker(clock.now, tag)).is_some_and(|h| h < self.name());
@@ -300,9 +306,6 @@ impl Host {
     }
 
     fn fail(&mut self, clock: Clock, conn: ConnId, why: &str, out: &mut Vec<Effect>) {
-        if let Some(token) = self.flow_mut(conn).map(|flow| flow.token().clone()) {
-            self.failures.note(Failure { token, session: None, at: clock.now, why: why.to_owned() });
-        }
         self.deny_because(clock, conn, Denial::SessionFailed, why, out);
     }
 
@@ -379,15 +382,14 @@ impl Host {
         (claim, epoch): (Claim, Epoch),
     ) -> NewSession {
         let template = self.shows.templates.get(template).map(|(t, _)| t.clone()).unwrap_or_default();
-        let name = |account: &AccountName| account.to_string();
+        let account = admitted.account.clone().or_else(|| self.config.shared_machine_account.clone());
         NewSession {
             id,
             token: admitted.token.clone(),
             owner: admitted.owner.data().to_string(),
             epoch,
             claim,
-            account: admitted.account.as_ref().map(name),
-            machine_account: self.config.shared_machine_account.as_ref().map(name),
+            account: account.map(|a| a.to_string()),
             size: template.size,
             template,
         }

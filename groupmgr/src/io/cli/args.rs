@@ -210,7 +210,7 @@ pub(super) struct RunArgs {
     /// Sessions this host takes; 0 for no bound but the machine's
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) sessions_max: usize,
-    /// The account of sessions for which neither the registry nor the template names one; root must say it
+    /// The account of sessions for which nothing else names one, when running as root
     #[arg(long, value_name = "USER")]
     pub(super) account: Option<AccountName>,
     /// Write the log as JSON
@@ -303,9 +303,6 @@ pub(super) enum ServiceCommand {
         /// It has no screen: it runs in the background
         #[arg(long, requires = "command")]
         background: bool,
-        /// Return without waiting until it runs
-        #[arg(long)]
-        no_wait: bool,
         /// What another one runs, and its arguments
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<String>,
@@ -316,9 +313,6 @@ pub(super) enum ServiceCommand {
         session: String,
         /// Its name
         service: ServiceName,
-        /// Return without waiting until it has ended
-        #[arg(long)]
-        no_wait: bool,
     },
 }
 

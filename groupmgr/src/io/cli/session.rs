@@ -124,8 +124,7 @@ fn find<'a>(sessions: &'a [SessionView], text: &str) -> Vec<&'a SessionView> {
         Some(token) => session.token == *token,
         None => !prefix.is_empty() && session.session.to_string().starts_with(&prefix),
     };
-    // One that could not be started is only told of.
-    sessions.iter().filter(|s| !s.state.starts_with("failed")).filter(is_meant).collect()
+    sessions.iter().filter(is_meant).collect()
 }
 
 #[cfg(test)]

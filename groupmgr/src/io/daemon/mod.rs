@@ -1,6 +1,6 @@
 //! The daemon: `groupmgr run`.
 //!
-//! Started in this order, so that whatever is missing is said before anything else is touched: accounts, keys, run directory,
+//! Started in this order, so that whatever is missing is said before anything else is touched: keys, run directory,
 //! data store, spawner, sockets, ready line. Then one loop owns the host machine ([`turn`]): it takes what happened,
 //! hands it in with the time, and does what comes out. It runs on a thread of its own that goes before all others
 //! ([`super::rank`]); connections, TLS and the data store's client run on the other threads.
@@ -52,7 +52,7 @@ pub struct Options {
     pub per_address: usize,
     /// Sessions it takes; 0 leaves it to the machine.
     pub sessions_max: usize,
-    /// The account of sessions for which nothing else names one; root must name one ([`super::accounts`]).
+    /// The account of sessions for which nothing else names one, when the spawner is root.
     pub account: Option<AccountName>,
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use proto::io::local::user_name;
 use proto::io::{KeyDir, KeyDirError, random};
 use proto::line::Line;
 use proto::net::Interface;
-use proto::{BootId, Instant};
-use sessiond::io::spawner::OpenFiles;
+use proto::{BootId, HostName, Instant};
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,7 +23,6 @@ use crate::arrivals::Limits;
 use crate::host::{Host, HostConfig, Input};
 use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};
-use crate::io::accounts::{self, AccountError};
 use crate::io::admin::desk::{Desk, FactFinder};
 use crate::io::admin::local;
 use crate::io::admin::wire::{Facts, Home};
@@ -46,9 +45,6 @@ const FAREWELL_WITHIN: Duration = Duration::from_millis(500);
 /// Why a daemon does not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Sessions must not run as they would.
-    #[error(transparent)]
-    Accounts(#[from] AccountError),
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyDirError),
@@ -83,11 +79,9 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub fn run(options: &Options) -> Result<(), RunError> {
-    accounts::check(options.account.as_ref())?;
     let keys = KeyDir::open(&options.keys)?;
     let acceptor = TlsAcceptor::from(Arc::new(server_tls(&keys, options)?));
     let run_dir = RunDir::take(&options.run_dir, &options.name)?;
-    let open_files = OpenFiles::present();
     let fds_max = raise_fds();
     let workers = threads("hotdesk-worker", rank::go_second)?;
     let greeters = threads("hotdesk-greeter", || {})?;
@@ -97,9 +91,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         let _context = workers.enter();
         open_store(options, &keys, boot)?
     };
-    let sessions =
-        SessionDriver::start(options.keeps_sessions, run_dir.path(), open_files, workers.handle())?;
-    accounts::check_with_spawner(options.account.as_ref(), sessions.has_own_accounts())?;
+    let sessions = SessionDriver::start(options.keeps_sessions, run_dir.path(), workers.handle())?;
     let options = options.clone();
     let greets = greeters.handle().clone();
     let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox, greeters: greets };
@@ -155,7 +147,7 @@ impl Started {
         mut self,
         workers: Handle,
         tls: TlsAcceptor,
-        events: mpsc::Receiver<Event>,
+        mut events: mpsc::Receiver<Event>,
     ) -> Result<(), RunError> {
         let counters = Counters::default();
         let limits = Limits::of_descriptors(self.fds_max, vitals::open_files(), self.options.per_address);
@@ -172,28 +164,30 @@ impl Started {
             desk: Arc::clone(&desk),
         }));
         let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
-        let mut net = self.net(&workers, &acceptor, heard_sender, &counters);
-        let interfaces = net.open()?;
-        let operators = self.operators(&workers, &desk, &counters)?;
+        let net = self.net(&workers, &acceptor, heard_sender, &counters);
         let host = self.host();
         self.store.watch_link(&workers, self.inbox.clone());
         self.store.follow(&workers, self.inbox.clone());
-        self.background(&workers);
-        self.say_ready(&net);
-        rank::go_first();
         let mut turn = Turn {
             host,
             net,
             store: self.store,
             sessions: self.sessions,
-            runtime: workers,
+            runtime: workers.clone(),
             inbox: self.inbox,
-            counters,
+            counters: counters.clone(),
             desk: Pending::default(),
         };
+        turn.take_up(&mut events).await;
+        let interfaces = turn.net.open()?;
+        let admin_socket = self.run_dir.admin_socket();
+        let operators = operators(&workers, &self.run_dir, &desk, &counters)?;
+        background(&workers, &turn.inbox);
+        say_ready(&self.options.name, self.boot, &turn);
+        rank::go_first();
         turn.run(interfaces, heard, events).await;
         drop(operators);
-        drop(std::fs::remove_file(self.run_dir.admin_socket()));
+        drop(std::fs::remove_file(admin_socket));
         turn.let_go();
         turn.sessions.leave().await;
         let give_up_at = clock::now() + FAREWELL_WITHIN;
@@ -222,8 +216,9 @@ impl Started {
         let (keys, run_dir) = (absolute(&self.options.keys), absolute(self.run_dir.path()));
         let state_dir = absolute(&self.options.state_dir);
         let (fds_max, own_accounts) = (self.fds_max, self.sessions.has_own_accounts());
-        let (named, runs_as) = (self.options.account.as_ref().map(ToString::to_string), accounts::own_name());
-        let account = if own_accounts { named.clone() } else { Some(runs_as.clone()) };
+        let account = self.options.account.as_ref().filter(|_| own_accounts).map(ToString::to_string);
+        let account = account
+            .or_else(|| Some(user_name(nix::unistd::Uid::effective().as_raw())).filter(|_| !own_accounts));
         Box::new(move |interfaces: Vec<Interface>| Facts {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -236,8 +231,6 @@ impl Started {
             fds_max,
             own_accounts,
             homes: account.iter().map(|account| Home { account: account.clone(), dir: None }).collect(),
-            account: named.clone(),
-            runs_as: Some(runs_as.clone()),
         })
     }
 
@@ -253,14 +246,6 @@ impl Started {
             Ends::of(workers.spawn(Arc::clone(&acceptor).listen(listener)).abort_handle())
         });
         Net::new(self.options.net.clone(), heard, counters.clone(), listen)
-    }
-
-    fn operators(&self, workers: &Handle, desk: &Arc<Desk>, counters: &Counters) -> Result<Ends, RunError> {
-        let _context = workers.enter();
-        let listener = local::bind(&self.run_dir.admin_socket())
-            .map_err(|source| RunError::Admin { path: self.run_dir.path().display().to_string(), source })?;
-        let serve = local::serve(listener, Arc::clone(desk), counters.clone());
-        Ok(Ends::of(workers.spawn(serve).abort_handle()))
     }
 
     fn host(&self) -> Host {
@@ -281,31 +266,43 @@ impl Started {
             identity,
             ring: self.keys.ring.clone(),
             sessions_max: self.options.sessions_max,
+            kept: self.sessions.kept(),
             tools: self.sessions.tools(),
             shared_machine_account: self.options.account.clone(),
         };
         Host::new(clock::now(), config, random())
     }
+}
 
-    /// What tells the loop of signals, of how busy the machine is, and of interfaces.
-    fn background(&self, workers: &Handle) {
-        workers.spawn(tell_vitals(self.inbox.clone()));
-        workers.spawn(tell_signals(self.inbox.clone()));
-        tokio::task::spawn_local(tell_changes(self.inbox.clone()));
-    }
+fn operators(
+    workers: &Handle,
+    run_dir: &RunDir,
+    desk: &Arc<Desk>,
+    counters: &Counters,
+) -> Result<Ends, RunError> {
+    let _context = workers.enter();
+    let listener = local::bind(&run_dir.admin_socket())
+        .map_err(|source| RunError::Admin { path: run_dir.path().display().to_string(), source })?;
+    let serve = local::serve(listener, Arc::clone(desk), counters.clone());
+    Ok(Ends::of(workers.spawn(serve).abort_handle()))
+}
 
-    fn say_ready(&self, net: &Net) {
-        let mut line = Line::new("ready").with("host", &self.options.name);
-        for addr in net.addresses() {
-            line.push("addr", addr);
-        }
-        tracing::info!(host = %self.options.name, boot = %self.boot, store = %self.store.label(), "ready");
-        let own_accounts = self.sessions.has_own_accounts();
-        accounts::warn(self.options.account.as_ref(), own_accounts, self.run_dir.path());
-        let mut out = io::stdout().lock();
-        // Whoever started the daemon may not want to read it.
-        drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+/// What tells the loop of signals, of how busy the machine is, and of interfaces.
+fn background(workers: &Handle, inbox: &Inbox) {
+    workers.spawn(tell_vitals(inbox.clone()));
+    workers.spawn(tell_signals(inbox.clone()));
+    tokio::task::spawn_local(tell_changes(inbox.clone()));
+}
+
+fn say_ready(host: &HostName, boot: BootId, turn: &Turn) {
+    let mut line = Line::new("ready").with("host", host);
+    for addr in turn.net.addresses() {
+        line.push("addr", addr);
     }
+    tracing::info!(%host, %boot, store = %turn.store.label(), "ready");
+    let mut out = io::stdout().lock();
+    // Whoever started the daemon may not want to read it.
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
 async fn tell_vitals(inbox: Inbox) {

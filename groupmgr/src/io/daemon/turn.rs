@@ -60,6 +60,19 @@ pub(super) struct Pending {
 }
 
 impl Turn {
+    /// Takes up what an earlier daemon has left, before any socket is open: whoever asks meanwhile is refused by the
+    /// kernel, as while there was no daemon.
+    pub(super) async fn take_up(&mut self, events: &mut mpsc::Receiver<Event>) {
+        self.feed(Input::Timeout);
+        while !self.host.is_ready() && !self.desk.is_over {
+            tokio::select! {
+                () = clock::until(self.host.poll_at()) => self.feed(Input::Timeout),
+                input = self.sessions.next() => self.feed(input),
+                Some(event) = events.recv() => self.take(event),
+            }
+        }
+    }
+
     /// Runs until the host machine says that the daemon is to end.
     pub(super) async fn run(
         &mut self,

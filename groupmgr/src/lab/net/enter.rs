@@ -168,10 +168,8 @@ fn isolate(isolation: Isolation) -> Result<(), Why> {
     if isolation == Isolation::Full {
         flags |= CloneFlags::CLONE_NEWPID;
     }
-    if uid.is_root() {
-        // Not in a user namespace: it would have no other account, and sessions must not run as root.
-        unshare(flags).map_err(at(Step::Unshare))?;
-    } else {
+    // Root of a container may lack the right to make namespaces and still be allowed a user namespace.
+    if !uid.is_root() || unshare(flags).is_err() {
         unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(at(Step::Unshare))?;
         map_ids(uid, gid).map_err(at(Step::Map))?;
     }

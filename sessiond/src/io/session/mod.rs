@@ -5,9 +5,7 @@
 //! holds a group key.
 
 mod displays;
-mod environment;
 mod events;
-mod login;
 mod services;
 mod shell;
 mod state;
@@ -20,6 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, setsid};
@@ -28,7 +27,6 @@ use proto::Nonce;
 use super::account::Account;
 use super::packets;
 use super::rundir::RunDir;
-use super::spawner::OpenFiles;
 use super::sys;
 use crate::control::{EndReason, FromSession, SessionSpec, short};
 use crate::session::SessionCore;
@@ -48,8 +46,8 @@ pub(super) struct Start {
     pub(super) run: RunDir,
     /// The account of the daemon that asked for it.
     pub(super) daemon: Uid,
-    /// Open files its services may have.
-    pub(super) limits: Option<OpenFiles>,
+    /// Open files its services may have, soft and hard.
+    pub(super) limits: Option<(rlim_t, rlim_t)>,
 }
 
 /// Is the session, in a process just forked for it. Never returns: what the parent had on its stack is not ours.
@@ -91,7 +89,7 @@ fn prepare(
     control: &OwnedFd,
     run: &RunDir,
     daemon: Uid,
-    limits: Option<OpenFiles>,
+    limits: Option<(rlim_t, rlim_t)>,
 ) -> Result<(Home, Prepared), String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     sys::close_all_but(control.as_fd()).map_err(|error| failed("close_range", &error))?;
@@ -99,20 +97,17 @@ fn prepare(
     prctl::set_child_subreaper(true).map_err(|error| failed("prctl", &error))?;
     let _ = prctl::set_name(c"session");
     umask(Mode::from_bits_truncate(0o022));
-    if let Some(limits) = limits {
-        limits.set().map_err(|error| failed("setrlimit", &error))?;
+    if let Some((soft, hard)) = limits {
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(|error| failed("setrlimit", &error))?;
     }
     let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals = sys::signals(&signals).map_err(|error| failed("signals", &error))?;
-    let account = Account::resolve(spec.account.as_deref(), spec.named_by_registry, daemon)?;
+    let account = Account::resolve(spec.account.as_deref(), daemon)?;
     let dir = run
         .make_session(spec.session, &account)
         .map_err(|error| failed("the session's directory", &error))?;
     account.assume()?;
-    let home = Home::furnish(dir.clone(), spec).map_err(|error| {
-        let (dir, name) = (dir.display(), &account.name);
-        format!("{dir}: {error}: {name} must be able to pass through every directory above it (chmod o+x)")
-    })?;
+    let home = Home::furnish(dir, spec).map_err(|error| failed("the session's directory", &error))?;
     let state =
         state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
     let events =
@@ -125,15 +120,12 @@ fn prepare(
 struct Home {
     dir: PathBuf,
     tools: Vec<String>,
-    hooks: login::Hooks,
 }
 
 impl Home {
-    /// Puts the links to our own program into it, and what a login shell reads to find them.
+    /// Puts the links to our own program into it.
     fn furnish(dir: PathBuf, spec: &SessionSpec) -> std::io::Result<Self> {
-        let hooks = login::Hooks::write(dir.join("login"))?;
-        let tools = spec.tools.iter().flat_map(|tools| tools.names.clone()).collect();
-        let home = Self { dir, tools, hooks };
+        let home = Self { dir, tools: spec.tools.iter().flat_map(|tools| tools.names.clone()).collect() };
         fs::create_dir(home.bin())?;
         if let Some(tools) = &spec.tools {
             for name in &tools.names {
@@ -145,10 +137,6 @@ impl Home {
 
     fn bin(&self) -> PathBuf {
         self.dir.join("bin")
-    }
-
-    fn hooks(&self) -> login::Hooks {
-        self.hooks.clone()
     }
 
     fn state(&self) -> PathBuf {
@@ -170,7 +158,6 @@ impl Home {
             remove(&self.bin().join(name));
         }
         let _ = fs::remove_dir(self.bin());
-        self.hooks.clear();
     }
 }
 

@@ -13,6 +13,8 @@ use crate::world::{DeskId, Sight};
 /// Host and store must have been well for so long that everybody knows of it: what was held for a host's next
 /// daemon has been given up, and what was made without a claim has been offered.
 const SETTLED: Duration = Duration::from_secs(15);
+/// The sessions that a host keeps are held for its next daemon, if that comes within this time.
+const HELD: Duration = Duration::from_secs(9);
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -50,8 +52,9 @@ impl Claims {
         }
         self.looked += 1;
         let others = self.alive.get(token).into_iter().flatten();
-        let mut there =
-            others.filter(|(other, host)| **other != session && health.undisturbed(now, host, SETTLED));
+        let is_there =
+            |host| health.undisturbed(now, host, SETTLED) || health.only_restarted(now, host, SETTLED, HELD);
+        let mut there = others.filter(|(other, host)| **other != session && is_there(host));
         match there.next() {
             Some((other, host)) => {
                 Err(format!("{maker} made {session} for {token}, which has {other} on {host}"))

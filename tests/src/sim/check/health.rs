@@ -23,6 +23,27 @@ struct HostSpell {
     since: Instant,
     /// Nothing has happened to it since it started for the first time.
     is_untouched: bool,
+    /// Its machine and its ways, whatever its daemon does.
+    ways: Spell,
+    /// When its daemon was last away, from and to.
+    away: Option<(Instant, Option<Instant>)>,
+    /// And when it came back before that.
+    back_before: Instant,
+}
+
+impl HostSpell {
+    fn daemon(&mut self, at: Instant, fate: Fate) {
+        match (fate, self.away) {
+            (Fate::Starts(_), Some((from, None))) => self.away = Some((from, Some(at))),
+            (Fate::Starts(_), _) => self.back_before = at,
+            // It says goodbye before it is gone.
+            (Fate::Leaves | Fate::Dies, Some((_, None))) => {}
+            (Fate::Leaves | Fate::Dies, before) => {
+                self.back_before = before.and_then(|(_, to)| to).unwrap_or(self.back_before);
+                self.away = Some((at, None));
+            }
+        }
+    }
 }
 
 /// What is known of everybody's health.
@@ -44,12 +65,14 @@ impl Health {
                 (spell.is_well, spell.since) = (*well, at);
                 spell.is_untouched &= *well;
             }
+            Sight::WaysWell { host, well } => self.host_mut(host).ways = spell(*well),
             // One that starts has not been well for long, however short it was away.
             Sight::Host { host, fate } => {
                 let is_first = !self.hosts.contains_key(host);
                 let spell = self.host_mut(host);
                 (spell.runs, spell.since) = (matches!(fate, Fate::Starts(_)), at);
                 spell.is_untouched &= is_first;
+                spell.daemon(at, *fate);
             }
             Sight::DeskWell { desk, well } => {
                 self.desks.insert(*desk, spell(*well));
@@ -61,7 +84,17 @@ impl Health {
     }
 
     fn host_mut(&mut self, host: &HostName) -> &mut HostSpell {
-        let unknown = HostSpell { is_well: true, runs: true, since: Instant::ZERO, is_untouched: true };
+        let since = Instant::ZERO;
+        let ways = Spell { is_well: true, since };
+        let unknown = HostSpell {
+            is_well: true,
+            runs: true,
+            since,
+            is_untouched: true,
+            ways,
+            away: None,
+            back_before: Instant::ZERO,
+        };
         self.hosts.entry(host.clone()).or_insert(unknown)
     }
 
@@ -77,6 +110,16 @@ impl Health {
     #[must_use]
     pub fn undisturbed(&self, now: Instant, host: &HostName, time: Duration) -> bool {
         self.host(now, host, time) || self.hosts.get(host).is_some_and(|spell| spell.is_untouched)
+    }
+
+    /// Whether nothing has happened to a host for so long but that its daemon was once away, for at most `away`.
+    #[must_use]
+    pub fn only_restarted(&self, now: Instant, host: &HostName, time: Duration, away: Duration) -> bool {
+        let Some(spell) = self.hosts.get(host) else { return false };
+        let Some((from, to)) = spell.away else { return false };
+        let sound = spell.ways.is_well && now.since(spell.ways.since) >= time;
+        let once = from.since(spell.back_before) >= time;
+        sound && once && to.unwrap_or(now).since(from) < away
     }
 
     /// Whether a desk has. One of which nothing was said always was.

@@ -6,6 +6,7 @@
 mod admission;
 mod bounds;
 mod claims;
+mod epochs;
 mod failover;
 mod health;
 mod lives;
@@ -23,6 +24,7 @@ use crate::world::Sight;
 pub use admission::Admission;
 pub use bounds::Bounds;
 pub use claims::Claims;
+pub use epochs::Epochs;
 pub use failover::Failover;
 pub use health::Health;
 pub use lives::Lives;
@@ -85,6 +87,7 @@ impl Checks {
             Box::new(OneScreen::default()),
             Box::new(Lives::default()),
             Box::new(Claims::default()),
+            Box::new(Epochs::default()),
             Box::new(Redirects::default()),
             Box::new(Failover::default()),
             Box::new(Bounds::default()),

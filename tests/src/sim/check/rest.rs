@@ -33,6 +33,8 @@ pub struct Rest {
     pub running: Vec<(HostName, SessionId, String)>,
     /// What the hosts list, and whether they hold its claim.
     pub listed: BTreeMap<(HostName, SessionId), bool>,
+    /// All claims that the data store has, with their tokens.
+    pub stored: Vec<(String, HostName, SessionId)>,
     /// The claims of the tokens that are in desks.
     pub claims: BTreeMap<String, Option<(HostName, SessionId)>>,
 }
@@ -41,7 +43,11 @@ impl Rest {
     /// What is wrong, if anything is.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
-        self.idle().or_else(|| self.doubled()).or_else(|| self.unlisted()).or_else(|| self.unclaimed())
+        self.idle()
+            .or_else(|| self.doubled())
+            .or_else(|| self.unlisted())
+            .or_else(|| self.unclaimed())
+            .or_else(|| self.stray())
     }
 
     /// A token that is in a desk, is let in, and is shown nowhere.
@@ -73,6 +79,19 @@ impl Rest {
         let (host, session, token) =
             self.running.iter().find(|(h, s, _)| !self.listed.contains_key(&(h.clone(), *s)))?;
         Some(format!("{session} of {token} runs unlisted on {host}"))
+    }
+
+    /// There are no more claims than sessions: each names one.
+    fn stray(&self) -> Option<String> {
+        let is_stray = |(_, host, session): &&(String, HostName, SessionId)| {
+            !self.listed.contains_key(&(host.clone(), *session))
+        };
+        let strays: Vec<_> = self.stored.iter().filter(is_stray).collect();
+        let (token, host, session) = strays.first()?;
+        let (claims, sessions, of) = (self.stored.len(), self.listed.len(), strays.len());
+        Some(format!(
+            "{claims} claims for {sessions} sessions; {of} name none, as that of {token}: {session} on {host}"
+        ))
     }
 
     /// A claim must name a session that its host lists and takes for the claimed one.

@@ -155,6 +155,50 @@ fn a_second_session_of_a_token_is_seen() {
 }
 
 #[test]
+fn a_second_session_beside_one_that_is_kept_for_the_next_daemon_is_seen() {
+    let begins = Sight::Begins { host: host("a"), session: ONE, token: ann() };
+    let made = |ms: u64| {
+        let claim = groupmgr::host::ClaimRecord {
+            session: TWO,
+            host: host("b"),
+            boot: BootId(1),
+            epoch: proto::Epoch::default(),
+        };
+        let note = Note::Made { token: ann(), session: TWO, claimed: true };
+        let claimed = Sight::Claimed { token: "card.ann".into(), claim: Some(claim) };
+        [(ms, claimed), (ms + 1, Sight::Logs { host: host("b"), note })]
+    };
+    let fate = |fate| Sight::Host { host: host("a"), fate };
+    let history = |back: u64, then: u64| {
+        let restart = [(40_000, fate(Fate::Dies)), (40_000 + back, fate(Fate::Starts(BootId(2))))];
+        core::iter::once((1, begins.clone())).chain(restart).chain(made(then)).collect::<Vec<_>>()
+    };
+    let rule = "no two claimed sessions";
+    broken(rule, history(500, 40_600));
+    verdict(history(9_500, 49_600)).unwrap();
+    // Its ways are not sound either: nobody can ask it.
+    let cut = (39_000, Sight::WaysWell { host: host("a"), well: false });
+    let mut with_cut = history(500, 40_600);
+    with_cut.insert(1, cut);
+    verdict(with_cut).unwrap();
+}
+
+#[test]
+fn an_epoch_that_falls_is_seen() {
+    let epoch = |counter| proto::Epoch { generation: 1, counter };
+    let claimed = |session, counter| {
+        let claim =
+            groupmgr::host::ClaimRecord { session, host: host("a"), boot: BootId(1), epoch: epoch(counter) };
+        Sight::Claimed { token: "card.ann".into(), claim: Some(claim) }
+    };
+    let told = |counter| Sight::Epoch { host: host("a"), session: ONE, epoch: epoch(counter) };
+    let rule = "never falls";
+    broken(rule, vec![(1, claimed(ONE, 2)), (2, claimed(ONE, 1))]);
+    broken(rule, vec![(1, told(2)), (2, told(1))]);
+    verdict(vec![(1, claimed(ONE, 2)), (2, told(1)), (3, claimed(TWO, 1)), (4, claimed(ONE, 3))]).unwrap();
+}
+
+#[test]
 fn a_redirect_that_is_sent_on_is_seen() {
     let [d, ..] = desks();
     let sends = |name: &str, conn, ticket: &str| {
@@ -242,6 +286,7 @@ fn at_rest() -> Rest {
         running: vec![(host("a"), ONE, "card.ann".into())],
         listed: [((host("a"), ONE), true)].into(),
         claims: [("card.ann".into(), Some((host("a"), ONE)))].into(),
+        stored: vec![("card.ann".into(), host("a"), ONE)],
     }
 }
 
@@ -270,6 +315,7 @@ fn a_group_that_is_not_at_rest_is_complained_of() {
         rest.claims.insert("card.ann".into(), Some((host("b"), TWO)));
     });
     complains("has no claim", |rest| rest.claims.clear());
+    complains("2 claims for 1 sessions", |rest| rest.stored.push(("card.bob".into(), host("b"), TWO)));
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! The epoch of a session never falls, neither in the data store nor for its host: whoever refuses what is older goes by
+//! it. A token's next session begins anew.
+
+use std::collections::BTreeMap;
+
+use proto::{Epoch, SessionId};
+
+use super::{Check, Moment};
+use crate::world::Sight;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Epochs {
+    stored: BTreeMap<SessionId, Epoch>,
+    /// A host learns a moment later, or much later, what the store has of its session.
+    at_host: BTreeMap<SessionId, Epoch>,
+    looked: u64,
+}
+
+fn rise(
+    highest: &mut BTreeMap<SessionId, Epoch>,
+    session: SessionId,
+    epoch: Epoch,
+    by: &str,
+) -> Result<(), String> {
+    let highest = highest.entry(session).or_insert(epoch);
+    if epoch < *highest {
+        return Err(format!("{by} has {session} at {epoch}, which was at {highest}"));
+    }
+    *highest = epoch;
+    Ok(())
+}
+
+impl Check for Epochs {
+    fn rule(&self) -> &'static str {
+        "the epoch of a session never falls"
+    }
+
+    fn see(&mut self, _moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
+        match sight {
+            Sight::Claimed { claim: Some(claim), .. } => {
+                self.looked += 1;
+                rise(&mut self.stored, claim.session, claim.epoch, "the data store")
+            }
+            Sight::Epoch { host, session, epoch } => {
+                self.looked += 1;
+                rise(&mut self.at_host, *session, *epoch, host.as_str())
+            }
+            // What a backup holds is of before; whatever is written into it is of a higher generation.
+            Sight::Gone { session, .. } => {
+                self.stored.remove(session);
+                self.at_host.remove(session);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn looked(&self) -> u64 {
+        self.looked
+    }
+}
