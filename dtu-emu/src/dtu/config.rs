@@ -101,7 +101,7 @@ impl Default for Timing {
             round: Duration::from_millis(250),
             round_max: Duration::from_secs(5),
             no_host: Duration::from_millis(800),
-            display_idle: Duration::from_secs(5),
+            display_idle: Duration::from_secs(4),
             display_open: Duration::from_secs(3),
             typed: Duration::from_millis(300),
             late: Duration::from_millis(20),

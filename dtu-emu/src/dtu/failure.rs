@@ -216,7 +216,7 @@ impl Dtu {
     }
 
     /// The display is dead. While the host lives, the token is presented to it again.
-    pub(super) fn display_died(&mut self, cx: &mut Cx<'_>, show: &Show, fault: Fault) {
+    pub(super) fn display_died(&mut self, cx: &mut Cx<'_>, show: &Show, fault: Fault, prompt: Prompt) {
         if let Link::Holding(holding) = &self.link {
             let host = holding.host.clone();
             let good = holding.good.max(show.pulse.last());
@@ -237,6 +237,11 @@ impl Dtu {
         let pause = again_after(self.show_failures);
         self.show_failures += 1;
         self.ask_whether_alive(cx, self.config.timing.answer);
+        if let (Prompt::Path, Link::Linked(linked)) = (prompt, &mut self.link)
+            && let Some(watch) = &mut linked.watch
+        {
+            watch.set_prompt(prompt);
+        }
         match &mut self.link {
             Link::Linked(linked) if is_attached => {
                 linked.again_at = Some(cx.now + pause);
@@ -366,7 +371,7 @@ impl Dtu {
         if probe {
             self.probe_both(cx, Prompt::Beacons);
         } else if typed {
-            self.probe_both(cx, Prompt::Typed);
+            self.probe_both(cx, Prompt::Path);
             self.typed.asked(cx.now);
         } else if keepalive {
             self.send_keepalive(cx);

@@ -1,7 +1,9 @@
 //! The hosts a DTU knows of, and in which order it would go to them.
 //!
 //! What is known came over TLS (the hosts to fail over to), or by UDP (beacons, serverR), which a stranger
-//! can forge: it ranks candidates and prompts attempts, and never replaces what came over TLS.
+//! can forge: it ranks candidates and prompts attempts, and never replaces what came over TLS. A host that is heard
+//! from another address than the one it is known by may have moved: that address is one more place to try, and says
+//! nothing about the one that was told.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -19,6 +21,11 @@ pub(super) const HOSTS_MAX: usize = 64;
 
 /// A host heard this lately is worth waiting for.
 const ABOUT: Duration = Duration::from_secs(1);
+
+/// Hints about a host whose certificate is of another group are not followed for this long.
+const STRANGER_PAUSE: Duration = Duration::from_secs(10);
+/// The same for another address of a host, after an attempt there failed in any way.
+const ELSEWHERE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A host as a DTU can name it: a configured server has no name until it says one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +60,14 @@ struct Known {
     source: Source,
     load: u32,
     drain: bool,
-    /// The newest beacon or serverR.
+    /// The newest beacon from `addr`, or serverR that names it.
     heard: Option<Instant>,
+    /// Where else it was heard last, and when.
+    elsewhere: Option<(SocketAddrV4, Instant)>,
+    /// Hints about that other place count again from here.
+    elsewhere_from: Instant,
     every: Duration,
-    /// It was found dead and was not heard since.
+    /// It was found dead at `addr` and was not heard there since.
     dead: bool,
     /// Hints about it count again from here; each failed attempt moves it further away.
     hints_from: Instant,
@@ -99,6 +110,8 @@ impl Known {
             load: 0,
             drain: false,
             heard: None,
+            elsewhere: None,
+            elsewhere_from: Instant::ZERO,
             every: INTERVAL,
             dead: false,
             hints_from: Instant::ZERO,
@@ -106,11 +119,20 @@ impl Known {
         }
     }
 
-    /// It was heard. Whatever failed before it fell silent is forgotten.
-    fn heard_at(&mut self, now: Instant) -> News {
+    /// It was heard at `addr`.
+    fn heard_at(&mut self, now: Instant, addr: SocketAddrV4) -> News {
+        if addr.ip() != self.addr.ip() {
+            // What only UDP told, UDP may correct, once the old address is silent.
+            if self.source == Source::Told || self.is_fresh(now) {
+                self.elsewhere = Some((addr, now));
+                return News::None;
+            }
+            self.move_to(addr);
+        }
         // One that speaks late was busy, and is still with whoever waits for it.
-        let news = if self.is_about(now) { News::None } else { News::Returned };
+        let news = if lately(self.heard, now, self.patience()) { News::None } else { News::Returned };
         if !self.is_fresh(now) {
+            // Whatever failed before it fell silent is forgotten.
             self.failures = 0;
             self.hints_from = now;
         }
@@ -119,14 +141,34 @@ impl Known {
         news
     }
 
-    /// Whether it was heard as lately as a living host is.
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.heard.is_some_and(|heard| now.since(heard) <= self.every * MISSED_MAX)
+    /// From now on it is known by this address.
+    fn move_to(&mut self, addr: SocketAddrV4) {
+        if addr.ip() != self.addr.ip() {
+            self.heard = self.elsewhere.take_if(|(at, _)| at.ip() == addr.ip()).map(|(_, heard)| heard);
+            self.dead = false;
+        }
+        self.addr = addr;
     }
 
-    /// Whether it was heard a moment ago: a host whose processor is busy speaks late.
-    fn is_about(&self, now: Instant) -> bool {
-        self.heard.is_some_and(|heard| now.since(heard) <= (self.every * MISSED_MAX).max(ABOUT))
+    /// Whether it was heard at its address as lately as a living host is.
+    fn is_fresh(&self, now: Instant) -> bool {
+        lately(self.heard, now, self.every * MISSED_MAX)
+    }
+
+    /// The other address at which it was heard that lately.
+    fn fresh_elsewhere(&self, now: Instant) -> Option<SocketAddrV4> {
+        let (addr, heard) = self.elsewhere?;
+        lately(Some(heard), now, self.every * MISSED_MAX).then_some(addr)
+    }
+
+    /// For so long one that was heard is only late: a host whose processor is busy speaks late.
+    fn patience(&self) -> Duration {
+        (self.every * MISSED_MAX).max(ABOUT)
+    }
+
+    /// Whether it was heard at this address a moment ago. To the other one it is not known that any way leads.
+    fn is_about(&self, now: Instant, addr: Ipv4Addr) -> bool {
+        *self.addr.ip() == addr && lately(self.heard, now, self.patience())
     }
 
     /// Lower is tried earlier. A host that is heard comes before one that is not, even when it drains: it
@@ -144,19 +186,34 @@ impl Known {
             (_, false, Source::Heard, _) => 6,
         }
     }
+
+    /// The same for the other address at which it is heard: as for one that only UDP vouches for once it was found
+    /// dead where we know it, and last until then.
+    const fn class_elsewhere(&self) -> u8 {
+        match (self.dead, self.drain) {
+            (false, _) => 6,
+            (true, false) => 2,
+            (true, true) => 5,
+        }
+    }
+}
+
+/// Whether something was heard at most so long ago.
+fn lately(heard: Option<Instant>, now: Instant, limit: Duration) -> bool {
+    heard.is_some_and(|heard| now.since(heard) <= limit)
 }
 
 impl Hosts {
     /// A host of the group said over TLS where else to go.
     pub(super) fn learn_standbys(&mut self, standbys: &[Standby]) {
         for standby in standbys {
-            self.learn(&standby.host, standby.addr, Source::Told);
+            self.learn_told(&standby.host, standby.addr);
         }
     }
 
     /// A host let us in: it is of our group, and where we reached it.
     pub(super) fn learn_own(&mut self, host: &HostName, addr: SocketAddrV4) {
-        if let Some(known) = self.learn(host, addr, Source::Told) {
+        if let Some(known) = self.learn_told(host, addr) {
             known.dead = false;
             known.failures = 0;
             known.hints_from = Instant::ZERO;
@@ -165,28 +222,44 @@ impl Hosts {
 
     pub(super) fn learn_server_r(&mut self, now: Instant, answer: &ServerR) -> News {
         let addr = SocketAddrV4::new(answer.ip, answer.port);
-        let Some(known) = self.learn(&answer.host, addr, Source::Heard) else { return News::None };
-        known.load = answer.load;
-        known.drain = answer.drain;
-        known.heard_at(now)
+        self.learn_heard(now, &answer.host, addr, answer.load, answer.drain)
+            .map_or(News::None, |(_, news)| news)
     }
 
     pub(super) fn learn_beacon(&mut self, now: Instant, beacon: &Beacon, from: Ipv4Addr, port: u16) -> News {
-        let known = match self.known.get_mut(&beacon.host) {
-            Some(known) => known,
-            None => match self.learn(&beacon.host, SocketAddrV4::new(from, port), Source::Heard) {
-                Some(known) => known,
-                None => return News::None,
-            },
-        };
-        known.load = beacon.load;
-        known.drain = beacon.drain;
-        let news = known.heard_at(now);
-        known.every = beacon.every;
-        news
+        let addr = SocketAddrV4::new(from, port);
+        let heard = self.learn_heard(now, &beacon.host, addr, beacon.load, beacon.drain);
+        heard.map_or(News::None, |(known, news)| {
+            known.every = beacon.every;
+            news
+        })
     }
 
-    fn learn(&mut self, host: &HostName, addr: SocketAddrV4, source: Source) -> Option<&mut Known> {
+    fn learn_heard(
+        &mut self,
+        now: Instant,
+        host: &HostName,
+        addr: SocketAddrV4,
+        load: u32,
+        drain: bool,
+    ) -> Option<(&mut Known, News)> {
+        let known = self.entry(host, addr, Source::Heard)?;
+        known.load = load;
+        known.drain = drain;
+        let news = known.heard_at(now, addr);
+        Some((known, news))
+    }
+
+    /// A host of the group said that this host is there.
+    fn learn_told(&mut self, host: &HostName, addr: SocketAddrV4) -> Option<&mut Known> {
+        let known = self.entry(host, addr, Source::Told)?;
+        known.move_to(addr);
+        known.source = Source::Told;
+        Some(known)
+    }
+
+    /// What is known of a host, made where nothing is. `None` where the bound leaves no room for it.
+    fn entry(&mut self, host: &HostName, addr: SocketAddrV4, source: Source) -> Option<&mut Known> {
         if !self.known.contains_key(host) {
             if self.known.len() >= HOSTS_MAX {
                 let value = |k: &Known| (k.source == Source::Told, k.heard);
@@ -199,13 +272,7 @@ impl Hosts {
             }
             self.known.insert(host.clone(), Known::new(addr, source));
         }
-        let known = self.known.get_mut(host)?;
-        // An address told over TLS stands until TLS tells another one.
-        if source == Source::Told || known.source == Source::Heard {
-            known.addr = addr;
-            known.source = source;
-        }
-        Some(known)
+        self.known.get_mut(host)
     }
 
     fn by_ref(&mut self, host: &HostRef) -> Option<&mut Known> {
@@ -222,11 +289,14 @@ impl Hosts {
         }
     }
 
-    /// A host that was attached to was found dead.
+    /// A host that was attached to was found dead, at the address by which it was reached.
     pub(super) fn bury(&mut self, host: &HostRef) {
         if let Some(known) = self.by_ref(host) {
-            known.dead = true;
-            known.heard = None;
+            known.elsewhere.take_if(|(addr, _)| *addr == host.addr);
+            if known.addr == host.addr {
+                known.dead = true;
+                known.heard = None;
+            }
         }
     }
 
@@ -235,39 +305,49 @@ impl Hosts {
         if let Some(known) = self.by_ref(host) {
             let pause = match failure {
                 Failure::Away => INTERVAL * (1 << known.failures.min(5)),
-                Failure::Stranger => Duration::from_secs(10),
+                Failure::Stranger => STRANGER_PAUSE,
                 Failure::Busy => BUSY_FIRST * (1 << known.failures.min(5)),
             };
+            if known.addr.ip() != host.addr.ip() {
+                // Whoever plays this host at another place does not keep us from the host itself.
+                known.elsewhere_from = now + pause.max(ELSEWHERE_PAUSE);
+                return;
+            }
             known.failures = known.failures.saturating_add(1);
             known.hints_from = now + pause;
         }
     }
 
-    /// Whether the host was heard a moment ago: then what it owes us is late and not lost.
+    /// Whether the host was heard a moment ago at this address: then what it owes us is late and not lost.
     pub(super) fn is_about(&self, now: Instant, host: &HostRef) -> bool {
-        self.find(host).is_some_and(|known| known.is_about(now))
+        self.find(host).is_some_and(|known| known.is_about(now, *host.addr.ip()))
     }
 
-    /// Whether a host of the group has said over TLS that it is one of them.
+    /// Whether a host of the group has said over TLS that it is one of them, and at this address.
     pub(super) fn is_told(&self, host: &HostRef) -> bool {
-        self.find(host).is_some_and(|known| known.source == Source::Told)
+        self.find(host).is_some_and(|known| known.source == Source::Told && known.addr == host.addr)
     }
 
-    /// The host, if a hint about it should be followed now.
+    /// The host, if a hint about it should be followed now, at the address at which it is heard.
     pub(super) fn hinted(&self, now: Instant, name: &HostName) -> Option<HostRef> {
         let known = self.known.get(name).filter(|known| known.hints_from <= now)?;
-        Some(HostRef { name: Some(name.clone()), addr: known.addr })
+        let is_worth_it = (known.dead || known.failures > 0) && known.elsewhere_from <= now;
+        let other = known.fresh_elsewhere(now).filter(|_| is_worth_it);
+        Some(HostRef { name: Some(name.clone()), addr: other.unwrap_or(known.addr) })
     }
 
     /// All known hosts, the best first: by class, and within a class by weighted rendezvous hashing, so that
     /// the DTUs of a dead host spread over the others in proportion to what these can take, and each goes
     /// where it would go again.
     pub(super) fn ranked(&self, now: Instant, serial: &Serial) -> Vec<HostRef> {
-        let mut ranked: Vec<_> = self
-            .known
-            .iter()
-            .map(|(name, known)| (known.class(now), score(serial, name, known.load), name, known.addr))
-            .collect();
+        let mut ranked = Vec::with_capacity(self.known.len());
+        for (name, known) in &self.known {
+            let score = score(serial, name, known.load);
+            ranked.push((known.class(now), score, name, known.addr));
+            if let Some(addr) = known.fresh_elsewhere(now) {
+                ranked.push((known.class_elsewhere(), score, name, addr));
+            }
+        }
         ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(b.2)));
         ranked.into_iter().map(|(_, _, name, addr)| HostRef { name: Some(name.clone()), addr }).collect()
     }
@@ -322,29 +402,59 @@ mod tests {
     fn a_heard_host_comes_first_then_a_draining_one_then_the_unheard_and_the_dead_last() {
         let mut hosts = Hosts::default();
         hosts.learn_standbys(&[standby("a", 1), standby("b", 2), standby("c", 3), standby("d", 4)]);
-        let from = Ipv4Addr::new(10, 0, 0, 9);
-        hosts.learn_beacon(at(1000), &beacon("b", 0, true), from, 7009);
-        hosts.learn_beacon(at(1000), &beacon("c", 0, false), from, 7009);
-        hosts.learn_beacon(at(1000), &beacon("stranger", 0, false), from, 7009);
+        let from = |last| Ipv4Addr::new(10, 0, 0, last);
+        hosts.learn_beacon(at(1000), &beacon("b", 0, true), from(2), 7009);
+        hosts.learn_beacon(at(1000), &beacon("c", 0, false), from(3), 7009);
+        hosts.learn_beacon(at(1000), &beacon("stranger", 0, false), from(9), 7009);
         hosts.bury(&HostRef { name: Some("d".parse().unwrap()), addr: standby("d", 4).addr });
         assert_eq!(names(&hosts, at(1100), "s1"), ["c", "b", "stranger", "a", "d"]);
     }
 
     #[test]
-    fn a_beacon_does_not_move_a_host_that_was_told_over_tls() {
+    fn a_beacon_does_not_move_a_host_that_was_told_over_tls_and_is_heard_there() {
+        let mut hosts = Hosts::default();
+        hosts.learn_standbys(&[standby("a", 1), standby("b", 2)]);
+        for host in [1, 2] {
+            let name = if host == 1 { "a" } else { "b" };
+            hosts.learn_beacon(at(0), &beacon(name, 0, false), Ipv4Addr::new(10, 0, 0, host), 7009);
+        }
+        hosts.learn_beacon(at(0), &beacon("a", 0, false), Ipv4Addr::new(6, 6, 6, 6), 7009);
+        let ranked = hosts.ranked(at(0), &"s".parse().unwrap());
+        assert_eq!(ranked.len(), 3);
+        assert_eq!(*ranked[2].addr.ip(), Ipv4Addr::new(6, 6, 6, 6), "a stranger's word comes last");
+        assert_eq!(hosts.hinted(at(0), &"a".parse().unwrap()).unwrap().addr, standby("a", 1).addr);
+    }
+
+    #[test]
+    fn a_host_that_moved_is_tried_where_it_is_heard_now_and_is_not_about_where_it_was() {
         let mut hosts = Hosts::default();
         hosts.learn_standbys(&[standby("a", 1)]);
-        hosts.learn_beacon(at(0), &beacon("a", 0, false), Ipv4Addr::new(6, 6, 6, 6), 7009);
-        assert_eq!(hosts.ranked(at(0), &"s".parse().unwrap())[0].addr, standby("a", 1).addr);
+        let old = HostRef { name: Some("a".parse().unwrap()), addr: standby("a", 1).addr };
+        let new = HostRef { addr: standby("a", 9).addr, ..old.clone() };
+        hosts.learn_beacon(at(0), &beacon("a", 0, false), *old.addr.ip(), 7009);
+        hosts.learn_beacon(at(2000), &beacon("a", 0, false), *new.addr.ip(), 7009);
+        assert!(!hosts.is_about(at(2000), &old));
+        assert!(hosts.is_told(&old) && !hosts.is_told(&new), "only TLS tells who is one of the group");
+        hosts.bury(&old);
+        assert_eq!(hosts.ranked(at(2000), &"s".parse().unwrap()), [new.clone(), old.clone()]);
+        assert_eq!(hosts.hinted(at(2000), &"a".parse().unwrap()), Some(new.clone()));
+        hosts.failed(at(2000), &new, Failure::Stranger);
+        assert_eq!(
+            hosts.hinted(at(2000), &"a".parse().unwrap()),
+            Some(old),
+            "and whoever plays it is left alone"
+        );
+        hosts.learn_own(&"a".parse().unwrap(), new.addr);
+        assert_eq!(hosts.ranked(at(2000), &"s".parse().unwrap()), [new]);
     }
 
     #[test]
     fn a_storm_spreads_by_load_and_each_desk_keeps_its_choice() {
         let mut hosts = Hosts::default();
         hosts.learn_standbys(&[standby("idle", 1), standby("busy", 2)]);
-        let from = Ipv4Addr::LOCALHOST;
-        hosts.learn_beacon(at(0), &beacon("idle", 0, false), from, 7009);
-        hosts.learn_beacon(at(0), &beacon("busy", 300, false), from, 7009);
+        let from = |last| Ipv4Addr::new(10, 0, 0, last);
+        hosts.learn_beacon(at(0), &beacon("idle", 0, false), from(1), 7009);
+        hosts.learn_beacon(at(0), &beacon("busy", 300, false), from(2), 7009);
         let first = |n: u32| names(&hosts, at(0), &format!("s{n}"))[0].clone();
         let idle = (0..2000).filter(|n| first(*n) == "idle").count();
         assert!((1500..1700).contains(&idle), "four fifths of 2000 are expected, not {idle}");

@@ -51,7 +51,7 @@ use search::Start;
 use seat::Seat;
 use show::Show;
 use typed::TypedInput;
-use watch::{Pulse, Sign};
+use watch::{Prompt, Pulse, Sign};
 
 /// How long a passing notice stays on the screen.
 const NOTICE_TIME: Duration = Duration::from_secs(8);
@@ -259,7 +259,7 @@ impl Dtu {
         }
         if let Some(show) = self.show.take_if(|show| show.pulse.is_dead(cx.now)) {
             cx.push(Effect::CloseDisplay { conn: show.conn });
-            self.display_died(cx, &show, Fault::Unreachable);
+            self.display_died(cx, &show, Fault::Unreachable, Prompt::Beacons);
         }
         let control = match &self.link {
             Link::Linked(linked) => Some(*linked.host.addr.ip()),
@@ -332,14 +332,14 @@ impl Dtu {
             Link::Searching(_) => self.hint(cx, &beacon.host, news),
             Link::Linked(linked) => {
                 let Some(watch) = &mut linked.watch else { return };
-                match watch.on_beacon(at, beacon) {
+                match watch.on_beacon(at, beacon, from) {
                     Sign::Alive => self.vouch_by_beacon(),
                     Sign::Odd => self.probe_on_odd_beacon(cx),
                     Sign::None => {}
                 }
             }
             Link::Holding(holding) => {
-                if holding.host.name.as_ref() == Some(&beacon.host) {
+                if holding.host.name.as_ref() == Some(&beacon.host) && *holding.host.addr.ip() == from {
                     self.hint_rejoin(cx);
                 }
             }

@@ -11,7 +11,7 @@ use super::config::{Config, Timing};
 use super::event::DtuEvent;
 use super::input::{ConnId, DisplayTarget, Effect, Fault, Paint};
 use super::picture::Drawn;
-use super::watch::Pulse;
+use super::watch::{Prompt, Pulse};
 use super::{Cx, Dtu};
 
 /// ```text
@@ -154,7 +154,9 @@ impl Dtu {
 
     pub(super) fn on_display_closed(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: Fault) {
         if let Some(show) = self.show.take_if(|show| show.conn == conn) {
-            self.display_died(cx, &show, fault);
+            // When it is our kernel that ended it, for want of acknowledgements, the daemon is probably cut off too.
+            let prompt = if fault == Fault::Unreachable { Prompt::Path } else { Prompt::Beacons };
+            self.display_died(cx, &show, fault, prompt);
         }
     }
 

@@ -196,7 +196,8 @@ impl Dtu {
         };
         if let Some(grant) = &inf.grant {
             linked.host.name = Some(grant.host.clone());
-            linked.watch = Some(Watch::new(cx.now, grant.host.clone(), &grant.anchor));
+            let path = *linked.host.addr.ip();
+            linked.watch = Some(Watch::new(cx.now, grant.host.clone(), path, &grant.anchor));
             self.hosts.learn_own(&grant.host, linked.host.addr);
             self.hosts.learn_standbys(&grant.standbys);
         }

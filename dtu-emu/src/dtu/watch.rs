@@ -2,8 +2,14 @@
 //!
 //! A [`Pulse`] belongs to one connection and says whether it answered in time. A [`Watch`] belongs to a host
 //! and says when its connections should be asked. Neither decides what follows from a death.
+//!
+//! A beacon proves a path, not a host: only one that comes from the address to which the control connection leads is a
+//! sign of life for that connection. A host that is heard from another address alone (behind a router, or connected to
+//! by a second address) is asked instead, as one whose beacons stopped. Where beacons go on and only the connection is
+//! broken, the kernel of the DTU notices ([`crate::io`] sets its TCP timers).
 
 use core::time::Duration;
+use std::net::Ipv4Addr;
 
 use proto::alp::AnchorNote;
 use proto::beacon::{Beacon, INTERVAL, INTERVAL_MAX, MISSED_MAX};
@@ -90,6 +96,8 @@ impl Pulse {
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     host: HostName,
+    /// Where the control connection leads: beacons from elsewhere say nothing about it.
+    path: Ipv4Addr,
     boot: BootId,
     anchor: Anchor,
     every: Duration,
@@ -110,8 +118,9 @@ pub(super) struct Watch {
 pub(super) enum Prompt {
     /// Beacons that did not come: one that comes late answers for its host.
     Beacons,
-    /// Typed bytes that nobody took: beacons say nothing about the way from us to the host.
-    Typed,
+    /// A sign that nothing gets from us to the host, such as typed bytes that nobody took: beacons say nothing about
+    /// that.
+    Path,
 }
 
 /// What a beacon means to the DTU that hears it.
@@ -121,15 +130,16 @@ pub(super) enum Sign {
     Alive,
     /// Our host speaks as another run of itself: perhaps it was restarted, perhaps a stranger plays it.
     Odd,
-    /// Nothing: repeated, forged, or another host's.
+    /// Nothing: repeated, forged, another host's, or by another way than our connection's.
     None,
 }
 
 impl Watch {
-    pub(super) fn new(now: Instant, host: HostName, note: &AnchorNote) -> Self {
+    pub(super) fn new(now: Instant, host: HostName, path: Ipv4Addr, note: &AnchorNote) -> Self {
         let every = note.every.clamp(INTERVAL, INTERVAL_MAX);
         Self {
             host,
+            path,
             boot: note.boot,
             anchor: Anchor::new(note.tick, note.link),
             every,
@@ -145,14 +155,16 @@ impl Watch {
     pub(super) fn re_anchor(&mut self, now: Instant, note: &AnchorNote) {
         let known = self.anchor;
         let (from, window, beacon) = (self.from, self.window, self.beacon);
-        *self = Self::new(now, self.host.clone(), note);
+        *self = Self::new(now, self.host.clone(), self.path, note);
         (self.from, self.window, self.beacon) = (from, window, beacon);
         // A beacon may have overtaken the line that told an older link of the same chain.
         self.anchor.advance(known.number(), known.link());
     }
 
-    pub(super) fn on_beacon(&mut self, now: Instant, beacon: &Beacon) -> Sign {
-        if beacon.host != self.host {
+    /// Takes in a beacon that came from the address `from`. One from elsewhere must not advance the chain either: the
+    /// same link comes by every interface of the host, and would be taken for a repetition on the path that counts.
+    pub(super) fn on_beacon(&mut self, now: Instant, beacon: &Beacon, from: Ipv4Addr) -> Sign {
+        if beacon.host != self.host || from != self.path {
             return Sign::None;
         }
         if beacon.boot != self.boot {
@@ -190,6 +202,11 @@ impl Watch {
         self.prompt = prompt;
     }
 
+    /// The host is asked for another reason than its beacons.
+    pub(super) const fn set_prompt(&mut self, prompt: Prompt) {
+        self.prompt = prompt;
+    }
+
     /// What prompted the newest probe.
     pub(super) const fn prompt(&self) -> Prompt {
         self.prompt
@@ -223,9 +240,11 @@ mod tests {
         }
     }
 
+    const PATH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
     fn watch(chain: &Chain) -> Watch {
         let note = AnchorNote { boot: BootId(1), tick: 0, link: chain.anchor(), every: INTERVAL };
-        Watch::new(at(0), "a".parse().unwrap(), &note)
+        Watch::new(at(0), "a".parse().unwrap(), PATH, &note)
     }
 
     #[test]
@@ -233,21 +252,32 @@ mod tests {
         let mut chain = Chain::new([1; 16], 100);
         let mut stranger = Chain::new([2; 16], 100);
         let mut watch = watch(&chain);
-        assert_eq!(watch.on_beacon(at(1), &beacon(&mut stranger, 1, 100)), Sign::None);
-        assert_eq!(watch.on_beacon(at(2), &beacon(&mut chain, 1, 100)), Sign::Alive);
-        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 1, 100)), Sign::None, "a recording");
+        assert_eq!(watch.on_beacon(at(1), &beacon(&mut stranger, 1, 100), PATH), Sign::None);
+        assert_eq!(watch.on_beacon(at(2), &beacon(&mut chain, 1, 100), PATH), Sign::Alive);
+        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 1, 100), PATH), Sign::None, "a recording");
         let other = Beacon { boot: BootId(2), ..beacon(&mut chain, 2, 100) };
-        assert_eq!(watch.on_beacon(at(4), &other), Sign::Odd);
+        assert_eq!(watch.on_beacon(at(4), &other, PATH), Sign::Odd);
         assert_eq!(watch.probe_at(), at(302));
+    }
+
+    #[test]
+    fn a_beacon_by_another_way_is_no_sign_of_life_and_spoils_none() {
+        let mut chain = Chain::new([1; 16], 100);
+        let mut watch = watch(&chain);
+        let same = beacon(&mut chain, 1, 100);
+        assert_eq!(watch.on_beacon(at(1), &same, Ipv4Addr::new(10, 0, 0, 2)), Sign::None);
+        assert_eq!(watch.on_beacon(at(2), &same, PATH), Sign::Alive, "the same link by our own path");
+        let other = Beacon { boot: BootId(2), ..beacon(&mut chain, 2, 100) };
+        assert_eq!(watch.on_beacon(at(3), &other, Ipv4Addr::new(10, 0, 0, 2)), Sign::None, "a namesake");
     }
 
     #[test]
     fn a_stretched_interval_is_followed_within_bounds() {
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
-        watch.on_beacon(at(0), &beacon(&mut chain, 1, 200));
+        watch.on_beacon(at(0), &beacon(&mut chain, 1, 200), PATH);
         assert_eq!(watch.probe_at(), at(600));
-        watch.on_beacon(at(0), &beacon(&mut chain, 2, 10_000));
+        watch.on_beacon(at(0), &beacon(&mut chain, 2, 10_000), PATH);
         assert_eq!(watch.probe_at(), at(1200), "four times what TLS told, not thirty seconds");
     }
 
@@ -255,11 +285,15 @@ mod tests {
     fn a_fresh_anchor_does_not_forget_a_beacon_that_overtook_it() {
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
-        assert_eq!(watch.on_beacon(at(1), &beacon(&mut chain, 9, 100)), Sign::Alive);
+        assert_eq!(watch.on_beacon(at(1), &beacon(&mut chain, 9, 100), PATH), Sign::Alive);
         let link = chain.reveal(5).unwrap();
         watch.re_anchor(at(2), &AnchorNote { boot: BootId(1), tick: 5, link, every: INTERVAL });
-        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 8, 100)), Sign::None, "older than the newest");
-        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 10, 100)), Sign::Alive);
+        assert_eq!(
+            watch.on_beacon(at(3), &beacon(&mut chain, 8, 100), PATH),
+            Sign::None,
+            "older than the newest"
+        );
+        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 10, 100), PATH), Sign::Alive);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::first_word::FirstWord;
+use super::path::{SETTLED, Watched};
 use super::trust::Trust;
 use crate::dtu::{ConnId, DisplayTarget, Fault};
 
@@ -135,6 +136,7 @@ async fn run_control(
             _ => Ipv4Addr::UNSPECIFIED,
         };
         notes.say(Note::ControlReached { conn }).await;
+        let stream = Watched::new(stream, true).map_err(fault_of)?;
         Ok::<_, Fault>((local, secure(trust, stream).await?))
     };
     let Some((local, stream)) = unless_dropped(&mut outgoing, opening).await? else { return Ok(()) };
@@ -151,7 +153,7 @@ async fn run_display(
 ) -> Result<(), Fault> {
     let opening = async {
         let config = client_of_fingerprint(Fingerprint(target.fp)).map_err(Fault::Tls)?;
-        let mut stream = connect(target.addr, bind).await?;
+        let mut stream = Watched::new(connect(target.addr, bind).await?, false).map_err(fault_of)?;
         stream.write_all(preamble(target.session).as_bytes()).await.map_err(fault_of)?;
         handshake(config, stream).await
     };
@@ -239,17 +241,17 @@ async fn connect(addr: SocketAddrV4, bind: Option<Ipv4Addr>) -> Result<TcpStream
 /// A stream, secured or not.
 enum Stream {
     Tls(Box<tokio_rustls::client::TlsStream<FirstWord>>),
-    Plain(TcpStream),
+    Plain(Watched),
 }
 
-async fn secure(trust: Trust, stream: TcpStream) -> Result<Stream, Fault> {
+async fn secure(trust: Trust, stream: Watched) -> Result<Stream, Fault> {
     match trust {
         Trust::Tls(config) => handshake(config, stream).await,
-        Trust::Plain => Ok(Stream::Plain(stream)),
+        Trust::Plain => Ok(Stream::Plain(stream.opened())),
     }
 }
 
-async fn handshake(config: Arc<ClientConfig>, stream: TcpStream) -> Result<Stream, Fault> {
+async fn handshake(config: Arc<ClientConfig>, stream: Watched) -> Result<Stream, Fault> {
     let connecting = TlsConnector::from(config).connect(server_name(), FirstWord::new(stream));
     match connecting.into_fallible().await {
         Ok(mut stream) => {
@@ -260,10 +262,12 @@ async fn handshake(config: Arc<ClientConfig>, stream: TcpStream) -> Result<Strea
     }
 }
 
-/// rustls reports what it does not believe as invalid data; everything else is the network's.
+/// rustls reports what it does not believe as invalid data; everything else is the network's, which says by time
+/// alone that there is no way to the other machine any more.
 fn fault_of(error: io::Error) -> Fault {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(what) => Fault::Tls(what.to_string()),
+        None if error.kind() == ErrorKind::TimedOut => Fault::Unreachable,
         None => Fault::Closed,
     }
 }
@@ -305,7 +309,21 @@ async fn carry_halves(
 
 /// Sends what is queued until the sender is dropped.
 async fn send_all(writer: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing) -> io::Result<()> {
-    while let Some(mut bytes) = outgoing.recv().await {
+    let mut is_settled = false;
+    loop {
+        let next = if is_settled {
+            outgoing.recv().await
+        } else {
+            match tokio::time::timeout(SETTLED, outgoing.recv()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    writer.flush().await?;
+                    is_settled = true;
+                    continue;
+                }
+            }
+        };
+        let Some(mut bytes) = next else { break };
         while let Ok(more) = outgoing.try_recv() {
             bytes.extend(more);
         }
@@ -314,6 +332,7 @@ async fn send_all(writer: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing
             writer.flush().await
         };
         tokio::time::timeout(SENDING_MAX, sending).await.map_err(io::Error::from)??;
+        is_settled = false;
     }
     // The other side may be frozen; it does not get to keep us.
     let _ = tokio::time::timeout(FAREWELL, writer.shutdown()).await;

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use proto::Line;
 use proto::alp::FromHost;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::path::Watched;
 use crate::dtu::Fault;
 
 /// More than a busyInf needs.
@@ -18,19 +18,20 @@ const KEPT_MAX: usize = 128;
 /// The connection.
 #[derive(Debug)]
 pub(super) struct FirstWord {
-    stream: TcpStream,
+    stream: Watched,
     /// What came first; `None` once it does not matter.
     kept: Option<Vec<u8>>,
 }
 
 impl FirstWord {
-    pub(super) const fn new(stream: TcpStream) -> Self {
+    pub(super) const fn new(stream: Watched) -> Self {
         Self { stream, kept: Some(Vec::new()) }
     }
 
-    /// TLS it is.
+    /// TLS it is, and the host's program has answered.
     pub(super) fn forget(&mut self) {
         self.kept = None;
+        self.stream.set_opened();
     }
 
     /// Whether the host said that it takes no more connections.

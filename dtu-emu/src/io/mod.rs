@@ -22,6 +22,7 @@ pub mod fleet;
 mod foreground;
 mod keys;
 mod netif;
+mod path;
 mod picture;
 mod record;
 mod serial;

@@ -116,6 +116,8 @@ pub(super) struct Desk {
     wake: Option<Instant>,
     pub(super) is_asleep: bool,
     pub(super) hears_broadcasts: bool,
+    /// Beacons seem to come from another address than their sender has.
+    pub(super) hears_from_elsewhere: bool,
     held: VecDeque<ToDesk>,
     pub(super) screen: Option<Terminal>,
     pub(super) notice: Option<String>,
@@ -180,6 +182,7 @@ impl World {
             wake: None,
             is_asleep: false,
             hears_broadcasts: true,
+            hears_from_elsewhere: false,
             held: VecDeque::new(),
             screen,
             notice: None,
@@ -239,6 +242,7 @@ impl World {
         if !self.desks[desk].hears_broadcasts {
             return;
         }
+        let from = if self.desks[desk].hears_from_elsewhere { Ipv4Addr::new(192, 0, 2, 1) } else { from };
         if self.desks[desk].is_asleep {
             self.desks[desk].held.push_back(ToDesk::Beacon(Box::new(beacon.clone()), from));
         } else {
@@ -282,6 +286,7 @@ impl World {
     fn desk_takes_seg(&mut self, desk: usize, key: ConnKey, seg: Seg) {
         let Some(conn) = self.conns.get_mut(&key).filter(|conn| conn.is_wanted) else { return };
         let (id, kind, near) = (ConnId(conn.number), conn.kind, conn.near);
+        conn.is_opened |= matches!(seg, Seg::HelloBack(_));
         match (seg, kind) {
             (Seg::SynAck, _) => self.transmit(key, Side::Host, Seg::Hello),
             (Seg::HelloBack(_), Kind::Control) => {
@@ -321,7 +326,7 @@ impl World {
         }
     }
 
-    fn end_at_desk(&mut self, desk: usize, key: ConnKey, kind: Kind, fault: Fault) {
+    pub(super) fn end_at_desk(&mut self, desk: usize, key: ConnKey, kind: Kind, fault: Fault) {
         let Some(conn) = self.conns.get_mut(&key) else { return };
         conn.is_wanted = false;
         let number = conn.number;
@@ -430,7 +435,7 @@ impl World {
         let Node::Host(host) = self.wire.link(far).node else { return };
         self.next_conn += 1;
         let key = ConnKey(self.next_conn);
-        self.conns.insert(key, Conn::new(desk, number, kind, host, (near, far)));
+        self.conns.insert(key, Conn::new(desk, number, kind, host, (near, far), *addr.ip()));
         self.desks[desk].conns.insert(number, key);
         self.transmit(key, Side::Host, Seg::Syn);
     }
@@ -439,6 +444,7 @@ impl World {
         if let Some(key) = self.desks[desk].conns.get(&conn.0).copied() {
             self.saw_desk_say(desk, key, &bytes);
             self.transmit(key, Side::Host, Seg::Data(bytes));
+            self.watch_sent(key);
         }
     }
 

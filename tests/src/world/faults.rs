@@ -80,6 +80,7 @@ impl World {
             self.saw(|w| Some(Sight::Gone { host: w.names[host].clone(), session, end: End::Power }));
         }
         self.orphan(host, |_| true);
+        self.watch_ways();
     }
 
     /// Stops a daemon alone (SIGSTOP); its sessions run on.
@@ -146,15 +147,6 @@ impl World {
         self.process_gone(host, session, End::Killed);
     }
 
-    fn link_on(&self, host: &str, lan: LanId) -> LinkId {
-        let number = self.host_number(host);
-        let found = self.machines[number].links.iter().copied().find(|l| self.wire.link(*l).lan == lan);
-        match found {
-            Some(link) => link,
-            None => self.fail(&format!("{host} is not on {}", self.wire.lan(lan).name)),
-        }
-    }
-
     /// Sets the rule of a host's link to a LAN.
     pub fn set_rule(&mut self, host: &str, lan: LanId, way: Way, rule: Rule) {
         self.history.tell(self.now, || format!("— {host} on {}: {way:?} {rule:?}", self.wire.lan(lan).name));
@@ -170,6 +162,7 @@ impl World {
         if way != Way::Out {
             link.into = rule;
         }
+        self.watch_ways();
     }
 
     /// Cuts a host's link to a LAN, both ways and silently.
@@ -210,18 +203,26 @@ impl World {
         self.desks[desk.0].hears_broadcasts = !mute;
     }
 
+    /// From now on beacons reach a desk from an address that no host has, as over some routers; or as they are again.
+    pub fn rewrite_beacons(&mut self, desk: DeskId, rewrite: bool) {
+        self.history.tell(self.now, || format!("— {}: beacons rewritten {rewrite}", self.desks[desk.0].name));
+        self.desks[desk.0].hears_from_elsewhere = rewrite;
+    }
+
     /// Splits a LAN: these hosts and desks on one side, all others on the other.
     pub fn split(&mut self, lan: LanId, hosts: &[&str], desks: &[DeskId]) {
         self.history.tell(self.now, || format!("— split {}: {hosts:?}", self.wire.lan(lan).name));
         let mut aside: Vec<LinkId> = hosts.iter().map(|host| self.link_on(host, lan)).collect();
         aside.extend(desks.iter().map(|desk| self.desks[desk.0].links[0]));
         self.wire.split(lan, aside);
+        self.watch_ways();
     }
 
     /// Joins the two sides of a LAN.
     pub fn join(&mut self, lan: LanId) {
         self.history.tell(self.now, || format!("— join {}", self.wire.lan(lan).name));
         self.wire.split(lan, Vec::new());
+        self.watch_ways();
     }
 
     /// Nothing passes between a desk and a host of its LAN from now on; both reach all others.
@@ -230,6 +231,7 @@ impl World {
         let near = self.desks[desk.0].links[0];
         let far = self.link_on(host, self.wire.link(near).lan);
         self.wire.keep_apart(near, far);
+        self.watch_ways();
     }
 
     /// Pulls a host's plug out of a LAN, which its kernel notices.
@@ -248,6 +250,7 @@ impl World {
         self.wire.link_mut(link).carrier = carrier;
         let Node::Host(number) = self.wire.link(link).node else { return };
         self.tell_interfaces(number);
+        self.watch_ways();
     }
 
     /// Sets a host's wall clock, ahead of the world's or behind it, in milliseconds.

@@ -20,6 +20,7 @@ mod expect;
 mod faults;
 mod hand;
 mod history;
+mod kernel;
 mod look;
 mod machine;
 mod meter;
@@ -100,6 +101,8 @@ enum Event {
     Segment { conn: ConnKey, to: Side, seg: Seg },
     /// What was lost of a connection's bytes is sent again.
     Resend { conn: ConnKey, to: Side },
+    /// The kernel of a desk's machine looks after a connection.
+    DeskKernel { conn: ConnKey },
     /// A session process is there.
     Spawned { host: usize, order: Box<Order> },
     /// Something happens to a session process.
@@ -166,6 +169,7 @@ impl Event {
             Self::StoreCall { host, number, .. } => (11 + (*host as u64), *number),
             Self::StoreCommit { host, number, .. } => (12 + (*host as u64), *number),
             Self::Stopped { host, .. } => (13, *host as u64),
+            Self::DeskKernel { conn } => (14, conn.0),
         };
         mix(kind, of)
     }
@@ -187,6 +191,7 @@ impl Event {
                 format!("host {host} asks the store {:?}", call.request)
             }
             Self::Stopped { host, .. } => format!("host {host} ends"),
+            Self::DeskKernel { conn } => format!("a kernel looks after {conn:?}"),
         }
     }
 }
@@ -289,6 +294,12 @@ impl World {
     }
 
     fn plug_in(&mut self, node: Node, n: usize, lan: LanId) -> LinkId {
+        let ip = self.free_address(node, lan);
+        let iface = self.parsed(&format!("eth{n}"));
+        self.wire.attach(node, lan, iface, ip)
+    }
+
+    fn free_address(&mut self, node: Node, lan: LanId) -> Ipv4Addr {
         let (hosts, others) = self.addresses.entry(lan).or_insert((1, 0));
         let address = if matches!(node, Node::Host(_)) {
             *hosts += 1;
@@ -298,9 +309,7 @@ impl World {
             // After the first two hundred, or on the largest LANs the first two thousand, which are for hosts.
             *others + if self.wire.lan(lan).is_large() { 1_999 } else { 199 }
         };
-        let ip = self.wire.lan(lan).address(address);
-        let iface = self.parsed(&format!("eth{n}"));
-        self.wire.attach(node, lan, iface, ip)
+        self.wire.lan(lan).address(address)
     }
 
     fn links_of(&self, node: Node) -> &[LinkId] {
@@ -400,6 +409,7 @@ impl World {
             }
             Event::Segment { conn, to, seg } => self.on_segment(conn, to, seg),
             Event::Resend { conn, to } => self.on_resend(conn, to),
+            Event::DeskKernel { conn } => self.on_desk_kernel(conn),
             Event::Spawned { host, order } => self.on_spawned(host, *order),
             Event::Process { host, session, what } => self.reach_process(host, session, what),
             Event::Daemon { host, boot, what } if self.machines[host].daemon.boot() == boot => {

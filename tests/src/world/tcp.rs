@@ -1,10 +1,12 @@
 //! TCP connections between desks and hosts: ordered bytes that arrive or wait, and how they end.
 //!
-//! What is lost is sent again later, so a cut stalls a connection without telling either end. The machine
+//! What is lost is sent again later, so a cut stalls a connection without telling the host ([`super::kernel`] says when
+//! it tells the desk). The machine
 //! answers for its processes as a kernel does: it refuses where nobody listens, accepts for a process that is
 //! stopped, and resets what belonged to one that died. A machine without power says nothing.
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 
 use dtu_emu::dtu::DisplayTarget;
 use proto::frame::FrameBuffer;
@@ -93,6 +95,13 @@ pub(super) struct Conn {
     pub(super) host: usize,
     pub(super) near: LinkId,
     pub(super) far: LinkId,
+    /// The host's address when it was opened.
+    pub(super) far_ip: Ipv4Addr,
+    /// Whether the host's program has answered.
+    pub(super) is_opened: bool,
+    /// Since when the desk's kernel misses an acknowledgement, and since when there is no way to the host's.
+    pub(super) unacked_since: Option<Instant>,
+    pub(super) broken_since: Option<Instant>,
     pub(super) owner: Owner,
     /// Whether the desk still wants to hear of it.
     pub(super) is_wanted: bool,
@@ -115,6 +124,7 @@ impl Conn {
         kind: Kind,
         host: usize,
         (near, far): (LinkId, LinkId),
+        far_ip: Ipv4Addr,
     ) -> Self {
         Self {
             desk,
@@ -123,6 +133,10 @@ impl Conn {
             host,
             near,
             far,
+            far_ip,
+            is_opened: false,
+            unacked_since: None,
+            broken_since: None,
             owner: Owner::Kernel,
             is_wanted: true,
             host_lines: Splitter::new(),
@@ -157,6 +171,9 @@ impl World {
 
     fn crossing(&mut self, key: ConnKey, to: Side) -> Option<Duration> {
         let conn = self.conns.get(&key)?;
+        if self.wire.link(conn.far).ip != conn.far_ip {
+            return None;
+        }
         let (from, into) = if to == Side::Host { (conn.near, conn.far) } else { (conn.far, conn.near) };
         self.wire.crosses(from, into)
     }

@@ -155,6 +155,22 @@ impl Wire {
         id
     }
 
+    /// The interface has another address from now on.
+    pub(super) fn move_to(&mut self, link: LinkId, ip: Ipv4Addr) {
+        let lan = self.link(link).lan;
+        let by_ip = &mut self.lans[lan.0].by_ip;
+        by_ip.retain(|_, there| *there != link);
+        by_ip.insert(ip, link);
+        self.link_mut(link).ip = ip;
+    }
+
+    /// Whether something that is sent often enough passes between two links, both ways.
+    pub(super) fn is_open(&self, a: LinkId, b: LinkId) -> bool {
+        let (from, to) = (self.link(a), self.link(b));
+        let is_cut = [from.out, from.into, to.out, to.into].iter().any(|rule| rule.cut);
+        !is_cut && from.carrier && to.carrier && (from.lan != to.lan || self.same_side(a, b))
+    }
+
     /// The interface that a link is to its machine.
     pub(super) fn interface(&self, link: LinkId) -> Interface {
         let link = self.link(link);

@@ -1,4 +1,4 @@
-//! The newest beacon of every host, and when it was heard, for DTUs that need not know of it at once.
+//! The newest beacon of every host by each way, and when it was heard, for DTUs that need not know of it at once.
 //!
 //! Thousands of DTUs hear some hundred beacons a second, and most of them matter to a DTU only when it has to choose a
 //! host: it is told then, with the time at which they were heard. What it goes by while at work it is told at once
@@ -14,7 +14,7 @@ use proto::{HostName, Instant};
 use super::Shell;
 use crate::dtu::{DtuInput, Heeds};
 
-/// Hosts on it, at most: strangers can name as many as they like. The one longest unheard goes.
+/// Hosts and their ways on it, at most: strangers can name as many as they like. The one longest unheard goes.
 const HOSTS_MAX: usize = 512;
 
 /// Whose beacons a DTU wants to hear at once ([`Heeds`]), small enough that those of thousands are looked through for
@@ -47,7 +47,9 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn put(&mut self, beacon: Beacon, from: Ipv4Addr, at: Instant) {
-        if let Some(old) = self.heard.iter().position(|known| known.beacon.host == beacon.host) {
+        // A host with several addresses says the same from each, and each counts for whoever is connected to it.
+        let is_old = |known: &Arc<Heard>| known.beacon.host == beacon.host && known.from == from;
+        if let Some(old) = self.heard.iter().position(is_old) {
             self.heard.remove(old);
         } else if self.heard.len() >= HOSTS_MAX {
             self.heard.remove(0);
