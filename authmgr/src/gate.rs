@@ -20,7 +20,7 @@ mod tests;
 use core::time::Duration;
 use std::net::SocketAddrV4;
 
-use proto::alp::{EXPIRY, FromDtu, FromHost, KEEPALIVE_CONNECTED, Terminal};
+use proto::alp::{EXPIRY, FromDtu, FromHost, KEEPALIVE_CONNECTED, Terminal, TokenSeq};
 use proto::frame::Size;
 use proto::line::Line;
 use proto::time::earliest;
@@ -65,7 +65,10 @@ pub struct Gate {
     /// Our count of presentations; the present or the last one.
     token_seq: u32,
     /// The DTU's own number for it, which it wants back.
-    stated_seq: u32,
+    stated_seq: TokenSeq,
+    /// Whether it has shown that it knows what we add to the protocol. What another terminal never heard of, such as a
+    /// notice, is not sent to it.
+    knows_ours: bool,
     /// What is in the DTU now; set exactly in the stages of [`Stage::has_token`].
     token: Option<Token>,
     phase: Phase,
@@ -83,7 +86,8 @@ impl Gate {
             serial: None,
             size: Size::default(),
             token_seq: 0,
-            stated_seq: 1,
+            stated_seq: 1.into(),
+            knows_ours: false,
             token: None,
             phase: Phase::Fresh { present_by: now + PRESENT_WITHIN },
             heard: now,
@@ -196,7 +200,7 @@ impl Gate {
             Phase::Leaving { reason, .. } => self.close(reason, out),
             Phase::Challenged { .. } => self.judge(&CardAnswer::Silent, out),
             Phase::Offered { .. } => {
-                let token_seq = Some(self.stated_seq);
+                let token_seq = Some(self.stated_seq.clone());
                 out.push(GateEffect::Send(FromHost::DiscInf { token_seq, cause: None }));
                 self.refused(out);
             }

@@ -158,6 +158,7 @@ impl Other {
             site: Label::default(),
             store: Label::default(),
             keep: false,
+            plain: false,
             port: proto::PORT,
             cpus: 2,
             clock: 2000,

@@ -131,6 +131,7 @@ fn sample_message(interfaces: u8) -> HostMessage {
             site: "north".parse().expect("a label"),
             drain: false,
             keep: false,
+            plain: false,
             store: "10.9.0.1:7010".parse().expect("a label"),
             store_id: Some(proto::StoreId(7)),
         }),

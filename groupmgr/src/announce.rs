@@ -46,6 +46,8 @@ pub struct Identity {
     pub store: Label,
     /// Whether sessions outlive the daemon.
     pub keep: bool,
+    /// Whether terminals may speak to it without TLS.
+    pub plain: bool,
     /// Its port.
     pub port: u16,
     /// Processors.
@@ -285,6 +287,7 @@ impl Announcer {
                 site: self.id.site.clone(),
                 drain: self.drain,
                 keep: self.id.keep,
+                plain: self.id.plain,
                 store: self.id.store.clone(),
                 store_id: self.store_id,
             }),
@@ -349,6 +352,7 @@ mod tests {
             site: Label::default(),
             store: Label::default(),
             keep: false,
+            plain: false,
             port: proto::PORT,
             cpus: 2,
             clock: 2_000,

@@ -5,6 +5,8 @@
 //! separate wires are common, so if the asking host has an interface on that subnet too, it must have heard the
 //! other host's interface on it lately; if it has none there, it cannot tell, and the match is second choice.
 //! When nobody's subnet holds the address, the DTU is routed: then everybody is reached at the primary address.
+//!
+//! A DTU that speaks without TLS reaches only hosts that announce that they allow it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -35,12 +37,30 @@ pub struct Reachable {
     pub choice: Choice,
 }
 
-/// The hosts that are up and that the DTU at `dtu` can reach, other than the asking one, which has the
-/// interfaces `own`; in the order of their names.
+/// A DTU, as far as it decides where it can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dtu {
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// Whether it speaks without TLS, which not every host allows.
+    pub plain: bool,
+}
+
+impl Dtu {
+    /// Whether this host would let it in.
+    #[must_use]
+    pub fn suits(self, row: &Row) -> bool {
+        !self.plain || row.facts().plain
+    }
+}
+
+/// The hosts that are up and that a DTU can reach, other than the asking one, which has the interfaces `own`; in the
+/// order of their names.
 #[must_use]
-pub fn reachable(now: Instant, topology: &Topology, own: &[Interface], dtu: Ipv4Addr) -> Vec<Reachable> {
-    let on_subnet: Vec<Reachable> =
-        topology.up().filter_map(|row| on_dtus_subnet(now, row, own, dtu)).collect();
+pub fn reachable(now: Instant, topology: &Topology, own: &[Interface], dtu: Dtu) -> Vec<Reachable> {
+    let up = || topology.up().filter(|row| dtu.suits(row));
+    let Dtu { addr: dtu, .. } = dtu;
+    let on_subnet: Vec<Reachable> = up().filter_map(|row| on_dtus_subnet(now, row, own, dtu)).collect();
     let local = own.iter().any(|i| i.holds(dtu));
     if !on_subnet.is_empty() || local {
         return on_subnet;
@@ -51,7 +71,7 @@ pub fn reachable(now: Instant, topology: &Topology, own: &[Interface], dtu: Ipv4
         addr: SocketAddrV4::new(row.addr(), row.facts().port),
         choice: Choice::First,
     };
-    topology.up().map(routed).collect()
+    up().map(routed).collect()
 }
 
 fn on_dtus_subnet(now: Instant, row: &Row, own: &[Interface], dtu: Ipv4Addr) -> Option<Reachable> {

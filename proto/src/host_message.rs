@@ -74,6 +74,8 @@ pub struct Vitals {
     pub store: StoreName,
     /// Which data store it uses, once that has said so (key `storeid`).
     pub store_id: Option<StoreId>,
+    /// Whether it takes terminals that speak without TLS. Said only where it does.
+    pub plain: bool,
 }
 
 /// How busy a host is.
@@ -233,12 +235,12 @@ impl Vitals {
             keep: line.flag("keep"),
             store: line.want("store")?.unwrap_or_default(),
             store_id: line.want("storeid")?,
+            plain: line.flag("plain"),
         })
     }
 
     fn append_to(&self, line: Line) -> Line {
-        let mut line = line
-            .with("ver", self.ver)
+        line.with("ver", self.ver)
             .with("boot", self.boot)
             .with("seq", self.seq)
             .with("if", &self.iface)
@@ -251,10 +253,8 @@ impl Vitals {
             .with("site", &self.site)
             .with("drain", u8::from(self.drain))
             .with("keep", u8::from(self.keep))
-            .with("store", &self.store);
-        if let Some(id) = self.store_id {
-            line.push("storeid", id);
-        }
-        line
+            .with("store", &self.store)
+            .with_some("storeid", self.store_id)
+            .with_some("plain", self.plain.then_some(1))
     }
 }

@@ -53,6 +53,7 @@ fn host_message() -> HostMessage {
             site: "-".parse().unwrap(),
             drain: false,
             keep: true,
+            plain: false,
             store: "10.0.0.9:7010".parse().unwrap(),
             store_id: None,
         }),
@@ -98,6 +99,16 @@ fn a_host_message_names_the_data_store_once_it_is_known() {
     let line = message.to_line();
     let told = "store=10.0.0.9:7010 storeid=000000000000000000000000000000ab";
     assert!(line.to_string().ends_with(told), "{line}");
+    assert_eq!(HostMessage::from_line(&line).unwrap(), message);
+}
+
+/// Older hosts ignore the key.
+#[test]
+fn a_host_message_says_that_its_host_takes_plain_terminals() {
+    let mut message = host_message();
+    message.vitals.as_mut().unwrap().plain = true;
+    let line = message.to_line();
+    assert!(line.to_string().ends_with("store=10.0.0.9:7010 plain=1"), "{line}");
     assert_eq!(HostMessage::from_line(&line).unwrap(), message);
 }
 
@@ -263,7 +274,7 @@ fn info_req() -> InfoReq {
         event: Event::Insert,
         presented: Presented { kind: "pseudo".into(), id: "080020abcdef".into() },
         cause: Some(Cause::Insert),
-        token_seq: Some(1),
+        token_seq: Some(1.into()),
         start_res: Some((1280, 1024)),
         real_ip: Some(Ipv4Addr::new(192, 0, 2, 10)),
         redirect_props: None,
@@ -383,7 +394,7 @@ fn what_a_host_says() {
     };
     let fp = "cd".repeat(32);
     let conn = ConnInf {
-        token_seq: 1,
+        token_seq: 1.into(),
         access: Access::Allowed,
         token: Some("card.1".parse().unwrap()),
         grant: Some(grant),
@@ -400,7 +411,7 @@ fn what_a_host_says() {
             ),
         ),
         (
-            FromHost::DiscInf { token_seq: Some(1), cause: Some("shownElsewhere".into()) },
+            FromHost::DiscInf { token_seq: Some(1.into()), cause: Some("shownElsewhere".into()) },
             "discInf access=denied tokenSeq=1 cause=shownElsewhere".into(),
         ),
         (FromHost::KeepAliveCnf, "keepAliveCnf".into()),

@@ -56,6 +56,7 @@ prop_compose! {
             site: "-".parse().unwrap(),
             drain,
             keep,
+            plain: keep != drain,
             store: "10.0.0.1:7010".parse().unwrap(),
             store_id: store_id.map(StoreId),
         }

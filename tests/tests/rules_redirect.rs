@@ -309,3 +309,38 @@ fn a_card_moved_while_its_dtu_is_on_the_way_does_not_use_the_old_ticket() {
     assert_eq!(w.shows(d), Some(bobs[0].session));
     assert_eq!(w.refused("h2", "bad_ticket"), 0);
 }
+
+/// A desk that speaks without TLS and is switched on with a card at a host.
+fn plain_desk(w: &mut World, host: &str, token: &str) -> DeskId {
+    let lan = w.lan();
+    let desk = w.add_desk(DeskPlan::named(&format!("plain-{token}"), lan).server(host).card(token).off());
+    w.speak_plain(desk);
+    w.switch_on(desk);
+    desk
+}
+
+#[test]
+fn a_plain_terminal_is_never_sent_to_a_host_that_takes_none() {
+    let plans = ["h1", "h2"].map(|name| HostPlan::named(name).plain());
+    let mut w = World::of_hosts(plans.into_iter().chain([HostPlan::named("h3")]));
+    // It takes no new sessions, so that it has to send every card on.
+    drain(&mut w, &["h1".to_owned()], true);
+    let start = w.now();
+    for n in 0..24 {
+        let desk = plain_desk(&mut w, "h1", &format!("card.c{n}"));
+        w.expect(desk).attached().within(ms(100));
+        assert_eq!(w.count_since(desk, "redirect_failed", start), 0, "{}", w.story());
+        assert_eq!(w.host_of(desk).as_deref(), Some("h2"), "{}", w.story());
+    }
+}
+
+#[test]
+fn a_card_whose_session_is_where_its_plain_terminal_cannot_go_gets_another_one() {
+    let mut w = World::of_hosts([HostPlan::named("h1").plain(), HostPlan::named("h2")]);
+    let ann = desk_with_session(&mut w, "h2", "card.ann");
+    w.remove(ann);
+    w.run_for(secs(1));
+    let desk = plain_desk(&mut w, "h1", "card.ann");
+    w.expect(desk).attached_to("h1").within(secs(1));
+    assert_eq!(w.count_since(desk, "redirected", proto::Instant::ZERO), 0);
+}

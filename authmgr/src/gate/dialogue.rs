@@ -1,6 +1,8 @@
 //! What a DTU says, and what follows from it.
 
-use proto::alp::{Access, Cause, ConnInf, Event, FromDtu, FromHost, InfoReq, ProtocolFault, State, Terminal};
+use proto::alp::{
+    Access, Cause, ConnInf, Event, FromDtu, FromHost, InfoReq, ProtocolFault, State, Terminal, TokenSeq,
+};
 use proto::frame::Size;
 use proto::line::Line;
 use proto::{Serial, Token};
@@ -21,8 +23,8 @@ impl Gate {
                 odd(Odd::SoftwareClient, out);
                 // To a DTU that presented a token in the known way, a denial would be about that one.
                 if !self.stage().has_token() {
-                    let number = line.lenient("tokenSeq").unwrap_or(self.stated_seq);
-                    out.push(denied(number, Denial::SoftwareClient));
+                    let number = line.lenient("tokenSeq").unwrap_or_else(|| self.stated_seq.clone());
+                    out.push(denied(&number, Denial::SoftwareClient));
                 }
             }
             FromDtu::ConnRsp { access } => self.on_conn_rsp(access, line, out),
@@ -73,18 +75,26 @@ impl Gate {
     }
 
     fn on_insert(&mut self, info: &InfoReq, out: &mut Vec<GateEffect>) {
-        // A DTU that could not follow a redirect says so by naming the host; any other presentation crossed
-        // with the order to go, and will be made again where the DTU goes.
-        if let Phase::Leaving { reason, .. } = self.phase
-            && (reason != CloseReason::Redirected || info.avoid.is_none())
-        {
-            return odd(Odd::Leaving, out);
-        }
+        self.knows_ours |= info.size.is_some();
         if let Some(size) = info.size.or_else(|| info.start_res.and_then(in_cells)) {
             self.size = size;
         }
-        self.stated_seq = info.token_seq.unwrap_or(self.stated_seq);
+        if let Some(seq) = &info.token_seq {
+            self.stated_seq = seq.clone();
+        }
         let read = token::read(&info.presented, self.serial.as_ref());
+        let unfollowed = match &self.phase {
+            Phase::Leaving { reason: CloseReason::Redirected, sent, .. } => {
+                // It did not go: the same token again means that it could not, whether it says so or not.
+                let stated = read.as_ref().ok().map(|(token, _)| token);
+                sent.as_ref().filter(|sent| Some(&sent.token) == stated).and_then(|sent| sent.to.clone())
+            }
+            Phase::Leaving { .. } => {
+                odd(Odd::Leaving, out);
+                return out.push(denied(&self.stated_seq, Denial::HostLeaving));
+            }
+            _ => None,
+        };
         // Whatever was there before is gone, even if its removal was never told.
         if let Some(before) = self.token.take()
             && read.as_ref().ok().map(|(token, _)| token) != Some(&before)
@@ -94,7 +104,8 @@ impl Gate {
         self.token_seq = self.token_seq.wrapping_add(1);
         match read {
             Ok((token, serial)) => {
-                let presentation = self.presentation(info, token, serial, out);
+                let mut presentation = self.presentation(info, token, serial, out);
+                presentation.avoid = presentation.avoid.or(unfollowed);
                 self.token = Some(presentation.token.clone());
                 self.turn(Phase::Judging);
                 out.push(GateEffect::Event(GateEvent::Presented(Box::new(presentation))));
@@ -102,9 +113,30 @@ impl Gate {
             Err((why, reason)) => {
                 odd(reason, out);
                 self.turn(Phase::Vacant);
-                out.push(denied(self.stated_seq, why));
+                out.push(denied(&self.stated_seq, why));
             }
         }
+    }
+
+    /// The DTU could not follow the redirect: its holder is to choose once more, without the host it was sent to.
+    fn present_unfollowed(&mut self, out: &mut Vec<GateEffect>) {
+        let Phase::Leaving { sent, .. } = &mut self.phase else { return };
+        let Some(sent) = sent.take() else { return };
+        let Some(serial) = self.serial.clone().or_else(|| sent.token.id().parse().ok()) else { return };
+        self.token_seq = self.token_seq.wrapping_add(1);
+        self.token = Some(sent.token.clone());
+        self.turn(Phase::Judging);
+        out.push(GateEffect::Event(GateEvent::Presented(Box::new(Presentation {
+            token_seq: self.token_seq,
+            token: sent.token,
+            serial,
+            addr: *self.peer.ip(),
+            real_ip: None,
+            cause: Cause::Insert,
+            ticket: None,
+            size: self.size,
+            avoid: sent.to,
+        }))));
     }
 
     fn presentation(
@@ -115,8 +147,9 @@ impl Gate {
         out: &mut Vec<GateEffect>,
     ) -> Presentation {
         let ticket = match info.cause {
-            Some(Cause::Redirect) => info.redirect_props.as_ref().and_then(|text| text.parse().ok()),
-            _ => None,
+            // Some terminals bring the ticket and no cause.
+            Some(Cause::Redirect) | None => info.redirect_props.as_ref().and_then(|text| text.parse().ok()),
+            Some(Cause::Insert) => None,
         };
         if info.cause == Some(Cause::Redirect) && ticket.is_none() {
             odd(Odd::NoTicket, out);
@@ -153,7 +186,8 @@ impl Gate {
     }
 
     fn on_conn_rsp(&mut self, access: Access, line: &Line, out: &mut Vec<GateEffect>) {
-        let about_older = line.lenient::<u32>("tokenSeq").is_some_and(|number| number != self.stated_seq);
+        let stated: Option<TokenSeq> = line.lenient("tokenSeq");
+        let about_older = stated.is_some_and(|number| number != self.stated_seq);
         let says_state = line.lenient("state") == Some(State::Connected);
         let took = access == Access::Allowed || (line.get("access").is_none() && says_state);
         match self.stage() {
@@ -169,7 +203,8 @@ impl Gate {
         }
     }
 
-    /// The terminal starts again by itself after such a report; until then the connection stays.
+    /// The terminal starts again by itself after such a report; until then the connection stays. One that could not
+    /// follow a redirect is decided about anew.
     fn on_protocol_error(&mut self, cause: Option<ProtocolFault>, out: &mut Vec<GateEffect>) {
         odd(Odd::ProtocolError, out);
         match (self.stage(), cause) {
@@ -177,6 +212,7 @@ impl Gate {
             (Stage::Challenged, Some(ProtocolFault::ControlSmartCard)) => {
                 self.judge(&CardAnswer::Silent, out);
             }
+            (Stage::Leaving, Some(ProtocolFault::Redirect)) => self.present_unfollowed(out),
             _ => {}
         }
     }
@@ -224,9 +260,9 @@ pub(super) fn odd(reason: Odd, out: &mut Vec<GateEffect>) {
 }
 
 /// A connInf that denies, with the sentence for the person at the screen.
-pub(super) fn denied(token_seq: u32, why: Denial) -> GateEffect {
+pub(super) fn denied(token_seq: &TokenSeq, why: Denial) -> GateEffect {
     GateEffect::Send(FromHost::ConnInf(Box::new(ConnInf {
-        token_seq,
+        token_seq: token_seq.clone(),
         access: Access::Denied,
         token: None,
         grant: None,

@@ -10,7 +10,7 @@ use proto::alp::{
 use proto::line::LINE_MAX;
 
 use super::dialogue::denied;
-use super::stage::Phase;
+use super::stage::{Phase, Sent};
 use super::{ANSWER_WITHIN, CloseReason, Gate, GateEffect, LEAVE_WITHIN, Stage, TAKE_WITHIN, cut};
 use crate::challenge::CardChallenge;
 use crate::denial::Denial;
@@ -38,15 +38,20 @@ impl Gate {
         now: Instant,
         token_seq: u32,
         token: &Token,
-        grant: Grant,
+        mut grant: Grant,
         out: &mut Vec<GateEffect>,
     ) {
         if !self.heeds(token_seq, Stage::Offered) {
             return;
         }
         self.turn(Phase::Offered { take_by: now + TAKE_WITHIN });
+        if !self.knows_ours {
+            // A server that real terminals know never says a key twice, and would call it an error.
+            grant.standbys.clear();
+            grant.displays.truncate(1);
+        }
         out.push(GateEffect::Send(fit(FromHost::ConnInf(Box::new(ConnInf {
-            token_seq: self.stated_seq,
+            token_seq: self.stated_seq.clone(),
             access: Access::Allowed,
             token: Some(token.clone()),
             grant: Some(grant),
@@ -58,13 +63,13 @@ impl Gate {
     pub fn deny(&mut self, _now: Instant, token_seq: u32, why: Denial, out: &mut Vec<GateEffect>) {
         if self.heeds(token_seq, Stage::Idle) {
             self.turn(Phase::Idle);
-            out.push(denied(self.stated_seq, why));
+            out.push(denied(&self.stated_seq, why));
         }
     }
 
     /// Send the DTU to another host. With this the presentation is over, without a
     /// [`super::GateEvent::Removed`]: what comes is `Left`, or another `Presented` when the DTU could not
-    /// follow. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since some terminals
+    /// follow, or ignored it. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since some terminals
     /// ignore a redirectInf.
     pub fn redirect(
         &mut self,
@@ -74,8 +79,9 @@ impl Gate {
         out: &mut Vec<GateEffect>,
     ) {
         if self.heeds(token_seq, Stage::Leaving) {
-            self.token = None;
-            self.turn(Phase::Leaving { close_by: now + LEAVE_WITHIN, reason: CloseReason::Redirected });
+            let sent = self.token.take().map(|token| Box::new(Sent { token, to: redirect.host.clone() }));
+            let (close_by, reason) = (now + LEAVE_WITHIN, CloseReason::Redirected);
+            self.turn(Phase::Leaving { close_by, reason, sent });
             out.push(GateEffect::Send(FromHost::RedirectInf(redirect)));
         }
     }
@@ -90,14 +96,14 @@ impl Gate {
             }
             self.token = None;
             let reason = CloseReason::SentAway(cause);
-            self.turn(Phase::Leaving { close_by: now + LEAVE_WITHIN, reason });
+            self.turn(Phase::Leaving { close_by: now + LEAVE_WITHIN, reason, sent: None });
         } else if matches!(self.stage(), Stage::Offered | Stage::Shown) {
             self.turn(Phase::Idle);
         } else {
             return;
         }
         out.push(GateEffect::Send(FromHost::DiscInf {
-            token_seq: Some(self.stated_seq),
+            token_seq: Some(self.stated_seq.clone()),
             cause: Some(cause.to_string()),
         }));
     }
@@ -133,9 +139,9 @@ impl Gate {
         }
     }
 
-    /// Whether the DTU has begun to talk and was not told to go.
+    /// Whether the DTU has begun to talk, knows what we add to the protocol, and was not told to go.
     fn is_talking(&self) -> bool {
-        !matches!(self.stage(), Stage::Fresh | Stage::Leaving | Stage::Closed)
+        self.knows_ours && !matches!(self.stage(), Stage::Fresh | Stage::Leaving | Stage::Closed)
     }
 }
 

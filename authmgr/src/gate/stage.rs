@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use proto::Instant;
+use proto::{HostName, Instant, Token};
 
 use super::words::CloseReason;
 use crate::challenge::CardChallenge;
@@ -24,7 +24,8 @@ use crate::challenge::CardChallenge;
 ///                            ── insert ──▶ Judging, or Vacant when what is inserted is no token
 ///   every stage ── redirect, or the host goes ──▶ Leaving ── discReq, or time ──▶ Closed
 ///               ── expiry, discReq, end of file ──▶ Closed
-///   Leaving ── insert that names the host it could not follow to ──▶ as any insert
+///   Leaving, by a redirect ── insert ──▶ as any insert
+///                          ── redirectError ──▶ Judging
 /// ```
 ///
 /// A token is in the DTU in `Judging`, `Challenged`, `Idle`, `Offered` and `Shown`.
@@ -109,6 +110,13 @@ impl fmt::Display for Stage {
     }
 }
 
+/// What a DTU had presented that was sent to another host, and to which: it may say that it could not follow.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) token: Token,
+    pub(super) to: Option<HostName>,
+}
+
 /// A [`Stage`] with what only it needs, deadlines included.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -119,7 +127,7 @@ pub(super) enum Phase {
     Idle,
     Offered { take_by: Instant },
     Shown,
-    Leaving { close_by: Instant, reason: CloseReason },
+    Leaving { close_by: Instant, reason: CloseReason, sent: Option<Box<Sent>> },
     Closed,
 }
 

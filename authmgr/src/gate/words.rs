@@ -74,7 +74,7 @@ pub struct Presentation {
     pub addr: Ipv4Addr,
     /// What it believes its address is.
     pub real_ip: Option<Ipv4Addr>,
-    /// Why it presents the token. `Redirect` only together with a ticket.
+    /// Why it presents the token. `Redirect` exactly together with a ticket.
     pub cause: Cause,
     /// The ticket of a redirect, unverified.
     pub ticket: Option<Ticket>,
@@ -142,7 +142,7 @@ pub enum Odd {
     ConnRspOutOfTurn,
     /// An infoSmartCard that answers nothing, or something older.
     CardAnswerOutOfTurn,
-    /// A token presented after the DTU was sent elsewhere.
+    /// A token presented after the DTU was told that the host goes.
     Leaving,
 }
 

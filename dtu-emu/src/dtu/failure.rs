@@ -368,6 +368,9 @@ impl Dtu {
         }
         let retry = matches!(linked.talk, Talk::Denied { retry_at } if retry_at <= cx.now);
         let avoid = if again || retry { linked.declined.take() } else { None };
+        if retry {
+            linked.hops = 0;
+        }
         if probe {
             self.probe_both(cx, Prompt::Beacons);
         } else if typed {

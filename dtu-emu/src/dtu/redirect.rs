@@ -24,9 +24,11 @@ impl Dtu {
         let Link::Linked(linked) = &mut self.link else { return };
         let (conn, source, hops) = (linked.conn, linked.host.clone(), linked.hops + 1);
         if hops > HOPS_MAX {
+            // Told once, a host chooses again without the one it named; what it says then is not followed either.
+            if matches!(linked.talk, Talk::Denied { .. }) {
+                return;
+            }
             linked.talk = Talk::Denied { retry_at: cx.now + QUARREL_PAUSE };
-            linked.hops = 0;
-            // A host that has sent us on listens to nothing but that we could not go there.
             linked.declined = inf.host;
             self.send(cx, conn, &FromDtu::ProtocolErrorReq { cause: Some(ProtocolFault::Redirect) });
             // Hosts that send us around in circles need time to agree.

@@ -117,7 +117,7 @@ impl Dtu {
             event: Event::Insert,
             presented: presented(&self.token()),
             cause: Some(Cause::Insert),
-            token_seq: Some(self.seat.seq),
+            token_seq: Some(self.seat.seq.into()),
             start_res: Some((cols.saturating_mul(CELL.0), rows.saturating_mul(CELL.1))),
             real_ip: Some(local),
             redirect_props: None,

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use proto::alp::{
     Access, AnchorNote, Cause, ConnInf, DisconnectCause, FromDtu, FromHost, KeepAliveReq, ProtocolFault,
-    Standby, State, Terminal,
+    Standby, State, Terminal, TokenSeq,
 };
 use proto::card::{INTERNAL_AUTHENTICATE, STATUS_NO_KEY, STATUS_OK, STATUS_UNKNOWN_COMMAND};
 use proto::{HostName, Line, hex};
@@ -177,7 +177,7 @@ impl Dtu {
 
     fn on_conn_inf(&mut self, cx: &mut Cx<'_>, inf: ConnInf) {
         // The answer to an older presentation: a card was moved meanwhile.
-        if inf.token_seq != self.seat.seq {
+        if inf.token_seq != self.seat.seq.into() {
             return;
         }
         match inf.access {
@@ -268,10 +268,10 @@ impl Dtu {
         self.notice(cx, notice.unwrap_or("Access denied."));
     }
 
-    fn on_disc_inf(&mut self, cx: &mut Cx<'_>, token_seq: Option<u32>, cause: Option<String>) {
+    fn on_disc_inf(&mut self, cx: &mut Cx<'_>, token_seq: Option<TokenSeq>, cause: Option<String>) {
         let Link::Linked(linked) = &mut self.link else { return };
         let conn = linked.conn;
-        if token_seq.is_some_and(|seq| seq != self.seat.seq) {
+        if token_seq.is_some_and(|seq| seq != self.seat.seq.into()) {
             return self.send(cx, conn, &FromDtu::DiscRsp);
         }
         let host = linked.host.clone();

@@ -216,9 +216,9 @@ impl Shared {
     }
 
     fn decide(&mut self, info: &InfoReq, fp: [u8; 32]) -> FromHost {
-        let token_seq = info.token_seq.unwrap();
+        let token_seq = info.token_seq.clone().unwrap();
         let refused = |notice: &str| ConnInf {
-            token_seq,
+            token_seq: token_seq.clone(),
             access: Access::Denied,
             token: None,
             grant: None,

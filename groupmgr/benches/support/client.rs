@@ -117,7 +117,7 @@ impl Talk {
             event: Event::Insert,
             presented: Presented { kind: "card".into(), id: id.into() },
             cause: Some(cause),
-            token_seq: Some(1),
+            token_seq: Some(1.into()),
             start_res: None,
             real_ip: None,
             redirect_props: ticket,

@@ -12,12 +12,15 @@ use super::driver::{ConnId, Effect};
 use super::flow::Flow;
 use super::note::Note;
 use super::{Clock, Host};
+use crate::reach::Dtu;
 
 /// One connected DTU.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) gate: Gate,
     pub(super) peer: SocketAddrV4,
+    /// Whether it speaks without TLS.
+    pub(super) plain: bool,
     /// The newest presentation.
     pub(super) presented: Option<Presentation>,
     /// What is being decided about it.
@@ -25,6 +28,13 @@ pub(super) struct Conn {
     /// What it is shown.
     pub(super) shows: Option<SessionId>,
     due: Option<Instant>,
+}
+
+impl Conn {
+    /// What decides where the DTU can go.
+    pub(super) const fn dtu(&self) -> Dtu {
+        Dtu { addr: *self.peer.ip(), plain: self.plain }
+    }
 }
 
 /// All of them, with their deadlines in order: a host with ten thousand desks must not look at each of them to
@@ -88,9 +98,10 @@ impl Conns {
 }
 
 impl Host {
-    pub(super) fn on_opened(&mut self, clock: Clock, id: ConnId, peer: SocketAddrV4) {
+    pub(super) fn on_opened(&mut self, clock: Clock, id: ConnId, peer: SocketAddrV4, plain: bool) {
         let gate = Gate::new(clock.now, peer);
-        self.conns.insert(id, Conn { gate, peer, presented: None, flow: None, shows: None, due: None });
+        let conn = Conn { gate, peer, plain, presented: None, flow: None, shows: None, due: None };
+        self.conns.insert(id, conn);
     }
 
     pub(super) fn on_line(
@@ -204,9 +215,9 @@ impl Host {
     /// Tells every DTU the present anchor and where it may fail over to.
     pub(super) fn refresh_dtus(&mut self, clock: Clock, out: &mut Vec<Effect>) {
         let anchor = self.anchor();
-        let conns: Vec<_> = self.conns.iter().map(|(id, conn)| (id, *conn.peer.ip())).collect();
-        for (id, ip) in conns {
-            let standbys = self.standbys(clock.now, ip);
+        let conns: Vec<_> = self.conns.iter().map(|(id, conn)| (id, conn.dtu())).collect();
+        for (id, dtu) in conns {
+            let standbys = self.standbys(clock.now, dtu);
             self.at_gate(clock, id, out, |gate, _, fx| gate.refresh(anchor, standbys, fx));
         }
     }

@@ -61,6 +61,8 @@ pub enum Input {
         conn: ConnId,
         /// The other end.
         peer: SocketAddrV4,
+        /// Whether it is without TLS: then so is every one the DTU can open.
+        plain: bool,
     },
     /// A line on such a connection.
     Line {

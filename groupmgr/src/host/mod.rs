@@ -62,7 +62,7 @@ use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::grants::Grants;
 use crate::directory::{Ask, Directory, Found, Outbox};
 use crate::entropy::Entropy;
-use crate::reach::{self, Reachable};
+use crate::reach::{self, Dtu, Reachable};
 use crate::topology::{Change, ProofWanted, Topology};
 
 /// Between two calls a running host is never idle for longer than a beacon interval; a gap of more than this
@@ -273,7 +273,7 @@ impl Host {
             }
             Input::Datagram { iface, from, bytes } => self.on_datagram(clock, &iface, from, &bytes, out),
             Input::Refused { addr } => self.on_refused(clock, addr, out),
-            Input::Opened { conn, peer } => self.on_opened(clock, conn, peer),
+            Input::Opened { conn, peer, plain } => self.on_opened(clock, conn, peer, plain),
             Input::Line { conn, line } => self.on_line(clock, conn, line, out),
             Input::Closed { conn } => self.on_closed(clock, conn, out),
             Input::Display { conn, session } => self.on_display(conn, session, out),
@@ -439,9 +439,9 @@ impl Host {
         }
     }
 
-    /// The hosts a DTU at `addr` can reach, other than this one.
-    fn reachable(&self, now: Instant, addr: Ipv4Addr) -> Vec<Reachable> {
-        reach::reachable(now, &self.topology, self.announcer.interfaces(), addr)
+    /// The hosts that this DTU can reach, other than this one.
+    fn reachable(&self, now: Instant, dtu: Dtu) -> Vec<Reachable> {
+        reach::reachable(now, &self.topology, self.announcer.interfaces(), dtu)
     }
 
     /// This host's address for a DTU at `addr`.
@@ -454,9 +454,9 @@ impl Host {
         self.announcer.anchor()
     }
 
-    /// Where a DTU at `addr` may fail over to.
-    fn standbys(&self, now: Instant, addr: Ipv4Addr) -> Vec<Standby> {
-        let mut hosts = self.reachable(now, addr);
+    /// Where this DTU may fail over to.
+    fn standbys(&self, now: Instant, dtu: Dtu) -> Vec<Standby> {
+        let mut hosts = self.reachable(now, dtu);
         hosts.retain(|r| !self.has_other_store(&r.host));
         hosts.sort_by_key(|r| r.choice);
         hosts.into_iter().take(STANDBYS_MAX).map(|r| Standby { host: r.host, addr: r.addr }).collect()

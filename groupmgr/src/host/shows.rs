@@ -126,7 +126,8 @@ impl Host {
         let (token, heard) = (s.token.clone(), s.last);
         let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
         self.placing.gave_up(conn);
-        let Presentation { token_seq, serial, addr, size, .. } = flow.presentation().clone();
+        let Presentation { token_seq, serial, size, .. } = flow.presentation().clone();
+        let dtu = flow.dtu();
         let announced = self.shows.heard.get(&token).copied().unwrap_or_default();
         let last = Last::next(clock.wall, Some(heard.max(announced).max(flow.last_heard())));
         self.take_from_others(clock, conn, &token, out);
@@ -147,9 +148,9 @@ impl Host {
         }
         let grant = Grant {
             host: self.name().clone(),
-            standbys: self.standbys(clock.now, addr),
+            standbys: self.standbys(clock.now, dtu),
             anchor: self.anchor(),
-            displays: self.displays(session, addr, ticket),
+            displays: self.displays(session, dtu.addr, ticket),
         };
         out.push(Effect::Note(Note::Attached { token: token.clone(), session, serial }));
         self.counters.done("attached");

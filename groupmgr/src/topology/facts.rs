@@ -28,6 +28,8 @@ pub struct Facts {
     pub drain: bool,
     /// Whether its sessions outlive its daemon.
     pub keep: bool,
+    /// Whether it takes terminals that speak without TLS.
+    pub plain: bool,
     /// Where it finds its data store.
     pub store: Label,
     /// Which data store that is, once it was told.
@@ -48,6 +50,7 @@ impl Facts {
             site: vitals.site.clone(),
             drain: vitals.drain,
             keep: vitals.keep,
+            plain: vitals.plain,
             store: vitals.store.clone(),
             store_id: vitals.store_id,
         }
@@ -62,8 +65,8 @@ impl Facts {
 
     /// Whether an observer has to act on the difference; load and clock change all the time.
     pub(super) fn differs(&self, other: &Self) -> bool {
-        (self.drain, self.keep, self.port, &self.store, self.store_id)
-            != (other.drain, other.keep, other.port, &other.store, other.store_id)
+        (self.drain, self.keep, self.plain, self.port, &self.store, self.store_id)
+            != (other.drain, other.keep, other.plain, other.port, &other.store, other.store_id)
     }
 }
 

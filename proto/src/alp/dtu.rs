@@ -4,6 +4,7 @@ use core::fmt;
 use std::net::Ipv4Addr;
 
 use super::host::Access;
+use super::seq::TokenSeq;
 use super::words;
 use crate::frame::Size;
 use crate::ids::{HostName, Serial};
@@ -142,7 +143,7 @@ pub struct InfoReq {
     /// Why it is presented; absent on a removal.
     pub cause: Option<Cause>,
     /// The number of this presentation, to be echoed; absent means the last one.
-    pub token_seq: Option<u32>,
+    pub token_seq: Option<TokenSeq>,
     /// Screen size in pixels; the part before a colon counts.
     pub start_res: Option<(u16, u16)>,
     /// What the DTU believes its address is. May be wrong: the TCP peer is what counts.
@@ -178,7 +179,7 @@ impl InfoReq {
             .with("type", &self.presented.kind)
             .with("id", &self.presented.id)
             .with_some("cause", self.cause)
-            .with_some("tokenSeq", self.token_seq)
+            .with_some("tokenSeq", self.token_seq.as_ref())
             .with_some("startRes", self.start_res.map(|(w, h)| format!("{w}x{h}")))
             .with_some("realIP", self.real_ip.map(HexIp))
             .with_some("redirectProps", self.redirect_props.as_ref())

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::net::SocketAddrV4;
 
+use super::seq::TokenSeq;
 use super::words;
 use crate::chain::Link;
 use crate::ids::{BootId, HostName, Nonce, ServiceName, SessionId, Token};
@@ -153,7 +154,7 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnInf {
     /// Echo of the presentation's number.
-    pub token_seq: u32,
+    pub token_seq: TokenSeq,
     /// Granted or refused.
     pub access: Access,
     /// Whose session it is.
@@ -183,7 +184,7 @@ pub enum FromHost {
     /// The session is taken away.
     DiscInf {
         /// Which presentation it belonged to.
-        token_seq: Option<u32>,
+        token_seq: Option<TokenSeq>,
         /// Why, free text in one word; ours are those of [`DisconnectCause`].
         cause: Option<String>,
     },
@@ -267,7 +268,7 @@ impl FromHost {
             Self::ConnInf(conn) => conn.to_line(),
             Self::DiscInf { token_seq, cause } => Line::new("discInf")
                 .with("access", Access::Denied)
-                .with_some("tokenSeq", *token_seq)
+                .with_some("tokenSeq", token_seq.as_ref())
                 .with_some("cause", cause.as_ref()),
             Self::KeepAliveCnf => Line::new("keepAliveCnf"),
             Self::KeepAliveInf { anchor, standbys } => {
@@ -298,7 +299,7 @@ impl FromHost {
 impl ConnInf {
     fn to_line(&self) -> Line {
         let mut line = Line::new("connInf")
-            .with("tokenSeq", self.token_seq)
+            .with("tokenSeq", &self.token_seq)
             .with("access", self.access)
             .with("module", "StartSession.m3")
             .with_some("token", self.token.as_ref())

@@ -8,6 +8,7 @@
 
 mod dtu;
 mod host;
+mod seq;
 
 pub use dtu::{
     Cause, DiscCause, Event, FromDtu, InfoReq, KeepAliveReq, Presented, ProtocolFault, State, Terminal,
@@ -16,6 +17,8 @@ pub use host::{
     Access, AnchorNote, BusyReason, ConnInf, DISPLAYS_MAX, DisconnectCause, Display, FromHost, Grant,
     RedirectInf, STANDBYS_MAX, Standby,
 };
+
+pub use seq::TokenSeq;
 
 use core::time::Duration;
 

@@ -118,6 +118,7 @@ pub(super) struct Desk {
     pub(super) hears_broadcasts: bool,
     /// Beacons seem to come from another address than their sender has.
     pub(super) hears_from_elsewhere: bool,
+    pub(super) is_plain: bool,
     held: VecDeque<ToDesk>,
     pub(super) screen: Option<Terminal>,
     pub(super) notice: Option<String>,
@@ -183,6 +184,7 @@ impl World {
             is_asleep: false,
             hears_broadcasts: true,
             hears_from_elsewhere: false,
+            is_plain: false,
             held: VecDeque::new(),
             screen,
             notice: None,
@@ -435,7 +437,9 @@ impl World {
         let Node::Host(host) = self.wire.link(far).node else { return };
         self.next_conn += 1;
         let key = ConnKey(self.next_conn);
-        self.conns.insert(key, Conn::new(desk, number, kind, host, (near, far), *addr.ip()));
+        let mut conn = Conn::new(desk, number, kind, host, (near, far), *addr.ip());
+        conn.is_plain = self.desks[desk].is_plain;
+        self.conns.insert(key, conn);
         self.desks[desk].conns.insert(number, key);
         self.transmit(key, Side::Host, Seg::Syn);
     }

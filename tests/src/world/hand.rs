@@ -7,9 +7,30 @@ use proto::line::Line;
 
 use super::desk::Brain;
 use super::tcp::Kind;
-use super::{DeskId, LanId, World};
+use super::{DeskId, HostPlan, LanId, World};
+
+impl HostPlan {
+    /// Terminals may speak to it without TLS.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// It can make no session process, for this reason.
+    #[must_use]
+    pub fn cannot_spawn(mut self, reason: &str) -> Self {
+        self.cannot_spawn = Some(reason.to_owned());
+        self
+    }
+}
 
 impl World {
+    /// From now on a desk opens its connections without TLS.
+    pub fn speak_plain(&mut self, desk: DeskId) {
+        self.desks[desk.0].is_plain = true;
+    }
+
     /// A desk at which a test says every word.
     pub fn hand(&mut self, serial: &str, lan: LanId) -> DeskId {
         self.put_desk(serial, &[lan], Brain::Hand { heard: Vec::new(), is_open: false }, None)

@@ -182,6 +182,7 @@ impl World {
             site: Label::default(),
             store: Label::default(),
             keep: plan.keep,
+            plain: plan.plain,
             port: proto::PORT,
             cpus: plan.cpus,
             clock: plan.clock,
@@ -269,14 +270,17 @@ impl World {
 
     fn daemon_takes_seg(&mut self, host: usize, key: ConnKey, seg: Seg) {
         let Some(conn) = self.conns.get_mut(&key) else { return };
-        let (id, kind) = (ConnId(key.0), conn.kind);
+        let (id, kind, plain) = (ConnId(key.0), conn.kind, conn.is_plain);
         match (seg, kind) {
+            (Seg::Hello, Kind::Control) if plain && !self.machines[host].plan.plain => {
+                self.close_from_host(key);
+            }
             (Seg::Hello, Kind::Control) => {
                 conn.owner = Owner::Daemon;
                 let port = 32_768 + u16::try_from(key.0 % 28_000).unwrap_or(0);
                 let peer = SocketAddrV4::new(self.wire.link(conn.near).ip, port);
                 self.transmit(key, Side::Desk, Seg::HelloBack([0; 32]));
-                self.feed(host, Input::Opened { conn: id, peer });
+                self.feed(host, Input::Opened { conn: id, peer, plain });
             }
             (Seg::Hello, Kind::Display(target)) => {
                 conn.owner = Owner::Daemon;

@@ -97,6 +97,8 @@ pub(super) struct Conn {
     pub(super) far: LinkId,
     /// The host's address when it was opened.
     pub(super) far_ip: Ipv4Addr,
+    /// Whether it is without TLS.
+    pub(super) is_plain: bool,
     /// Whether the host's program has answered.
     pub(super) is_opened: bool,
     /// Since when the desk's kernel misses an acknowledgement, and since when there is no way to the host's.
@@ -134,6 +136,7 @@ impl Conn {
             near,
             far,
             far_ip,
+            is_plain: false,
             is_opened: false,
             unacked_since: None,
             broken_since: None,

@@ -114,6 +114,7 @@ impl Lonely {
             site: "-".parse().unwrap(),
             store: "-".parse().unwrap(),
             keep: false,
+            plain: false,
             port: proto::PORT,
             cpus: 2,
             clock: 2_000,
@@ -195,7 +196,7 @@ fn admission(bytes: &[u8]) {
         let effects = match verb {
             "open" if !is_open => {
                 lonely.conns.insert(n, true);
-                lonely.give(Input::Opened { conn, peer: peer() })
+                lonely.give(Input::Opened { conn, peer: peer(), plain: false })
             }
             "close" if is_open => {
                 lonely.conns.insert(n, false);

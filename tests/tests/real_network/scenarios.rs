@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use groupmgr::lab::net::{End, Rule, Way};
 use groupmgr::lab::plan::Plan;
+use groupmgr::lab::timeline::Cursor;
 use groupmgr::topology::Standing;
 use ipnet::Ipv4Net;
 
@@ -21,6 +22,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_daemon_that_keeps_its_sessions_takes_them_up_again", daemon_restarted),
     ("a_cut_hosts_desk_is_at_work_elsewhere_and_the_group_heals", cut),
     ("a_host_that_hears_but_is_not_heard_loses_its_desk", one_way),
+    ("an_idle_desk_whose_host_gets_another_address_is_elsewhere_within_half_a_second", readdressed),
+    ("a_desk_cut_off_from_a_host_that_it_hears_leaves_it_in_5_s_idle_and_half_a_second_typing", unheard),
     ("a_fifth_of_all_frames_lost_loses_nobody", lossy),
     ("a_stranger_without_the_key_is_shown_and_nothing_else", stranger),
     ("a_recording_does_not_revive_the_dead", recording),
@@ -166,6 +169,61 @@ fn one_way(binary: PathBuf) -> Played {
     scene.until_standing(&now_on, &on, Standing::Silent)?;
     network.heal(host);
     scene.until_standing(&now_on, &on, Standing::Up)
+}
+
+/// For how long after `from` it took until a desk had left its host.
+fn left_after(scene: &Scene, broke: Instant, from: Cursor, limit: Duration) -> Played {
+    let left = scene.expect("desk-1", from, "leaving its host", |e| e.is("lost"))?;
+    let took = broke.elapsed();
+    eprintln!("desk-1 left its host after {took:?}");
+    if took > limit {
+        return Err(format!("desk-1 took {took:?} to leave its host, not {limit:?}: {left:?}").into());
+    }
+    scene.failed_over("desk-1", from).map(drop)
+}
+
+/// Its beacons come from the new address from then on, and say nothing about the connection to the old one.
+fn readdressed(binary: PathBuf) -> Played {
+    let mut scene = Scene::start(Plan::simple(3, 1), binary)?;
+    let card = scene.world.new_card("ann")?;
+    let on = scene.insert("desk-1", &card)?;
+    let shell = scene.shell_at("desk-1")?;
+    let host = scene.world.backend().id(&on).ok_or("no such host")?;
+    let lan = scene.world.backend().lan(Plan::DESKS).ok_or("no LAN of desks")?;
+    let network = scene.world.backend().net().ok_or("no networks")?;
+    let old = network.address(host, lan).ok_or("no address")?;
+    let new = Ipv4Addr::from_bits(old.to_bits() + 100);
+    let (from, broke) = (scene.now(), Instant::now());
+    let network = scene.world.backend_mut().net_mut().ok_or("no networks")?;
+    network.readdress(host, lan, Ipv4Net::new(new, 24)?)?;
+    left_after(&scene, broke, from, Duration::from_millis(500))?;
+    // The session has not moved: it is found again at the new address.
+    let screen = scene.shell_at("desk-1")?;
+    assert_eq!(screen, shell, "the same shell");
+    Ok(())
+}
+
+/// Broadcasts of the host arrive; nothing that is sent to it does.
+fn unheard(binary: PathBuf) -> Played {
+    let scene = Scene::start(Plan::simple(2, 1), binary)?;
+    let network = scene.world.backend().net().ok_or("no networks")?;
+    for (types, limit) in [(false, Duration::from_secs(5)), (true, Duration::from_millis(500))] {
+        let on = scene.world.asker().look("desk-1")?.host.ok_or("desk-1 is on no host")?;
+        let host = scene.world.backend().id(&on).ok_or("no such host")?;
+        let (from, broke) = (scene.now(), Instant::now());
+        network.cut(host, Way::In);
+        if types {
+            scene.world.type_text("desk-1", "x")?;
+        }
+        left_after(&scene, broke, from, limit)?;
+        scene.shell_at("desk-1")?;
+        network.heal(host);
+        for asked in scene.world.hosts() {
+            let other = scene.world.hosts().find(|other| *other != asked).ok_or("one host")?;
+            scene.until_standing(asked, other, Standing::Up)?;
+        }
+    }
+    Ok(())
 }
 
 fn lossy(binary: PathBuf) -> Played {

@@ -1,6 +1,7 @@
 //! A desk for tests: a gate, its clock, and what came out of it.
 
 mod any_order;
+mod foreign;
 mod rules;
 
 use super::*;
@@ -41,7 +42,7 @@ impl Desk {
 
     fn insert(&mut self, kind: &str, id: &str, seq: u32) -> &mut Self {
         self.say(&format!(
-            "infoReq _=1 event=insert type={kind} id={id} sn=080020abcdef cause=insert tokenSeq={seq}"
+            "infoReq _=1 event=insert type={kind} id={id} sn=080020abcdef cause=insert tokenSeq={seq} size=80x24"
         ))
     }
 

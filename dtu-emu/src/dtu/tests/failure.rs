@@ -232,7 +232,7 @@ fn a_display_that_ends_because_the_session_went_to_another_desk_is_not_asked_for
     world.end_display("a");
     world.run_ms(1);
     let cause = Some("shownElsewhere".into());
-    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1), cause });
+    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1.into()), cause });
     world.run_ms(5_000);
     assert_eq!((world.names(), world.host("a").asked.len()), (vec!["detached", "notice"], 0));
 }

@@ -16,7 +16,10 @@ fn keyed() -> Card {
 fn the_first_words_present_the_token_with_its_number_and_the_screens_size() {
     let mut world = World::attached(&["a"]);
     let info = world.host("a").asked[0].clone();
-    assert_eq!((info.event, info.cause, info.token_seq), (Event::Insert, Some(Cause::Insert), Some(1)));
+    assert_eq!(
+        (info.event, info.cause, info.token_seq),
+        (Event::Insert, Some(Cause::Insert), Some(1.into()))
+    );
     assert_eq!(info.presented.to_string(), "card.1");
     assert_eq!(info.start_res, Some((640, 384)));
     assert_eq!(info.size, Some(proto::frame::Size { cols: 80, rows: 24 }));
@@ -51,7 +54,7 @@ fn a_moved_card_removes_the_old_token_and_presents_the_new_one_with_a_higher_num
             (Event::Insert, "card.2".to_owned()),
         ]
     );
-    assert_eq!(world.host("a").asked.last().unwrap().token_seq, Some(3));
+    assert_eq!(world.host("a").asked.last().unwrap().token_seq, Some(3.into()));
     assert_eq!((world.phase(), world.dtu.token().as_str()), (Phase::Attached, "card.2"));
 }
 
@@ -62,7 +65,13 @@ fn a_conn_inf_for_an_older_presentation_is_ignored() {
     world.input(DtuInput::CardRemoved);
     world.run_ms(5);
     for (token_seq, wanted) in [(1, Phase::Asking), (3, Phase::Asking), (2, Phase::Attached)] {
-        let inf = ConnInf { token_seq, access: Access::Allowed, token: None, grant: None, notice: None };
+        let inf = ConnInf {
+            token_seq: token_seq.into(),
+            access: Access::Allowed,
+            token: None,
+            grant: None,
+            notice: None,
+        };
         world.send_control("a", &FromHost::ConnInf(Box::new(inf)));
         world.run_ms(2);
         assert_eq!(world.phase(), wanted, "tokenSeq={token_seq}");
@@ -73,7 +82,7 @@ fn a_conn_inf_for_an_older_presentation_is_ignored() {
 fn a_disc_inf_clears_the_screen_says_why_and_is_not_fought() {
     let mut world = World::attached(&["a", "b"]);
     let cause = Some("shownElsewhere".to_owned());
-    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1), cause });
+    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1.into()), cause });
     world.run_ms(30_000);
     assert_eq!((world.phase(), world.screen.as_str()), (Phase::Detached, ""));
     assert!(world.notice.as_ref().unwrap().contains("another desk"));
@@ -107,7 +116,7 @@ fn enter_takes_a_detached_session_back() {
 #[test]
 fn a_disc_inf_for_an_older_presentation_takes_nothing_away() {
     let mut world = World::attached(&["a"]);
-    world.send_control("a", &FromHost::DiscInf { token_seq: Some(0), cause: None });
+    world.send_control("a", &FromHost::DiscInf { token_seq: Some(0.into()), cause: None });
     world.run_ms(10);
     assert_eq!((world.phase(), world.screen.as_str()), (Phase::Attached, "a$ "));
     assert!(world.host("a").said.contains(&FromDtu::DiscRsp));
@@ -116,7 +125,10 @@ fn a_disc_inf_for_an_older_presentation_takes_nothing_away() {
 #[test]
 fn a_host_that_stops_sends_its_desks_away_at_once() {
     let mut world = World::attached(&["a", "b"]);
-    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1), cause: Some("hostStopping".into()) });
+    world.send_control(
+        "a",
+        &FromHost::DiscInf { token_seq: Some(1.into()), cause: Some("hostStopping".into()) },
+    );
     world.host("a").policy = Policy::Deny("stopping");
     world.run_ms(20);
     assert_eq!((world.phase(), world.at_host().as_str()), (Phase::Attached, "b"));
@@ -128,7 +140,7 @@ fn a_session_whose_process_died_is_asked_for_again() {
     let mut world = World::attached(&["a"]);
     world.kill_session("a");
     world.start_session("a");
-    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1), cause: Some("lost".into()) });
+    world.send_control("a", &FromHost::DiscInf { token_seq: Some(1.into()), cause: Some("lost".into()) });
     world.run_ms(500);
     assert_eq!((world.phase(), world.screen.as_str()), (Phase::Attached, "a$ "));
     assert_eq!(world.count("restored"), 1);
@@ -167,7 +179,8 @@ fn a_plain_host_that_says_nothing_for_a_minute_expires() {
     world.input(DtuInput::Boot);
     world.run_ms(50);
     // What a real server says: no names, no anchor.
-    let inf = ConnInf { token_seq: 1, access: Access::Allowed, token: None, grant: None, notice: None };
+    let inf =
+        ConnInf { token_seq: 1.into(), access: Access::Allowed, token: None, grant: None, notice: None };
     world.send_control("a", &FromHost::ConnInf(Box::new(inf)));
     world.run_ms(50);
     assert_eq!(world.phase(), Phase::Attached);

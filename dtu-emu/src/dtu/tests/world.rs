@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proto::alp::{
-    Access, BusyReason, ConnInf, Display, FromDtu, FromHost, Grant, InfoReq, RedirectInf, Standby,
+    Access, BusyReason, ConnInf, Display, FromDtu, FromHost, Grant, InfoReq, RedirectInf, Standby, TokenSeq,
 };
 use proto::beacon::{Beacon, INTERVAL};
 use proto::card::Card;
@@ -255,9 +255,9 @@ impl World {
     }
 
     fn decide(&mut self, name: &'static str, info: &InfoReq) -> Option<Line> {
-        let token_seq = info.token_seq.unwrap();
+        let token_seq = info.token_seq.clone().unwrap();
         let refused = |notice: &str| ConnInf {
-            token_seq,
+            token_seq: token_seq.clone(),
             access: Access::Denied,
             token: None,
             grant: None,
@@ -277,7 +277,7 @@ impl World {
         Some(message.to_line())
     }
 
-    fn grant(&mut self, name: &'static str, token_seq: u32, session: u128) -> ConnInf {
+    fn grant(&mut self, name: &'static str, token_seq: TokenSeq, session: u128) -> ConnInf {
         let others = self.hosts.values().filter(|host| host.name.as_str() != name);
         let standbys = others.map(|h| Standby { host: h.name.clone(), addr: h.addr }).collect();
         let host = self.host(name);
@@ -285,7 +285,7 @@ impl World {
             addr: host.addr,
             session: SessionId(session),
             service: "terminal".parse().unwrap(),
-            ticket: Nonce(u128::from(token_seq)),
+            ticket: Nonce(token_seq.to_string().parse().unwrap()),
             fp: [host.run; 32],
         };
         let grant =

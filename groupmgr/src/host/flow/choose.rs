@@ -15,7 +15,7 @@ use super::super::takeup::KEEP_GRACE;
 use super::super::{Clock, Host};
 use super::{Flow, Stage};
 use crate::directory::{Answer, Found, Outbox, Target};
-use crate::reach::{Choice, Reachable};
+use crate::reach::{Choice, Dtu, Reachable};
 use crate::topology::{Row, Standing};
 
 impl Host {
@@ -49,12 +49,12 @@ impl Host {
 
     /// Everybody who could be asked.
     fn targets(&self, now: Instant, flow: &Flow) -> Vec<Target> {
-        let Presentation { addr, avoid, .. } = &flow.presentation;
+        let avoid = &flow.presentation.avoid;
         // On a LAN of ours and the DTU's a host is asked there, and not where it happens to be heard first: if it
         // does not hear us on that LAN, it will not hear the DTU either.
-        let local = self.announcer.interfaces().iter().any(|i| i.holds(*addr));
-        let mut hosts = self.reachable(now, *addr);
-        hosts.extend(self.perhaps_restarting(now));
+        let local = self.announcer.interfaces().iter().any(|i| i.holds(flow.dtu.addr));
+        let mut hosts = self.reachable(now, flow.dtu);
+        hosts.extend(self.perhaps_restarting(now, flow.dtu));
         let hosts = hosts.into_iter().filter(|reach| Some(&reach.host) != avoid.as_ref());
         let target = |reach: Reachable| {
             let row = self.topology.row(&reach.host)?;
@@ -79,9 +79,10 @@ impl Host {
 
     /// Silent hosts whose sessions may be waiting for their next daemon. They are asked only to find out whether
     /// it is the daemon that is gone, which is refused, or the whole host, which says nothing.
-    fn perhaps_restarting(&self, now: Instant) -> Vec<Reachable> {
+    fn perhaps_restarting(&self, now: Instant, dtu: Dtu) -> Vec<Reachable> {
         let silent =
             self.topology.rows().filter(|row| row.standing() == Standing::Silent && row.facts().keep);
+        let silent = silent.filter(|row| dtu.suits(row));
         let lately = silent.filter(|row| now.since(row.heard_at()) < KEEP_GRACE);
         let reach = |row: &Row| Reachable {
             host: row.host().clone(),

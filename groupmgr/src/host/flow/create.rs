@@ -202,8 +202,7 @@ impl Host {
             return if flow.doubts < DOUBTS_MAX { Holder::Unsure } else { Holder::OutOfReach };
         }
         // One that could be asked by now; whoever was sent here has to go back for that.
-        let addr = flow.presentation.addr;
-        let missed = || self.reachable(clock.now, addr).iter().any(|r| r.host == claim.host);
+        let missed = || self.reachable(clock.now, flow.dtu).iter().any(|r| r.host == claim.host);
         if !flow.bound && missed() { Holder::Unsure } else { Holder::OutOfReach }
     }
 

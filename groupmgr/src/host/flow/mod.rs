@@ -34,6 +34,7 @@ use super::driver::{ConnId, Effect};
 use super::note::Note;
 use super::{Clock, Host};
 use crate::directory::{Found, LookupId};
+use crate::reach::Dtu;
 
 /// A presentation is decided anew this often (lost claims, hosts that come back) before it is denied.
 const ATTEMPTS_MAX: u32 = 60;
@@ -42,6 +43,8 @@ const ATTEMPTS_MAX: u32 = 60;
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) presentation: Presentation,
+    /// Where the DTU can go.
+    dtu: Dtu,
     /// Whether another host decided it and sent the DTU here: then it is served here or denied.
     bound: bool,
     admitted: Option<Admitted>,
@@ -117,6 +120,11 @@ impl Flow {
         &self.presentation
     }
 
+    /// What decides where the DTU can go.
+    pub(super) const fn dtu(&self) -> Dtu {
+        self.dtu
+    }
+
     /// The latest time of last connection that any host told of.
     pub(super) fn last_heard(&self) -> Last {
         let notes = self.found.iter().flat_map(|f| &f.answers).flat_map(|a| &a.sessions);
@@ -153,6 +161,7 @@ impl Host {
         if let Some(c) = self.conns.get_mut(conn) {
             c.presented = Some(presentation.clone());
             c.flow = Some(Flow {
+                dtu: c.dtu(),
                 presentation,
                 bound: bound.is_some(),
                 admitted: None,

@@ -27,11 +27,10 @@ pub enum First {
         /// What came behind the line.
         already: Vec<u8>,
     },
-    /// A plain line, with what was read behind it.
+    /// Plain lines where they are allowed. The first is judged as any later one is: what cannot be read of it is no
+    /// reason to hang up.
     Plain {
-        /// The line.
-        line: Line,
-        /// What came behind it.
+        /// All that was read.
         already: Vec<u8>,
     },
     /// The line begins neither as a display connection nor as anything that is allowed.
@@ -56,8 +55,8 @@ pub(super) async fn identify(stream: &mut TcpStream, allows_plain: bool) -> io::
     Ok(judge(&text, already, allows_plain))
 }
 
-/// What a connection is that begins with `text`, its first line with its terminator or as much of it as came;
-/// `already` came behind it.
+/// What a connection is that begins with `text`, its first line with its terminator or as much of it as came, behind
+/// empty lines if plain text is allowed; `already` came behind it.
 #[must_use]
 pub fn judge(text: &[u8], already: Vec<u8>, allows_plain: bool) -> First {
     if !ends_line(text) {
@@ -67,14 +66,13 @@ pub fn judge(text: &[u8], already: Vec<u8>, allows_plain: bool) -> First {
         Ok(line) if line.command() == "display" => {
             line.need("session").map_or(First::Bad, |session| First::Display { session, already })
         }
-        Ok(line) if allows_plain => First::Plain { line, already },
-        _ if allows_plain => First::Bad,
+        _ if allows_plain => First::Plain { already: [text, &already].concat() },
         _ => First::Refused,
     }
 }
 
-/// Reads up to and with the first terminator, as long as the text `is_welcome`. `None` when nothing came. Text
-/// without a terminator at its end is unwelcome, too long, or cut off.
+/// Reads up to and with the terminator of the first line that holds something, as long as the text `is_welcome`. `None`
+/// when nothing came. Text without a terminator at its end is unwelcome, too long, or cut off.
 async fn read_line(
     stream: &mut (impl AsyncRead + Unpin),
     is_welcome: impl Fn(&[u8]) -> bool,
@@ -84,6 +82,10 @@ async fn read_line(
         let room = READ_MAX - text.len();
         if room == 0 || stream.take(room as u64).read_buf(&mut text).await? == 0 {
             return Ok((!text.is_empty()).then_some((text, Vec::new())));
+        }
+        if is_welcome(b"\n") {
+            let empty = text.iter().take_while(|b| is_terminator(**b)).count();
+            text.drain(..empty);
         }
         if let Some(end) = text.iter().position(|b| is_terminator(*b)) {
             let already = text.split_off(end + 1);
@@ -143,9 +145,23 @@ mod tests {
     async fn plain_text_is_refused_at_its_first_bytes_unless_the_listener_allows_it() {
         assert_eq!(read(b"inf", false).await, First::Refused);
         assert_eq!(read(b"infoReq sn=1\n", false).await, First::Refused);
-        let line = Line::new("infoReq").with("sn", 1);
-        let already = b"keepAliveReq\n".to_vec();
-        assert_eq!(read(b"infoReq sn=1\nkeepAliveReq\n", true).await, First::Plain { line, already });
+        let already = b"infoReq sn=1\nkeepAliveReq\n".to_vec();
+        assert_eq!(read(&already, true).await, First::Plain { already: already.clone() });
+    }
+
+    #[tokio::test]
+    async fn a_plain_first_line_is_judged_like_any_later_one() {
+        for odd in [&b"\n\r\n"[..], b"infoReq fw=gr\xfcn\n", b"infoReq =\\\n", b"   \n"] {
+            let text = [odd, b"infoReq sn=1\n"].concat();
+            let First::Plain { already } = read(&text, true).await else { panic!("{odd:?} closes it") };
+            let (mut lines, mut splitter) = (Vec::new(), proto::line::Splitter::new());
+            splitter.push(&already, |line| lines.push(line));
+            let last = lines.pop().unwrap().unwrap();
+            assert_eq!(last.command(), "infoReq", "{odd:?}");
+            assert_eq!(read(&text, false).await, First::Refused);
+        }
+        let display = format!("\n\ndisplay session={SESSION}\n");
+        assert!(matches!(read(display.as_bytes(), true).await, First::Display { .. }));
     }
 
     #[tokio::test]

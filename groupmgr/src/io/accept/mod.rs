@@ -159,9 +159,8 @@ impl Acceptor {
             None => return counters.count(Reason::Evicted),
             Some(Ok(First::Tls)) => return self.greet(stream, peer, place).await,
             Some(Ok(First::Display { session, already })) => Known::Display { session, already, stream },
-            Some(Ok(First::Plain { line, already })) => {
-                let mut splitter = Splitter::new();
-                let mut lines = vec![Ok(line)];
+            Some(Ok(First::Plain { already })) => {
+                let (mut splitter, mut lines) = (Splitter::new(), Vec::new());
                 splitter.push(&already, |line| lines.push(line));
                 Known::Plain(Begun { stream, splitter, lines })
             }
@@ -242,7 +241,7 @@ impl Acceptor {
                 let held = Held { stream, already, _place: place };
                 self.ways.inbox.send(Event::Display { conn: self.name(), session, held }).await;
             }
-            Known::Plain(begun) => self.open(begun, peer, place).await,
+            Known::Plain(begun) => self.open(begun, peer, place, true).await,
             Known::Tls(begun) => match begun.lines.first() {
                 Some(Ok(line)) if line.command() == "peer" => {
                     let line = line.clone();
@@ -252,20 +251,20 @@ impl Acceptor {
                         drop(place);
                     });
                 }
-                _ => self.open(*begun, peer, place).await,
+                _ => self.open(*begun, peer, place, false).await,
             },
         }
     }
 
     /// Begins the session protocol. The task is a new one, as small as the connection: of the handshake nothing
     /// is kept.
-    async fn open<S>(&self, begun: Begun<S>, peer: SocketAddrV4, place: Place)
+    async fn open<S>(&self, begun: Begun<S>, peer: SocketAddrV4, place: Place, plain: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let conn = self.name();
         let (sender, outgoing) = mpsc::channel(WRITE_QUEUE_MAX);
-        self.ways.inbox.send(Event::Opened { conn, peer, outgoing: sender }).await;
+        self.ways.inbox.send(Event::Opened { conn, peer, plain, outgoing: sender }).await;
         for line in begun.lines {
             self.ways.inbox.send(Event::Line(conn, line)).await;
         }

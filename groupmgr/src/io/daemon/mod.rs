@@ -61,7 +61,7 @@ pub(crate) enum Event {
     /// An input as it is.
     Input(Input),
     /// A session protocol connection.
-    Opened { conn: ConnId, peer: SocketAddrV4, outgoing: mpsc::Sender<Box<str>> },
+    Opened { conn: ConnId, peer: SocketAddrV4, plain: bool, outgoing: mpsc::Sender<Box<str>> },
     /// A line on one.
     Line(ConnId, Result<Line, LineError>),
     /// One that ended.

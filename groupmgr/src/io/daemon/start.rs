@@ -257,6 +257,7 @@ impl Started {
             site: self.options.site.clone(),
             store: self.store.label().clone(),
             keep: self.options.keeps_sessions,
+            plain: self.options.allows_plain,
             port: self.options.net.port,
             cpus: vitals::cpus(),
             clock: vitals::clock_mhz(),

@@ -140,9 +140,9 @@ impl Turn {
     fn take(&mut self, event: Event) {
         match event {
             Event::Input(input) => self.feed(input),
-            Event::Opened { conn, peer, outgoing } => {
+            Event::Opened { conn, peer, plain, outgoing } => {
                 self.desk.writers.insert(conn, outgoing);
-                self.feed(Input::Opened { conn, peer });
+                self.feed(Input::Opened { conn, peer, plain });
             }
             Event::Line(conn, line) => {
                 // Lines of a connection that was closed meanwhile are nobody's.

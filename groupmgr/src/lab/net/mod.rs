@@ -136,6 +136,19 @@ impl Net {
         Ok(())
     }
 
+    /// Gives a host's interface on a LAN another address in the place of the one it has.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn readdress(&mut self, host: HostId, lan: LanId, address: Ipv4Net) -> io::Result<()> {
+        let Host { links, interfaces, .. } = self.hosts.get_mut(host.0).ok_or(io::ErrorKind::NotFound)?;
+        let at = interfaces.iter_mut().find(|a| a.lan == lan).ok_or(io::ErrorKind::NotFound)?;
+        links.remove_address(&at.name, at.address)?;
+        links.add_address(&at.name, address)?;
+        at.address = address;
+        Ok(())
+    }
+
     /// Makes a host pass on what is not for it: a router.
     ///
     /// # Errors

@@ -76,6 +76,15 @@ impl Rtnl {
         self.ask(RouteNetlinkMessage::NewAddress(message), MAKE).map(drop)
     }
 
+    /// Takes an address off an interface.
+    pub(super) fn remove_address(&mut self, name: &str, address: Ipv4Net) -> io::Result<()> {
+        let message = AddressMessageBuilder::<Ipv4Addr>::new()
+            .index(self.link(name)?.header.index)
+            .address(address.addr(), address.prefix_len())
+            .build();
+        self.ask(RouteNetlinkMessage::DelAddress(message), 0).map(drop)
+    }
+
     /// Sends what is meant for `destination` to the router `via`.
     pub(super) fn add_route(&mut self, destination: Ipv4Net, via: Ipv4Addr) -> io::Result<()> {
         let message = RouteMessageBuilder::<Ipv4Addr>::new()
