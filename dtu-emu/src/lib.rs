@@ -7,4 +7,5 @@
 pub mod dtu;
 #[cfg(feature = "io")]
 pub mod io;
+pub mod notice;
 pub mod screen;

@@ -5,14 +5,15 @@
 //! session does that.
 
 use proto::frame::Size;
-use terminal::{Events, Painter, Palette, Row, Terminal};
+use terminal::{Events, Over, Painter, Palette, Row, Terminal};
 
-use crate::dtu::Paint;
+use crate::dtu::{Notice, Paint};
+use crate::notice::Layout;
 
 /// A screen.
 pub struct Screen {
     terminal: Terminal,
-    notice: Option<String>,
+    notice: Option<Notice>,
     events: Events,
     /// Everything of the session has to go, what was passed on to a real terminal included.
     cleared: bool,
@@ -73,15 +74,26 @@ impl Screen {
     /// The DTU's own line above the screen.
     #[must_use]
     pub fn notice(&self) -> Option<&str> {
-        self.notice.as_deref()
+        self.notice.as_ref().map(|notice| notice.text.as_str())
     }
 
-    /// The lines from top to bottom without trailing blanks. A notice takes the place of the last line.
+    /// The notice, laid out. One that passes keeps clear of the cursor; any other says that nothing else is listened to.
+    fn over(&self) -> Over {
+        let Some(notice) = &self.notice else { return Over::default() };
+        let size = self.size();
+        let position = self.terminal.cursor().filter(|_| notice.passes);
+        let cursor = position.and_then(|(_, row)| u16::try_from(row).ok());
+        let Layout { top, rows } = Layout::of(&notice.text, size.cols, size.rows, cursor);
+        Over { top: top.into(), lines: rows, takes_cursor: !notice.passes }
+    }
+
+    /// The lines from top to bottom without trailing blanks. A notice takes the place of some.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.terminal.lines();
-        if let (Some(notice), Some(last)) = (&self.notice, lines.last_mut()) {
-            notice.chars().take(self.size().cols.into()).collect::<String>().clone_into(last);
+        let Over { top, lines: rows, .. } = self.over();
+        for (line, row) in lines.iter_mut().skip(top).zip(rows) {
+            *line = row;
         }
         lines
     }
@@ -99,7 +111,7 @@ impl Screen {
     /// Column and row of the cursor, from 0; `None` when it is hidden.
     #[must_use]
     pub fn cursor(&self) -> Option<(usize, usize)> {
-        self.terminal.cursor().filter(|_| self.notice.is_none())
+        self.terminal.cursor().filter(|_| self.notice.as_ref().is_none_or(|notice| notice.passes))
     }
 
     /// The lines with their attributes; the notice is not among them.
@@ -121,7 +133,7 @@ impl Screen {
 
     /// What brings a real terminal of the same size, on which `painter` has drawn, up to date.
     pub fn update(&mut self, painter: &mut Painter) -> Vec<u8> {
-        let mut bytes = painter.update(&self.terminal, self.notice.as_slice());
+        let mut bytes = painter.update(&self.terminal, &self.over());
         if core::mem::take(&mut self.cleared) {
             bytes.extend(painter.take_back());
         }
@@ -139,7 +151,7 @@ impl Screen {
     /// What draws this screen on a real terminal of the same size, whatever that shows.
     #[must_use]
     pub fn redraw(&self, painter: &mut Painter) -> Vec<u8> {
-        painter.draw(&self.terminal, self.notice.as_slice())
+        painter.draw(&self.terminal, &self.over())
     }
 }
 
@@ -183,12 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_covers_the_last_line_and_uncovers_it_again() {
+    fn a_notice_covers_lines_and_uncovers_them_again_and_one_that_passes_never_the_cursors() {
         let mut screen = Screen::new(SIZE);
         screen.apply(&bytes(b"1\r\n2\r\n3"));
-        screen.apply(&Paint::Notice(Some("No host can be reached.".into())));
-        assert_eq!(screen.lines(), ["1", "2", "No host can be reach"]);
+        let notice = |text: &str, passes| Paint::Notice(Some(Notice { text: text.into(), passes }));
+        screen.apply(&notice("No host can be reached.", false));
+        assert_eq!(screen.lines(), ["1", "No host can be", "reached."]);
         assert_eq!(screen.cursor(), None);
+        screen.apply(&notice("Back at noon.", true));
+        assert_eq!(
+            (screen.lines(), screen.cursor()),
+            (vec!["Back at noon.".into(), "2".into(), "3".into()], Some((1, 2)))
+        );
+        let mut copy = Screen::new(SIZE);
+        copy.apply(&Paint::Bytes(screen.redraw(&mut Painter::default())));
+        assert_eq!((copy.lines(), copy.cursor()), (screen.lines(), screen.cursor()));
         screen.apply(&Paint::Notice(None));
         assert_eq!((screen.text().as_str(), screen.cursor()), ("1\n2\n3", Some((1, 2))));
     }

@@ -91,6 +91,25 @@ impl WallTime {
     }
 }
 
+impl core::fmt::Display for WallTime {
+    /// As `1970-01-01 00:00 UTC`, in the Gregorian calendar.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (days, secs) = (self.as_secs() / 86_400, self.as_secs() % 86_400);
+        // Years are counted from March, so that the leap day is the last of its year; 719,468 days before 1970 an era
+        // of 400 years began (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+        let day = days + 719_468;
+        let (era, of_era) = (day / 146_097, day % 146_097);
+        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let from_march = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * from_march + 2) / 5 + 1;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        let year = era * 400 + year + u64::from(month <= 2);
+        let (hour, minute) = (secs / 3_600, secs / 60 % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+    }
+}
+
 impl Add<Duration> for WallTime {
     type Output = Self;
     fn add(self, by: Duration) -> Self {
@@ -104,5 +123,25 @@ pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WallTime;
+
+    #[test]
+    fn a_wall_time_is_shown_as_its_date() {
+        let dates = [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_577_836_800, "2020-01-01 00:00 UTC"),
+            (4_107_542_399, "2100-02-28 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ];
+        for (secs, date) in dates {
+            assert_eq!(WallTime::from_secs(secs).to_string(), date);
+        }
     }
 }

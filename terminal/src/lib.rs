@@ -39,7 +39,7 @@ pub use cell::{Attrs, Cell, Color, Pen};
 pub use color::{Palette, Rgb};
 pub use grid::Row;
 pub use modes::Modes;
-pub use painter::{Painter, RESET};
+pub use painter::{Over, Painter, RESET};
 pub use proto::frame::Size;
 
 use parser::Parser;

@@ -17,6 +17,33 @@ pub const RESET: &str = "\x1b[!p\x1b[?1;5;9;12;1000;1002;1003;1004;1005;1006;100
 /// Empties the clipboard that a session has filled, by what is neither base64 nor a question.
 const NO_CLIPBOARD: &str = "\x1b]52;c;!\x1b\\";
 
+/// Lines of our own that cover some of a terminal's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Over {
+    /// The first row they cover, from 0.
+    pub top: usize,
+    /// What they say, one row each.
+    pub lines: Vec<String>,
+    /// Whether the cursor goes where they end, so that it is seen that nothing else is listened to.
+    pub takes_cursor: bool,
+}
+
+impl Over {
+    /// The lines that cover the last rows of a terminal, and take the cursor.
+    #[must_use]
+    pub fn bottom(size: Size, lines: Vec<String>) -> Self {
+        Self { top: usize::from(size.rows).saturating_sub(lines.len()), lines, takes_cursor: true }
+    }
+
+    fn covers(&self, row: usize) -> bool {
+        (self.top..self.top + self.lines.len()).contains(&row)
+    }
+
+    const fn has_cursor(&self) -> bool {
+        self.takes_cursor && !self.lines.is_empty()
+    }
+}
+
 /// What a real terminal shows.
 #[derive(Debug)]
 struct Shown {
@@ -25,8 +52,8 @@ struct Shown {
     modes: Modes,
     palette: Palette,
     title: String,
-    /// The lines of our own that cover the last ones.
-    over: Vec<String>,
+    /// The lines of our own.
+    over: Over,
     cursor: Option<(usize, usize)>,
 }
 
@@ -39,7 +66,7 @@ impl Shown {
             modes: Modes::default(),
             palette: Palette::default(),
             title: String::new(),
-            over: Vec::new(),
+            over: Over::default(),
             cursor: None,
         }
     }
@@ -59,35 +86,33 @@ impl Painter {
     }
 
     /// What draws everything, whatever the real terminal shows.
-    pub fn draw(&mut self, terminal: &Terminal, over: &[String]) -> Vec<u8> {
+    pub fn draw(&mut self, terminal: &Terminal, over: &Over) -> Vec<u8> {
         self.shown = Some(Shown::blank(terminal.size()));
         let mut bytes = RESET.as_bytes().to_vec();
         bytes.extend(self.update(terminal, over));
         bytes
     }
 
-    /// What draws what has changed; `over` are lines of our own that cover the last ones.
-    pub fn update(&mut self, terminal: &Terminal, over: &[String]) -> Vec<u8> {
+    /// What draws what has changed; `over` are lines of our own.
+    pub fn update(&mut self, terminal: &Terminal, over: &Over) -> Vec<u8> {
         let size = terminal.size();
         let Some(shown) = &mut self.shown else { return self.draw(terminal, over) };
         let mut w = Writer::default();
         if shown.size != size {
             w.put("\x1b[m\x1b[2J");
             (shown.size, shown.rows) = (size, Shown::blank(size).rows);
-            shown.over.clear();
+            shown.over = Over::default();
         }
         terminal.modes().draw_devices(&shown.modes, &mut w.bytes);
         terminal.palette().draw(&shown.palette, &mut w.bytes);
         if terminal.title() != shown.title {
             w.put(&format!("\x1b]2;{}\x1b\\", terminal.title()));
         }
-        let covered = usize::from(size.rows).saturating_sub(over.len());
-        let was_covered = usize::from(size.rows).saturating_sub(shown.over.len());
         for (n, (row, before)) in terminal.rows().zip(&mut shown.rows).enumerate() {
-            if n >= covered {
+            if over.covers(n) {
                 continue;
             }
-            if n >= was_covered {
+            if shown.over.covers(n) {
                 // Our line was there.
                 w.go_to(n, 0);
                 w.put("\x1b[m\x1b[K");
@@ -99,7 +124,7 @@ impl Painter {
                 before.clone_from_slice(row.cells());
             }
         }
-        if shown.over != over {
+        if shown.over != *over {
             draw_over(&mut w, size, over);
         }
         // What comes next begins with a plain pen.
@@ -108,7 +133,7 @@ impl Painter {
         shown.modes = terminal.modes().clone();
         shown.palette = terminal.palette().clone();
         terminal.title().clone_into(&mut shown.title);
-        shown.over = over.to_vec();
+        shown.over = over.clone();
         w.bytes
     }
 
@@ -173,11 +198,10 @@ fn draw_row(w: &mut Writer, n: usize, row: &Row, before: &[Cell]) {
     }
 }
 
-fn draw_over(w: &mut Writer, size: Size, over: &[String]) {
-    let first = usize::from(size.rows).saturating_sub(over.len());
+fn draw_over(w: &mut Writer, size: Size, over: &Over) {
     let mut inverse = Pen::default();
     inverse.attrs.set(Attrs::INVERSE, true);
-    for (n, line) in (first..usize::from(size.rows)).zip(over) {
+    for (n, line) in (over.top..usize::from(size.rows)).zip(&over.lines) {
         w.go_to(n, 0);
         w.pen_shown(inverse);
         w.put(&cut(line, size));
@@ -198,17 +222,18 @@ fn cut(line: &str, size: Size) -> String {
     chars.collect()
 }
 
-fn draw_cursor(w: &mut Writer, terminal: &Terminal, size: Size, over: &[String], shown: &mut Shown) {
+fn draw_cursor(w: &mut Writer, terminal: &Terminal, size: Size, over: &Over, shown: &mut Shown) {
     // Where a line of ours ends, so that it is seen that nothing else is listened to.
-    let at_line = over.last().map(|line| {
+    let at_line = over.lines.last().filter(|_| over.takes_cursor).map(|line| {
         let col = cut(line, size).chars().map(crate::charset::width).sum::<usize>();
-        (col.min(usize::from(size.cols) - 1), usize::from(size.rows) - 1)
+        let row = over.top + over.lines.len() - 1;
+        (col.min(usize::from(size.cols) - 1), row.min(usize::from(size.rows) - 1))
     });
     let is_hidden = !terminal.modes().is_set(25);
     let cursor = at_line.or(terminal.cursor());
-    if at_line.is_some() && is_hidden && shown.over.is_empty() {
+    if at_line.is_some() && is_hidden && !shown.over.has_cursor() {
         w.put("\x1b[?25h");
-    } else if at_line.is_none() && is_hidden && !shown.over.is_empty() {
+    } else if at_line.is_none() && is_hidden && shown.over.has_cursor() {
         w.put("\x1b[?25l");
     }
     if let Some((col, row)) = cursor

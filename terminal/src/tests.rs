@@ -207,17 +207,17 @@ fn a_real_terminal_gets_the_modes_of_a_session_and_keeps_none() {
         4,
         "\x1b[?1;1002;1004;1006;2004h\x1b=\x1b[5 q\x1b[>4;2m\x1b]2;vim\x07\x1b]11;#102030\x07\x1b[?1049h\x1b[?25ltext",
     );
-    real.feed(&painter.draw(&session, &[]));
+    real.feed(&painter.draw(&session, &Over::default()));
     assert!(looks_same(&real, &session, 0));
     for mode in [1, 1002, 1004, 1006, 2004] {
         assert!(real.modes().is_set(mode), "{mode}");
     }
     assert!(real.modes().keypad() && real.modes().cursor_style() == 5 && real.title() == "vim");
     let nothing = Terminal::new(size);
-    real.feed(&painter.update(&nothing, &[]));
+    real.feed(&painter.update(&nothing, &Over::default()));
     assert!(looks_same(&real, &nothing, 0));
     assert_eq!(real.modes(), nothing.modes());
-    real.feed(&painter.update(&session, &[]));
+    real.feed(&painter.update(&session, &Over::default()));
     real.feed(RESET.as_bytes());
     assert_eq!((real.modes(), real.title(), real.lines()), (nothing.modes(), "", nothing.lines()));
     assert_eq!(real.palette(), nothing.palette());
@@ -228,10 +228,10 @@ fn nothing_that_is_painted_asks_a_real_terminal_or_goes_above_its_screen() {
     let size = Size { cols: 20, rows: 4 };
     let mut session = Terminal::without_scrollback(size);
     let (mut painter, mut real) = (Painter::default(), Terminal::new(size));
-    real.feed(&painter.draw(&session, &[]));
+    real.feed(&painter.draw(&session, &Over::default()));
     for n in 0..100 {
         session.feed(format!("line {n}\r\n\x1b[6n\x1b[c\x1b[>q\x1b]11;?\x07\x1b[18t").as_bytes());
-        real.feed(&painter.update(&session, &[]));
+        real.feed(&painter.update(&session, &Over::default()));
     }
     assert_eq!((real.take_answers(), real.above()), (Vec::new(), 0));
     assert!(looks_same(&real, &session, 0));
@@ -241,10 +241,10 @@ fn nothing_that_is_painted_asks_a_real_terminal_or_goes_above_its_screen() {
 fn what_has_not_changed_is_not_painted_and_what_has_only_a_little_takes_little() {
     let mut session = shown(80, 24, &"text \x1b[31mred\x1b[m\r\n".repeat(20));
     let mut painter = Painter::default();
-    assert!(painter.draw(&session, &[]).len() < 2000);
-    assert_eq!(painter.update(&session, &[]), b"");
+    assert!(painter.draw(&session, &Over::default()).len() < 2000);
+    assert_eq!(painter.update(&session, &Over::default()), b"");
     session.feed(b"x");
-    let bytes = painter.update(&session, &[]);
+    let bytes = painter.update(&session, &Over::default());
     assert!(bytes.len() < 20, "{:?}", String::from_utf8_lossy(&bytes));
 }
 
@@ -269,7 +269,8 @@ proptest! {
         for (n, (output, covered)) in outputs.into_iter().enumerate() {
             session.feed(&output);
             let over: Vec<String> = (0..covered.min(usize::from(rows))).map(|n| format!("line {n} \x1b")).collect();
-            let bytes = if n == 3 { painter.draw(&session, &over) } else { painter.update(&session, &over) };
+            let lines = Over::bottom(size, over.clone());
+            let bytes = if n == 3 { painter.draw(&session, &lines) } else { painter.update(&session, &lines) };
             real.feed(&bytes);
             let shown = (real.lines(), session.lines());
             prop_assert!(looks_same(&real, &session, over.len()), "{:?} {:?} {:?}", shown, String::from_utf8_lossy(&bytes), over);
@@ -278,7 +279,7 @@ proptest! {
             }
         }
         let nothing = Terminal::new(size);
-        real.feed(&painter.update(&nothing, &[]));
+        real.feed(&painter.update(&nothing, &Over::default()));
         prop_assert_eq!(real.modes(), nothing.modes());
         prop_assert!(real.lines().iter().all(String::is_empty));
         prop_assert_eq!(real.take_answers(), b"");

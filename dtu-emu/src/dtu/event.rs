@@ -288,4 +288,8 @@ pub struct Status {
     pub session: Option<SessionId>,
     /// Whether something of the session was drawn since it was attached.
     pub shown: bool,
+    /// Typed bytes that the session has not acknowledged yet.
+    pub unacknowledged: usize,
+    /// Typed bytes that were dropped since the DTU was switched on.
+    pub input_dropped: u64,
 }

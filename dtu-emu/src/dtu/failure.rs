@@ -32,6 +32,8 @@ const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// A display that was up for this long is not one that keeps dying.
 const DISPLAY_GOOD: Duration = Duration::from_secs(3);
+/// A held session whose host is not back after this time is worth a word.
+const TELL_HELD: Duration = Duration::from_secs(3);
 /// After a service ended, its host has this long to say what comes next.
 const EXIT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -138,8 +140,10 @@ impl Dtu {
             Ended::Theirs => HoldControl::Waiting { retry_at: cx.now + REJOIN_FIRST },
             Ended::Ours => HoldControl::Silent(Box::new(linked)),
         };
+        let tell_at = Some(cx.now + TELL_HELD);
+        let pause = REJOIN_FIRST;
         self.link =
-            Link::Holding(Box::new(Holding { host, until, control, confirmed, pause: REJOIN_FIRST, good }));
+            Link::Holding(Box::new(Holding { host, until, control, confirmed, tell_at, pause, good }));
     }
 
     fn wait_for_daemon(&mut self, host: HostRef, until: Instant, retry_at: Instant, good: Instant) {
@@ -149,6 +153,7 @@ impl Dtu {
             until,
             control,
             confirmed: true,
+            tell_at: None,
             pause: REJOIN_MAX,
             good,
         }));
@@ -179,6 +184,19 @@ impl Dtu {
     }
 
     fn tend_rejoin(&mut self, cx: &mut Cx<'_>) {
+        if let Link::Holding(holding) = &mut self.link
+            && holding.tell_at.take_if(|at| *at <= cx.now).is_some()
+        {
+            let host = match &holding.host.name {
+                Some(name) => name.to_string(),
+                None => holding.host.to_string(),
+            };
+            let secs = holding.until.since(cx.now).as_secs();
+            let text = format!(
+                "Host {host} does not answer, and your session there goes on. It is waited for, {secs} s at most."
+            );
+            self.notice_for_a_while(cx, &text);
+        }
         let next = ConnId(self.conns + 1);
         let Link::Holding(holding) = &mut self.link else { return };
         match holding.control {
@@ -207,11 +225,16 @@ impl Dtu {
 
     /// A host is dead, and so is what it showed: another one is looked for.
     pub(super) fn give_up(&mut self, cx: &mut Cx<'_>, host: HostRef, why: Loss, good: Instant) {
-        cx.report(DtuEvent::Lost { host: host.clone(), why });
+        cx.report(DtuEvent::Lost { host: host.clone(), why: why.clone() });
         self.hosts.bury(&host);
         self.close_display(cx);
-        let good = self.gap.as_ref().map_or(good, |gap| gap.since().min(good));
-        self.gap = Some(OpenGap::new(host, true, good, cx.now));
+        // Where its machine only fell silent, the session's process may live; a reset came from one that is gone.
+        self.keeps_session = match &why {
+            Loss::Silent | Loss::GraceOver | Loss::Protocol | Loss::Closed(Fault::Unreachable) => true,
+            Loss::Closed(_) | Loss::Stopped => false,
+        };
+        let session = self.picture.session();
+        self.gap = Some(OpenGap::new(host, true, session, good, cx.now).and(self.gap.as_ref()));
         self.begin_search(cx, Start::Lost, None);
     }
 
@@ -229,7 +252,8 @@ impl Dtu {
         }
         let (host, is_attached) = (linked.host.clone(), matches!(linked.talk, Talk::Attached));
         if self.gap.is_none() {
-            self.gap = Some(OpenGap::new(host.clone(), false, show.pulse.last(), cx.now));
+            let session = self.picture.session();
+            self.gap = Some(OpenGap::new(host.clone(), false, session, show.pulse.last(), cx.now));
         }
         if show.stage == Stage::Up && cx.now.since(show.up_at) >= DISPLAY_GOOD {
             self.show_failures = 0;
@@ -257,7 +281,7 @@ impl Dtu {
         let good = self.last_good(cx);
         self.close_display(cx);
         if self.gap.is_none() {
-            self.gap = Some(OpenGap::new(host, false, good, cx.now));
+            self.gap = Some(OpenGap::new(host, false, self.picture.session(), good, cx.now));
         }
         let pause = if was_blank {
             again_after(self.show_failures.saturating_sub(1))
@@ -419,6 +443,9 @@ impl Dtu {
     /// The screen is good again.
     pub(super) fn close_gap(&mut self, cx: &mut Cx<'_>, session: Option<SessionId>) {
         let (Some(open), Some(to)) = (self.gap.take(), self.link.host().cloned()) else { return };
+        if let Some(text) = open.tell(session) {
+            self.notice_for_a_while(cx, &text);
+        }
         let gap = open.close(cx.now);
         cx.report(if open.given_up {
             DtuEvent::FailedOver { from: open.from, to, session, gap }

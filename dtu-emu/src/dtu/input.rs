@@ -7,7 +7,7 @@ use proto::beacon::Beacon;
 use proto::card::Card;
 use proto::discovery::ServerR;
 use proto::frame::{Frame, Size};
-use proto::{Instant, Line, SessionId};
+use proto::{Instant, Line, SessionId, WallTime};
 
 use super::event::DtuEvent;
 
@@ -25,6 +25,13 @@ pub enum Fault {
     Unreachable,
     /// The other side is not who it should be, or speaks something else.
     Tls(String),
+    /// By our clock its certificate is not valid yet, or not any more.
+    Clock {
+        /// What our clock says.
+        ours: WallTime,
+        /// From when, or until when, the certificate is valid.
+        valid: WallTime,
+    },
     /// The other side closed or reset an open connection.
     Closed,
     /// The other side says that it takes no more connections. Not authenticated.
@@ -37,6 +44,14 @@ impl core::fmt::Display for Fault {
             Self::Refused => f.write_str("refused"),
             Self::Unreachable => f.write_str("unreachable"),
             Self::Tls(what) => write!(f, "not trusted: {what}"),
+            Self::Clock { ours, valid } => {
+                let word = if ours < valid { "from" } else { "until" };
+                write!(
+                    f,
+                    "this desk's clock says {ours}, and the group's certificates are valid {word} {valid}: set the \
+                     clock"
+                )
+            }
             Self::Closed => f.write_str("closed"),
             Self::Busy(Some(BusyReason::Address)) => f.write_str("has too many connections of this address"),
             Self::Busy(_) => f.write_str("has too many connections"),
@@ -197,5 +212,14 @@ pub enum Paint {
     /// Nothing of a session may be seen any more: a card was pulled, or the session left.
     Clear,
     /// A line of the DTU's own, above whatever is shown; `None` takes it away.
-    Notice(Option<String>),
+    Notice(Option<Notice>),
+}
+
+/// A line of the DTU's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What it says.
+    pub text: String,
+    /// Whether it passes by itself: the session goes on beside it, with its cursor and with what is typed.
+    pub passes: bool,
 }

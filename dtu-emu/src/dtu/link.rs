@@ -142,6 +142,8 @@ pub(super) struct Holding {
     pub(super) control: HoldControl,
     /// The display answered since: reported once.
     pub(super) confirmed: bool,
+    /// When the person at the screen is told that it waits; `None` once that is done. A restart takes no longer.
+    pub(super) tell_at: Option<Instant>,
     /// The next pause between attempts to reconnect.
     pub(super) pause: Duration,
     /// When the screen was last known to be good before its host's daemon was gone.
@@ -224,7 +226,7 @@ impl Link {
                     HoldControl::Opening { due, .. } => Some(*due),
                     HoldControl::Waiting { retry_at } => Some(*retry_at),
                 };
-                earliest(Some(holding.until), control)
+                earliest(earliest(Some(holding.until), control), holding.tell_at)
             }
         }
     }

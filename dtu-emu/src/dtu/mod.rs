@@ -40,7 +40,7 @@ use proto::{HostName, Instant, Serial, Token};
 pub use config::{Config, Shows, Timing};
 pub use event::{DtuEvent, Gap, Loss, Phase, Status};
 pub use hosts::HostRef;
-pub use input::{ConnId, DisplayTarget, DtuInput, Effect, Fault, Paint};
+pub use input::{ConnId, DisplayTarget, DtuInput, Effect, Fault, Notice, Paint};
 
 use dice::Dice;
 use gap::OpenGap;
@@ -54,9 +54,11 @@ use typed::TypedInput;
 use watch::{Prompt, Pulse, Sign};
 
 /// How long a passing notice stays on the screen.
-const NOTICE_TIME: Duration = Duration::from_secs(8);
-/// Longest notice shown, in characters: it is one line of a stranger's text.
-const NOTICE_MAX: usize = 200;
+const NOTICE_TIME: Duration = Duration::from_secs(15);
+/// After this time a key takes it away: whoever typed before has not read it.
+const NOTICE_MIN: Duration = Duration::from_secs(3);
+/// Longest notice shown, in characters: it is a stranger's text.
+const NOTICE_MAX: usize = 400;
 
 /// Whose beacons a DTU goes by at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,10 @@ pub struct Dtu {
     typed: TypedInput,
     gap: Option<OpenGap>,
     notice_until: Option<Instant>,
+    /// Whether the session that was last shown may be had again: its host, and so its process, may live.
+    keeps_session: bool,
+    /// Typed bytes that were dropped since it was switched on.
+    input_dropped: u64,
     presented_at: Instant,
     /// Displays in a row that died young.
     show_failures: u32,
@@ -122,6 +128,8 @@ impl Dtu {
             typed: TypedInput::new(dice.nonce()),
             gap: None,
             notice_until: None,
+            keeps_session: false,
+            input_dropped: 0,
             presented_at: Instant::ZERO,
             show_failures: 0,
             left_unanswered: None,
@@ -189,6 +197,8 @@ impl Dtu {
             token: self.token(),
             session: self.picture.session(),
             shown: self.show.as_ref().is_some_and(|show| show.painted),
+            unacknowledged: self.typed.kept(),
+            input_dropped: self.input_dropped,
         }
     }
 
@@ -406,17 +416,36 @@ impl Dtu {
 
     /// A line for the person at the screen that stays until something better is shown.
     fn notice(&mut self, cx: &mut Cx<'_>, text: &str) {
-        let text: String = text.chars().filter(|c| !c.is_control()).take(NOTICE_MAX).collect();
         self.notice_until = None;
-        cx.push(Effect::Paint(Paint::Notice(Some(text.clone()))));
-        cx.report(DtuEvent::Notice { text });
+        say(cx, text, false);
     }
 
     /// One that passes.
     fn notice_for_a_while(&mut self, cx: &mut Cx<'_>, text: &str) {
-        self.notice(cx, text);
         self.notice_until = Some(cx.now + NOTICE_TIME);
+        say(cx, text, true);
     }
+
+    /// A key takes a passing notice away that was there long enough to be read.
+    fn dismiss_notice(&mut self, cx: &mut Cx<'_>) {
+        if self.notice_until.take_if(|until| cx.now + NOTICE_TIME >= *until + NOTICE_MIN).is_some() {
+            cx.push(Effect::Paint(Paint::Notice(None)));
+        }
+    }
+
+    /// Typed bytes that no session will ever have.
+    fn drop_input(&mut self, cx: &mut Cx<'_>, bytes: usize) {
+        if bytes > 0 {
+            self.input_dropped += bytes as u64;
+            cx.report(DtuEvent::InputDropped { bytes });
+        }
+    }
+}
+
+fn say(cx: &mut Cx<'_>, text: &str, passes: bool) {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(NOTICE_MAX).collect();
+    cx.push(Effect::Paint(Paint::Notice(Some(Notice { text: text.clone(), passes }))));
+    cx.report(DtuEvent::Notice { text });
 }
 
 fn excuse_linked(linked: &mut Linked, now: Instant, listen: Instant) {

@@ -9,7 +9,7 @@ use proto::{HostName, Instant};
 
 use super::event::DtuEvent;
 use super::hosts::{BUSY_FIRST, Failure, HOSTS_MAX, HostRef, News};
-use super::input::{ConnId, Effect, Fault, Paint};
+use super::input::{ConnId, Effect, Fault, Notice, Paint};
 use super::link::{Attempt, Link};
 use super::{Cx, Dtu};
 
@@ -40,8 +40,8 @@ pub(super) struct Search {
     announce_at: Option<Instant>,
     /// When the screen says that a host is there and has not got to us yet; `None` once it has.
     busy_at: Option<Instant>,
-    /// A host that answered and proved to be of another group: worth saying when no other is found.
-    stranger: Option<HostRef>,
+    /// A host that answered and cannot be believed, and why: worth saying when no other is found.
+    stranger: Option<(HostRef, Fault)>,
     /// The last host that took no more connections, and what it said.
     busy: Option<(HostRef, Fault)>,
 }
@@ -165,15 +165,16 @@ impl Dtu {
         host: HostRef,
         fault: Fault,
     ) {
+        // A clock may be put right any moment; a certificate of another group stays one.
         let failure = match fault {
             Fault::Tls(_) => Failure::Stranger,
             Fault::Busy(_) => Failure::Busy,
             _ => Failure::Away,
         };
-        match failure {
-            Failure::Stranger => search.stranger = Some(host.clone()),
-            Failure::Busy => search.busy = Some((host.clone(), fault.clone())),
-            Failure::Away => {}
+        match fault {
+            Fault::Tls(_) | Fault::Clock { .. } => search.stranger = Some((host.clone(), fault.clone())),
+            Fault::Busy(_) => search.busy = Some((host.clone(), fault.clone())),
+            _ => {}
         }
         self.hosts.failed(cx.now, &host, failure);
         cx.report(DtuEvent::HostFailed { host, fault });
@@ -200,14 +201,19 @@ impl Dtu {
             cx.report(DtuEvent::NoHost);
             let text = match (&search.stranger, &search.busy) {
                 (_, Some((host, why))) => format!("Host {host} {why}. This desk tries again by itself."),
-                (Some(host), None) => {
+                (Some((host, fault @ Fault::Clock { .. })), None) => {
+                    format!("Host {host} answers and cannot be trusted: {fault}.")
+                }
+                (Some((host, _)), None) => {
                     format!("Host {host} answers and is not trusted: its certificate is of another group.")
                 }
-                (None, None) => {
-                    "No host can be reached. Your session is shown as soon as one is back.".to_owned()
+                (None, None) if self.keeps_session => {
+                    "No host can be reached. If your session still runs, it is shown as soon as its host is back."
+                        .to_owned()
                 }
+                (None, None) => "No host can be reached. You get a session as soon as one is back.".to_owned(),
             };
-            cx.push(Effect::Paint(Paint::Notice(Some(text))));
+            cx.push(Effect::Paint(Paint::Notice(Some(Notice { text, passes: false }))));
         }
         if let Some(mut attempt) = search.attempt.take_if(|attempt| attempt.due <= cx.now) {
             if !self.extend(cx, &mut attempt) {

@@ -67,10 +67,9 @@ impl Dtu {
         self.close_display(cx);
         self.picture.forget();
         let dropped = self.typed.restart(self.dice.nonce());
-        if dropped > 0 {
-            cx.report(DtuEvent::InputDropped { bytes: dropped });
-        }
+        self.drop_input(cx, dropped);
         self.gap = None;
+        self.keeps_session = false;
         self.notice_until = None;
         self.show_failures = 0;
         cx.push(Effect::Paint(Paint::Clear));

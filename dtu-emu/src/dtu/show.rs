@@ -99,8 +99,9 @@ impl Dtu {
         self.close_display(cx);
         if self.picture.session() != Some(display.session) {
             let dropped = self.typed.restart(self.dice.nonce());
-            if dropped > 0 {
-                cx.report(DtuEvent::InputDropped { bytes: dropped });
+            self.drop_input(cx, dropped);
+            if let Some(gap) = &mut self.gap {
+                gap.lost_input(dropped);
             }
         }
         self.picture.of(display.session);
@@ -231,10 +232,9 @@ impl Dtu {
             return;
         }
         // While a host is away the session may come back as it was; what is typed meanwhile waits for it.
+        self.dismiss_notice(cx);
         let taken = if self.picture.session().is_some() { self.typed.keep(bytes) } else { 0 };
-        if taken < bytes.len() {
-            cx.report(DtuEvent::InputDropped { bytes: bytes.len() - taken });
-        }
+        self.drop_input(cx, bytes.len() - taken);
         self.send_typed(cx);
     }
 

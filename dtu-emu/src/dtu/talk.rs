@@ -107,6 +107,9 @@ impl Dtu {
                     if holding.confirmed {
                         cx.report(DtuEvent::Rejoined { host: holding.host });
                     }
+                    if holding.tell_at.is_none() && self.notice_until.take().is_some() {
+                        cx.push(Effect::Paint(Paint::Notice(None)));
+                    }
                     self.link = Link::Linked(linked);
                 }
                 _ => self.link = Link::Holding(holding),

@@ -36,6 +36,11 @@ impl TypedInput {
         self.run
     }
 
+    /// How many bytes nobody has acknowledged yet.
+    pub(super) fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
     /// What follows is for another session. Says how many bytes meant for the old one are dropped.
     pub(super) fn restart(&mut self, run: Nonce) -> usize {
         let dropped = self.kept.len();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proto::frame::{Frame, FrameBuffer};
 use proto::io::tls::{Fingerprint, client_of_fingerprint, server_name};
 use proto::line::Splitter;
-use proto::{Line, SessionId};
+use proto::{Line, SessionId, WallTime};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::first_word::FirstWord;
-use super::path::{SETTLED, Watched};
+use super::path::{LOOK_AGAIN, LOOKS, Watched};
 use super::trust::Trust;
 use crate::dtu::{ConnId, DisplayTarget, Fault};
 
@@ -265,7 +265,14 @@ async fn handshake(config: Arc<ClientConfig>, stream: Watched) -> Result<Stream,
 /// rustls reports what it does not believe as invalid data; everything else is the network's, which says by time
 /// alone that there is no way to the other machine any more.
 fn fault_of(error: io::Error) -> Fault {
+    use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(
+            NotValidYetContext { time, not_before: valid } | ExpiredContext { time, not_after: valid },
+        )) => Fault::Clock {
+            ours: WallTime::from_secs(time.as_secs()),
+            valid: WallTime::from_secs(valid.as_secs()),
+        },
         Some(what) => Fault::Tls(what.to_string()),
         None if error.kind() == ErrorKind::TimedOut => Fault::Unreachable,
         None => Fault::Closed,
@@ -307,18 +314,18 @@ async fn carry_halves(
     }
 }
 
-/// Sends what is queued until the sender is dropped.
+/// Sends what is queued until the sender is dropped, and looks whether it is acknowledged.
 async fn send_all(writer: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing) -> io::Result<()> {
-    let mut is_settled = false;
+    let mut looks = LOOKS;
     loop {
-        let next = if is_settled {
+        let next = if looks == 0 {
             outgoing.recv().await
         } else {
-            match tokio::time::timeout(SETTLED, outgoing.recv()).await {
+            match tokio::time::timeout(LOOK_AGAIN, outgoing.recv()).await {
                 Ok(next) => next,
                 Err(_) => {
                     writer.flush().await?;
-                    is_settled = true;
+                    looks -= 1;
                     continue;
                 }
             }
@@ -332,9 +339,50 @@ async fn send_all(writer: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing
             writer.flush().await
         };
         tokio::time::timeout(SENDING_MAX, sending).await.map_err(io::Error::from)??;
-        is_settled = false;
+        looks = LOOKS;
     }
     // The other side may be frozen; it does not get to keep us.
     let _ = tokio::time::timeout(FAREWELL, writer.shutdown()).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::UnixTime;
+    use rustls::time_provider::TimeProvider;
+
+    /// A clock that stands still.
+    #[derive(Debug)]
+    struct Stopped(u64);
+
+    impl TimeProvider for Stopped {
+        fn current_time(&self) -> Option<UnixTime> {
+            Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0)))
+        }
+    }
+
+    /// What a desk says of a host of its group when its clock says so many seconds after 1970.
+    async fn fault_at(secs: u64) -> Option<Fault> {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = proto::io::KeyDir::generate(dir.path()).unwrap();
+        let server = keys.server_tls("a").unwrap();
+        let Trust::Tls(config) = Trust::of_ca(dir.path()).unwrap() else { panic!("TLS was asked for") };
+        let mut config = (*config).clone();
+        config.time_provider = Arc::new(Stopped(secs));
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let accepting = tokio_rustls::TlsAcceptor::from(server).accept(theirs);
+        let connecting = TlsConnector::from(Arc::new(config)).connect(server_name(), ours);
+        let (_, connected) = tokio::join!(accepting, connecting);
+        connected.err().map(fault_of)
+    }
+
+    #[tokio::test]
+    async fn a_desk_whose_clock_is_wrong_is_told_so_with_both_times() {
+        assert_eq!(fault_at(1_800_000_000).await, None);
+        let text = fault_at(0).await.unwrap().to_string();
+        assert!(text.contains("1970-01-01 00:00 UTC") && text.contains("valid from 2020-01-01"), "{text}");
+        let text = fault_at(5_000_000_000).await.unwrap().to_string();
+        assert!(text.contains("2128-06-11") && text.contains("valid until 2120-01-01"), "{text}");
+    }
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::cli::CliError;
 use super::control::{Port, Request};
 use super::keys::{Act, Keys};
+use crate::notice::Layout;
 
 /// This terminal, handed over to a session: raw, and put back when dropped.
 struct RawTerminal;
@@ -76,7 +77,7 @@ pub(super) async fn run(port: Port) -> Result<(), CliError> {
                             show_line(&text).map_err(CliError::Here)?;
                             true
                         }
-                        Act::Send(keys) => ask(Request::Type { keys: proto::hex::encode(&keys) }).await,
+                        Act::Send(keys) => ask(Request::Type { keys: proto::hex::encode(&keys), wait_ms: None }).await,
                         Act::Redraw => ask(Request::Redraw).await,
                         Act::Remove => ask(Request::Remove).await & ask(Request::Redraw).await,
                         Act::Insert(path) => match super::cli::read_card(Path::new(&path)) {
@@ -103,11 +104,11 @@ pub(super) async fn run(port: Port) -> Result<(), CliError> {
     }
 }
 
-/// A line of ours where the screen's last one is, until the next redraw.
+/// A text of ours where the screen's last lines are, until the next redraw.
 fn show_line(text: &str) -> io::Result<()> {
     let Size { cols, rows } = terminal_size().unwrap_or_default();
-    let text: String = text.chars().filter(|c| !c.is_control()).take(cols.into()).collect();
-    write(format!("\x1b[r\x1b[{rows};1H\x1b[0;7m{text}\x1b[0m\x1b[K").as_bytes())
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    write(format!("\x1b[r{}", Layout::of(&text, cols, rows, None).draw()).as_bytes())
 }
 
 /// What is typed. The thread that reads it ends with the process: a read cannot be called off.

@@ -248,7 +248,7 @@ mod tests {
     fn what_the_font_lacks_is_drawn_as_a_frame_and_a_notice_over_the_last_line() {
         assert!(cell("\u{20000}", 0, 0).contains(&FOREGROUND));
         let mut screen = Screen::new(Size { cols: 8, rows: 2 });
-        screen.apply(&Paint::Notice(Some("No host".into())));
+        screen.apply(&Paint::Notice(Some(crate::dtu::Notice { text: "No host".into(), passes: false })));
         let (width, pixels) = decode_screen(&screen);
         let last = &pixels[width * HEIGHT * 3..];
         assert!(last.chunks(3).filter(|p| **p == FOREGROUND).count() > width * HEIGHT / 2);

@@ -431,7 +431,13 @@ impl Shell {
         let now = self.clock.now();
         let slot = &mut self.slots[desk];
         let mut effects = core::mem::take(&mut self.effects);
+        let owed = slot.dtu.status().unacknowledged > 0;
         slot.dtu.handle(now, input, &mut effects);
+        // Whoever waits for the session to take what was typed looks again.
+        if owed && slot.dtu.status().unacknowledged == 0 && matches!(slot.dirty, Dirty::No) {
+            slot.touch(Dirty::State);
+            self.touched.push(desk);
+        }
         for effect in effects.drain(..) {
             self.perform(now, desk, effect);
         }

@@ -98,7 +98,7 @@ impl Desk {
 
     /// Types.
     pub(crate) fn type_text(&mut self, text: &str) -> Outcome<()> {
-        ask(&mut self.hands, &Request::Type { keys: proto::hex::encode(text.as_bytes()) })
+        ask(&mut self.hands, &Request::Type { keys: proto::hex::encode(text.as_bytes()), wait_ms: None })
     }
 
     /// The place behind everything so far.

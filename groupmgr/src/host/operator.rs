@@ -51,6 +51,9 @@ impl Host {
                 return self.order_session(clock, Order { req, token, template }, out);
             }
             Command::PresentAgain(token) => Reply::At(self.present_again(clock, &token, out)),
+            Command::Message { text, .. } if text.trim().is_empty() => {
+                Reply::Refused("a message without text shows nothing at a DTU; give it a text".into())
+            }
             Command::Message { serial, text } => self.message(clock, serial.as_ref(), &text, out),
             Command::Follow { key } => return self.follow(clock, req, key, out),
             Command::Stop => {

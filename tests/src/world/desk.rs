@@ -463,7 +463,7 @@ impl World {
     fn paint(&mut self, desk: usize, paint: Paint) {
         let desk = &mut self.desks[desk];
         match paint {
-            Paint::Notice(text) => desk.notice = text,
+            Paint::Notice(notice) => desk.notice = notice.map(|notice| notice.text),
             Paint::Bytes(bytes) => {
                 if let Some(screen) = &mut desk.screen {
                     screen.feed(&bytes);

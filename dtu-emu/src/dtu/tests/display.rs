@@ -85,8 +85,22 @@ fn the_sessions_notice_passes() {
     world.send_display("a", Frame::Notice("The system goes down at noon.".into()));
     world.run_ms(20);
     assert_eq!(world.notice.as_deref(), Some("The system goes down at noon."));
-    world.run_ms(9_000);
+    world.run_ms(16_000);
     assert_eq!(world.notice, None);
+}
+
+#[test]
+fn a_notice_that_was_there_long_enough_to_be_read_is_taken_away_by_a_key() {
+    let mut world = World::attached(&["a"]);
+    world.send_display("a", Frame::Notice("The system goes down at noon.".into()));
+    world.run_ms(1_000);
+    world.input(DtuInput::Typed(b"a"));
+    assert!(world.notice.is_some(), "whoever typed has not read it");
+    world.run_ms(2_100);
+    world.input(DtuInput::Typed(b"b"));
+    assert_eq!(world.notice, None);
+    world.run_ms(50);
+    assert_eq!(world.host("a").typed, b"ab", "and the session has both");
 }
 
 #[test]

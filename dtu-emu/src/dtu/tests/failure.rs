@@ -37,7 +37,7 @@ fn a_daemons_restart_is_invisible() {
     let mut world = World::attached(&["a", "b"]);
     world.paints.clear();
     world.kill_daemon("a");
-    world.run_ms(3_000);
+    world.run_ms(2_900);
     assert_eq!((world.phase(), world.names()), (Phase::Held, vec!["held"]));
     world.print("a", "still here");
     world.type_text("typing on");
@@ -65,9 +65,11 @@ fn a_stopped_daemon_that_runs_on_is_invisible_too() {
     world.stop_daemon("a");
     world.run_ms(4_000);
     assert_eq!(world.phase(), Phase::Held);
+    assert!(world.notice.as_ref().unwrap().contains("waited for"), "{:?}", world.notice);
     world.resume_daemon("a");
     world.run_ms(1_000);
-    assert_eq!((world.phase(), world.names()), (Phase::Attached, vec!["held", "rejoined"]));
+    assert_eq!((world.phase(), world.names()), (Phase::Attached, vec!["held", "notice", "rejoined"]));
+    assert_eq!(world.notice, None, "it is no longer so");
     assert_eq!(world.host("a").asked.len(), 1, "nothing was presented again");
 }
 

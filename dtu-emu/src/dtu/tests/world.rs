@@ -169,7 +169,7 @@ impl World {
             Paint::Bytes(bytes) => self.screen.push_str(&String::from_utf8_lossy(bytes)),
             Paint::Repaint { bytes, .. } => self.screen = String::from_utf8_lossy(bytes).into_owned(),
             Paint::Clear => self.screen.clear(),
-            Paint::Notice(text) => self.notice.clone_from(text),
+            Paint::Notice(notice) => self.notice = notice.as_ref().map(|notice| notice.text.clone()),
         }
         self.paints.push(paint);
     }

@@ -45,6 +45,9 @@ pub(super) enum Command {
         /// Take backslashes as they are
         #[arg(long)]
         raw: bool,
+        /// Wait for so many seconds until the session is there and has taken it; then fail
+        #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+        timeout: f64,
         #[command(flatten)]
         reach: Reach,
     },

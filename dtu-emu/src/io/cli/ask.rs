@@ -14,10 +14,11 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             ask(reach, &Request::Insert { card }).await
         }
         Command::Remove { reach } => ask(reach, &Request::Remove).await,
-        Command::Type { text, enter, raw, reach } => {
+        Command::Type { text, enter, raw, timeout, reach } => {
             let mut keys = if raw { text.replace('\n', "\r").into_bytes() } else { escapes::to_keys(&text) };
             keys.extend(enter.then_some(b'\r'));
-            ask(reach, &Request::Type { keys: proto::hex::encode(&keys) }).await
+            let wait_ms = Some((timeout.clamp(0.0, 1e6) * 1000.0) as u64);
+            ask(reach, &Request::Type { keys: proto::hex::encode(&keys), wait_ms }).await
         }
         Command::Screen { png, json, reach } => screen(png, json, reach).await,
         Command::Attach { reach } => {

@@ -32,6 +32,10 @@ pub enum Request {
     Type {
         /// The bytes they send, hex.
         keys: String,
+        /// Wait for so many milliseconds until the session is there, and until it has taken them; without it they are
+        /// pressed at once, whoever listens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
     },
     /// Change the size of the screen.
     Resize {

@@ -12,8 +12,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::port::{open_port, perform};
+use super::port::{from_hex, open_port, perform};
 use super::{Appearance, MESSAGE_MAX, Reply, Request, own_dir, socket_path};
+use crate::dtu::{Phase, Status};
 use crate::io::shell::{Desk, Look, ShellHandle};
 
 /// Connections at once; more wait.
@@ -127,6 +128,11 @@ async fn answer(handle: &ShellHandle, desk: Desk, request: Request) -> Result<Re
             let timeout = Duration::from_millis(timeout_ms);
             wait(handle, desk, text.as_deref(), phase.as_deref(), timeout).await.map(shown)
         }
+        Request::Type { keys, wait_ms: Some(wait_ms) } => {
+            let keys = from_hex(&keys).ok_or("keys are not hex")?;
+            type_in(handle, desk, keys, Duration::from_millis(wait_ms)).await?;
+            Ok(Reply { ok: true, ..Reply::default() })
+        }
         request => {
             perform(handle, desk, request).await?;
             Ok(Reply { ok: true, ..Reply::default() })
@@ -140,6 +146,55 @@ async fn look(handle: &ShellHandle, desk: Desk) -> Result<Look, String> {
 
 fn shown(look: Look) -> Reply {
     Reply { ok: true, error: None, look: Some(look.into()) }
+}
+
+/// Types once the session is there, and waits until it has taken all.
+///
+/// # Errors
+/// What the DTU does instead; whether the keys were typed, and that they were lost.
+async fn type_in(handle: &ShellHandle, desk: Desk, keys: Vec<u8>, timeout: Duration) -> Result<(), String> {
+    let off = || "the DTU is being switched off".to_owned();
+    let mut changes = handle.changes(desk).await.ok_or_else(off)?;
+    let give_up = tokio::time::sleep(timeout);
+    tokio::pin!(give_up);
+    // By how much more was lost, once they are typed.
+    let mut lost_before = None;
+    let mut keys = Some(keys);
+    loop {
+        changes.mark_unchanged();
+        let status = look(handle, desk).await?.status;
+        if let Some(pressed) = keys.take_if(|keys| takes(&status, keys)) {
+            lost_before = Some(status.input_dropped);
+            handle.type_keys(desk, pressed).await;
+            continue;
+        }
+        match lost_before {
+            Some(before) if status.input_dropped > before => {
+                return Err("typed and lost: the session that it was meant for is gone".to_owned());
+            }
+            Some(_) if status.unacknowledged == 0 => return Ok(()),
+            _ => {}
+        }
+        tokio::select! {
+            changed = changes.changed() => changed.map_err(|_| off())?,
+            () = &mut give_up => {
+                let waited = timeout.as_secs_f64();
+                return Err(match lost_before {
+                    None => format!("not typed: the DTU is {}, and shows no session within {waited} s", status.phase),
+                    Some(_) => format!("typed, and the session has not taken it within {waited} s"),
+                });
+            }
+        }
+    }
+}
+
+/// Whether somebody listens to these keys: the session, or the DTU itself to Enter.
+fn takes(status: &Status, keys: &[u8]) -> bool {
+    match status.phase {
+        Phase::Attached | Phase::Held => status.shown,
+        Phase::Denied | Phase::Detached => keys.iter().all(|key| matches!(key, b'\r' | b'\n')),
+        _ => false,
+    }
 }
 
 async fn wait(

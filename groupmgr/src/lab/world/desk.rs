@@ -80,7 +80,7 @@ impl World {
     /// When the DTU does not answer.
     pub fn type_text(&self, desk: &str, text: &str) -> Result<(), LabError> {
         let keys = text.replace('\n', "\r").bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.ask_desk(desk, &Request::Type { keys })
+        self.ask_desk(desk, &Request::Type { keys, wait_ms: None })
     }
 
     /// What a DTU shows now.
