@@ -60,13 +60,6 @@ impl HostPlan {
         self
     }
 
-    /// It can make no session process, for this reason.
-    #[must_use]
-    pub fn cannot_spawn(mut self, reason: &str) -> Self {
-        self.cannot_spawn = Some(reason.to_owned());
-        self
-    }
-
     /// It holds the key of another group.
     #[must_use]
     pub fn of_another_group(mut self) -> Self {
