@@ -81,13 +81,21 @@ pub struct Admitted {
     pub template: Option<TemplateName>,
     /// The account they run as, when one is registered.
     pub account: Option<AccountName>,
+    /// Whether the registry has a record of the presented token.
+    pub registered: bool,
 }
 
 impl Admitted {
     /// What a token gets about which nothing is registered.
     #[must_use]
     pub fn unregistered(token: &Token) -> Self {
-        Self { token: token.clone(), owner: Owner::of_token(token), template: None, account: None }
+        Self {
+            token: token.clone(),
+            owner: Owner::of_token(token),
+            template: None,
+            account: None,
+            registered: false,
+        }
     }
 
     fn registered(record: &Record) -> Self {
@@ -96,6 +104,7 @@ impl Admitted {
             owner: record.session_owner(),
             template: record.template.clone(),
             account: record.account.clone(),
+            registered: true,
         }
     }
 }

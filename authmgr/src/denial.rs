@@ -27,6 +27,8 @@ pub enum Denial {
     StoreAway,
     /// The host has as many sessions as it may have, and so have the others.
     Full,
+    /// Nobody registered the token, and as many sessions of such tokens were made from here, or on this host, as may be.
+    TooManyGuests,
     /// The session could not be made or attached.
     SessionFailed,
     /// The host is stopping or being drained, and no other can be reached.
@@ -35,7 +37,7 @@ pub enum Denial {
 
 impl Denial {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnreadableCard,
         Self::NoSerial,
         Self::SoftwareClient,
@@ -47,6 +49,7 @@ impl Denial {
         Self::BadRecord,
         Self::StoreAway,
         Self::Full,
+        Self::TooManyGuests,
         Self::SessionFailed,
         Self::HostLeaving,
     ];
@@ -66,6 +69,9 @@ impl Denial {
             Self::BadRecord => "The record of this card is damaged. Ask your administrator.",
             Self::StoreAway => "The data store cannot be reached. Your session is shown when it is back.",
             Self::Full => "No host has room for another session. Try again later.",
+            Self::TooManyGuests => {
+                "Too many unregistered cards were used here. Have yours registered, or wait."
+            }
             Self::SessionFailed => "Your session could not be started. Ask your administrator.",
             Self::HostLeaving => "The host is stopping and no other can be reached. Please wait.",
         }
@@ -86,6 +92,7 @@ impl Denial {
             Self::BadRecord => "bad_record",
             Self::StoreAway => "store_away",
             Self::Full => "full",
+            Self::TooManyGuests => "too_many_guests",
             Self::SessionFailed => "session_failed",
             Self::HostLeaving => "host_leaving",
         }
@@ -95,7 +102,10 @@ impl Denial {
     /// whoever denied it may ask again by itself.
     #[must_use]
     pub const fn may_pass(self) -> bool {
-        matches!(self, Self::StoreAway | Self::Full | Self::SessionFailed | Self::HostLeaving)
+        matches!(
+            self,
+            Self::StoreAway | Self::Full | Self::TooManyGuests | Self::SessionFailed | Self::HostLeaving
+        )
     }
 }
 

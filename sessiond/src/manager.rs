@@ -4,23 +4,24 @@
 //! Refuses to decide whether a session may be made or who may see it: whoever calls has authenticated the token
 //! and holds the claim. The processes themselves are in `io`.
 
+mod event;
 mod line;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::ops::Bound;
 
 use proto::frame::Size;
 use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionId, Token};
 
-use crate::control::{
-    Bytes, Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools,
-};
+use crate::control::{Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools};
 use crate::template::{Display, SERVICES_MAX, Service, Template};
 
+pub use event::{SessionEffect, SessionEvent};
 pub use line::{STARTING_MAX, WAITING_MAX};
 pub use session::{Claim, Phase, Session};
 
@@ -47,62 +48,14 @@ pub struct NewSession {
     pub epoch: Epoch,
     /// How it stands with the data store.
     pub claim: Claim,
+    /// The address of the desk that had it made, when nobody registered the token.
+    pub guest: Option<Ipv4Addr>,
     /// The account it runs as; without one the template's, without that the spawner's.
     pub account: Option<String>,
     /// What it consists of.
     pub template: Template,
     /// The DTU's screen.
     pub size: Size,
-}
-
-/// Something to do for a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionEffect {
-    /// Make its process.
-    Spawn(Box<SessionSpec>),
-    /// Tell its process something.
-    Tell(SessionId, Box<ToSession>),
-    /// End its process, which does not end by itself.
-    Kill(SessionId),
-    /// Something the caller has to know.
-    Event(SessionEvent),
-}
-
-/// What happened to a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionEvent {
-    /// It can be attached.
-    Ready(SessionId),
-    /// A session of an earlier daemon is known now and can be attached.
-    TakenUp(SessionId),
-    /// Its DTU has it on its screen.
-    OnScreen(SessionId, Serial),
-    /// It is over; it is no longer in the table.
-    Ended {
-        /// Which.
-        session: SessionId,
-        /// Whose.
-        token: Token,
-        /// Its epoch, for giving the claim back.
-        epoch: Epoch,
-        /// How it stood with the data store.
-        claim: Claim,
-        /// Where it was shown.
-        shown: Option<Serial>,
-        /// How long it was known.
-        lived: Duration,
-        /// Why, for a person.
-        why: String,
-    },
-    /// One of its programs asks the data store for something.
-    Data {
-        /// Which session.
-        session: SessionId,
-        /// Which of its programs.
-        client: u32,
-        /// The request.
-        request: Bytes,
-    },
 }
 
 /// The sessions of one host.
@@ -184,6 +137,7 @@ impl Sessions {
             epoch: new.epoch,
             last: Last::default(),
             claim: new.claim,
+            guest: new.guest,
             phase: Phase::Running,
             shown: None,
             since: now,
@@ -351,6 +305,7 @@ impl Sessions {
             epoch: Epoch::default(),
             last: Last::default(),
             claim: Claim::Unclaimed,
+            guest: None,
             phase: Phase::TakenUp { give_up_at: now + START_WITHIN },
             shown: None,
             since: now,
@@ -469,6 +424,7 @@ impl Sessions {
             token: session.token,
             epoch: session.epoch,
             claim: session.claim,
+            guest: session.guest,
             shown: session.shown,
             lived: now.since(session.since),
             why,

@@ -13,6 +13,7 @@
 //! | [`datagrams`], [`digests`] | what other hosts say meanwhile |
 //! | [`takeup`] | what an earlier daemon has left is known before any card comes |
 //! | [`store`], [`claims`], [`renew`], [`release`], [`sweep`], [`upkeep`], [`registry`], [`relay`] | what the data store is asked meanwhile |
+//! | [`guests`] | what those may cause whom nobody registered |
 //! | [`operator`], [`explain`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
@@ -24,6 +25,7 @@ mod digests;
 pub mod driver;
 mod explain;
 mod flow;
+pub mod guests;
 mod manage;
 pub mod note;
 mod operator;
@@ -94,6 +96,8 @@ pub struct HostConfig {
     pub tools: Option<Tools>,
     /// The account of sessions for which neither registry nor template names one; without it the spawner's.
     pub shared_machine_account: Option<AccountName>,
+    /// What tokens may cause that nobody registered.
+    pub guests: guests::GuestLimits,
 }
 
 /// One host of a failover group.
@@ -116,6 +120,7 @@ pub struct Host {
     conns: conns::Conns,
     store: store::StoreSide,
     shows: shows::Shows,
+    guests: guests::Guests,
     discovery: datagrams::Discovery,
     counters: Counters,
     take_up: takeup::TakeUp,
@@ -157,6 +162,7 @@ impl Host {
             conns: conns::Conns::default(),
             store: store::StoreSide::default(),
             shows: shows::Shows::default(),
+            guests: guests::Guests::default(),
             discovery: datagrams::Discovery::default(),
             counters: Counters::default(),
             take_up: takeup::TakeUp::new(now, config.kept),
@@ -225,6 +231,7 @@ impl Host {
             self.digests.poll_at(),
             self.sessions.poll_at(),
             self.shows.poll_at(),
+            self.guests.poll_at(),
             self.store.poll_at(),
             self.placing.poll_at(),
             self.registry.poll_at(),
@@ -315,6 +322,7 @@ impl Host {
         self.with_sessions(clock, out, Sessions::on_timeout);
         self.poll_take_up(clock);
         self.poll_shows(clock, out);
+        self.poll_guests(clock, out);
         self.poll_digests(clock, out);
         self.poll_placing(clock.now, out);
         self.speak(clock, out);

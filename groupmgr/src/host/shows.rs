@@ -61,6 +61,10 @@ impl Shows {
         self.waiting.entry(session).or_default().insert(conn);
     }
 
+    pub(super) fn is_waited_for(&self, session: SessionId) -> bool {
+        self.waiting.contains_key(&session)
+    }
+
     pub(super) fn stop_waiting(&mut self, session: SessionId, conn: ConnId) {
         if let Some(conns) = self.waiting.get_mut(&session) {
             conns.remove(&conn);
@@ -128,6 +132,12 @@ impl Host {
         self.placing.gave_up(conn);
         let Presentation { token_seq, serial, size, .. } = flow.presentation().clone();
         let dtu = flow.dtu();
+        if let Some(from) = s.guest
+            && flow.is_registered()
+        {
+            self.guests.remove(session, from);
+            self.sessions.adopt(session);
+        }
         let announced = self.shows.heard.get(&token).copied().unwrap_or_default();
         let last = Last::next(clock.wall, Some(heard.max(announced).max(flow.last_heard())));
         self.take_from_others(clock, conn, &token, out);
@@ -239,11 +249,17 @@ impl Host {
                     self.note_token(&token);
                 }
                 self.correct_last(clock, session, out);
+                if let Some(from) = self.sessions.get(session).and_then(|s| s.guest) {
+                    self.guests.add(clock.now, session, from);
+                }
                 self.counters.done("session_taken_up");
                 self.care_for(session, Care::Renew);
             }
             SessionEvent::OnScreen(..) => self.counters.done("on_screen"),
-            SessionEvent::Ended { session, token, epoch, claim, lived, why, .. } => {
+            SessionEvent::Ended { session, token, epoch, claim, guest, lived, why, .. } => {
+                if let Some(from) = guest {
+                    self.guests.remove(session, from);
+                }
                 self.store.upkeep.forget(session);
                 // One that was written without an answer counts as not held, and may be there.
                 if claim != Claim::Superseded {

@@ -1,6 +1,7 @@
 //! One session of this host, as its daemon knows it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use proto::line::{FieldError, Line};
 use proto::time::Duration;
@@ -116,6 +117,8 @@ pub struct Session {
     pub last: Last,
     /// How it stands with the data store.
     pub claim: Claim,
+    /// The address of the desk that had it made, when nobody registered the token.
+    pub guest: Option<Ipv4Addr>,
     /// Where it is in its life.
     pub phase: Phase,
     /// The DTU it is shown at.
@@ -165,7 +168,8 @@ impl Session {
             .with("owner", &self.owner)
             .with("epoch", self.epoch)
             .with("last", self.last)
-            .with("claim", self.claim.word());
+            .with("claim", self.claim.word())
+            .with_some("guest", self.guest);
         Bytes(line.to_string().into_bytes())
     }
 
@@ -175,6 +179,7 @@ impl Session {
         self.owner = line.need("owner")?;
         self.epoch = line.need("epoch")?;
         self.last = line.need("last")?;
+        self.guest = line.lenient("guest");
         self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
         Ok(())
     }
@@ -187,6 +192,13 @@ impl Sessions {
         self.due = self.due.iter().map(|(at, id)| (*at + away, *id)).collect();
         for session in self.table.values_mut() {
             session.phase = session.phase.postponed(away);
+        }
+    }
+
+    /// The token of a guest's session was registered: it is a guest's no more. Its process is told when it is attached.
+    pub fn adopt(&mut self, id: SessionId) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.guest = None;
         }
     }
 }

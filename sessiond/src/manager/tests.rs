@@ -14,6 +14,7 @@ fn new(id: u128) -> NewSession {
         owner: "ann".into(),
         epoch: Epoch { generation: 1, counter: 1 },
         claim: Claim::Held,
+        guest: None,
         account: None,
         template: Template::default(),
         size: Size::default(),

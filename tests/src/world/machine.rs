@@ -195,6 +195,7 @@ impl World {
             kept: machine.processes.len(),
             tools: None,
             shared_machine_account: None,
+            guests: plan.guests,
         };
         let own_now = machine.own_time(self.now);
         machine.daemon = Daemon::Alive(Box::new(Running {

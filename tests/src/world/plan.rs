@@ -1,5 +1,7 @@
 //! What a host is made with.
 
+use groupmgr::host::guests::GuestLimits;
+
 use super::udp::Speaks;
 use super::wire::LanId;
 
@@ -18,6 +20,7 @@ pub struct HostPlan {
     pub(super) clock: u32,
     pub(super) cannot_spawn: Option<String>,
     pub(super) chain_len: usize,
+    pub(super) guests: GuestLimits,
     pub(super) speaks: Speaks,
 }
 
@@ -35,6 +38,7 @@ impl HostPlan {
             clock: 2_000,
             cannot_spawn: None,
             chain_len: CHAIN_LEN,
+            guests: GuestLimits::default(),
             speaks: Speaks::AsWeDo,
         }
     }
@@ -57,6 +61,13 @@ impl HostPlan {
     #[must_use]
     pub fn sessions_max(mut self, sessions: usize) -> Self {
         self.sessions_max = sessions;
+        self
+    }
+
+    /// It takes so many sessions of tokens that nobody registered.
+    #[must_use]
+    pub const fn guests(mut self, guests: GuestLimits) -> Self {
+        self.guests = guests;
         self
     }
 

@@ -26,6 +26,7 @@ fn new_session(n: u8) -> NewSession {
         owner: "owner".into(),
         epoch: Epoch::default(),
         claim: Claim::Unclaimed,
+        guest: None,
         account: None,
         // Some need no process, and run at once.
         template: if n < 3 {

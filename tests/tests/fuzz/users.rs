@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use authmgr::{Denial, Gate, GateEffect, GateEvent, Stage};
 use datastore::{MemoryStore, Request, Value};
 use groupmgr::announce::Identity;
+use groupmgr::host::guests::GuestLimits;
 use groupmgr::host::{ConnId, Effect, Host, HostConfig, Input};
 use proto::alp::{Access, DisconnectCause, FromHost, Grant, RedirectInf};
 use proto::keys::{GroupKey, KeyRing};
@@ -128,6 +129,7 @@ impl Lonely {
             kept: 0,
             tools: None,
             shared_machine_account: None,
+            guests: GuestLimits::default(),
         };
         let now = Instant::from_micros(1_000_000);
         let mut store = MemoryStore::default();

@@ -241,6 +241,12 @@ impl Host {
             return;
         }
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        let (from, registered) = (flow.presentation.addr, flow.is_registered());
+        if !registered && !self.takes_guest(clock, from, out) {
+            self.deny(clock, conn, Denial::TooManyGuests, out);
+            return;
+        }
+        let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
         let token_seq = flow.presentation.token_seq;
         let name = flow.template_name();
         let fresh =
@@ -390,6 +396,7 @@ impl Host {
             claim,
             account: account.map(|a| a.to_string()),
             size: template.size,
+            guest: None,
             template,
         }
     }
@@ -403,7 +410,8 @@ impl Host {
             return;
         }
         let Some(flow) = self.flow_mut(conn) else { return };
-        let (size, name) = (flow.presentation.size, flow.template_name());
+        let (size, name, from) = (flow.presentation.size, flow.template_name(), flow.presentation.addr);
+        let guest = (!admitted.registered).then_some(from);
         let (id, claim, epoch) = match claim {
             NewClaim::Held { session, epoch } => (session, Claim::Held, epoch),
             NewClaim::Unclaimed | NewClaim::Swap { .. } => {
@@ -411,7 +419,7 @@ impl Host {
             }
             NewClaim::Beside => (SessionId(self.entropy.u128()), Claim::Superseded, Epoch::default()),
         };
-        let new = NewSession { size, ..self.new_session(id, &admitted, &name, (claim, epoch)) };
+        let new = NewSession { size, guest, ..self.new_session(id, &admitted, &name, (claim, epoch)) };
         self.shows.wait_for(id, conn);
         self.set_stage(conn, Stage::Starting(id));
         let mut made = false;
@@ -423,6 +431,9 @@ impl Host {
         if self.sessions.get(id).is_some_and(|s| s.phase == Phase::InLine) {
             let text = format!("Host {} has many sessions to start. Yours is in line.", self.name());
             self.at_gate(clock, conn, out, |gate, _, fx| gate.notice(&text, fx));
+        }
+        if let Some(from) = guest {
+            self.guests.add(clock.now, id, from);
         }
         self.note_token(&admitted.token);
         if claim == Claim::Unclaimed {

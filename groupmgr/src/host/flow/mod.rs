@@ -125,6 +125,11 @@ impl Flow {
         self.dtu
     }
 
+    /// Whether the registry has a record of the token.
+    pub(super) fn is_registered(&self) -> bool {
+        self.admitted.as_ref().is_some_and(|admitted| admitted.registered)
+    }
+
     /// The latest time of last connection that any host told of.
     pub(super) fn last_heard(&self) -> Last {
         let notes = self.found.iter().flat_map(|f| &f.answers).flat_map(|a| &a.sessions);

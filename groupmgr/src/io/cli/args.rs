@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use proto::host_message::Label;
 use proto::{HostName, Serial, ServiceName, Token};
 
+use crate::host::guests::GuestLimits;
 use crate::io::accept::bounds::PER_ADDRESS;
 use crate::io::admin::wire::Target;
 use crate::lab::LabArgs;
@@ -210,6 +211,15 @@ pub(super) struct RunArgs {
     /// Sessions this host takes; 0 for no bound but the machine's
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) sessions_max: usize,
+    /// Sessions of unregistered cards and of desks without a card that this host takes; 0 for no bound
+    #[arg(long, value_name = "N", default_value_t = GuestLimits::default().sessions)]
+    pub(super) guests: usize,
+    /// How many of them an address may leave behind, beside four for each of its desks at work
+    #[arg(long, value_name = "N", default_value_t = GuestLimits::default().left)]
+    pub(super) guests_left: usize,
+    /// Minutes after which one that no desk shows ends; 0 for never
+    #[arg(long, value_name = "MINUTES", default_value_t = 720)]
+    pub(super) guest_idle: u32,
     /// The account of sessions for which nothing else names one, when running as root
     #[arg(long, value_name = "USER")]
     pub(super) account: Option<AccountName>,

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::args::{At, RunArgs};
 use super::{CliError, say, say_json};
+use crate::host::guests::GuestLimits;
 use crate::io::daemon::{Options, RunError};
 use crate::io::dirs::DirError;
 use crate::io::net::NetOptions;
@@ -42,6 +43,11 @@ pub(super) fn run(args: RunArgs, at: &At) -> Result<ExitCode, CliError> {
         site: args.site,
         per_address: args.per_address,
         sessions_max: args.sessions_max,
+        guests: GuestLimits {
+            sessions: args.guests,
+            left: args.guests_left,
+            idle: proto::time::Duration::from_secs(u64::from(args.guest_idle) * 60),
+        },
         account: args.account,
     };
     crate::io::daemon::run(&options).map_err(|error| match error {

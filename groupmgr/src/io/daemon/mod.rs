@@ -23,6 +23,7 @@ pub use self::start::{RunError, run};
 use super::accept::Held;
 use super::net::NetOptions;
 use crate::host::admin::{Command, Reply};
+use crate::host::guests::GuestLimits;
 use crate::host::{ConnId, Input};
 
 /// What an operator decides about a daemon.
@@ -52,6 +53,8 @@ pub struct Options {
     pub per_address: usize,
     /// Sessions it takes; 0 leaves it to the machine.
     pub sessions_max: usize,
+    /// What tokens may cause that nobody registered.
+    pub guests: GuestLimits,
     /// The account of sessions for which nothing else names one, when the spawner is root.
     pub account: Option<AccountName>,
 }

@@ -270,6 +270,7 @@ impl Started {
             kept: self.sessions.kept(),
             tools: self.sessions.tools(),
             shared_machine_account: self.options.account.clone(),
+            guests: self.options.guests,
         };
         Host::new(clock::now(), config, random())
     }

@@ -1,0 +1,61 @@
+//! What comes out of the session manager.
+
+use std::net::Ipv4Addr;
+
+use proto::time::Duration;
+use proto::{Epoch, Serial, SessionId, Token};
+
+use super::Claim;
+use crate::control::{Bytes, SessionSpec, ToSession};
+
+/// Something to do for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEffect {
+    /// Make its process.
+    Spawn(Box<SessionSpec>),
+    /// Tell its process something.
+    Tell(SessionId, Box<ToSession>),
+    /// End its process, which does not end by itself.
+    Kill(SessionId),
+    /// Something the caller has to know.
+    Event(SessionEvent),
+}
+
+/// What happened to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// It can be attached.
+    Ready(SessionId),
+    /// A session of an earlier daemon is known now and can be attached.
+    TakenUp(SessionId),
+    /// Its DTU has it on its screen.
+    OnScreen(SessionId, Serial),
+    /// It is over; it is no longer in the table.
+    Ended {
+        /// Which.
+        session: SessionId,
+        /// Whose.
+        token: Token,
+        /// Its epoch, for giving the claim back.
+        epoch: Epoch,
+        /// How it stood with the data store.
+        claim: Claim,
+        /// The address of the desk that had it made, when nobody registered the token.
+        guest: Option<Ipv4Addr>,
+        /// Where it was shown.
+        shown: Option<Serial>,
+        /// How long it was known.
+        lived: Duration,
+        /// Why, for a person.
+        why: String,
+    },
+    /// One of its programs asks the data store for something.
+    Data {
+        /// Which session.
+        session: SessionId,
+        /// Which of its programs.
+        client: u32,
+        /// The request.
+        request: Bytes,
+    },
+}
