@@ -289,6 +289,21 @@ fn a_host_that_cannot_reach_the_store_serves_its_desks_all_the_same() {
 }
 
 #[test]
+fn a_store_whose_disk_is_full_shows_in_status_until_there_is_room_and_desks_are_served_meanwhile() {
+    let mut w = World::of(2);
+    let lan = w.lan();
+    w.fill_store(true);
+    let desk = w.add_desk(DeskPlan::named("d", lan).server("h1").card("card.ann"));
+    w.expect(desk).attached().within(secs(2));
+    let host = w.sessions_of("card.ann").remove(0).host;
+    let told = status(&mut w, &host);
+    assert!(told.store_up && told.store_refuses.is_some_and(|why| why.contains("its disk is full")));
+    w.fill_store(false);
+    w.run_for(secs(3));
+    assert_eq!(status(&mut w, &host).store_refuses, None);
+}
+
+#[test]
 fn a_drained_hosts_sessions_are_reachable_until_they_end_and_no_new_ones_come() {
     let mut w = World::of(2);
     let lan = w.lan();

@@ -144,6 +144,9 @@ pub struct Status {
     pub store: String,
     /// Whether it can be reached.
     pub store_up: bool,
+    /// Why it takes no writes, if it takes none.
+    #[serde(default)]
+    pub store_refuses: Option<String>,
     /// Why it cannot be reached, while it cannot.
     #[serde(default)]
     pub store_trouble: Option<String>,

@@ -107,6 +107,7 @@ impl Host {
             keys: self.config.ring.keys().iter().map(proto::keys::GroupKey::id).collect(),
             store: id.store.to_string(),
             store_up: self.store.is_up(),
+            store_refuses: self.store.refuses().map(str::to_owned),
             store_trouble: self.store.trouble().map(|trouble| trouble.why.clone()),
             store_distrusts: self.store.trouble().is_some_and(|trouble| trouble.is_distrust),
             drain: self.announcer.drain(),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use authmgr::Admitted;
-use datastore::{Answer, Key, Request, Response, StoreError, Value};
+use datastore::{Answer, Key, Refusal, Request, Response, StoreError, Value};
 use proto::time::{Duration, earliest};
 use proto::{Instant, SessionId, Token};
 
@@ -25,6 +25,10 @@ use super::{Clock, Host};
 const ANSWER_WITHIN: Duration = Duration::from_millis(400);
 /// A claim whose answer came too late for its DTU is remembered for so long: it may be held, unknown to anybody.
 const LATE_CLAIM_WITHIN: Duration = Duration::from_secs(60);
+/// How often a store that takes no writes is asked whether it does again.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+/// How the names of those of its counters begin that say so.
+const REFUSES: &str = "refuses_writes";
 /// Requests under way at most.
 pub(super) const PENDING_MAX: usize = 65_536;
 
@@ -67,6 +71,8 @@ pub(super) enum Errand {
     OrderTemplate(Order, Box<Admitted>),
     /// An operator wants to know what is registered about a token.
     ExplainRecord { req: AdminReq, token: Token },
+    /// Whether the store takes writes again.
+    Health,
     /// An operator wants to know a claim.
     Explain { req: AdminReq, explained: Box<Explained> },
 }
@@ -112,6 +118,8 @@ pub(super) struct StoreSide {
     trouble: Option<Trouble>,
     /// When sessions without a claim are offered.
     offer_at: Option<Instant>,
+    /// Why the store takes no writes, as it last said, and when it is asked again.
+    refuses: Option<(String, Instant)>,
     pub(super) unreleased: Unreleased,
     pub(super) upkeep: Upkeep,
     pub(super) sweep: Sweep,
@@ -137,6 +145,7 @@ impl Default for StoreSide {
             restored_at: None,
             trouble: None,
             offer_at: None,
+            refuses: None,
             unreleased: Unreleased::default(),
             upkeep: Upkeep::default(),
             sweep: Sweep::default(),
@@ -203,8 +212,29 @@ impl StoreSide {
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let first = |pending: &BTreeMap<_, Pending>| pending.values().next().map(|p| p.give_up_at);
         let first = earliest(first(&self.pending), first(&self.late_claims));
+        let again = self.refuses.as_ref().map(|(_, at)| *at);
         let claims = earliest(self.upkeep.poll_at(), self.sweep.poll_at());
-        earliest(earliest(first, self.offer_at), claims)
+        earliest(earliest(first, again), earliest(self.offer_at, claims))
+    }
+
+    /// Why the store takes no writes, if it takes none.
+    pub(super) fn refuses(&self) -> Option<&str> {
+        self.refuses.as_ref().map(|(why, _)| why.as_str())
+    }
+
+    /// Takes note of whether the store takes writes, if this answer says so.
+    fn note_health(&mut self, now: Instant, outcome: &Result<Response, StoreError>) {
+        match outcome.as_ref().map(|response| &response.answer) {
+            Err(StoreError::Refused(refusal @ Refusal::Failed { .. })) => {
+                self.refuses = Some((refusal.to_string(), now + HEALTH_EVERY));
+            }
+            Ok(Answer::Stored | Answer::Swapped | Answer::Deleted { existed: true }) => self.refuses = None,
+            Ok(Answer::Status(says)) => {
+                let refuses = says.iter().any(|(name, is_so)| name.starts_with(REFUSES) && *is_so > 0);
+                self.refuses.take_if(|_| !refuses);
+            }
+            _ => {}
+        }
     }
 
     /// Whether the claim of a session is under way, or may have been made though nobody knows of it.
@@ -290,7 +320,9 @@ impl Host {
         if let Ok(response) = &outcome {
             self.note_generation(clock, response.generation.0);
         }
+        self.store.note_health(clock.now, &outcome);
         match errand {
+            Errand::Health => {}
             Errand::Record { conn, token_seq, token } => {
                 let record = self.newest_record(&token, outcome);
                 self.on_record(clock, conn, token_seq, record, out);
@@ -359,6 +391,14 @@ impl Host {
         }
         if self.store.offer_at.is_some_and(|at| at <= clock.now) {
             self.offer_unclaimed(clock, out);
+        }
+        if let Some((_, at)) = &mut self.store.refuses
+            && *at <= clock.now
+        {
+            *at = clock.now + HEALTH_EVERY;
+            if self.store.is_up() {
+                self.ask_store(clock.now, Errand::Health, Request::Status, out);
+            }
         }
         self.go_round_claims(clock.now);
         self.poll_sweep(clock.now, out);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use datastore::client::{Client, ConnectError, Effect, Patience};
 use datastore::wire::{Call, FromStore};
-use datastore::{Answer, Key, MemoryStore, Prefix, Request, RequestId, Response, Value, WatchEvent};
+use datastore::{Answer, Key, MemoryStore, Prefix, Refusal, Request, RequestId, Response, Value, WatchEvent};
 use groupmgr::host::{ClaimRecord, Followed, Input, StoreReq};
 use proto::Instant;
 use proto::time::Duration;
@@ -37,6 +37,8 @@ pub(super) struct StoreNode {
     /// What a write takes beside that.
     pub(super) fsync: Duration,
     slowness: Duration,
+    /// Whether its disk is full.
+    is_full: bool,
     /// Who watches what: by the host, its connection and the request that began it.
     watches: BTreeMap<(usize, u64, RequestId), Prefix>,
     /// What waits for a stopped one.
@@ -51,6 +53,7 @@ impl StoreNode {
             delay: Duration::from_micros(200),
             fsync: Duration::from_millis(1),
             slowness: Duration::ZERO,
+            is_full: false,
             watches: BTreeMap::new(),
             held: VecDeque::new(),
         }
@@ -295,7 +298,16 @@ impl World {
             self.store.watches.retain(|(of, connection, _), _| *of != host || *connection == number);
             self.store.watches.insert((host, number, id), prefix.clone());
         }
-        let response = self.write(request);
+        let response = match &request {
+            write if self.store.is_full && write.is_write() => {
+                self.answer_of_store(Answer::Failed(Refusal::no_room().into()))
+            }
+            Request::Status => {
+                let full = u64::from(self.store.is_full);
+                self.answer_of_store(Answer::Status(vec![("refuses_writes_disk_full".into(), full)]))
+            }
+            _ => self.write(request),
+        };
         if !matches!(response.answer, Answer::Lost { .. })
             && let Some(token) = key.as_deref().and_then(|key| key.strip_prefix("claim/"))
         {
@@ -320,6 +332,16 @@ impl World {
             }
         }
         response
+    }
+
+    fn answer_of_store(&mut self, answer: Answer) -> Response {
+        Response { answer, ..self.write(Request::Ping) }
+    }
+
+    /// The store's disk is full, or has room again.
+    pub fn fill_store(&mut self, is_full: bool) {
+        self.history.tell(self.now, || format!("the store's disk is full: {is_full}"));
+        self.store.is_full = is_full;
     }
 
     /// Kills the store: connections break, new ones are refused.

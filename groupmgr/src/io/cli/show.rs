@@ -102,7 +102,11 @@ pub(super) fn status(hosts: &[&Status], stopped: &[HostName]) -> String {
             status.host.to_string(),
             duration(status.up_secs),
             status.store.clone(),
-            if status.store_up { "yes" } else { "NO" }.to_owned(),
+            match (status.store_up, &status.store_refuses) {
+                (false, _) => "NO".to_owned(),
+                (true, Some(_)) => "NO WRITES".to_owned(),
+                (true, None) => "yes".to_owned(),
+            },
             counted.join(", "),
             status.mute.len().to_string(),
             status.strangers.to_string(),
@@ -117,6 +121,11 @@ pub(super) fn status(hosts: &[&Status], stopped: &[HostName]) -> String {
     let mut text = table.to_string();
     for host in stopped {
         let _ = writeln!(text, "{host} has stopped");
+    }
+    for status in hosts {
+        if let Some(why) = &status.store_refuses {
+            let _ = writeln!(text, "{}: the data store takes no writes: {why}", status.host);
+        }
     }
     for status in hosts.iter().filter(|status| !status.refused.is_empty()) {
         let counts: Vec<String> = status.refused.iter().map(|(reason, n)| format!("{reason} {n}")).collect();

@@ -11,9 +11,14 @@ use crate::host::admin::Status;
 pub(super) fn check_reached(seen: &Seen, checks: &mut Checks) {
     let Some(group) = seen.group() else { return };
     for status in &group.hosts {
-        match status.store_up {
-            true => checks.ok("data store", format!("{} reaches {}", status.host, status.store)),
-            false => {
+        match (status.store_up, &status.store_refuses) {
+            (true, None) => checks.ok("data store", format!("{} reaches {}", status.host, status.store)),
+            (true, Some(why)) => checks.fail(
+                "data store",
+                format!("{} takes no writes, says {}: {why}", status.store, status.host),
+                "make room on the data store's disk (df), or mend it; a full one goes on by itself when there is room",
+            ),
+            (false, _) => {
                 let (found, remedy) = trouble(status, group.hosts.iter().any(|other| other.store_up));
                 checks.fail("data store", found, remedy);
             }
