@@ -14,7 +14,8 @@ mod readme;
 mod scenarios;
 mod scene;
 mod screens;
+mod silent;
 
 fn main() -> std::process::ExitCode {
-    apart::main(scenarios::ALL)
+    silent::run().unwrap_or_else(|| apart::main(scenarios::ALL))
 }

@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 
 use crate::apart::Scenario;
 use crate::scene::{PATIENCE, Played, Scene};
+use crate::silent::Silent;
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_desk_fails_over_only_to_hosts_on_its_own_lan", own_lan),
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_desk_cut_off_from_a_host_that_it_hears_leaves_it_in_5_s_idle_and_half_a_second_typing", unheard),
     ("a_fifth_of_all_frames_lost_loses_nobody", lossy),
     ("a_stranger_without_the_key_is_shown_and_nothing_else", stranger),
+    ("silent_connections_of_one_address_delay_no_login_and_no_failover", silent_connections),
     ("a_recording_does_not_revive_the_dead", recording),
     ("the_readmes_first_command_shows_every_step", crate::readme::demo),
     ("the_readmes_commands_by_hand_do_what_it_says", crate::readme::by_hand),
@@ -34,6 +36,26 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
 
 fn net(text: &str) -> Ipv4Net {
     text.parse().expect("a subnet")
+}
+
+/// Far more than a login or a failover takes, and less than a silent connection holds a place for.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+fn silent_connections(binary: PathBuf) -> Played {
+    let mut scene = Scene::start(Plan::simple(2, 2), binary)?;
+    let strangers = Silent::hold(&scene, "desk-2", 400)?;
+    let began = Instant::now();
+    let card = scene.world.new_card("ann")?;
+    let on = scene.insert("desk-1", &card)?;
+    let login = began.elapsed();
+    let (from, began) = (scene.now(), Instant::now());
+    scene.world.kill(&on)?;
+    scene.failed_over("desk-1", from)?;
+    let failover = began.elapsed();
+    eprintln!("beside 400 silent connections: login {login:?}, failover {failover:?}");
+    assert!(login < AT_ONCE && failover < AT_ONCE, "login {login:?}, failover {failover:?}");
+    drop(strangers);
+    Ok(())
 }
 
 /// Two LANs of desks, with host-c on the first only, and the data store on a third of its own.
