@@ -166,7 +166,9 @@ impl Host {
             }
             Room::After(session) => {
                 self.counters.done("guest_ended_for_another");
-                self.with_sessions(clock, out, |sessions, now, fx| drop(sessions.end(now, session, fx)));
+                self.with_sessions(clock, out, |sessions, now, fx| {
+                    sessions.end(now, session, fx);
+                });
                 true
             }
         }
@@ -180,7 +182,9 @@ impl Host {
         let is_left = |id| is_left(sessions, shows, id);
         for session in self.guests.look(clock.now, self.config.guests.idle, is_left) {
             self.counters.done("guest_ended_idle");
-            self.with_sessions(clock, out, |sessions, now, fx| drop(sessions.end(now, session, fx)));
+            self.with_sessions(clock, out, |sessions, now, fx| {
+                sessions.end(now, session, fx);
+            });
         }
     }
 }
