@@ -37,7 +37,7 @@ fn one_desk_that_presents_cards_without_end_has_few_sessions_and_others_get_thei
         w.run_for(ms(300));
     }
     w.remove(greedy);
-    assert!((5..=9).contains(&sessions(&mut w)), "{}", sessions(&mut w));
+    assert_eq!(sessions(&mut w), LIMITS.left);
     assert!(status(&mut w, "h1").refused["guests_of_address"] > 0);
     w.insert(greedy, "card.last");
     w.expect(greedy).in_phase(Phase::Denied).within(secs(1));
