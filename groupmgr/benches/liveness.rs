@@ -167,6 +167,7 @@ impl Other {
         let mut entropy = Entropy::new(random());
         let now = clock::now() + offset;
         let mut announcer = Announcer::new(now, identity.clone(), &mut entropy);
+        announcer.begin(now);
         let (name, mask) = ("lo".parse().expect("a name"), Ipv4Addr::new(255, 0, 0, 0));
         announcer.set_interfaces(now, vec![Interface { name, ip, mask, bcast: EVERYBODY }]);
         Self { announcer, entropy, socket, identity }

@@ -134,6 +134,8 @@ fn sample_message(interfaces: u8) -> HostMessage {
             plain: false,
             store: "10.9.0.1:7010".parse().expect("a label"),
             store_id: Some(proto::StoreId(7)),
+            lacks: proto::lack::Lacks::none(),
+            up_ms: None,
         }),
     }
 }

@@ -12,6 +12,7 @@ use proto::chain::Chain;
 use proto::digest::DigestVersion;
 use proto::host_message::{HostMessage, INTERFACES_MAX, INTERFACES_PER_MESSAGE, Label, Load, Vitals};
 use proto::keys::{KeyRing, Purpose};
+use proto::lack::Lacks;
 use proto::net::{IfName, Interface};
 use proto::time::{Duration, earliest};
 use proto::version::Version;
@@ -76,8 +77,11 @@ pub struct Announcer {
     /// that comes back would speak with numbers its hearers have passed.
     sent: BTreeMap<IfName, Sent>,
     load: Load,
+    /// The operator's word.
     drain: bool,
     store_id: Option<StoreId>,
+    lacks: Lacks,
+    began: Instant,
     digest: Option<DigestVersion>,
     every: Duration,
     chain: Chain,
@@ -85,6 +89,8 @@ pub struct Announcer {
     message_due: Instant,
     message_sent: Option<Instant>,
     beacon_due: Instant,
+    /// Before [`Announcer::begin`] it says nothing.
+    has_begun: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,7 +100,7 @@ struct Sent {
 }
 
 impl Announcer {
-    /// An announcer that speaks as soon as it is asked to.
+    /// An announcer that says nothing before [`Announcer::begin`].
     #[must_use]
     pub fn new(now: Instant, id: Identity, entropy: &mut Entropy) -> Self {
         let chain = Chain::new(entropy.bytes(), id.chain_len);
@@ -105,6 +111,8 @@ impl Announcer {
             load: Load::default(),
             drain: false,
             store_id: None,
+            lacks: Lacks::none(),
+            began: now,
             digest: None,
             every: beacon::INTERVAL,
             chain,
@@ -112,7 +120,15 @@ impl Announcer {
             message_due: now,
             message_sent: None,
             beacon_due: now,
+            has_begun: false,
         }
+    }
+
+    /// It speaks from now on.
+    pub fn begin(&mut self, now: Instant) {
+        self.has_begun = true;
+        self.message_due = now;
+        self.beacon_due = now;
     }
 
     /// What does not change.
@@ -139,10 +155,22 @@ impl Announcer {
         self.load
     }
 
-    /// Whether this host takes no new sessions.
+    /// Whether this host takes no new sessions: its operator has drained it, or it lacks something.
     #[must_use]
-    pub const fn drain(&self) -> bool {
+    pub fn drain(&self) -> bool {
+        self.drain || !self.lacks.is_empty()
+    }
+
+    /// Whether its operator has drained it.
+    #[must_use]
+    pub const fn is_drained(&self) -> bool {
         self.drain
+    }
+
+    /// What it lacks to make sessions.
+    #[must_use]
+    pub const fn lacks(&self) -> &Lacks {
+        &self.lacks
     }
 
     /// The present interval of the beacons.
@@ -202,6 +230,14 @@ impl Announcer {
         }
     }
 
+    /// Takes in what this host lacks to make sessions, which is announced at once.
+    pub fn set_lacks(&mut self, now: Instant, lacks: Lacks) {
+        if lacks != self.lacks {
+            self.lacks = lacks;
+            self.announce_soon(now);
+        }
+    }
+
     /// Takes in the size of the group, which decides the beacon's interval.
     pub fn set_group_size(&mut self, hosts: usize) {
         self.every = beacon::interval_for(hosts);
@@ -216,7 +252,7 @@ impl Announcer {
     /// When [`Announcer::speak`] wants to be called.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        earliest(Some(self.message_due), Some(self.beacon_due))
+        earliest(Some(self.message_due), Some(self.beacon_due)).filter(|_| self.has_begun)
     }
 
     /// Says what is due. Returns whether a new hash chain began, which every DTU must be told of.
@@ -228,12 +264,15 @@ impl Announcer {
         entropy: &mut Entropy,
         out: &mut Vec<Announcement>,
     ) -> bool {
+        if !self.has_begun {
+            return false;
+        }
         if now >= self.message_due {
             self.message_due = now + MESSAGE_INTERVAL;
             if !self.interfaces.is_empty() {
                 self.message_sent = Some(now);
             }
-            self.say_messages(wall, ring, out);
+            self.say_messages(now, wall, ring, out);
         }
         if now < self.beacon_due {
             return false;
@@ -244,11 +283,11 @@ impl Announcer {
         self.say_beacons(ring, entropy, out)
     }
 
-    fn say_messages(&mut self, wall: WallTime, ring: &KeyRing, out: &mut Vec<Announcement>) {
+    fn say_messages(&mut self, now: Instant, wall: WallTime, ring: &KeyRing, out: &mut Vec<Announcement>) {
         let names: Vec<IfName> = self.interfaces.iter().map(|i| i.name.clone()).collect();
         for iface in names {
             self.sent.entry(iface.clone()).or_default().messages += 1;
-            let parts = self.newest_message(wall, ring, &iface);
+            let parts = self.newest_message(now, wall, ring, &iface);
             out.extend(parts.into_iter().map(|bytes| Announcement { iface: iface.clone(), bytes }));
         }
     }
@@ -256,16 +295,28 @@ impl Announcer {
     /// The newest host message of an interface in its parts, as it was broadcast: for a host that has just met
     /// this one and must not wait for the next round. Empty before the first round.
     #[must_use]
-    pub fn newest_message(&self, wall: WallTime, ring: &KeyRing, iface: &IfName) -> Vec<Vec<u8>> {
+    pub fn newest_message(
+        &self,
+        now: Instant,
+        wall: WallTime,
+        ring: &KeyRing,
+        iface: &IfName,
+    ) -> Vec<Vec<u8>> {
         let Some(seq) = self.sent.get(iface).map(|sent| sent.messages).filter(|seq| *seq > 0) else {
             return Vec::new();
         };
         let parts = self.interfaces.chunks(INTERFACES_PER_MESSAGE);
-        let message = |part: &[Interface]| self.message(wall, iface, seq, part.to_vec());
+        let message = |part: &[Interface]| self.message((now, wall), iface, seq, part.to_vec());
         parts.map(|part| ring.seal(Purpose::HostMessage, &message(part).to_line())).collect()
     }
 
-    fn message(&self, wall: WallTime, iface: &IfName, seq: u64, part: Vec<Interface>) -> HostMessage {
+    fn message(
+        &self,
+        (now, wall): (Instant, WallTime),
+        iface: &IfName,
+        seq: u64,
+        part: Vec<Interface>,
+    ) -> HostMessage {
         HostMessage {
             host: self.id.host.clone(),
             addr: self.primary(),
@@ -285,11 +336,13 @@ impl Announcer {
                 machine: self.id.machine,
                 rack: self.id.rack.clone(),
                 site: self.id.site.clone(),
-                drain: self.drain,
+                drain: self.drain(),
                 keep: self.id.keep,
                 plain: self.id.plain,
                 store: self.id.store.clone(),
                 store_id: self.store_id,
+                lacks: self.lacks.clone(),
+                up_ms: u64::try_from(now.since(self.began).as_millis()).ok(),
             }),
         }
     }
@@ -315,7 +368,7 @@ impl Announcer {
                 every: self.every,
                 load: self.load.run_queue,
                 sessions: self.load.sessions,
-                drain: self.drain,
+                drain: self.drain(),
                 tick: self.tick,
                 link,
                 digest: self.digest,
@@ -359,6 +412,7 @@ mod tests {
             chain_len: 512,
         };
         let mut announcer = Announcer::new(Instant::ZERO, id, &mut entropy);
+        announcer.begin(Instant::ZERO);
         let all =
             (0..interfaces).map(|n| interface(&format!("eth{n}"), [10, 0, u8::try_from(n).unwrap(), 1]));
         announcer.set_interfaces(Instant::ZERO, all.collect());

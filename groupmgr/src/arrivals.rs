@@ -136,6 +136,12 @@ impl Arrivals {
         }
     }
 
+    /// How many there may be.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn len(&self) -> usize {

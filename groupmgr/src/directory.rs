@@ -276,10 +276,12 @@ impl Directory {
         });
         let Some(id) = self.nonces.get(&nonce) else { return false };
         let Some(mut lookup) = self.take(*id) else { return false };
-        let waited = lookup.waiting.get(host).is_some_and(|target| target.reach.boot == boot);
-        if waited && let Some(target) = lookup.waiting.remove(host) {
-            let Target { reach, ask_at: asked_at } = target;
-            let asked = lookup.began;
+        let target = lookup.waiting.remove(host);
+        let waited = target.is_some();
+        if let Some(Target { reach, ask_at: asked_at }) = target {
+            // A host that has just been restarted answers as another run than was asked; whoever took its answer in has
+            // seen to it that this run has proved itself.
+            let (reach, asked) = (Reachable { boot, ..reach }, lookup.began);
             lookup.found.answers.push(Answer { reach, grant, load, asked, asked_at, sessions });
         }
         self.settle(lookup, out);

@@ -1,6 +1,7 @@
 //! The group manager: what makes servers that share a key one failover group (seed 003).
 //!
-//! The pure half decides: [`arrivals`] says which connections are served, [`announce`] what this host is, [`topology`] knows the others, [`reach`] says whom a
+//! The pure half decides: [`arrivals`] says which connections are served, [`announce`] what this host is, [`fitness`]
+//! whether it can make a session, [`topology`] knows the others, [`reach`] says whom a
 //! DTU can reach, [`digest`] who of them may have its session, [`directory`] asks them, [`placement`] chooses who gets a new one, and [`host`]
 //! composes them with gates, admission and sessions into one machine. `io` (feature `io`) awaits for it: the
 //! daemon, its sockets, the command line; `lab` runs whole groups on one machine.
@@ -10,6 +11,7 @@ pub mod arrivals;
 pub mod digest;
 pub mod directory;
 pub mod entropy;
+pub mod fitness;
 pub mod host;
 #[cfg(feature = "io")]
 pub mod io;

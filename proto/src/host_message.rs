@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::ids::{BootId, HostName, MachineId, StoreId};
+use crate::lack::Lacks;
 use crate::line::{FieldError, Line};
 use crate::net::{HexIp, IfName, Interface};
 use crate::version::Version;
@@ -76,6 +77,11 @@ pub struct Vitals {
     pub store_id: Option<StoreId>,
     /// Whether it takes terminals that speak without TLS. Said only where it does.
     pub plain: bool,
+    /// What it lacks to make sessions. Whoever lacks something says `drain` as well. Empty from older versions.
+    pub lacks: Lacks,
+    /// For how long it has run, in milliseconds; none from older versions. Of two hosts of one name the one that has run
+    /// for longer was there first.
+    pub up_ms: Option<u64>,
 }
 
 /// How busy a host is.
@@ -236,6 +242,8 @@ impl Vitals {
             store: line.want("store")?.unwrap_or_default(),
             store_id: line.want("storeid")?,
             plain: line.flag("plain"),
+            lacks: line.want("lacks")?.unwrap_or_default(),
+            up_ms: line.want("up")?,
         })
     }
 
@@ -256,5 +264,7 @@ impl Vitals {
             .with("store", &self.store)
             .with_some("storeid", self.store_id)
             .with_some("plain", self.plain.then_some(1))
+            .with_some("lacks", (!self.lacks.is_empty()).then_some(&self.lacks))
+            .with_some("up", self.up_ms)
     }
 }

@@ -19,6 +19,7 @@ pub mod ids;
 #[cfg(feature = "io")]
 pub mod io;
 pub mod keys;
+pub mod lack;
 pub mod line;
 pub mod net;
 pub mod peer;

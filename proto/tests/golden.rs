@@ -15,6 +15,7 @@ use proto::discovery::{ServerQ, ServerR};
 use proto::frame::Size;
 use proto::host_message::{HostMessage, Load, Vitals};
 use proto::keys::{GroupKey, KeyRing, Purpose};
+use proto::lack::{Lack, Lacks};
 use proto::net::Interface;
 use proto::peer::{COMING_PER_MESSAGE_MAX, LoadNote, PeerBody, PeerMessage, SessionNote};
 use proto::ticket::{Ticket, TicketClaims};
@@ -56,6 +57,8 @@ fn host_message() -> HostMessage {
             plain: false,
             store: "10.0.0.9:7010".parse().unwrap(),
             store_id: None,
+            lacks: Lacks::none(),
+            up_ms: None,
         }),
     }
 }
@@ -110,6 +113,18 @@ fn a_host_message_says_that_its_host_takes_plain_terminals() {
     let line = message.to_line();
     assert!(line.to_string().ends_with("store=10.0.0.9:7010 plain=1"), "{line}");
     assert_eq!(HostMessage::from_line(&line).unwrap(), message);
+}
+
+#[test]
+fn what_a_host_lacks_and_how_long_it_runs_come_last_and_are_not_missed_in_an_older_message() {
+    let mut lacking = host_message();
+    if let Some(vitals) = &mut lacking.vitals {
+        vitals.lacks = [Lack::Memory, Lack::Spawner].into_iter().collect();
+        vitals.up_ms = Some(1_500);
+    }
+    let text = lacking.to_line().to_string();
+    assert!(text.ends_with(" store=10.0.0.9:7010 lacks=spawner,memory up=1500"), "{text}");
+    assert_eq!(HostMessage::from_line(&lacking.to_line()).unwrap(), lacking);
 }
 
 #[test]

@@ -41,8 +41,8 @@ prop_compose! {
 prop_compose! {
     fn vitals()(
         boot: u64, seq: u64, port: u16, run_queue: u32, mem_mib: u32, sessions: u32, machine: u64,
-        drain: bool, keep: bool, rack in "[!-<>-\\[\\]-~]{1,40}", iface in "[a-z][a-z0-9]{0,14}",
         store_id: Option<u128>,
+        drain: bool, keep: bool, lacks: u16, up_ms: Option<u64>, rack in "[!-<>-\\[\\]-~]{1,40}", iface in "[a-z][a-z0-9]{0,14}",
     ) -> Vitals {
         Vitals {
             ver: Version::CURRENT,
@@ -59,6 +59,8 @@ prop_compose! {
             plain: keep != drain,
             store: "10.0.0.1:7010".parse().unwrap(),
             store_id: store_id.map(StoreId),
+            lacks: proto::lack::Lack::ALL.into_iter().filter(|lack| lacks & (1 << *lack as u16) != 0).collect(),
+            up_ms,
         }
     }
 }

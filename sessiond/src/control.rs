@@ -176,6 +176,10 @@ pub enum ToSpawner {
     Keep(bool),
     /// End all sessions, then the spawner.
     EndAll,
+    /// Say [`FromSpawner::Pong`]. Only for a spawner that has said one by itself: older ones do not know it.
+    Ping(u32),
+    /// Make the directory and the socket again, which somebody has removed. Likewise.
+    Renew,
 }
 
 /// Spawner → daemon.
@@ -210,6 +214,8 @@ pub enum FromSpawner {
     Busy,
     /// Instead of `Hello`: the spawner cannot begin.
     Failed(String),
+    /// The answer to [`ToSpawner::Ping`]; 0, said without being asked, means that pings are answered.
+    Pong(u32),
 }
 
 /// Daemon → session process.

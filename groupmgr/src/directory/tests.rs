@@ -145,17 +145,30 @@ fn a_refused_question_is_an_answer_the_daemon_is_gone() {
 }
 
 #[test]
-fn an_answer_of_another_run_or_to_another_question_counts_for_nothing() {
+fn an_answer_to_another_question_counts_for_nothing() {
+    let mut rig = Rig::new();
+    rig.ask(ms(0), &[1]);
+    let nonce = rig.nonce();
+    assert!(!rig.answer(1, Nonce(42), vec![note(1, 1)]));
+    assert!(rig.found.is_empty());
+    assert!(rig.answer(1, nonce, vec![]));
+    assert!(rig.found[0].answers[0].sessions.is_empty());
+}
+
+#[test]
+fn a_host_that_was_restarted_meanwhile_answers_as_its_new_run_and_is_not_mute() {
     let mut rig = Rig::new();
     rig.ask(ms(0), &[1]);
     let nonce = rig.nonce();
     let mut out = Outbox { asks: &mut rig.asks, found: &mut rig.found };
     let h1 = "h1".parse().unwrap();
-    assert!(!rig.directory.on_answer(&h1, BootId(99), reply(nonce, vec![note(1, 1)]), &mut out));
-    assert!(!rig.answer(1, Nonce(42), vec![note(1, 1)]));
-    assert!(rig.found.is_empty());
-    assert!(rig.answer(1, nonce, vec![]));
-    assert!(rig.found[0].answers[0].sessions.is_empty());
+    assert!(rig.directory.on_answer(&h1, BootId(99), reply(nonce, vec![note(1, 1)]), &mut out));
+    assert_eq!(
+        rig.found[0].answers[0].reach.boot,
+        BootId(99),
+        "a ticket is made out to the run that answered"
+    );
+    assert_eq!(rig.directory.mute().count(), 0);
 }
 
 #[test]

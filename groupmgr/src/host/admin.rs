@@ -7,7 +7,7 @@ use datastore::Key;
 use proto::{BootId, Epoch, HostName, KeyId, Last, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::topology::RowView;
+use crate::topology::{Double, RowView};
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,8 +153,11 @@ pub struct Status {
     /// Whether that is a matter of keys.
     #[serde(default)]
     pub store_distrusts: bool,
-    /// Whether it takes no new sessions.
+    /// Whether its operator has drained it: it takes no new sessions.
     pub drain: bool,
+    /// What it lacks to make sessions, and why; while there is anything it takes none.
+    #[serde(default)]
+    pub lacks: BTreeMap<String, String>,
     /// Whether sessions outlive the daemon.
     pub keep: bool,
     /// Trusted hosts by standing, itself among the up ones.
@@ -166,6 +169,9 @@ pub struct Status {
     pub mute: Vec<HostName>,
     /// Hosts without our key.
     pub strangers: usize,
+    /// Names that two hosts have at once.
+    #[serde(default)]
+    pub doubles: Vec<Double>,
     /// What it tells of its tokens, and knows of the others'; a host of an older version does not say.
     #[serde(default)]
     pub digest: DigestStatus,

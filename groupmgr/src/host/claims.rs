@@ -264,6 +264,9 @@ impl Host {
         if claim.host == *self.name() {
             return if self.sessions.get(claim.session).is_some() { Life::There } else { Life::Gone };
         }
+        if self.topology.is_in_doubt(&claim.host) {
+            return Life::Perhaps;
+        }
         match self.topology.row(&claim.host).filter(|row| row.is_up()) {
             Some(row) if row.boot() == claim.boot => Life::There,
             Some(row) if row.facts().keep && now.since(row.up_since()) < TAKE_UP_WITHIN => Life::Perhaps,

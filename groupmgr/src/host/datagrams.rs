@@ -183,6 +183,9 @@ impl Host {
     fn on_server_q(&mut self, at: Arrival<'_>, bytes: &[u8], out: &mut Vec<Effect>) -> Result<(), Dropped> {
         let line = Line::parse(bytes).map_err(|_| Dropped::Malformed)?;
         let question = ServerQ::from_line(&line)?;
+        if self.is_listening() {
+            return Ok(());
+        }
         if !self.discovery.may_answer(at.now, *at.from.ip()) {
             self.counters.refused("asked_too_often");
             return Ok(());
@@ -209,7 +212,9 @@ impl Host {
     ) -> Result<(), Dropped> {
         let line = self.config.ring.open(Purpose::Peer, bytes)?;
         let PeerMessage { host, boot, body } = PeerMessage::from_line(line.get())?;
-        if host == *self.name() {
+        // Another host of this name is asked whether it lives, and answered; nothing else of it counts.
+        let is_proof = matches!(body, PeerBody::HostQ { .. } | PeerBody::HostR { .. } | PeerBody::Goodbye);
+        if host == *self.name() && (boot == self.config.identity.boot || !is_proof) {
             return Err(Ignored::Own.into());
         }
         match body {
@@ -219,7 +224,8 @@ impl Host {
                     return Err(Ignored::Ended.into());
                 }
                 // Who asks may have heard no more of us than a beacon, and our next message may be 20 s away.
-                let mut answers = self.announcer.newest_message(clock.wall, &self.config.ring, at.iface);
+                let mut answers =
+                    self.announcer.newest_message(clock.now, clock.wall, &self.config.ring, at.iface);
                 answers.push(self.seal_peer(PeerBody::HostR { to: boot, nonce }));
                 for bytes in answers {
                     out.push(Effect::Datagram { iface: at.iface.clone(), to: at.from, bytes });
@@ -227,7 +233,7 @@ impl Host {
                 return Ok(());
             }
             PeerBody::HostR { to, nonce } if to == self.config.identity.boot => {
-                return Ok(self.topology.on_proof(at, &host, boot, nonce)?);
+                return Ok(self.topology.on_proof(at, &host, boot, nonce, &mut self.entropy)?);
             }
             PeerBody::HostR { .. } => return Err(Ignored::Unasked.into()),
             PeerBody::Goodbye => return Ok(self.topology.on_goodbye(&host, boot)?),
@@ -302,6 +308,7 @@ impl Host {
     }
 
     pub(super) fn on_refused(&mut self, clock: Clock, addr: SocketAddrV4, out: &mut Vec<Effect>) {
+        self.topology.on_refused(addr);
         let gone = self.with_directory(clock, out, |directory, outbox| directory.on_refused(addr, outbox));
         if !gone.is_empty() {
             self.counters.done("daemon_gone");

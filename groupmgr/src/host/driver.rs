@@ -14,6 +14,7 @@ use super::admin::{Command, Reply};
 use super::note::Note;
 use crate::announce::Announcement;
 use crate::directory::Ask;
+use crate::fitness::Finding;
 
 /// Names a TCP connection to its driver. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,8 @@ pub enum Input {
         /// MiB available.
         mem_mib: u32,
     },
+    /// What was found of the things that sessions need.
+    Found(Vec<Finding>),
     /// A datagram came in on port 7009, or on a socket that had asked something.
     Datagram {
         /// On which of our interfaces.
@@ -208,6 +211,13 @@ pub enum Effect {
     },
     /// Something an operator may want to read in the log.
     Note(Note),
+    /// It has started: its name is its own, as far as it can hear, and it serves.
+    Ready,
+    /// It does not start, because a host of its name lives at this address. The daemon is to end.
+    Refuse {
+        /// Where.
+        at: SocketAddrV4,
+    },
     /// The daemon is to end: all goodbyes are said.
     Stop,
 }

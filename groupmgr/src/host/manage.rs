@@ -160,7 +160,9 @@ impl Host {
     /// Makes a session for a token that nobody presents.
     pub(super) fn order_session(&mut self, clock: Clock, order: Order, out: &mut Vec<Effect>) {
         if self.announcer.drain() || self.stopping || self.is_full() {
-            let why = format!("{} takes no new sessions; see: groupmgr status", self.name());
+            let lacks = self.announcer.lacks();
+            let why = if lacks.is_empty() { String::new() } else { format!(" (it lacks: {lacks})") };
+            let why = format!("{} takes no new sessions{why}; see: groupmgr status", self.name());
             return refuse(order.req, &why, out);
         }
         match self.admission.begin(clock.now, &order.token) {

@@ -14,6 +14,8 @@
 //! | [`takeup`] | what an earlier daemon has left is known before any card comes |
 //! | [`store`], [`claims`], [`renew`], [`release`], [`sweep`], [`upkeep`], [`registry`], [`relay`] | what the data store is asked meanwhile |
 //! | [`guests`] | what those may cause whom nobody registered |
+//! | [`listen`] | before anything else: is the name free? |
+//! | [`fitness`] | whether a session can be made here at all |
 //! | [`operator`], [`explain`], [`manage`] | what administrators ask and order meanwhile |
 
 pub mod admin;
@@ -24,8 +26,10 @@ mod datagrams;
 mod digests;
 pub mod driver;
 mod explain;
+mod fitness;
 mod flow;
 pub mod guests;
+mod listen;
 mod manage;
 pub mod note;
 mod operator;
@@ -64,6 +68,7 @@ use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::grants::Grants;
 use crate::directory::{Ask, Directory, Found, Outbox};
 use crate::entropy::Entropy;
+use crate::fitness::Fitness;
 use crate::reach::{self, Dtu, Reachable};
 use crate::topology::{Change, ProofWanted, Topology};
 
@@ -112,6 +117,7 @@ pub struct Host {
     digests: digest::Others,
     grants: Grants,
     placing: flow::Placing,
+    fitness: Fitness,
     /// As the kernel last told it.
     run_queue: u32,
     admission: Admission,
@@ -128,6 +134,7 @@ pub struct Host {
     /// None before the first call: to be made and to be run are two things.
     last_run: Option<Clock>,
     refresh_at: Option<Instant>,
+    listening: Option<listen::Listening>,
     stopping: bool,
     /// When a host that stops ends at the latest.
     stop_at: Option<Instant>,
@@ -155,6 +162,7 @@ impl Host {
             digests: digest::Others::default(),
             grants: Grants::new(),
             placing: flow::Placing::default(),
+            fitness: Fitness::new(),
             run_queue: 0,
             admission: Admission::new(entropy.bytes()),
             registry: registry::Registry::new(now),
@@ -169,6 +177,7 @@ impl Host {
             started: now,
             last_run: None,
             refresh_at: None,
+            listening: Some(listen::Listening::default()),
             stopping: false,
             stop_at: None,
             entropy,
@@ -216,7 +225,9 @@ impl Host {
     pub fn handle(&mut self, now: Instant, wall: WallTime, input: Input, out: &mut Vec<Effect>) {
         let clock = Clock { now, wall };
         self.notice_absence(clock, out);
-        self.dispatch(clock, input, out);
+        if let Some(input) = self.hold(input) {
+            self.dispatch(clock, input, out);
+        }
         self.tidy(clock, out);
     }
 
@@ -235,6 +246,8 @@ impl Host {
             self.store.poll_at(),
             self.placing.poll_at(),
             self.registry.poll_at(),
+            self.fitness.poll_at(),
+            self.listens_until(),
             self.refresh_at,
             self.stop_at,
             self.take_up.poll_at(),
@@ -268,7 +281,10 @@ impl Host {
     fn dispatch(&mut self, clock: Clock, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Timeout => {}
-            Input::Interfaces(interfaces) => self.announcer.set_interfaces(clock.now, interfaces),
+            Input::Interfaces(interfaces) => {
+                self.begin_to_listen(clock.now);
+                self.announcer.set_interfaces(clock.now, interfaces);
+            }
             Input::Vitals { run_queue, mem_mib } => {
                 let Load { mem_mib: before, .. } = self.announcer.load();
                 self.run_queue = run_queue;
@@ -278,6 +294,7 @@ impl Host {
                     self.announcer.announce_soon(clock.now);
                 }
             }
+            Input::Found(findings) => self.on_findings(findings),
             Input::Datagram { iface, from, bytes } => self.on_datagram(clock, &iface, from, &bytes, out),
             Input::Refused { addr } => self.on_refused(clock, addr, out),
             Input::Opened { conn, peer, plain } => self.on_opened(clock, conn, peer, plain),
@@ -293,12 +310,14 @@ impl Host {
             }
             Input::Followed(news) => self.on_followed(clock, news, out),
             Input::SessionSpawned { session, kept } => {
+                self.fitness.on_spawned();
                 if kept {
                     self.take_up.told();
                 }
                 self.with_sessions(clock, out, |s, now, fx| s.on_spawned(now, session, kept, fx));
             }
             Input::SpawnFailed { session, reason } => {
+                self.fitness.on_spawn_failed(clock.now, &reason);
                 self.with_sessions(clock, out, |s, now, fx| s.on_spawn_failed(now, session, reason, fx));
             }
             Input::SessionExited { session } => {
@@ -315,6 +334,7 @@ impl Host {
     /// called.
     fn tidy(&mut self, clock: Clock, out: &mut Vec<Effect>) {
         self.judge(clock, out);
+        self.poll_listening(clock, out);
         self.poll_directory(clock, out);
         self.poll_conns(clock, out);
         self.poll_store(clock, out);
@@ -325,6 +345,7 @@ impl Host {
         self.poll_guests(clock, out);
         self.poll_digests(clock, out);
         self.poll_placing(clock.now, out);
+        self.poll_fitness(clock, out);
         self.speak(clock, out);
         self.poll_stop(clock.now, out);
         if self.refresh_at.is_some_and(|at| at <= clock.now) {
@@ -356,7 +377,10 @@ impl Host {
         self.ask_for_proof(wanted, out);
         for change in self.topology.take_changes() {
             self.on_change(clock, &change, out);
-            out.push(Effect::Note(Note::Host(change)));
+            // Whoever does not start for it says that instead.
+            if !self.stopping {
+                out.push(Effect::Note(self.note_of(clock.now, change)));
+            }
         }
     }
 
@@ -395,7 +419,8 @@ impl Host {
                 self.offer_superseded();
             }
             Change::Down(host) | Change::Forgotten(host) => self.digests.forget(host),
-            Change::Changed(_) | Change::Interface { .. } => {}
+            Change::Two(_) | Change::OneAgain(_) => self.on_double(clock, change, out),
+            Change::Changed(_) | Change::Interface { .. } | Change::Lacks(..) => {}
         }
     }
 

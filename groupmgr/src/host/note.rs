@@ -1,5 +1,6 @@
 //! What a host has to say to its log.
 
+use proto::lack::Lack;
 use proto::{HostName, Serial, SessionId, Token};
 
 use crate::topology::Change;
@@ -9,6 +10,13 @@ use crate::topology::Change;
 pub enum Note {
     /// Another host's standing changed.
     Host(Change),
+    /// This host lacks something without which it can make no session, or no longer does.
+    Lacks {
+        /// What.
+        of: Lack,
+        /// Why, and what to do about it; none when it no longer does.
+        why: Option<String>,
+    },
     /// This host was itself not run for a while, and judges nobody until it has listened again.
     WasAway {
         /// For how long, in milliseconds.

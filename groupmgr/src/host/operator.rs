@@ -110,7 +110,8 @@ impl Host {
             store_refuses: self.store.refuses().map(str::to_owned),
             store_trouble: self.store.trouble().map(|trouble| trouble.why.clone()),
             store_distrusts: self.store.trouble().is_some_and(|trouble| trouble.is_distrust),
-            drain: self.announcer.drain(),
+            drain: self.announcer.is_drained(),
+            lacks: self.lacks_in_words(),
             keep: id.keep,
             hosts,
             silent: self
@@ -121,6 +122,7 @@ impl Host {
                 .collect(),
             mute: self.directory.mute().map(|(host, _)| host.clone()).collect(),
             strangers: self.topology.strangers.iter().count(),
+            doubles: self.doubles(clock.now),
             digest: self.digest_status(),
             sessions: self.sessions.len(),
             unclaimed: self.sessions.iter().filter(|s| s.claim == Claim::Unclaimed).count(),

@@ -84,7 +84,12 @@ impl Host {
             }
             // It was down for a day.
             Change::Forgotten(host) => self.sweep_forgotten(now, host),
-            Change::Silent(_) | Change::Changed(_) | Change::Interface { .. } => {}
+            Change::Silent(_)
+            | Change::Changed(_)
+            | Change::Interface { .. }
+            | Change::Lacks(..)
+            | Change::Two(_)
+            | Change::OneAgain(_) => {}
         }
     }
 

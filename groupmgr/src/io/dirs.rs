@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
@@ -80,11 +81,13 @@ pub fn state_base() -> PathBuf {
     }
 }
 
-/// The run directory of one daemon, locked as long as this lives.
-#[derive(Debug)]
+/// The run directory of one daemon, locked as long as this or a clone of it lives.
+#[derive(Clone, Debug)]
 pub struct RunDir {
+    base: PathBuf,
+    host: HostName,
     path: PathBuf,
-    _lock: Flock<fs::File>,
+    lock: Arc<Mutex<Flock<fs::File>>>,
 }
 
 impl RunDir {
@@ -99,6 +102,11 @@ impl RunDir {
         }
         private_dir(base, "--run-dir")?;
         private_dir(&path, "--run-dir")?;
+        let lock = Self::lock(&path, host)?;
+        Ok(Self { base: base.into(), host: host.clone(), path, lock: Arc::new(Mutex::new(lock)) })
+    }
+
+    fn lock(path: &Path, host: &HostName) -> Result<Flock<fs::File>, DirError> {
         let fail = |source| DirError::Io { path: path.join(LOCK), option: "--run-dir", source };
         // Whoever may open the file may lock it, for reading too: as root the directory is open to others.
         let file = fs::File::options()
@@ -113,7 +121,7 @@ impl RunDir {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
                 lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(fail)?;
-                Ok(Self { path, _lock: lock })
+                Ok(lock)
             }
             Err((mut file, _)) => {
                 let mut pid = String::new();
@@ -121,6 +129,32 @@ impl RunDir {
                 Err(DirError::Running { host: host.clone(), pid: pid.trim().to_owned() })
             }
         }
+    }
+
+    /// Whether it is still there and this daemon's: somebody may have removed it, or put another one in its place.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        let same =
+            |there: fs::Metadata, held: fs::Metadata| (there.dev(), there.ino()) == (held.dev(), held.ino());
+        let there = fs::metadata(self.path.join(LOCK));
+        there.is_ok_and(|there| self.held().metadata().is_ok_and(|held| same(there, held)))
+    }
+
+    /// Makes it again after it was removed.
+    ///
+    /// # Errors
+    /// See [`DirError`]; another daemon may have taken it meanwhile.
+    pub fn restore(&self) -> Result<(), DirError> {
+        private_dir(&self.base, "--run-dir")?;
+        private_dir(&self.path, "--run-dir")?;
+        if !self.is_locked() {
+            *self.held() = Self::lock(&self.path, &self.host)?;
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Flock<fs::File>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where it is.

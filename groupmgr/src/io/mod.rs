@@ -8,6 +8,7 @@
 //! | [`store`], [`sessions`] | the data store and the session processes, as the machine sees them |
 //! | [`admin`] | an operator's requests, from this host and from others of the group |
 //! | [`cli`] | the command line |
+//! | [`caretaker`] | what sessions need of the machine, looked at and mended |
 //! | [`dirs`] | where sockets and data are |
 //! | [`clock`], [`rank`], [`vitals`] | time, the loop's precedence, how busy the machine is |
 //! | [`counters`], [`logging`] | what was dropped, and what is written down |
@@ -22,6 +23,7 @@
 
 pub mod accept;
 pub mod admin;
+pub(crate) mod caretaker;
 pub mod cli;
 pub mod clock;
 pub mod counters;

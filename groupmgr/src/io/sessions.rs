@@ -3,15 +3,18 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 use proto::SessionId;
+use proto::lack::Lack;
 use sessiond::control::{SessionSpec, ToSession, Tools};
-use sessiond::io::client::{Client, Event, Start, StartError};
+use sessiond::io::client::{Client, Event, NewSpawner, Start, StartError};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use super::accept::Held;
+use crate::fitness::{Condition, Finding};
 use crate::host::Input;
 
 /// The spawner's directory within the daemon's run directory.
@@ -23,6 +26,35 @@ const TOOLS: &[&str] = &["datastore", "sessiond"];
 /// How long a spawner may take to start, or to end all sessions.
 const START_WITHIN: Duration = Duration::from_secs(10);
 const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// A spawner that lived for so long did not end because it cannot run here.
+const LONG_LIVED: Duration = Duration::from_secs(60);
+/// The longest pause between two attempts to start one.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The pause after so many attempts that failed.
+fn pause_after(attempts: u32) -> Duration {
+    Duration::from_secs(1 << attempts.min(5)).min(PAUSE_MAX)
+}
+
+/// What of the spawner's part of a run directory is not there, if anything.
+pub(crate) fn missing_in(run_dir: &Path) -> Option<PathBuf> {
+    let dir = run_dir.join(DIR);
+    [dir.join("lock"), dir.join("s"), dir.join("spawner/socket")].into_iter().find(|path| !path.exists())
+}
+
+fn spawner_is(how: Condition) -> Input {
+    Input::Found(vec![Finding { of: Lack::Spawner, how }])
+}
+
+async fn next_attempt<T>(attempts: &mut Option<mpsc::Receiver<T>>) -> T {
+    if let Some(attempts) = attempts
+        && let Some(attempt) = attempts.recv().await
+    {
+        return attempt;
+    }
+    std::future::pending().await
+}
 
 /// Why sessions cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +76,14 @@ pub(crate) struct SessionDriver {
     program: PathBuf,
     keeps: bool,
     own_accounts: bool,
+    start: Start,
+    workers: Handle,
     is_gone: bool,
+    /// When the present spawner was connected, and how many before it ended soon after they began.
+    since: Instant,
+    short_lived: u32,
+    /// Attempts to get another one: what came of each.
+    attempts: Option<mpsc::Receiver<Result<NewSpawner, String>>>,
 }
 
 impl SessionDriver {
@@ -63,17 +102,26 @@ impl SessionDriver {
             .map_err(|_| SessionError::Late(dir.clone()))?;
         let client = connected?;
         let own_accounts = fs::metadata(&dir).is_ok_and(|meta| meta.uid() == 0);
-        if own_accounts && !Uid::effective().is_root() {
-            // Accounts of sessions must be able to pass through to what the spawner made for them.
-            drop(fs::set_permissions(run_dir, fs::Permissions::from_mode(0o711)));
-        }
         tracing::debug!(
             kept = client.kept(),
             was_keeping = client.was_keeping(),
             own_accounts,
             "spawner connected"
         );
-        Ok(Self { client, program, keeps, own_accounts, is_gone: false })
+        let driver = Self {
+            client,
+            program,
+            keeps,
+            own_accounts,
+            start,
+            workers: workers.clone(),
+            is_gone: false,
+            since: Instant::now(),
+            short_lived: 0,
+            attempts: None,
+        };
+        driver.open_up();
+        Ok(driver)
     }
 
     /// Whether sessions can run as users of their own.
@@ -95,7 +143,11 @@ impl SessionDriver {
     /// What happened; waits for ever when nothing can happen any more. Can be dropped and called again.
     pub(crate) async fn next(&mut self) -> Input {
         loop {
-            match self.client.next().await {
+            let event = tokio::select! {
+                event = self.client.next() => event,
+                attempt = next_attempt(&mut self.attempts) => return self.on_attempt(attempt),
+            };
+            match event {
                 Some(Event::Spawned { session, kept }) => return Input::SessionSpawned { session, kept },
                 Some(Event::SpawnFailed { session, reason }) => {
                     return Input::SpawnFailed { session, reason };
@@ -109,12 +161,97 @@ impl SessionDriver {
                 }
                 Some(Event::SpawnerGone) => {
                     self.is_gone = true;
-                    tracing::error!(
-                        "the spawner is gone: no session can be made here until groupmgr is restarted"
-                    );
+                    self.get_another();
+                    return spawner_is(Condition::Wrong(self.gone("it ended")));
                 }
+                Some(Event::SpawnerStuck) => {
+                    let text = "the spawner does not answer; if it does not soon it is killed and another one started";
+                    return spawner_is(Condition::Wrong(text.to_owned()));
+                }
+                Some(Event::SpawnerBack) => return spawner_is(Condition::Well),
                 None => std::future::pending().await,
             }
+        }
+    }
+
+    /// Begins to get another spawner, the later the more of them ended soon after they began.
+    fn get_another(&mut self) {
+        let lived_long = self.since.elapsed() >= LONG_LIVED;
+        self.short_lived = if lived_long { 0 } else { self.short_lived + 1 };
+        let (sender, receiver) = mpsc::channel(1);
+        self.attempts = Some(receiver);
+        let first_pause = match self.short_lived {
+            0 | 1 => Duration::ZERO,
+            n => pause_after(n - 1),
+        };
+        let (start, connector, may_start) = (self.start.clone(), self.client.connector(), self.may_start());
+        self.workers.spawn(async move {
+            tokio::time::sleep(first_pause).await;
+            for n in 1.. {
+                let attempt = connector.another_spawner(&start, may_start);
+                let spawner = tokio::time::timeout(START_WITHIN, attempt).await;
+                let came = match spawner {
+                    Ok(Ok(spawner)) => Ok(spawner),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_late) => Err("it does not answer".to_owned()),
+                };
+                let is_over = came.is_ok();
+                if sender.send(came).await.is_err() || is_over {
+                    return;
+                }
+                tokio::time::sleep(pause_after(n)).await;
+            }
+        });
+    }
+
+    fn on_attempt(&mut self, attempt: Result<NewSpawner, String>) -> Input {
+        match attempt {
+            Ok(spawner) => {
+                self.attempts = None;
+                self.client.use_spawner(spawner);
+                self.is_gone = false;
+                self.since = Instant::now();
+                tracing::warn!("another spawner is there; the sessions of the old one go on");
+                spawner_is(Condition::Well)
+            }
+            Err(why) => spawner_is(Condition::Wrong(self.gone(&why))),
+        }
+    }
+
+    /// One that was root is not replaced by one that is not: sessions would run as the daemon, which holds the keys.
+    fn may_start(&self) -> bool {
+        !self.own_accounts || Uid::effective().is_root()
+    }
+
+    fn gone(&self, why: &str) -> String {
+        if self.may_start() {
+            format!("the spawner is gone ({why}); another one is being started")
+        } else {
+            let dir = self.start.run_dir.display();
+            format!(
+                "the spawner is gone ({why}); start it again as root: groupmgr sessiond spawner --run-dir {dir} --daemon-uid {}",
+                Uid::effective()
+            )
+        }
+    }
+
+    /// Somebody has removed the run directory, and the daemon has made it again: the spawner's part is made again too.
+    pub(crate) fn renew(&self) {
+        if !self.is_gone
+            && let Err(error) = self.client.renew()
+        {
+            tracing::error!(%error, "the spawner cannot make its directory again; restart groupmgr on this host");
+        }
+        self.open_up();
+    }
+
+    /// Accounts of sessions must be able to pass through to what the spawner made for them.
+    fn open_up(&self) {
+        if self.own_accounts
+            && !Uid::effective().is_root()
+            && let Some(run_dir) = self.start.run_dir.parent()
+        {
+            drop(fs::set_permissions(run_dir, fs::Permissions::from_mode(0o711)));
         }
     }
 
@@ -123,7 +260,7 @@ impl SessionDriver {
         let session = spec.session;
         let failed = |reason| Some(Input::SpawnFailed { session, reason });
         if self.is_gone {
-            return failed("the spawner is gone; restart groupmgr on this host".to_owned());
+            return failed("the spawner is gone; another one is being started".to_owned());
         }
         self.client.spawn(spec).map_or_else(|error| failed(format!("the spawner: {error}")), |()| None)
     }

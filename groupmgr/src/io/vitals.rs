@@ -108,10 +108,11 @@ fn machine_of(id: &str) -> MachineId {
     MachineId(u64::from_be_bytes(bytes))
 }
 
-/// Files this process has open.
+/// Files this process has open. Kernels since 6.2 say so without listing them.
 #[must_use]
 pub(crate) fn open_files() -> u64 {
-    std::fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64)
+    let told = fs::metadata("/proc/self/fd").map_or(0, |meta| meta.len());
+    if told > 0 { told } else { fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64) }
 }
 
 #[cfg(test)]

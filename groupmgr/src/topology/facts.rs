@@ -1,6 +1,7 @@
 //! What a host announces of itself, as others remember it.
 
 use proto::host_message::{HostMessage, Label, Load, Vitals};
+use proto::lack::Lacks;
 use proto::{MachineId, StoreId, WallTime};
 
 /// What a host announces of itself beyond its interfaces.
@@ -34,6 +35,10 @@ pub struct Facts {
     pub store: Label,
     /// Which data store that is, once it was told.
     pub store_id: Option<StoreId>,
+    /// What it lacks to make sessions.
+    pub lacks: Lacks,
+    /// For how long it had run when its last message came, in milliseconds, if it said so.
+    pub up_ms: Option<u64>,
 }
 
 impl Facts {
@@ -53,6 +58,8 @@ impl Facts {
             plain: vitals.plain,
             store: vitals.store.clone(),
             store_id: vitals.store_id,
+            lacks: vitals.lacks.clone(),
+            up_ms: vitals.up_ms,
         }
     }
 

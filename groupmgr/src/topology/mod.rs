@@ -9,8 +9,10 @@
 
 mod facts;
 mod hearing;
+mod ignored;
 mod print;
 mod proof;
+mod rivals;
 mod row;
 mod strangers;
 
@@ -23,6 +25,7 @@ use std::net::SocketAddrV4;
 use proto::beacon::{self, Beacon};
 use proto::host_message::HostMessage;
 use proto::keys::Verified;
+use proto::lack::Lacks;
 use proto::net::IfName;
 use proto::time::{Duration, earliest};
 use proto::version::Version;
@@ -31,12 +34,15 @@ use proto::{BootId, HostName, Instant, Nonce, WallTime};
 use crate::entropy::Entropy;
 pub use facts::Facts;
 pub use hearing::Audible;
+pub use ignored::Ignored;
 pub use print::{InterfaceView, RowView};
+pub use rivals::Double;
 pub use row::{DOWN_AFTER, FORGOTTEN_AFTER, Row, Standing};
 pub use strangers::{STRANGERS_MAX, Strangers};
 
 use hearing::{Hearing, Kind};
 use proof::Candidate;
+use rivals::Rivals;
 
 /// Trusted hosts a table holds: above the three hundred we promise, with room for a group that grew.
 pub const HOSTS_MAX: usize = 1_024;
@@ -67,6 +73,12 @@ pub enum Change {
     },
     /// It was gone for [`FORGOTTEN_AFTER`], and left the table.
     Forgotten(HostName),
+    /// What it lacks to make sessions changed; nothing when it is well again.
+    Lacks(HostName, Lacks),
+    /// Two hosts have one name.
+    Two(Double),
+    /// And no longer have.
+    OneAgain(HostName),
 }
 
 /// What to send so that a run of a host proves itself.
@@ -78,41 +90,6 @@ pub struct ProofWanted {
     pub to: BootId,
     /// To be sent back.
     pub nonce: Nonce,
-}
-
-/// Why a verified message changed nothing. Each is counted by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ignored {
-    /// Its sequence number was passed: reordered or replayed.
-    Stale,
-    /// It is our own, come back.
-    Own,
-    /// The table is full of trusted hosts.
-    Full,
-    /// It is of a protocol version that we do not speak with.
-    Version,
-    /// It is of a run that said goodbye, or that another one replaced.
-    Ended,
-    /// Of a host that must prove itself first; the proof has been asked for.
-    Unproven,
-    /// An answer nobody asked for.
-    Unasked,
-}
-
-impl Ignored {
-    /// The name under which it is counted.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stale => "stale",
-            Self::Own => "own",
-            Self::Full => "table_full",
-            Self::Version => "version",
-            Self::Ended => "ended_run",
-            Self::Unproven => "unproven",
-            Self::Unasked => "unasked",
-        }
-    }
 }
 
 /// Where and when a datagram came in.
@@ -136,6 +113,11 @@ struct Said<'a> {
     ver: Version,
 }
 
+fn lacks_changed(row: &Row, before: &Lacks) -> Option<Change> {
+    let lacks = &row.facts().lacks;
+    (lacks != before).then(|| Change::Lacks(row.host().clone(), lacks.clone()))
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Topology {
@@ -146,6 +128,8 @@ pub struct Topology {
     rows: BTreeMap<HostName, Row>,
     /// Runs that were heard and have not yet proved themselves.
     candidates: BTreeMap<HostName, Candidate>,
+    /// Proven runs beside those that have the rows; under this host's own name too.
+    rivals: Rivals,
     /// Hosts whose messages are not signed with our key.
     pub strangers: Strangers,
     changes: Vec<Change>,
@@ -166,6 +150,7 @@ impl Topology {
             echo: Hearing::new(),
             rows: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            rivals: Rivals::new(),
             strangers: Strangers::new(),
             changes: Vec::new(),
             every: beacon::INTERVAL,
@@ -234,11 +219,16 @@ impl Topology {
             candidate.hear(message);
         }
         admitted?;
+        if let Some(rival) = self.rivals.run_mut(&message.host, vitals.boot) {
+            return rival.hear_message(at, message, vitals).map(|_| ());
+        }
         let Some(row) = self.rows.get_mut(&message.host) else { return Err(Ignored::Unproven) };
         self.strangers.forget_known(&message.host, message.addr);
+        let before = row.facts().lacks.clone();
         if row.hear_message(at, message, vitals)? {
             self.changes.push(Change::Changed(message.host.clone()));
         }
+        self.changes.extend(lacks_changed(row, &before));
         self.due = earliest(self.due, row.poll_at());
         Ok(())
     }
@@ -263,9 +253,15 @@ impl Topology {
             candidate.beacon = Some(beacon.clone());
         }
         admitted?;
+        if let Some(rival) = self.rivals.run_mut(&beacon.host, beacon.boot) {
+            return rival.hear_beacon(at, beacon);
+        }
         let Some(row) = self.rows.get_mut(&beacon.host) else { return Err(Ignored::Unproven) };
+        let before = row.facts().lacks.clone();
         row.hear_beacon(at, beacon)?;
+        self.changes.extend(lacks_changed(row, &before));
         self.due = earliest(self.due, row.poll_at());
+        self.challenge(at, &beacon.host, entropy);
         Ok(())
     }
 
@@ -279,8 +275,14 @@ impl Topology {
 
     /// Who has to prove itself, as a new run or as one that was quiet.
     fn candidate(&mut self, said: Said<'_>) -> Option<&mut Candidate> {
-        let row = self.rows.get_mut(said.host).filter(|row| row.boot() == said.boot);
-        row.and_then(Row::waking).or_else(|| self.candidates.get_mut(said.host))
+        if let Some(rival) = self.rivals.run_mut(said.host, said.boot) {
+            return rival.waking_slot().as_mut();
+        }
+        match self.rows.get_mut(said.host) {
+            Some(row) if row.boot() == said.boot => row.waking_slot().as_mut(),
+            Some(row) if row.was_replaced(said.boot) => row.returning_slot().as_mut(),
+            _ => self.candidates.get_mut(said.host),
+        }
     }
 
     /// Whether a message of this run may touch a row; if it must prove itself first, that is begun.
@@ -291,35 +293,47 @@ impl Topology {
         has_passed: impl FnOnce(&Row) -> bool,
         entropy: &mut Entropy,
     ) -> Result<(), Ignored> {
-        if *host == self.own {
+        if *host == self.own && boot == self.own_boot {
             return Err(Ignored::Own);
         }
         if !ver.speaks_with(Version::CURRENT) {
             return Err(Ignored::Version);
         }
-        if let Some(row) = self.rows.get_mut(host) {
-            if row.boot() != boot && row.replaced(boot) || row.boot() == boot && row.has_left() {
+        let of_row = self.rows.get_mut(host).filter(|row| row.boot() == boot);
+        if let Some(row) = of_row.or_else(|| self.rivals.run_mut(host, boot)) {
+            if row.has_left() {
                 return Err(Ignored::Ended);
             }
-            if row.boot() == boot && has_passed(row) {
+            if has_passed(row) {
                 return Err(Ignored::Stale);
             }
             // Somebody may have recorded what nobody else heard, and would revive a dead host with it.
-            if row.boot() == boot && row.is_quiet() {
+            if row.is_quiet() {
                 row.wake(at, entropy);
                 self.due = earliest(self.due, row.poll_at());
                 return Err(Ignored::Unproven);
             }
-            if row.boot() == boot {
-                return Ok(());
+            return Ok(());
+        }
+        if let Some(row) = self.rows.get_mut(host) {
+            if row.has_ended(boot) {
+                return Err(Ignored::Ended);
+            }
+            if row.was_replaced(boot) {
+                let returning = row.returning_slot();
+                match returning {
+                    Some(returning) => returning.heard_from(at, boot, entropy),
+                    None => *returning = Some(Candidate::new(at, boot, entropy)),
+                }
+                self.due = earliest(self.due, row.poll_at());
+                return Err(Ignored::Unproven);
             }
         }
         let full = self.rows.len() + self.candidates.len() >= HOSTS_MAX && !self.rows.contains_key(host);
         match self.candidates.get_mut(host) {
             // A recording of an older run may alternate with the real one: the newest word is asked for
             // proof, and whichever can answer wins.
-            Some(candidate) if candidate.boot == boot => candidate.from = at.from,
-            Some(candidate) => candidate.restart(at, boot, entropy),
+            Some(candidate) => candidate.heard_from(at, boot, entropy),
             None if full => return Err(Ignored::Full),
             None => {
                 let candidate = Candidate::new(at, boot, entropy);
@@ -341,23 +355,25 @@ impl Topology {
         host: &HostName,
         boot: BootId,
         nonce: Nonce,
+        entropy: &mut Entropy,
     ) -> Result<(), Ignored> {
-        let quiet = self.rows.get_mut(host).filter(|row| row.boot() == boot);
-        if let Some(row) = quiet
-            && row.awake(at, nonce)
-        {
-            self.due = earliest(self.due, row.poll_at());
-            self.changes.push(Change::Up(host.clone()));
+        if let Some(row) = self.rows.get_mut(host).filter(|row| row.boot() == boot) {
+            let was_up = row.is_up();
+            if row.awake(at, nonce) {
+                self.due = earliest(self.due, row.poll_at());
+                if !was_up {
+                    self.changes.push(Change::Up(host.clone()));
+                }
+                self.notice_two(at.now, host);
+                return Ok(());
+            }
+        }
+        if self.rivals.on_proof(at, host, boot, nonce) {
             return Ok(());
         }
-        // Of an older question it may be, or a recording: neither ends the one that is out.
-        let proven = self.candidates.get(host).is_some_and(|c| c.boot == boot && c.nonce == nonce);
-        let Some(candidate) = proven.then(|| self.candidates.remove(host)).flatten() else {
-            return Err(Ignored::Unasked);
-        };
-        if candidate.messages.is_empty() {
-            self.candidates.insert(host.clone(), candidate);
-            return Err(Ignored::Unproven);
+        let candidate = self.proven(host, boot, nonce)?;
+        if *host == self.own || self.rows.get(host).is_some_and(Row::is_up) {
+            return self.add_rival(at, host, candidate, entropy);
         }
         let (row, restarted) = match self.rows.remove(host) {
             Some(mut row) => {
@@ -367,12 +383,15 @@ impl Topology {
             None => (Row::new(host.clone(), boot, self.every), false),
         };
         let row = self.rows.entry(host.clone()).or_insert(row);
+        let before = row.facts().lacks.clone();
         row.prove(at, &candidate);
+        let lacks = lacks_changed(row, &before);
         if restarted {
             self.changes.push(Change::Restarted(host.clone()));
         }
         self.due = earliest(self.due, row.poll_at());
         self.changes.push(Change::Up(host.clone()));
+        self.changes.extend(lacks);
         Ok(())
     }
 
@@ -381,29 +400,37 @@ impl Topology {
     /// # Errors
     /// When it is not of the present run.
     pub fn on_goodbye(&mut self, host: &HostName, boot: BootId) -> Result<(), Ignored> {
+        if self.rivals.run_mut(host, boot).is_some() {
+            self.drop_rival(host);
+            return Ok(());
+        }
         let row = self.rows.get_mut(host).filter(|row| row.boot() == boot).ok_or(Ignored::Ended)?;
         if row.leave() {
             self.changes.push(Change::Left(host.clone()));
+            self.promote(host);
         }
         Ok(())
     }
 
-    /// Whether `boot` is the present, proven run of `host`: only such a one is asked, answered or chosen.
+    /// Whether `boot` is a present, proven run of `host`: only such a one is answered. Of two, the one that has the
+    /// row is asked and chosen.
     #[must_use]
     pub fn is_present(&self, host: &HostName, boot: BootId) -> bool {
-        self.rows.get(host).is_some_and(|row| row.boot() == boot && !row.has_left())
+        let is_it = |row: &Row| row.boot() == boot && !row.has_left();
+        self.rows.get(host).is_some_and(is_it) || self.rivals.get(host).is_some_and(|rival| is_it(&rival.row))
     }
 
     /// Takes out a host that an operator says is gone for good. Returns whether it was there.
     pub fn forget(&mut self, host: &HostName) -> bool {
         self.candidates.remove(host);
+        self.rivals.remove(host);
         self.rows.remove(host).is_some()
     }
 
     /// Gives every host the time that this host was itself not run, so that nobody is judged by what was
     /// not listened for.
     pub fn was_away(&mut self, away: Duration) {
-        for row in self.rows.values_mut() {
+        for row in self.rows.values_mut().chain(self.rivals.rows_mut()) {
             row.excuse(away);
         }
     }
@@ -414,9 +441,14 @@ impl Topology {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
+        let mut succeeded = Vec::new();
         for row in self.rows.values_mut() {
-            if let Some(change) = row.judge(now) {
-                self.changes.push(change);
+            match row.judge(now) {
+                // Another run of it is there: it was restarted.
+                Some(Change::Silent(host)) if self.rivals.get(&host).is_some_and(|r| r.row.is_up()) => {
+                    succeeded.push(host);
+                }
+                change => self.changes.extend(change),
             }
             self.changes.extend(row.judge_interfaces(now));
             row.poll_proof(now, out);
@@ -429,9 +461,14 @@ impl Topology {
             }
             !is_forgotten
         });
+        for host in succeeded {
+            self.promote(&host);
+        }
+        self.rivals.on_timeout(now, out, &mut self.changes);
         self.candidates.retain(|_, candidate| candidate.poll(now, out));
         let rows = self.rows.values().filter_map(Row::poll_at).min();
-        self.due = earliest(rows, self.candidates.values().map(|c| c.due).min());
+        let others = earliest(self.rivals.poll_at(), self.candidates.values().map(|c| c.due).min());
+        self.due = earliest(rows, others);
     }
 
     /// When [`Topology::on_timeout`] wants to be called.

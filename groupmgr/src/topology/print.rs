@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use proto::beacon;
+use proto::lack::Lacks;
 use proto::net::{HexIp, IfName, Interface};
 use proto::{BootId, HostName, Instant, MachineId, StoreId};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct RowView {
     pub site: String,
     /// Whether it takes no new sessions.
     pub drain: bool,
+    /// What it lacks to make sessions; nothing when it is well.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// Whether its sessions outlive its daemon.
     pub keep: bool,
     /// Where it finds its data store.
@@ -94,6 +98,10 @@ fn age_millis(now: Instant, at: Option<Instant>) -> i64 {
     at.map_or(-1, |at| i64::try_from(now.since(at).as_millis()).unwrap_or(i64::MAX))
 }
 
+fn words(lacks: &Lacks) -> Vec<String> {
+    lacks.iter().map(|lack| lack.to_string()).collect()
+}
+
 fn age_secs(now: Instant, at: Option<Instant>) -> i64 {
     at.map_or(-1, |at| i64::try_from(now.since(at).as_secs()).unwrap_or(i64::MAX))
 }
@@ -128,6 +136,7 @@ impl RowView {
             rack: facts.rack.to_string(),
             site: facts.site.to_string(),
             drain: facts.drain,
+            lacks: words(&facts.lacks),
             keep: facts.keep,
             store: facts.store.to_string(),
             store_id: facts.store_id,
@@ -168,6 +177,7 @@ impl RowView {
             rack: vitals.map(|v| v.rack.to_string()).unwrap_or_default(),
             site: vitals.map(|v| v.site.to_string()).unwrap_or_default(),
             drain: vitals.is_some_and(|v| v.drain),
+            lacks: vitals.map(|v| words(&v.lacks)).unwrap_or_default(),
             keep: vitals.is_some_and(|v| v.keep),
             store: vitals.map(|v| v.store.to_string()).unwrap_or_default(),
             store_id: vitals.and_then(|v| v.store_id),
@@ -211,6 +221,7 @@ impl RowView {
             rack: id.rack.to_string(),
             site: id.site.to_string(),
             drain: announcer.drain(),
+            lacks: words(announcer.lacks()),
             keep: id.keep,
             store: id.store.to_string(),
             store_id: announcer.store_id(),

@@ -47,6 +47,15 @@ impl Candidate {
         *self = Self { due, asked, ..Self::new(at, boot, entropy) };
     }
 
+    /// It was heard again; of several runs that share the question the newest word is asked for proof.
+    pub(super) fn heard_from(&mut self, at: Arrival<'_>, boot: BootId, entropy: &mut Entropy) {
+        if self.boot == boot {
+            self.from = at.from;
+        } else {
+            self.restart(at, boot, entropy);
+        }
+    }
+
     pub(super) fn hear(&mut self, message: &HostMessage) {
         let seq = |m: &HostMessage| m.vitals.as_ref().map(|v| (v.iface.clone(), v.seq));
         if self.messages.first().is_some_and(|first| seq(first) != seq(message)) {

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proto::beacon::{self, Beacon};
 use proto::host_message::{HostMessage, INTERFACES_MAX, Vitals};
+use proto::lack::Lacks;
 use proto::net::{IfName, Interface};
 use proto::time::{Duration, earliest};
 use proto::{BootId, HostName, Instant, Nonce};
@@ -68,7 +69,10 @@ impl Standing {
 pub struct Row {
     host: HostName,
     boot: BootId,
-    old_boots: Vec<BootId>,
+    /// Earlier runs, and whether each ended on purpose: of such a one nothing counts any more.
+    old_boots: Vec<(BootId, bool)>,
+    /// One that was replaced without a goodbye and is heard again: it has to prove that this is no recording.
+    returning: Option<Candidate>,
     standing: Standing,
     /// It is quiet and was heard again: it has to prove that this is no recording, of which others may have missed
     /// the original.
@@ -100,6 +104,7 @@ impl Row {
             host,
             boot,
             old_boots: Vec::new(),
+            returning: None,
             standing: Standing::Left,
             waking: None,
             heard_at: Instant::ZERO,
@@ -155,8 +160,49 @@ impl Row {
         self.standing == Standing::Left
     }
 
-    pub(super) fn replaced(&self, boot: BootId) -> bool {
-        self.old_boots.contains(&boot)
+    /// Whether an earlier run ended on purpose.
+    pub(super) fn has_ended(&self, boot: BootId) -> bool {
+        self.old_boots.contains(&(boot, true))
+    }
+
+    /// Whether a run had this row until it was silent or refused. It has a question of its own, so that recordings of
+    /// it keep no other run from proving itself.
+    pub(super) fn was_replaced(&self, boot: BootId) -> bool {
+        self.old_boots.contains(&(boot, false))
+    }
+
+    /// The question to a run that was replaced and is heard again.
+    pub(super) const fn returning_slot(&mut self) -> &mut Option<Candidate> {
+        &mut self.returning
+    }
+
+    pub(super) const fn waking_slot(&mut self) -> &mut Option<Candidate> {
+        &mut self.waking
+    }
+
+    /// Where the run was asked to prove itself, while it is.
+    pub(super) fn asked_at(&self) -> Option<SocketAddrV4> {
+        self.waking.as_ref().map(|waking| waking.from)
+    }
+
+    /// Takes over what is to be remembered of the run that had this place before.
+    pub(super) fn succeed(&mut self, before: Self) {
+        self.old_boots = before.old_boots;
+        self.old_boots.retain(|(boot, _)| *boot != self.boot);
+        self.note_old_boot(before.boot, before.standing == Standing::Left);
+    }
+
+    /// Of two that live at once neither is an earlier run of the other.
+    pub(super) fn share_old_boots(&mut self, other: &Self) {
+        self.old_boots = other.old_boots.clone();
+        self.old_boots.retain(|(boot, _)| *boot != self.boot);
+    }
+
+    fn note_old_boot(&mut self, boot: BootId, ended: bool) {
+        self.old_boots.push((boot, ended));
+        if self.old_boots.len() > OLD_BOOTS_MAX {
+            self.old_boots.remove(0);
+        }
     }
 
     /// Its primary address.
@@ -306,6 +352,9 @@ impl Row {
         self.facts.load.run_queue = beacon.load;
         self.facts.load.sessions = beacon.sessions;
         self.facts.drain = beacon.drain;
+        if !beacon.drain {
+            self.facts.lacks = Lacks::none();
+        }
         self.beacon_at = Some(at.now);
         self.hear(at, &beacon.iface, Kind::Beacon);
         Ok(())
@@ -313,15 +362,14 @@ impl Row {
 
     /// Another run begins: nothing that was passed or heard counts for it.
     pub(super) fn restart(&mut self, boot: BootId) {
-        self.old_boots.push(self.boot);
-        if self.old_boots.len() > OLD_BOOTS_MAX {
-            self.old_boots.remove(0);
-        }
+        self.old_boots.retain(|(old, _)| *old != boot);
+        self.note_old_boot(self.boot, self.standing == Standing::Left);
         self.boot = boot;
         self.passed.clear();
         self.hearing = Hearing::new();
         self.become_standing(Standing::Left);
         self.waking = None;
+        self.returning = None;
     }
 
     /// It has proved that it lives, and what it said before counts.
@@ -353,20 +401,20 @@ impl Row {
         self.waking.get_or_insert_with(|| Candidate::new(at, boot, entropy)).from = at.from;
     }
 
-    pub(super) const fn waking(&mut self) -> Option<&mut Candidate> {
-        self.waking.as_mut()
-    }
-
     /// The answer to `nonce`: if that was asked it is up, with what it said meanwhile.
     pub(super) fn awake(&mut self, at: Arrival<'_>, nonce: Nonce) -> bool {
         let Some(woken) = self.waking.take_if(|waking| waking.nonce == nonce) else { return false };
-        self.prove(at, &woken);
+        // One that is up was only asked because another run has its name.
+        if self.is_quiet() {
+            self.prove(at, &woken);
+        }
         true
     }
 
     /// Asks for the proof when it is time.
     pub(super) fn poll_proof(&mut self, now: Instant, out: &mut Vec<ProofWanted>) {
         self.waking.take_if(|waking| !waking.poll(now, out));
+        self.returning.take_if(|returning| !returning.poll(now, out));
     }
 
     pub(super) fn leave(&mut self) -> bool {
@@ -413,7 +461,8 @@ impl Row {
 
     /// Just after the judged moment, since what was heard exactly then still counts.
     pub(super) fn poll_at(&self) -> Option<Instant> {
-        let waking = self.waking.as_ref().map(|waking| waking.due);
+        let due = |asked: &Option<Candidate>| asked.as_ref().map(|asked| asked.due);
+        let waking = earliest(due(&self.waking), due(&self.returning));
         let wait = match self.standing {
             Standing::Up => self.patience(),
             Standing::Silent => DOWN_AFTER,

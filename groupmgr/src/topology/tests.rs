@@ -67,6 +67,8 @@ fn message(host: &str, boot: u64, seq: u64) -> Verified<HostMessage> {
             plain: false,
             store: "-".parse().unwrap(),
             store_id: None,
+            lacks: proto::lack::Lacks::none(),
+            up_ms: None,
         }),
     };
     let bytes = ring().seal(Purpose::HostMessage, &message.to_line());
@@ -121,7 +123,7 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self { table: Topology::new("a".parse().unwrap(), BootId(1)), entropy: Entropy::new([7; 32]) }
+        Self { table: Topology::new("a".parse().unwrap(), BootId(0xa)), entropy: Entropy::new([7; 32]) }
     }
 
     fn say(&mut self, now: Instant, m: &Verified<HostMessage>) -> Result<(), Ignored> {
@@ -145,7 +147,9 @@ impl Table {
         let wanted = self.asked(now);
         let iface = eth0();
         let nonce = wanted.iter().find(|w| w.to == BootId(boot)).expect("was asked for proof").nonce;
-        self.table.on_proof(at(now, &iface), &host.parse().unwrap(), BootId(boot), nonce).unwrap();
+        self.table
+            .on_proof(at(now, &iface), &host.parse().unwrap(), BootId(boot), nonce, &mut self.entropy)
+            .unwrap();
     }
 
     /// A table that knows host b in its run 1.
@@ -191,7 +195,10 @@ fn a_host_is_up_only_after_it_has_answered_a_nonce() {
     assert_eq!(t.standing("b"), None);
     let iface = eth0();
     let b = "b".parse().unwrap();
-    assert_eq!(t.table.on_proof(at(Instant::ZERO, &iface), &b, BootId(1), Nonce(0)), Err(Ignored::Unasked));
+    assert_eq!(
+        t.table.on_proof(at(Instant::ZERO, &iface), &b, BootId(1), Nonce(0), &mut Entropy::new([3; 32])),
+        Err(Ignored::Unasked)
+    );
 }
 
 #[test]
@@ -208,24 +215,118 @@ fn an_answer_to_another_question_changes_nothing_and_the_answer_to_ours_still_co
     let nonce = t.asked(Instant::ZERO)[0].nonce;
     let iface = eth0();
     let b = "b".parse().unwrap();
-    let wrong = t.table.on_proof(at(ms(1), &iface), &b, BootId(1), Nonce(3));
+    let wrong = t.table.on_proof(at(ms(1), &iface), &b, BootId(1), Nonce(3), &mut Entropy::new([3; 32]));
     assert_eq!(wrong, Err(Ignored::Unasked));
     // What comes with the answer is no reason to ask before it is time: else late answers and new questions bring
     // forth each other without end.
     let _ = t.say(ms(1), &message("b", 1, 2));
     assert_eq!(t.asked(ms(1)), []);
-    t.table.on_proof(at(ms(2), &iface), &b, BootId(1), nonce).unwrap();
+    t.table.on_proof(at(ms(2), &iface), &b, BootId(1), nonce, &mut t.entropy).unwrap();
     assert_eq!(t.standing("b"), Some(Standing::Up));
 }
 
 #[test]
 fn a_recording_of_an_earlier_run_does_not_revive_the_dead() {
     let mut t = Table::with_b();
+    let b: HostName = "b".parse().unwrap();
     let _ = t.say(secs(1), &message("b", 2, 1));
     t.prove(secs(1), "b", 2);
-    assert!(t.table.take_changes().contains(&Change::Restarted("b".parse().unwrap())));
-    assert_eq!(t.say(secs(2), &message("b", 1, 99)), Err(Ignored::Ended));
-    assert!(t.asked(secs(2)).is_empty(), "an old run is not even asked");
+    t.beacon(ms(1_200), &beacon("b", 2, 1)).unwrap();
+    t.asked(ms(1_301));
+    assert!(t.table.take_changes().contains(&Change::Restarted(b.clone())));
+    let mut asked = 0;
+    for n in 0..10_000 {
+        let now = ms(1_310 + n);
+        t.beacon(now, &beacon("b", 2, n + 2)).unwrap();
+        assert_eq!(t.say(now, &message("b", 1, 99 + n)), Err(Ignored::Unproven));
+        asked += t.asked(now).len();
+    }
+    assert!((8..=30).contains(&asked), "{asked} questions in ten seconds");
+    assert!(t.table.is_present(&b, BootId(2)) && !t.table.is_present(&b, BootId(1)));
+    // Nor does it keep a third run from proving itself.
+    assert_eq!(t.say(secs(13), &message("b", 3, 1)), Err(Ignored::Unproven));
+    t.prove(secs(13), "b", 3);
+    assert!(t.table.is_present(&b, BootId(3)));
+    assert!(!t.table.take_changes().iter().any(|change| matches!(change, Change::Two(_))));
+}
+
+/// Asks for the proofs that are due and has these runs of b answer.
+fn answer(t: &mut Table, now: Instant, boots: &[u64]) {
+    let (iface, b) = (eth0(), "b".parse().unwrap());
+    for ProofWanted { to, nonce, .. } in t.asked(now) {
+        if boots.contains(&to.0) {
+            t.table.on_proof(at(now, &iface), &b, to, nonce, &mut t.entropy).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_new_run_is_a_restart_when_the_old_one_is_silent_has_said_goodbye_or_is_refused() {
+    let b: HostName = "b".parse().unwrap();
+    let restarted = [Change::Restarted(b.clone()), Change::Up(b.clone())];
+    for how in ["silent", "goodbye", "refused"] {
+        let mut t = Table::with_b();
+        t.beacon(secs(1), &beacon("b", 1, 1)).unwrap();
+        let _ = t.say(ms(1_050), &message("b", 2, 1));
+        answer(&mut t, ms(1_050), &[2]);
+        answer(&mut t, ms(1_051), &[2]);
+        assert!(t.table.is_present(&b, BootId(1)) && t.table.is_present(&b, BootId(2)), "{how}");
+        assert_eq!((t.table.row(&b).unwrap().boot(), t.table.is_in_doubt(&b)), (BootId(1), true), "{how}");
+        t.table.take_changes();
+        match how {
+            "silent" => answer(&mut t, ms(1_301), &[2]),
+            "goodbye" => t.table.on_goodbye(&b, BootId(1)).unwrap(),
+            _ => t.table.on_refused(from()),
+        }
+        let changes = t.table.take_changes();
+        assert_eq!(changes[changes.len() - 2..], restarted, "{how}: {changes:?}");
+        assert_eq!((t.table.row(&b).unwrap().boot(), t.table.is_in_doubt(&b)), (BootId(2), false), "{how}");
+    }
+}
+
+#[test]
+fn two_runs_that_both_prove_themselves_are_two_hosts_and_the_row_stays_with_the_first() {
+    let mut t = Table::with_b();
+    let b: HostName = "b".parse().unwrap();
+    for n in 1..=20 {
+        let now = secs(1) + Duration::from_millis(50 * n);
+        t.beacon(now, &beacon("b", 1, n)).unwrap();
+        let _ = t.say(now, &message("b", 2, n));
+        answer(&mut t, now, &[1, 2]);
+    }
+    let two = t.table.take_changes().into_iter().filter(|change| matches!(change, Change::Two(_))).count();
+    assert_eq!((two, t.table.doubles().count(), t.table.row(&b).unwrap().boot()), (1, 1, BootId(1)));
+    // A third one is no news, and the first one's goodbye gives its place to the second.
+    t.table.on_goodbye(&b, BootId(1)).unwrap();
+    assert_eq!((t.table.doubles().count(), t.table.row(&b).unwrap().boot()), (0, BootId(2)));
+}
+
+#[test]
+fn a_recording_of_the_old_run_beside_the_new_one_does_not_make_two() {
+    let mut t = Table::with_b();
+    for n in 1..=200 {
+        let now = secs(1) + Duration::from_millis(10 * n);
+        // Beacons of the old run that nobody else has heard, though it is dead.
+        let _ = t.beacon(now, &beacon("b", 1, n));
+        let _ = t.say(now, &message("b", 2, n));
+        answer(&mut t, now, &[2]);
+    }
+    assert!(!t.table.take_changes().iter().any(|change| matches!(change, Change::Two(_))));
+}
+
+#[test]
+fn a_host_hears_of_another_one_of_its_own_name_only_when_that_proves_itself() {
+    let mut t = Table::new();
+    let (iface, own) = (eth0(), "a".parse().unwrap());
+    assert_eq!(t.say(secs(1), &message("a", 0xa, 1)), Err(Ignored::Own));
+    assert_eq!(t.say(secs(1), &message("a", 7, 1)), Err(Ignored::Unproven));
+    let nonce = t.asked(secs(1))[0].nonce;
+    assert!(t.table.take_changes().is_empty() && t.table.is_own_name_in_doubt());
+    t.table.on_proof(at(secs(1), &iface), &own, BootId(7), nonce, &mut t.entropy).unwrap();
+    assert!(matches!(t.table.take_changes()[..], [Change::Two(_)]));
+    assert!(t.table.namesake(secs(1), Duration::from_secs(1)).is_some());
+    t.asked(secs(4));
+    assert_eq!(t.table.take_changes(), [Change::OneAgain("a".parse().unwrap())]);
 }
 
 #[test]
@@ -233,6 +334,7 @@ fn a_host_whose_clock_went_back_is_known_by_its_boot_not_by_its_time() {
     let mut t = Table::with_b();
     let _ = t.say(secs(1), &message("b", 9, 1));
     t.prove(secs(1), "b", 9);
+    t.asked(ms(1_301));
     assert!(t.table.is_present(&"b".parse().unwrap(), BootId(9)));
     assert!(!t.table.is_present(&"b".parse().unwrap(), BootId(1)));
 }
@@ -324,7 +426,7 @@ fn a_recording_of_a_dead_host_is_asked_a_bounded_number_of_times_and_keeps_no_ot
     let wanted = t.asked(secs(16));
     let _ = t.beacon(secs(16), &beacon("b", 1, seq + 1));
     let nonce = wanted.iter().find(|w| w.to == BootId(2)).unwrap().nonce;
-    t.table.on_proof(at(secs(16), &eth0()), &"b".parse().unwrap(), BootId(2), nonce).unwrap();
+    t.table.on_proof(at(secs(16), &eth0()), &"b".parse().unwrap(), BootId(2), nonce, &mut t.entropy).unwrap();
     assert!(t.table.is_present(&"b".parse().unwrap(), BootId(2)));
 }
 

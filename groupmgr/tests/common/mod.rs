@@ -135,6 +135,11 @@ impl Daemon {
         }
     }
 
+    /// What its log holds that was not waited for.
+    pub(crate) fn rest_of_log(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it can be waited for");

@@ -68,7 +68,7 @@ impl Message for ToSpawner {
     fn check(&self) -> Result<(), ControlError> {
         match self {
             Self::Spawn(spec) => spec.check(),
-            Self::Kill(_) | Self::Keep(_) | Self::EndAll => Ok(()),
+            Self::Kill(_) | Self::Keep(_) | Self::EndAll | Self::Ping(_) | Self::Renew => Ok(()),
         }
     }
 }

@@ -4,24 +4,33 @@
 //! are bounded; a session that does not read its socket is reported, never waited for. When it is dropped, or its
 //! process ends in whatever way, its sockets close, and the spawner acts on that.
 
-use std::collections::{BTreeMap, VecDeque};
+mod link;
+mod serve;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::sys::signal::Signal;
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::Pid;
 use proto::SessionId;
-use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::task::AbortHandle;
+
+use self::link::Link;
 
 use super::packets::{self, Receiver};
 use super::rundir::RunDir;
 use crate::control::{
-    Bytes, ControlError, Exit, FromSession, FromSpawner, Message, REPLY_MAX, SessionSpec, ToSession,
+    Bytes, ControlError, Exit, FromSession, FromSpawner, Message as _, REPLY_MAX, SessionSpec, ToSession,
     ToSpawner,
 };
 
@@ -77,8 +86,13 @@ pub enum Event {
         /// How.
         exit: Exit,
     },
-    /// The spawner is gone. Its sessions can still be told things, but none can be made.
+    /// The spawner is gone. Its sessions can still be told things, but none can be made before
+    /// [`Client::use_spawner`]. What it was asked for follows as [`Event::SpawnFailed`].
     SpawnerGone,
+    /// The spawner has not answered for two seconds; after five it is killed, if this process may do that.
+    SpawnerStuck,
+    /// And answers again.
+    SpawnerBack,
 }
 
 /// Why there is no connection to a spawner.
@@ -128,17 +142,67 @@ type Outgoing<M> = (M, Option<OwnedFd>);
 /// The connections to a spawner and its sessions.
 #[derive(Debug)]
 pub struct Client {
-    spawner: mpsc::Sender<Outgoing<ToSpawner>>,
+    spawner: NewSpawner,
     shared: Arc<Shared>,
     events: mpsc::Receiver<Event>,
+    to_daemon: mpsc::Sender<Event>,
+}
+
+/// A connection to a spawner, to be used in the place of one that is gone.
+#[derive(Debug)]
+pub struct NewSpawner {
+    sender: mpsc::Sender<Outgoing<ToSpawner>>,
     keep: bool,
     kept: u32,
 }
 
 #[derive(Debug)]
 struct Shared {
-    sessions: Mutex<BTreeMap<SessionId, mpsc::Sender<Outgoing<ToSession>>>>,
+    sessions: Mutex<BTreeMap<SessionId, Entry>>,
+    /// Sessions that the spawner was asked for and has not answered for.
+    asked: Mutex<BTreeSet<SessionId>>,
     receiver: Mutex<Receiver>,
+    /// How many spawners have gone.
+    generation: AtomicU64,
+    /// Whether the present one knows [`ToSpawner::Ping`] and [`ToSpawner::Renew`].
+    answers: AtomicBool,
+}
+
+/// A session that can be told things.
+#[derive(Debug)]
+struct Entry {
+    sender: mpsc::Sender<Outgoing<ToSession>>,
+    /// How many spawners had gone when it was made.
+    generation: u64,
+    task: Option<AbortHandle>,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            sessions: Mutex::default(),
+            asked: Mutex::default(),
+            receiver: Mutex::new(Receiver::new()),
+            generation: AtomicU64::new(0),
+            answers: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Entry>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_asked(&self, session: SessionId) {
+        self.asked().remove(&session);
+    }
+
+    fn take_asked(&self) -> BTreeSet<SessionId> {
+        std::mem::take(&mut *self.asked())
+    }
 }
 
 impl Client {
@@ -147,7 +211,9 @@ impl Client {
     /// # Errors
     /// See [`StartError`].
     pub async fn connect(run_dir: &Path) -> Result<Self, StartError> {
-        Self::begin(packets::connected(&RunDir::new(run_dir).socket())?).await
+        let (shared, channel) = (Shared::new(), mpsc::channel(EVENT_QUEUE));
+        let spawner = NewSpawner::connect(run_dir, &shared, &channel.0).await?;
+        Ok(Self::with(spawner, shared, channel))
     }
 
     /// Starts a spawner in a process group of its own, so that a signal to the daemon's (`^C`) does not reach it.
@@ -155,19 +221,9 @@ impl Client {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(start: &Start) -> Result<Self, StartError> {
-        let (ours, theirs) = packets::pair()?;
-        let mut command = Command::new(&start.program);
-        command.args(&start.arguments).args(["spawner", "--inherited", "--run-dir"]).arg(&start.run_dir);
-        command.stdin(theirs).stdout(Stdio::null()).process_group(0);
-        if start.keep {
-            std::fs::create_dir_all(&start.run_dir)?;
-            let log = OpenOptions::new().create(true).append(true).open(RunDir::new(&start.run_dir).log())?;
-            command.arg("--keep").stderr(log);
-        }
-        // Not waited for here: tokio takes note of its end, and its socket tells of it.
-        drop(command.spawn()?);
-        drop(command);
-        Self::begin(ours).await
+        let (shared, channel) = (Shared::new(), mpsc::channel(EVENT_QUEUE));
+        let spawner = NewSpawner::start(start, &shared, &channel.0).await?;
+        Ok(Self::with(spawner, shared, channel))
     }
 
     /// Connects to the spawner in this directory if one lives there, else starts one. Either way sessions are kept
@@ -176,52 +232,44 @@ impl Client {
     /// # Errors
     /// See [`StartError`].
     pub async fn connect_or_start(start: &Start) -> Result<Self, StartError> {
-        let fd = match packets::connected(&RunDir::new(&start.run_dir).socket()) {
-            Ok(fd) => fd,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                return Self::start(start).await;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        // Before anything else: what was sent is read even if this daemon should die the next moment.
-        let sent = packets::send(&fd, &ToSpawner::Keep(start.keep), None);
-        match Self::begin(fd).await {
-            // It was just leaving; the new one waits until it has.
-            Err(StartError::Ended) => Self::start(start).await,
-            outcome => sent.map_err(StartError::Io).and(outcome),
-        }
+        let (shared, channel) = (Shared::new(), mpsc::channel(EVENT_QUEUE));
+        let spawner = NewSpawner::connect_or_start(start, &shared, &channel.0).await?;
+        Ok(Self::with(spawner, shared, channel))
     }
 
-    async fn begin(fd: OwnedFd) -> Result<Self, StartError> {
-        let (spawner, queue) = mpsc::channel(SPAWNER_QUEUE);
-        let (to_daemon, events) = mpsc::channel(EVENT_QUEUE);
-        let shared = Arc::new(Shared { sessions: Mutex::default(), receiver: Mutex::new(Receiver::new()) });
-        let mut link = Link::new(fd, queue, &shared)?;
-        match link.next::<FromSpawner>(&to_daemon).await {
-            Some((FromSpawner::Hello { keep, sessions }, _)) => {
-                tokio::spawn(serve_spawner(link, Arc::clone(&shared), to_daemon));
-                Ok(Self { spawner, shared, events, keep, kept: sessions })
-            }
-            Some((FromSpawner::Busy, _)) => Err(StartError::Busy),
-            Some((FromSpawner::Failed(reason), _)) => Err(StartError::Failed(reason)),
-            Some(_) | None => Err(StartError::Ended),
-        }
+    fn with(
+        spawner: NewSpawner,
+        shared: Arc<Shared>,
+        (to_daemon, events): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    ) -> Self {
+        Self { spawner, shared, events, to_daemon }
+    }
+
+    /// What connects to another spawner after [`Event::SpawnerGone`]. The sessions of the old one go on and can still be
+    /// told things.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        Connector { shared: Arc::clone(&self.shared), events: self.to_daemon.clone() }
+    }
+
+    /// Has sessions made by another spawner from now on.
+    pub fn use_spawner(&mut self, spawner: NewSpawner) {
+        self.spawner = spawner;
     }
 
     /// Whether sessions outlived the daemon when this one connected.
     #[must_use]
     pub fn was_keeping(&self) -> bool {
-        self.keep
+        self.spawner.keep
     }
 
     /// How many sessions an earlier daemon has left; as many [`Event::Spawned`] come first.
     #[must_use]
     pub fn kept(&self) -> u32 {
-        self.kept
+        self.spawner.kept
     }
 
-    /// The next event; `None` when neither spawner nor session is left. Can be dropped and called again without
-    /// losing any.
+    /// The next event. Can be dropped and called again without losing any.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
@@ -231,7 +279,13 @@ impl Client {
     /// # Errors
     /// See [`TellError`].
     pub fn spawn(&self, spec: SessionSpec) -> Result<(), TellError> {
-        self.ask(ToSpawner::Spawn(Box::new(spec)))
+        let session = spec.session;
+        self.shared.asked().insert(session);
+        let asked = self.ask(ToSpawner::Spawn(Box::new(spec)));
+        if asked.is_err() {
+            self.shared.forget_asked(session);
+        }
+        asked
     }
 
     /// Ends a session process that does not end itself; answered by [`Event::Exited`].
@@ -239,7 +293,29 @@ impl Client {
     /// # Errors
     /// See [`TellError`].
     pub fn kill(&self, session: SessionId) -> Result<(), TellError> {
-        self.ask(ToSpawner::Kill(session))
+        let generation = self.shared.generation.load(Ordering::Relaxed);
+        let mut sessions = self.shared.lock();
+        if sessions.get(&session).is_none_or(|entry| entry.generation == generation) {
+            drop(sessions);
+            return self.ask(ToSpawner::Kill(session));
+        }
+        // The spawner that could kill it is gone; it ends by itself when its socket closes.
+        if let Some(task) = sessions.remove(&session).and_then(|entry| entry.task) {
+            task.abort();
+        }
+        let exit = Exit::Signal(Signal::SIGKILL as i32);
+        Ok(self.to_daemon.try_send(Event::Exited { session, exit })?)
+    }
+
+    /// Has the spawner make its directory and its socket again, which somebody has removed.
+    ///
+    /// # Errors
+    /// See [`TellError`]. A spawner of an older version cannot.
+    pub fn renew(&self) -> Result<(), TellError> {
+        if !self.shared.answers.load(Ordering::Relaxed) {
+            return Err(TellError::Gone);
+        }
+        self.ask(ToSpawner::Renew)
     }
 
     /// Whether sessions outlive this daemon from now on.
@@ -260,7 +336,7 @@ impl Client {
 
     fn ask(&self, message: ToSpawner) -> Result<(), TellError> {
         message.check()?;
-        Ok(self.spawner.try_send((message, None))?)
+        Ok(self.spawner.sender.try_send((message, None))?)
     }
 
     /// Tells a session something. Not for [`ToSession::Display`], which needs [`Client::hand_over`].
@@ -295,138 +371,110 @@ impl Client {
             _ => message.check()?,
         }
         let sessions = self.shared.lock();
-        Ok(sessions.get(&session).ok_or(TellError::Gone)?.try_send((message, fd))?)
+        Ok(sessions.get(&session).ok_or(TellError::Gone)?.sender.try_send((message, fd))?)
     }
 }
 
-/// Takes what the spawner says apart into events and new sessions.
-async fn serve_spawner(mut link: Link<ToSpawner>, shared: Arc<Shared>, events: mpsc::Sender<Event>) {
-    while let Some((message, fd)) = link.next::<FromSpawner>(&events).await {
-        let event = match message {
-            FromSpawner::Spawned(session) => Event::Spawned { session, kept: false },
-            FromSpawner::Kept(session) => Event::Spawned { session, kept: true },
-            FromSpawner::SpawnFailed { session, reason } => Event::SpawnFailed { session, reason },
-            FromSpawner::Exited { session, exit } => Event::Exited { session, exit },
-            FromSpawner::Hello { .. } | FromSpawner::Busy | FromSpawner::Failed(_) => continue,
-        };
-        let (Event::Spawned { session, .. }, Some(fd)) = (&event, fd) else {
-            if events.send(event).await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let session = *session;
-        let (sender, queue) = mpsc::channel(SESSION_QUEUE);
-        let event = match Link::new(fd, queue, &shared) {
-            Ok(link) => {
-                shared.lock().insert(session, sender);
-                // Nothing the session says may come before this, so its own task starts after it.
-                if events.send(event).await.is_err() {
-                    return;
-                }
-                tokio::spawn(serve_session(session, link, Arc::clone(&shared), events.clone()));
-                continue;
-            }
-            Err(error) => {
-                Event::SpawnFailed { session, reason: format!("its socket cannot be used: {error}") }
-            }
-        };
-        if events.send(event).await.is_err() {
-            return;
-        }
-    }
-    let _ = events.send(Event::SpawnerGone).await;
-}
-
-async fn serve_session(
-    session: SessionId,
-    mut link: Link<ToSession>,
+/// Connects to spawners in the name of one [`Client`].
+#[derive(Clone, Debug)]
+pub struct Connector {
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
-) {
-    while let Some((message, _)) = link.next::<FromSession>(&events).await {
-        if events.send(Event::Session { session, message }).await.is_err() {
-            break;
+}
+
+impl Connector {
+    /// Connects to another spawner, starting it if need be and `may_start` says so. To be given to
+    /// [`Client::use_spawner`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn another_spawner(&self, start: &Start, may_start: bool) -> Result<NewSpawner, StartError> {
+        match may_start {
+            true => NewSpawner::connect_or_start(start, &self.shared, &self.events).await,
+            false => NewSpawner::connect(&start.run_dir, &self.shared, &self.events).await,
         }
     }
-    shared.lock().remove(&session);
 }
 
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionId, mpsc::Sender<Outgoing<ToSession>>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A message that may take several packets.
-trait InParts: Message {
-    fn parts(self) -> Vec<Self>;
-}
-
-impl InParts for ToSpawner {
-    fn parts(self) -> Vec<Self> {
-        vec![self]
-    }
-}
-
-impl InParts for ToSession {
-    fn parts(self) -> Vec<Self> {
-        self.in_parts()
-    }
-}
-
-/// One control socket: what goes out waits in `queue` and `unsent` until the other side reads.
-struct Link<M> {
-    fd: AsyncFd<OwnedFd>,
-    queue: mpsc::Receiver<Outgoing<M>>,
-    unsent: VecDeque<Outgoing<M>>,
-    shared: Arc<Shared>,
-}
-
-impl<M: InParts> Link<M> {
-    fn new(fd: OwnedFd, queue: mpsc::Receiver<Outgoing<M>>, shared: &Arc<Shared>) -> io::Result<Self> {
-        // SAFETY: the descriptor is owned by what it is registered as, and never replaced in there.
-        let fd = unsafe { AsyncFd::register(fd) }?;
-        Ok(Self { fd, queue, unsent: VecDeque::new(), shared: Arc::clone(shared) })
+impl NewSpawner {
+    async fn connect(
+        run_dir: &Path,
+        shared: &Arc<Shared>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Self, StartError> {
+        let fd = packets::connected(&RunDir::new(run_dir).socket())?;
+        let pid = listener_of(&fd);
+        Self::begin(fd, pid, shared, events).await
     }
 
-    /// The next message from the other side; sends meanwhile. `None` when it is gone, or the daemon's client is.
-    async fn next<In: Message>(&mut self, events: &mpsc::Sender<Event>) -> Option<Outgoing<In>> {
-        let Self { fd, queue, unsent, shared } = self;
-        loop {
-            tokio::select! {
-                () = events.closed() => return None,
-                ready = fd.readable() => {
-                    let mut ready = ready.ok()?;
-                    let receive = |fd: &AsyncFd<OwnedFd>| {
-                        let mut receiver = shared.receiver.lock().unwrap_or_else(PoisonError::into_inner);
-                        receiver.receive::<In>(fd.get_ref())
-                    };
-                    match ready.try_io(receive) {
-                        Ok(Ok(message)) => return message,
-                        Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
-                            tracing::warn!("a control message is passed over: {error}");
-                        }
-                        Ok(Err(_)) => return None,
-                        Err(_would_block) => {}
-                    }
-                }
-                Some((message, fd)) = queue.recv(), if unsent.is_empty() => {
-                    let mut fd = fd;
-                    unsent.extend(message.parts().into_iter().map(|part| (part, fd.take())));
-                }
-                ready = fd.writable(), if !unsent.is_empty() => {
-                    let mut ready = ready.ok()?;
-                    let Some((message, beside)) = unsent.front() else { continue };
-                    let beside = beside.as_ref().map(OwnedFd::as_fd);
-                    match ready.try_io(|fd| packets::send(fd.get_ref(), message, beside)) {
-                        Err(_would_block) => continue,
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::warn!("a control message is not sent: {error}"),
-                    }
-                    unsent.pop_front();
-                }
+    async fn start(
+        start: &Start,
+        shared: &Arc<Shared>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Self, StartError> {
+        let (ours, theirs) = packets::pair()?;
+        let mut command = Command::new(&start.program);
+        command.args(&start.arguments).args(["spawner", "--inherited", "--run-dir"]).arg(&start.run_dir);
+        command.stdin(theirs).stdout(Stdio::null()).process_group(0);
+        if start.keep {
+            std::fs::create_dir_all(&start.run_dir)?;
+            let log = OpenOptions::new().create(true).append(true).open(RunDir::new(&start.run_dir).log())?;
+            command.arg("--keep").stderr(log);
+        }
+        // Not waited for here: tokio takes note of its end, and its socket tells of it.
+        let child = command.spawn()?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        drop(child);
+        drop(command);
+        Self::begin(ours, pid, shared, events).await
+    }
+
+    async fn connect_or_start(
+        start: &Start,
+        shared: &Arc<Shared>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Self, StartError> {
+        let fd = match packets::connected(&RunDir::new(&start.run_dir).socket()) {
+            Ok(fd) => fd,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Self::start(start, shared, events).await;
             }
+            Err(error) => return Err(error.into()),
+        };
+        // Before anything else: what was sent is read even if this daemon should die the next moment.
+        let sent = packets::send(&fd, &ToSpawner::Keep(start.keep), None);
+        let pid = listener_of(&fd);
+        match Self::begin(fd, pid, shared, events).await {
+            // It was just leaving; the new one waits until it has.
+            Err(StartError::Ended) => Self::start(start, shared, events).await,
+            outcome => sent.map_err(StartError::Io).and(outcome),
         }
     }
+
+    async fn begin(
+        fd: OwnedFd,
+        pid: Option<Pid>,
+        shared: &Arc<Shared>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Self, StartError> {
+        let (sender, queue) = mpsc::channel(SPAWNER_QUEUE);
+        let mut link = Link::new(fd, queue, shared)?;
+        match link.next::<FromSpawner>(events).await {
+            Some((FromSpawner::Hello { keep, sessions: kept }, _)) => {
+                tokio::spawn(serve::serve_spawner(link, pid, Arc::clone(shared), events.clone()));
+                Ok(Self { sender, keep, kept })
+            }
+            Some((FromSpawner::Busy, _)) => Err(StartError::Busy),
+            Some((FromSpawner::Failed(reason), _)) => Err(StartError::Failed(reason)),
+            Some(_) | None => Err(StartError::Ended),
+        }
+    }
+}
+
+/// The process that listens where a socket is connected to.
+fn listener_of(fd: &OwnedFd) -> Option<Pid> {
+    getsockopt(fd, sockopt::PeerCredentials)
+        .ok()
+        .map(|peer| Pid::from_raw(peer.pid()))
+        .filter(|pid| pid.as_raw() > 0)
 }

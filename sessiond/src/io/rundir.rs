@@ -10,6 +10,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use nix::unistd::{Uid, geteuid};
 use proto::SessionId;
 
 use super::account::Account;
+use super::packets;
 
 /// Longest path of a Unix socket, its final zero byte excluded.
 const SOCKET_PATH_MAX: usize = 107;
@@ -63,24 +65,17 @@ impl RunDir {
                 longest - SOCKET_PATH_MAX
             ));
         }
-        let wrong = |path: &Path, error: &Error| {
-            format!(
-                "the run directory cannot be used: {}: {error}: choose another, or remove it",
-                path.display()
-            )
-        };
         // A session's account must be able to pass through to its own directory.
         let pass = if geteuid().is_root() { 0o711 } else { 0o700 };
         make_dir(&self.root, pass).map_err(|error| wrong(&self.root, &error))?;
         let lock_path = self.root.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(|error| wrong(&lock_path, &error))?;
+        let lock = open_lock(&lock_path).map_err(|error| wrong(&lock_path, &error))?;
         // A spawner whose daemon has died is still ending its sessions; that is a moment.
         let lock = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, error)| wrong(&lock_path, &Error::from(error)))?;
         for (dir, mode, owner) in [("spawner", 0o700, Some(daemon)), ("s", pass, None)] {
             let path = self.root.join(dir);
-            remove(&path)
+            remove_dead(&path)
                 .and_then(|()| make_dir(&path, mode))
                 .and_then(|()| owner.map_or(Ok(()), |uid| chown(&path, Some(uid.as_raw()), None)))
                 .map_err(|error| wrong(&path, &error))?;
@@ -88,10 +83,40 @@ impl RunDir {
         Ok(lock)
     }
 
-    /// Lets the daemon connect to the socket, which has been made meanwhile.
-    pub(super) fn admit(&self, daemon: Uid) -> Result<(), Error> {
+    /// The socket that a daemon of this account may connect to; one that is there is replaced.
+    pub(super) fn listen(&self, daemon: Uid) -> Result<OwnedFd, Error> {
+        match fs::remove_file(self.socket()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = packets::listener(&self.socket())?;
         fs::set_permissions(self.socket(), Permissions::from_mode(0o600))?;
-        chown(self.socket(), Some(daemon.as_raw()), None)
+        chown(self.socket(), Some(daemon.as_raw()), None)?;
+        Ok(listener)
+    }
+
+    /// Makes again what somebody has removed of it, with a new socket, which is returned. The directories of sessions
+    /// that are gone stay gone.
+    pub(super) fn restore(&self, daemon: Uid, lock: &mut Flock<File>) -> Result<OwnedFd, String> {
+        let pass = if geteuid().is_root() { 0o711 } else { 0o700 };
+        let owner = |path: &Path| chown(path, Some(daemon.as_raw()), None);
+        let spawner = self.root.join("spawner");
+        make_dir(&self.root, pass)
+            .and_then(|()| make_dir(&spawner, 0o700))
+            .and_then(|()| owner(&spawner))
+            .and_then(|()| make_dir(&self.root.join("s"), pass))
+            .map_err(|error| wrong(&self.root, &error))?;
+        let lock_path = self.root.join("lock");
+        let is_ours = fs::metadata(&lock_path).and_then(|there| {
+            let held = lock.metadata()?;
+            Ok((there.dev(), there.ino()) == (held.dev(), held.ino()))
+        });
+        if !is_ours.unwrap_or(false) {
+            let file = open_lock(&lock_path).map_err(|error| wrong(&lock_path, &error))?;
+            *lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, error)| wrong(&lock_path, &Error::from(error)))?;
+        }
+        self.listen(daemon).map_err(|error| wrong(&self.socket(), &error))
     }
 
     /// A session's directory, of its account and nobody else's.
@@ -127,6 +152,36 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
         return Err(Error::new(ErrorKind::PermissionDenied, "it belongs to another account"));
     }
     fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn wrong(path: &Path, error: &Error) -> String {
+    format!("the run directory cannot be used: {}: {error}: choose another, or remove it", path.display())
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+}
+
+/// Says that whoever holds what is returned lives in this directory.
+pub(super) fn live_in(dir: &Path) -> Result<Flock<File>, Error> {
+    Flock::lock(File::open(dir)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+}
+
+/// Removes everything from a directory but what somebody lives in: the sessions of a spawner that was killed.
+fn remove_dead(path: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            fs::remove_file(entry.path())?;
+        } else if live_in(&entry.path()).is_ok() {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -137,7 +137,7 @@ struct Spawner {
     allowed: Uid,
     signals: SignalFd,
     /// The run directory is ours as long as it is held.
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// What has become ready.
@@ -159,8 +159,7 @@ impl Spawner {
         let run = RunDir::new(&options.run_dir);
         let allowed = options.daemon.map_or_else(geteuid, Uid::from_raw);
         let lock = run.take(allowed)?;
-        let listener = packets::listener(&run.socket()).map_err(failed("the spawner's socket"))?;
-        run.admit(allowed).map_err(failed("the spawner's socket"))?;
+        let listener = run.listen(allowed).map_err(failed("the spawner's socket"))?;
         Ok(Self {
             options: options.clone(),
             keep: options.keep,
@@ -175,7 +174,7 @@ impl Spawner {
             allowed,
             signals,
             run,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -286,6 +285,7 @@ impl Spawner {
                 Err(error) => tracing::error!("session {} cannot be handed on: {error}", id.short()),
             }
         }
+        self.tell(FromSpawner::Pong(0), None);
     }
 
     fn on_daemon(&mut self) {
@@ -322,6 +322,19 @@ impl Spawner {
             }
             ToSpawner::Keep(keep) => self.keep = keep,
             ToSpawner::EndAll => self.end_all(),
+            ToSpawner::Ping(number) => self.tell(FromSpawner::Pong(number), None),
+            ToSpawner::Renew => self.renew(),
+        }
+    }
+
+    /// Somebody has removed the run directory: it is made again, with another socket.
+    fn renew(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
+        match self.run.restore(self.allowed, &mut self.lock) {
+            Ok(listener) => self.listener = Some(listener),
+            Err(reason) => tracing::error!("{reason}"),
         }
     }
 

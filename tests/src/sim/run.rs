@@ -23,6 +23,8 @@ const SETTLE: Duration = secs(15);
 const REPAIR: Duration = secs(40);
 /// And stays so.
 const REST: Duration = secs(5);
+/// Two hosts of one name must be known to be two so long after they can hear each other.
+const NOTICED_WITHIN: Duration = secs(1);
 /// Between two looks at what was seen.
 const SLICE: Duration = ms(20);
 /// Between two looks at all there is.
@@ -92,6 +94,9 @@ struct Run<'a> {
     acts_at: Instant,
     intrudes_at: Instant,
     looks_at: Instant,
+    /// Since when both hosts of a name are well, and how often it was found that all know of them.
+    both_since: BTreeMap<String, Instant>,
+    noticed: u64,
     digest: u64,
     /// How often the spread and the rest were judged.
     spread_judged: u64,
@@ -118,6 +123,8 @@ impl<'a> Run<'a> {
             acts_at: w.now(),
             intrudes_at: w.now(),
             looks_at: w.now(),
+            both_since: BTreeMap::new(),
+            noticed: 0,
             digest: options.seed,
             spread_judged: 0,
             rest_judged: 0,
@@ -221,7 +228,36 @@ impl<'a> Run<'a> {
             tickets.for_each(|ticket| intruder.learn(ticket));
         }
         self.checks.see(&seen)?;
-        self.checks.pass(now)
+        self.checks.pass(now)?;
+        self.check_names()
+    }
+
+    /// Two hosts of one name that hear everybody are noticed by all that are well within a second.
+    fn check_names(&mut self) -> Result<(), String> {
+        let now = self.w.now();
+        for island in &self.islands {
+            for host in &island.hosts {
+                let others = island.hosts.iter().filter(|other| *other != host);
+                let others: Vec<&String> = others.filter(|other| self.w.is_host_well(other)).collect();
+                if !self.w.are_both_well(host) || others.len() + 1 < island.hosts.len() {
+                    self.both_since.remove(host);
+                    continue;
+                }
+                let since = *self.both_since.entry(host.clone()).or_insert(now);
+                if now.since(since) <= NOTICED_WITHIN {
+                    continue;
+                }
+                if let Some(who) =
+                    others.into_iter().chain([host]).find(|who| !self.w.doubles_at(who).contains(host))
+                {
+                    return Err(format!(
+                        "two hosts of one name are noticed within a second — {who} does not know of two {host}"
+                    ));
+                }
+                self.noticed += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Sees who is well and who is not, after something was done to somebody.
@@ -329,6 +365,7 @@ impl<'a> Run<'a> {
                 .chain([
                     ("once all is repaired whoever should be shown is", self.rest_judged),
                     ("new sessions are spread evenly", self.spread_judged),
+                    ("two hosts of one name are noticed within a second", self.noticed),
                 ])
                 .collect(),
         }

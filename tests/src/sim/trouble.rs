@@ -8,6 +8,8 @@ use crate::world::{Backup, DeskId, Dice, LanId, Rule, Way, World, ms};
 
 /// A clock that nobody can have meant.
 const YEARS_AHEAD_MS: i64 = 10 * 365 * 24 * 3_600_000;
+/// For so long a second host of a name may be deaf: longer than a host listens before it starts.
+const DEAF_FOR: Duration = Duration::from_millis(300);
 
 /// The places where something may go wrong.
 #[derive(Clone, Debug)]
@@ -33,6 +35,9 @@ enum Undo {
     Store,
     StoreLink(String),
     Clock(String),
+    Second(String),
+    Hear(String),
+    Spawner(String),
 }
 
 /// The faults of a run.
@@ -77,6 +82,10 @@ impl Trouble {
         }
         let lasts = self.time(200, 9_000);
         let begun = self.begin(w);
+        if let Some(Undo::Second(host)) = &begun {
+            // A deaf one has started by then.
+            self.ongoing.push((now + DEAF_FOR, Undo::Hear(host.clone())));
+        }
         self.made += 1;
         self.ongoing.extend(begun.map(|undo| (now + lasts, undo)));
         // Of many islands each has its own calm.
@@ -104,7 +113,7 @@ impl Trouble {
         let number = self.dice.below(self.islands.len() as u64) as usize;
         let island = self.islands[number].clone();
         let (host, lan) = (self.pick(&island.hosts)?, self.pick(&island.lans)?);
-        match self.dice.below(24) {
+        match self.dice.below(28) {
             0..=5 => self.at_a_daemon(w, host),
             6..=12 => self.on_a_link(w, host, lan),
             13 | 14 => {
@@ -126,6 +135,19 @@ impl Trouble {
                 let off = i64::try_from(self.dice.below(7_200_000)).unwrap_or(0) - 3_600_000;
                 w.set_clock(&host, off);
                 None
+            }
+            24 | 25 => {
+                let is_deaf = self.dice.below(2) == 0;
+                if w.has_second(&host) {
+                    return None;
+                }
+                w.start_second(&host, is_deaf);
+                Some(Undo::Second(host))
+            }
+            26 | 27 => {
+                w.host(&host)?;
+                w.set_spawner_gone(&host, true);
+                Some(Undo::Spawner(host))
             }
             _ => {
                 let running: Vec<_> = w.sessions_on(&host);
@@ -227,6 +249,9 @@ impl Undo {
             }
             Self::StoreLink(host) => w.cut_store(host, false),
             Self::Clock(host) => w.set_clock(host, 0),
+            Self::Second(host) => w.stop_second(host),
+            Self::Hear(host) => w.second_hears(host),
+            Self::Spawner(host) => w.set_spawner_gone(host, false),
         }
     }
 }

@@ -154,7 +154,7 @@ impl World {
         self.rule_link(link, way, rule);
     }
 
-    fn rule_link(&mut self, link: LinkId, way: Way, rule: Rule) {
+    pub(super) fn rule_link(&mut self, link: LinkId, way: Way, rule: Rule) {
         let link = self.wire.link_mut(link);
         if way != Way::In {
             link.out = rule;

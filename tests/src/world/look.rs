@@ -101,10 +101,14 @@ impl World {
         row.is_some_and(|row| row.is_up() && Some(row.boot()) == boot)
     }
 
-    /// Whether a host is as it should be: it runs, and all its ways are sound.
+    /// Whether a host is as it should be: it runs, all its ways are sound, and nobody else has its name.
     #[must_use]
     pub fn is_host_well(&self, host: &str) -> bool {
-        let machine = &self.machines[self.host_number(host)];
+        !self.has_second(host) && self.is_machine_well(self.host_number(host))
+    }
+
+    pub(super) fn is_machine_well(&self, host: usize) -> bool {
+        let machine = &self.machines[host];
         let runs = machine.has_power && machine.daemon.alive().is_some_and(|running| !running.is_stopped);
         runs && machine.links.iter().all(|link| self.wire.is_sound(*link))
     }

@@ -119,6 +119,8 @@ pub(super) struct Machine {
     clock_from: Duration,
     /// Nothing passes between it and the data store.
     pub(super) is_store_cut: bool,
+    /// Nobody makes session processes for its daemon.
+    pub(super) is_spawner_gone: bool,
     load: (u32, u32),
     pub(super) notes: Vec<(Instant, Note)>,
     replies: BTreeMap<AdminReq, Reply>,
@@ -143,6 +145,7 @@ impl Machine {
             wall_drift_ppm: 0,
             clock_from,
             is_store_cut: false,
+            is_spawner_gone: false,
             load: (10, 4_000),
             notes: Vec::new(),
             replies: BTreeMap::new(),
@@ -173,6 +176,8 @@ impl World {
         let boot = BootId(self.dice.u64());
         let seed = self.dice.seed();
         let machine = &mut self.machines[host];
+        // It starts a spawner with it.
+        machine.is_spawner_gone = false;
         let plan = &machine.plan;
         let identity = Identity {
             host: self.names[host].clone(),
@@ -415,6 +420,14 @@ impl World {
                 self.history.tell(self.now, || format!("{}: {note:?}", self.machines[host].name));
                 self.saw(|w| Some(Sight::Logs { host: w.names[host].clone(), note: note.clone() }));
                 self.machines[host].notes.push((self.now, note));
+            }
+            Effect::Ready => {}
+            Effect::Refuse { at } => {
+                self.history.tell(self.now, || {
+                    format!("{} does not start: its name is taken at {at}", self.machines[host].name)
+                });
+                let boot = self.machines[host].daemon.boot();
+                self.queue.put(self.now, Event::Stopped { host, boot });
             }
             Effect::Stop => {
                 let boot = self.machines[host].daemon.boot();

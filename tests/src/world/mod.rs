@@ -27,6 +27,7 @@ mod meter;
 mod plan;
 mod process;
 mod queue;
+mod second;
 mod shell;
 mod sight;
 mod store;
@@ -275,7 +276,7 @@ impl World {
     /// Adds a host and starts it.
     pub fn add_host(&mut self, plan: HostPlan) {
         let number = self.machines.len();
-        let name: HostName = self.parsed(&plan.name);
+        let name: HostName = self.parsed(plan.called.as_ref().unwrap_or(&plan.name));
         self.by_name.insert(plan.name.clone(), number);
         self.names.push(name);
         let links = plan.lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Host(number), n, *lan));
@@ -284,8 +285,11 @@ impl World {
         let clock_from = Duration::from_micros(self.dice.below(1_000_000_000));
         let mut machine = Machine::new(plan, links, clock_from);
         machine.wall_off_ms = i64::try_from(self.dice.below(4_000)).unwrap_or(0) - 2_000;
+        let is_off = machine.plan.is_off;
         self.machines.push(machine);
-        self.boot(number);
+        if !is_off {
+            self.boot(number);
+        }
     }
 
     /// Adds a desk on a LAN and switches it on.
@@ -330,7 +334,9 @@ impl World {
             let hosts: Vec<usize> = (0..w.machines.len()).filter(alive).collect();
             let pairs = hosts.iter().flat_map(|a| hosts.iter().map(move |b| (*a, *b)));
             let is_foreign = |n: usize| w.machines[n].plan.speaks == udp::Speaks::Foreign;
-            let one_group = |a: usize, b: usize| is_foreign(a) == is_foreign(b) && w.share_a_lan(a, b);
+            let one_group = |a: usize, b: usize| {
+                is_foreign(a) == is_foreign(b) && w.names[a] != w.names[b] && w.share_a_lan(a, b)
+            };
             let mut pairs = pairs.filter(|(a, b)| a != b && one_group(*a, *b));
             pairs.all(|(a, b)| w.standing_at(a, b) == Some(Standing::Up))
         };

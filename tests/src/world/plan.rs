@@ -22,6 +22,10 @@ pub struct HostPlan {
     pub(super) chain_len: usize,
     pub(super) guests: GuestLimits,
     pub(super) speaks: Speaks,
+    /// The name it goes by in its group, if another host of the world has that name too.
+    pub(super) called: Option<String>,
+    /// Its daemon is not started with it.
+    pub(super) is_off: bool,
 }
 
 impl HostPlan {
@@ -40,6 +44,8 @@ impl HostPlan {
             chain_len: CHAIN_LEN,
             guests: GuestLimits::default(),
             speaks: Speaks::AsWeDo,
+            called: None,
+            is_off: false,
         }
     }
 
@@ -75,6 +81,13 @@ impl HostPlan {
     #[must_use]
     pub fn of_another_group(mut self) -> Self {
         self.speaks = Speaks::Foreign;
+        self
+    }
+
+    /// It goes by the name of another host of the world, as a cloned machine does; the world knows it by its own.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.called = Some(name.to_owned());
         self
     }
 

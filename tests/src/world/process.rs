@@ -80,7 +80,8 @@ pub(super) struct Order {
 
 impl World {
     pub(super) fn spawn(&mut self, host: usize, spec: SessionSpec) {
-        if let Some(reason) = self.machines[host].plan.cannot_spawn.clone() {
+        let gone = self.machines[host].is_spawner_gone.then(|| "the spawner is gone".to_owned());
+        if let Some(reason) = gone.or_else(|| self.machines[host].plan.cannot_spawn.clone()) {
             let input = Input::SpawnFailed { session: spec.session, reason };
             return self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
         }

@@ -52,6 +52,20 @@ pub enum Fate {
 /// Something that was seen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight {
+    /// A host's spawner is gone, or there is another one.
+    Spawner {
+        /// The host.
+        host: HostName,
+        /// Whether it is gone.
+        gone: bool,
+    },
+    /// A second host of a name runs from now on, or no longer does.
+    Second {
+        /// The name.
+        host: HostName,
+        /// Whether it runs.
+        runs: bool,
+    },
     /// A desk presents a token on a connection to a host.
     Presents {
         /// The desk.
@@ -241,7 +255,13 @@ impl World {
     }
 
     pub(super) fn saw_fate(&mut self, host: usize, fate: Fate) {
-        self.saw(|w| Some(Sight::Host { host: w.names[host].clone(), fate }));
+        self.saw(|w| {
+            let name = w.names[host].clone();
+            if w.machines[host].plan.called.is_none() {
+                return Some(Sight::Host { host: name, fate });
+            }
+            Some(Sight::Second { host: name, runs: matches!(fate, Fate::Starts(_)) })
+        });
     }
 
     /// Bytes go from a desk to a host.

@@ -152,6 +152,9 @@ impl Lonely {
             bcast: [10, 0, 255, 255].into(),
         };
         lonely.give(Input::Interfaces(vec![eth0]));
+        // It serves when it has found that its name is free.
+        let said = lonely.wait(Duration::from_millis(200));
+        assert!(said.iter().any(|effect| matches!(effect, Effect::Ready)));
         lonely
     }
 

@@ -28,6 +28,8 @@ const LISTEN_FIRST: Duration = Duration::from_millis(150);
 const LOWER_FIRST: Duration = Duration::from_millis(60);
 /// And how often.
 const LOWER_FIRST_TIMES: u32 = 3;
+/// How soon a host that can make no session looks again whether it can.
+const UNFIT_AGAIN: Duration = Duration::from_millis(250);
 /// The name of the template of tokens for which the registry names none.
 pub(in crate::host) const DEFAULT_TEMPLATE: &str = "default";
 /// A template is not fetched again within this time.
@@ -166,6 +168,9 @@ impl Host {
                 claim.boot == self.config.identity.boot || self.sessions.get(claim.session).is_some();
             return if perhaps { Holder::Unsure } else { Holder::GoneByWhatWeFound };
         }
+        if self.topology.is_in_doubt(&claim.host) {
+            return Holder::Unheard(DOUBT_FIRST);
+        }
         let Some(row) = self.topology.row(&claim.host) else {
             // Who has just started has not yet listened for as long as a host may be quiet.
             let listened = clock.now.since(self.started);
@@ -241,6 +246,16 @@ impl Host {
             return;
         }
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
+        // Whoever sent the DTU here did not know yet, and chooses anew when it comes back.
+        if flow.bound && !self.announcer.lacks().is_empty() {
+            self.deny(clock, conn, Denial::SessionFailed, out);
+            return;
+        }
+        if self.fitness.is_hopeless() {
+            let text = format!("Host {} can make no session at the moment. It is being mended.", self.name());
+            self.wait(clock, conn, UNFIT_AGAIN, &text, out);
+            return;
+        }
         let (from, registered) = (flow.presentation.addr, flow.is_registered());
         if !registered && !self.takes_guest(clock, from, out) {
             self.deny(clock, conn, Denial::TooManyGuests, out);

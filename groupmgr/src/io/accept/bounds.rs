@@ -131,6 +131,18 @@ impl Bounds {
         self.0.lock().arrivals.len()
     }
 
+    /// Connections there may be.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.lock().arrivals.limits().total
+    }
+
+    /// Connections there may still be.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.total().saturating_sub(self.len())
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -7,6 +7,7 @@
 
 mod checks;
 mod daemon;
+mod fitness;
 mod hearing;
 mod hosts;
 mod keys;
@@ -34,6 +35,8 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     hosts::check_clocks,
     hearing::check_own,
     hearing::check_others,
+    fitness::check_names,
+    fitness::check_fitness,
     store::check_reached,
     store::check_same,
     machine::check_terminals,

@@ -1,12 +1,13 @@
 //! Answers as tables for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use proto::{HostName, Token};
 
 use super::table::Table;
 use crate::host::admin::{DtuView, Explanation, ServiceView, SessionView, Status};
-use crate::topology::RowView;
+use crate::topology::{Double, RowView};
 
 /// A value that may not be there.
 fn or_dash(value: Option<impl ToString>) -> String {
@@ -41,7 +42,10 @@ pub(super) fn topology(rows: &[RowView]) -> String {
             row.clock.to_string(),
             format!("{}M", row.mem_mib),
             row.sessions.to_string(),
-            word(row.drain, "drain"),
+            match (row.drain, row.lacks.is_empty()) {
+                (_, false) => format!("unable:{}", row.lacks.join(",")),
+                (drain, true) => word(drain, "drain"),
+            },
             word(row.keep, "keep"),
             row.store.clone(),
             row.rack.clone(),
@@ -114,11 +118,25 @@ pub(super) fn status(hosts: &[&Status], stopped: &[HostName]) -> String {
             status.unclaimed.to_string(),
             status.dtus.to_string(),
             status.attached.to_string(),
-            if status.drain { "drain" } else { "-" }.to_owned(),
+            match (status.drain, status.lacks.is_empty()) {
+                (_, false) => "unable",
+                (true, true) => "drain",
+                (false, true) => "-",
+            }
+            .to_owned(),
             status.key.to_string(),
         ]);
     }
     let mut text = table.to_string();
+    for status in hosts {
+        for (of, why) in &status.lacks {
+            let _ = writeln!(text, "{} takes no new sessions ({of}): {why}", status.host);
+        }
+    }
+    let doubles: BTreeSet<&Double> = hosts.iter().flat_map(|status| &status.doubles).collect();
+    for Double { host, first, second } in doubles {
+        let _ = writeln!(text, "there are two hosts named {host}: one at {first} and one at {second}");
+    }
     for host in stopped {
         let _ = writeln!(text, "{host} has stopped");
     }

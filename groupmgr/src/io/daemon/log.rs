@@ -2,12 +2,18 @@
 
 use crate::host::Note;
 use crate::io::admin::audit::{AUDIT, UNKNOWN};
-use crate::topology::Change;
+use crate::topology::{Change, Double};
 
 /// Writes one note.
 pub(super) fn log(note: &Note) {
     match note {
         Note::Host(change) => log_change(change),
+        Note::Lacks { of, why: Some(why) } => {
+            tracing::error!(lacks = %of, "this host takes no new sessions: {why}");
+        }
+        Note::Lacks { of, why: None } => {
+            tracing::info!(no_longer_lacks = %of, "this host has what it lacked");
+        }
         Note::WasAway { ms } => {
             tracing::warn!(ms, "this host was not run for a while and judges nobody by it");
         }
@@ -47,6 +53,12 @@ fn log_change(change: &Change) {
         Change::Down(host) => tracing::warn!(%host, "host down"),
         Change::Left(host) => tracing::info!(%host, "host stopped"),
         Change::Restarted(host) => tracing::info!(%host, "host restarted"),
+        Change::Lacks(host, lacks) if lacks.is_empty() => tracing::info!(%host, "host takes sessions again"),
+        Change::Lacks(host, lacks) => tracing::warn!(%host, %lacks, "host takes no new sessions"),
+        Change::Two(Double { host, first, second }) => {
+            tracing::error!(%host, %first, %second, "two hosts have one name: stop the second one and give it another (--name)");
+        }
+        Change::OneAgain(host) => tracing::info!(%host, "there is one host of this name again"),
         Change::Changed(host) => tracing::debug!(%host, "host changed"),
         Change::Interface { host, iface, down: true } => {
             tracing::warn!(%host, %iface, "the host is not heard from one of its interfaces any more");

@@ -75,6 +75,8 @@ pub(crate) enum Event {
     Admin { command: Command, answer: oneshot::Sender<Reply> },
     /// Interfaces may have changed.
     Look,
+    /// The run directory was removed, and the spawner has to make its part of it again.
+    Renew,
     /// The daemon was asked to end by a signal.
     End,
 }

@@ -1,6 +1,7 @@
 //! The order of start and of stop.
 
-use std::io::{self, Write as _};
+use std::io;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proto::io::local::user_name;
 use proto::io::{KeyDir, KeyDirError, random};
-use proto::line::Line;
 use proto::net::Interface;
 use proto::{BootId, HostName, Instant};
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
@@ -24,8 +24,8 @@ use crate::host::{Host, HostConfig, Input};
 use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};
 use crate::io::admin::desk::{Desk, FactFinder};
-use crate::io::admin::local;
 use crate::io::admin::wire::{Facts, Home};
+use crate::io::caretaker::{Caretaker, Operators};
 use crate::io::counters::Counters;
 use crate::io::dirs::{self, DirError, RunDir};
 use crate::io::net::{Changes, Ends, Heard, Listen, Net, NetError};
@@ -67,6 +67,16 @@ pub enum RunError {
         path: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// Another host has the name.
+    #[error(
+        "a host named {host} runs already, at {at}; stop it with: groupmgr stop --host {host}, or choose another name with --name"
+    )]
+    NameTaken {
+        /// The name.
+        host: HostName,
+        /// Where the other host is.
+        at: SocketAddrV4,
     },
     /// The system gives no threads.
     #[error("no threads: {0}; raise the limit on processes (ulimit -u)")]
@@ -165,6 +175,7 @@ impl Started {
         }));
         let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
         let net = self.net(&workers, &acceptor, heard_sender, &counters);
+        let mut caretaker = self.caretaker(&workers, &desk, &counters, &bounds);
         let host = self.host();
         self.store.watch_link(&workers, self.inbox.clone());
         self.store.follow(&workers, self.inbox.clone());
@@ -181,12 +192,15 @@ impl Started {
         turn.take_up(&mut events).await;
         let interfaces = turn.net.open()?;
         let admin_socket = self.run_dir.admin_socket();
-        let operators = operators(&workers, &self.run_dir, &desk, &counters)?;
+        caretaker
+            .operators
+            .open(&admin_socket)
+            .map_err(|source| RunError::Admin { path: self.run_dir.path().display().to_string(), source })?;
+        let caretaker = Ends::of(workers.spawn(caretaker.watch(turn.inbox.clone())).abort_handle());
         background(&workers, &turn.inbox);
-        say_ready(&self.options.name, self.boot, &turn);
         rank::go_first();
-        turn.run(interfaces, heard, events).await;
-        drop(operators);
+        let taken = turn.run(interfaces, heard, events).await;
+        drop(caretaker);
         drop(std::fs::remove_file(admin_socket));
         turn.let_go();
         turn.sessions.leave().await;
@@ -195,7 +209,7 @@ impl Started {
             clock::until(Some(clock::now() + Duration::from_millis(5))).await;
         }
         tracing::info!("stopped");
-        Ok(())
+        taken.map_or(Ok(()), |at| Err(RunError::NameTaken { host: self.options.name, at }))
     }
 
     fn desk(&self, bounds: &Bounds, counters: &Counters) -> Result<Desk, RunError> {
@@ -248,6 +262,27 @@ impl Started {
         Net::new(self.options.net.clone(), heard, counters.clone(), listen)
     }
 
+    fn caretaker(
+        &self,
+        workers: &Handle,
+        desk: &Arc<Desk>,
+        counters: &Counters,
+        bounds: &Bounds,
+    ) -> Caretaker {
+        let operators = Operators::new(Arc::clone(desk), counters.clone(), workers.clone());
+        let has_own_store = self.options.store.is_none();
+        let disks =
+            [Some(self.run_dir.path().to_owned()), has_own_store.then(|| self.options.state_dir.clone())];
+        Caretaker {
+            run_dir: self.run_dir.clone(),
+            operators,
+            disks: disks.into_iter().flatten().collect(),
+            account: self.options.account.clone().filter(|_| self.sessions.has_own_accounts()),
+            bounds: bounds.clone(),
+            fds_max: self.fds_max,
+        }
+    }
+
     fn host(&self) -> Host {
         let identity = Identity {
             host: self.options.name.clone(),
@@ -276,35 +311,11 @@ impl Started {
     }
 }
 
-fn operators(
-    workers: &Handle,
-    run_dir: &RunDir,
-    desk: &Arc<Desk>,
-    counters: &Counters,
-) -> Result<Ends, RunError> {
-    let _context = workers.enter();
-    let listener = local::bind(&run_dir.admin_socket())
-        .map_err(|source| RunError::Admin { path: run_dir.path().display().to_string(), source })?;
-    let serve = local::serve(listener, Arc::clone(desk), counters.clone());
-    Ok(Ends::of(workers.spawn(serve).abort_handle()))
-}
-
 /// What tells the loop of signals, of how busy the machine is, and of interfaces.
 fn background(workers: &Handle, inbox: &Inbox) {
     workers.spawn(tell_vitals(inbox.clone()));
     workers.spawn(tell_signals(inbox.clone()));
     tokio::task::spawn_local(tell_changes(inbox.clone()));
-}
-
-fn say_ready(host: &HostName, boot: BootId, turn: &Turn) {
-    let mut line = Line::new("ready").with("host", host);
-    for addr in turn.net.addresses() {
-        line.push("addr", addr);
-    }
-    tracing::info!(%host, %boot, store = %turn.store.label(), "ready");
-    let mut out = io::stdout().lock();
-    // Whoever started the daemon may not want to read it.
-    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
 async fn tell_vitals(inbox: Inbox) {

@@ -5,9 +5,12 @@
 //! clock is looked at again.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write as _};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use proto::Instant;
+use proto::line::Line;
 use proto::net::Interface;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -57,6 +60,8 @@ pub(super) struct Pending {
     /// What followed from doing something, to be handed in next.
     inputs: VecDeque<Input>,
     is_over: bool,
+    /// Where a host of the same name lives, because of which this one does not start.
+    name_taken: Option<SocketAddrV4>,
 }
 
 impl Turn {
@@ -73,13 +78,14 @@ impl Turn {
         }
     }
 
-    /// Runs until the host machine says that the daemon is to end.
+    /// Runs until the host machine says that the daemon is to end. Returns where another host of the name lives, if that
+    /// is why.
     pub(super) async fn run(
         &mut self,
         interfaces: Vec<Interface>,
         mut heard: mpsc::Receiver<Heard>,
         mut events: mpsc::Receiver<Event>,
-    ) {
+    ) -> Option<SocketAddrV4> {
         // Before the first announcement, so that it says how busy this machine is.
         self.feed(Input::Vitals { run_queue: vitals::Sampler::new().sample(), mem_mib: vitals::mem_mib() });
         self.feed(Input::Interfaces(interfaces));
@@ -106,6 +112,7 @@ impl Turn {
                 }
             }
         }
+        self.desk.name_taken
     }
 
     /// Takes what is there already, up to a bound of either kind.
@@ -161,6 +168,7 @@ impl Turn {
             }
             Event::Admin { command, answer } => self.command(command, Some(answer)),
             Event::Look => self.look(),
+            Event::Renew => self.sessions.renew(),
             Event::End => {
                 tracing::info!(target: AUDIT, what = "stop", by = "a signal", outcome = "done", "audit");
                 self.command(Command::Stop, None);
@@ -232,8 +240,24 @@ impl Turn {
             Effect::Tell { session, message } => self.sessions.tell(session, *message),
             Effect::Answer { req, reply } => self.answer(req, *reply),
             Effect::Note(note) => log::log(&note),
+            Effect::Ready => self.say_ready(),
+            Effect::Refuse { at } => {
+                self.desk.name_taken = Some(at);
+                self.desk.is_over = true;
+            }
             Effect::Stop => self.desk.is_over = true,
         }
+    }
+
+    fn say_ready(&self) {
+        let mut line = Line::new("ready").with("host", self.host.name());
+        for addr in self.net.addresses() {
+            line.push("addr", addr);
+        }
+        tracing::info!(host = %self.host.name(), store = %self.store.label(), "ready");
+        let mut out = io::stdout().lock();
+        // Whoever started the daemon may not want to read it.
+        drop(writeln!(out, "{line}").and_then(|()| out.flush()));
     }
 
     /// Queues a message. Whoever lets the queue fill up does not read, and is closed.

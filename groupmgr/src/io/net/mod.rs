@@ -10,6 +10,7 @@ pub mod interfaces;
 mod netlink;
 mod receive;
 mod socket;
+mod spare;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -26,10 +27,11 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use self::ask::Asks;
-use self::interfaces::{BindError, Wire};
+use self::interfaces::{BindError, Found, Wire};
 pub(crate) use self::netlink::Changes;
 use self::receive::{Reader, Shared, Space};
 pub use self::socket::OpenError;
+use self::spare::Spare;
 use crate::io::counters::{Counters, Reason};
 
 /// What of the network is the operator's choice.
@@ -104,6 +106,7 @@ pub(crate) struct Net {
     listen: Listen,
     /// What could not be opened, so that it is said once and not at every look.
     troubles: Vec<String>,
+    spare: Spare,
 }
 
 impl Net {
@@ -117,7 +120,7 @@ impl Net {
         let asks = Asks::new(heard.clone());
         let space = Rc::new(RefCell::new(Space::default()));
         let shared = Shared { heard, flood: Rc::default(), whereabouts: Rc::default(), counters, space };
-        Self { options, links: Vec::new(), asks, shared, listen, troubles: Vec::new() }
+        Self { options, links: Vec::new(), asks, shared, listen, troubles: Vec::new(), spare: Spare::new() }
     }
 
     /// Opens everything; at start, when what cannot be opened is an error.
@@ -134,9 +137,16 @@ impl Net {
     /// Asks the kernel what is there now, opens what is new and closes what is gone. The second value says that
     /// something of an address that changed has still to be closed: it is to be looked at again in a moment.
     pub(crate) fn refresh(&mut self) -> (Vec<Interface>, bool) {
+        self.spare.spend();
         // Nothing is closed on a guess: what the kernel cannot tell now it will tell at the next look.
-        let Some(found) = interfaces::list() else { return (self.interfaces(), false) };
-        let wires = interfaces::choose(&found, &self.options.bind);
+        let again = interfaces::list().is_some_and(|found| self.use_what_is_there(&found));
+        self.spare.keep();
+        (self.interfaces(), again)
+    }
+
+    /// Whether something has still to be closed.
+    fn use_what_is_there(&mut self, found: &[Found]) -> bool {
+        let wires = interfaces::choose(found, &self.options.bind);
         let (kept, closed): (Vec<Link>, _) =
             self.links.drain(..).partition(|link| wires.contains(&link.wire));
         self.links = kept;
@@ -176,7 +186,7 @@ impl Net {
                 }
             }
         }
-        (self.interfaces(), again)
+        again
     }
 
     /// Logs what could not be opened, once.
@@ -247,8 +257,16 @@ impl Net {
         let whereabouts = self.shared.whereabouts.borrow();
         let heard = whereabouts.of(*to.ip()).and_then(|name| wires().find(|w| w.interface.name == *name));
         let by = heard.or_else(|| wires().find(|w| w.interface.holds(*to.ip())));
-        let sent = self.asks.ask(now, by, wires(), to, bytes);
+        let name = by.map(|wire| wire.interface.name.clone());
+        let mut sent = self.asks.ask(now, by, wires(), to, bytes);
         drop(whereabouts);
+        if sent.as_ref().is_err_and(is_out_of_descriptors)
+            && let Some(name) = name
+        {
+            // Without a socket of its own a refusal is not told; but whoever lives there answers.
+            self.datagram(&name, to, bytes);
+            sent = Ok(());
+        }
         self.note(to, sent);
     }
 
@@ -258,6 +276,10 @@ impl Net {
             tracing::debug!(%to, %error, "not sent");
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Sends by this interface, whatever the routing table thinks: subnets on different wires may have the same

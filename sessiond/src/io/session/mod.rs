@@ -10,13 +10,14 @@ mod services;
 mod shell;
 mod state;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::Flock;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
@@ -26,7 +27,7 @@ use proto::Nonce;
 
 use super::account::Account;
 use super::packets;
-use super::rundir::RunDir;
+use super::rundir::{RunDir, live_in};
 use super::sys;
 use crate::control::{EndReason, FromSession, SessionSpec, short};
 use crate::session::SessionCore;
@@ -120,12 +121,15 @@ fn prepare(
 struct Home {
     dir: PathBuf,
     tools: Vec<String>,
+    /// As long as it is held no spawner removes the directory.
+    _lives_here: Option<Flock<File>>,
 }
 
 impl Home {
     /// Puts the links to our own program into it.
     fn furnish(dir: PathBuf, spec: &SessionSpec) -> std::io::Result<Self> {
-        let home = Self { dir, tools: spec.tools.iter().flat_map(|tools| tools.names.clone()).collect() };
+        let tools = spec.tools.iter().flat_map(|tools| tools.names.clone()).collect();
+        let home = Self { _lives_here: live_in(&dir).ok(), dir, tools };
         fs::create_dir(home.bin())?;
         if let Some(tools) = &spec.tools {
             for name in &tools.names {

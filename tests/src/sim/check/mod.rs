@@ -8,6 +8,7 @@ mod bounds;
 mod claims;
 mod epochs;
 mod failover;
+mod fitness;
 mod health;
 mod lives;
 mod redirects;
@@ -26,6 +27,7 @@ pub use bounds::Bounds;
 pub use claims::Claims;
 pub use epochs::Epochs;
 pub use failover::Failover;
+pub use fitness::Fitness;
 pub use health::Health;
 pub use lives::Lives;
 pub use redirects::Redirects;
@@ -90,6 +92,7 @@ impl Checks {
             Box::new(Epochs::default()),
             Box::new(Redirects::default()),
             Box::new(Failover::default()),
+            Box::new(Fitness::default()),
             Box::new(Bounds::default()),
         ];
         Self { health: Health::default(), checks }

@@ -325,3 +325,25 @@ fn sessions_that_lie_unevenly_are_complained_of() {
     assert!(uneven(&[5, 0, 0]).is_none());
     assert!(uneven(&[6, 0, 0]).is_some(), "even six sessions could have been shared");
 }
+
+#[test]
+fn a_card_that_is_sent_to_a_host_without_a_spawner_is_noticed() {
+    let rule = "nobody is sent to a host that can make no session";
+    let [d, ..] = desks();
+    let gone = |gone| Sight::Spawner { host: host("a"), gone };
+    let well = ["a", "b"].map(|name| (0, Sight::HostWell { host: host(name), well: true })).to_vec();
+    let sent = |at: u64, before: Vec<(u64, Sight)>| {
+        let mut history = well.clone();
+        history.extend(before);
+        let to = "10.0.0.1:7009".parse().unwrap();
+        let ticket = Some("ticket".to_owned());
+        history.push((at - 5, Sight::SendsOn { host: host("b"), conn: 1, desk: d, to, ticket }));
+        history.push((at, presents(d, 1, Some("ticket"))));
+        history
+    };
+    broken(rule, sent(9_000, vec![(5_000, gone(true))]));
+    verdict(sent(5_500, vec![(5_000, gone(true))])).unwrap();
+    verdict(sent(9_000, vec![(5_000, gone(true)), (8_000, gone(false))])).unwrap();
+    let has_one = Sight::Begins { host: host("a"), session: ONE, token: ann() };
+    verdict(sent(9_000, vec![(4_000, has_one), (5_000, gone(true))])).unwrap();
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dtu_emu::dtu::{DtuEvent, HostRef};
 use groupmgr::host::Note;
-use groupmgr::topology::Change;
+use groupmgr::topology::{Change, Double};
 use proto::time::Duration;
 use proto::{BootId, HostName, Instant};
 
@@ -24,6 +24,9 @@ struct Truth {
     runs: BTreeSet<BootId>,
     leaves: u32,
     died: Option<Instant>,
+    /// Whether somebody ever started a second host of this name, and when it ended.
+    had_second: bool,
+    second_ended: Option<Instant>,
 }
 
 /// See the module's text.
@@ -52,21 +55,29 @@ impl Words {
         | Change::Restarted(host)
         | Change::Changed(host)
         | Change::Interface { host, .. }
-        | Change::Forgotten(host)) = change;
+        | Change::Forgotten(host)
+        | Change::Lacks(host, _)
+        | Change::Two(Double { host, .. })
+        | Change::OneAgain(host)) = change;
         let Some(truth) = self.hosts.get(host) else {
             return Err(format!("{by} believes in {host}, which is nobody"));
         };
         let is_true = match change {
             Change::Left(_) => truth.leaves > 0,
-            Change::Restarted(_) => truth.runs.len() > 1,
+            Change::Restarted(_) => truth.runs.len() > 1 || truth.had_second,
             // One that was stopped itself reads late what was said before.
             Change::Up(_) if !health.host(now, by, UNDER_WAY * 2) => return Ok(()),
-            Change::Up(_) => truth.died.is_none_or(|at| now.since(at) <= UNDER_WAY),
+            Change::Up(_) => {
+                let runs = |ended: Option<Instant>| ended.is_none_or(|at| now.since(at) <= UNDER_WAY);
+                runs(truth.died) || truth.had_second && runs(truth.second_ended)
+            }
             Change::Silent(_)
             | Change::Down(_)
             | Change::Changed(_)
             | Change::Interface { .. }
-            | Change::Forgotten(_) => return Ok(()),
+            | Change::Forgotten(_)
+            | Change::Lacks(..) => return Ok(()),
+            Change::Two(_) | Change::OneAgain(_) => truth.had_second,
         };
         self.looked += 1;
         if is_true { Ok(()) } else { Err(format!("{by} believes {change:?}, which is not so")) }
@@ -133,6 +144,11 @@ impl Check for Words {
                     Fate::Leaves => truth.leaves += 1,
                     Fate::Dies => truth.died = Some(moment.now),
                 }
+            }
+            Sight::Second { host, runs } => {
+                let truth = self.hosts.entry(host.clone()).or_default();
+                truth.had_second = true;
+                truth.second_ended = (!runs).then_some(moment.now);
             }
             Sight::Grants { desk, host, token, .. } => {
                 let granted = self.granted.entry(token.clone()).or_default();
