@@ -29,8 +29,8 @@ use crate::challenge::{CardChallenge, NONCE_LEN};
 use crate::denial::Denial;
 use known::{Entry, Known};
 pub use names::{
-    AUTHOR, AccountName, Owner, REMOVED, TemplateName, author_of, is_removal, policy_key, token_key,
-    token_of, token_prefix,
+    AUTHOR, AccountName, Owner, REMOVED, TemplateName, author_of, claim_key, is_removal, policy_key,
+    token_key, token_of, token_prefix,
 };
 pub use policy::{Cards, Policy, PolicyError, Pseudo};
 pub use record::{Record, RecordError};

@@ -147,6 +147,34 @@ fn a_card_is_registered_lost_and_replaced() {
 }
 
 #[test]
+fn what_a_card_stored_before_its_registration_is_found_by_its_user_and_what_is_not_moved_is_named() {
+    let group = Group::start();
+    let put = |key: &str, value: &[u8]| {
+        let value = Value::new(value).unwrap();
+        group._runtime.block_on(group.store.put(&key.parse().unwrap(), value)).unwrap();
+    };
+    let get = |key: &str| group._runtime.block_on(group.store.get(&key.parse().unwrap())).unwrap();
+    put("data/card.1/note", b"x");
+    put("data/card.1/todo", b"the card's");
+    put("data/ann/todo", b"ann's");
+    let said = text(&group.run(&["card", "register", "card.1", "--user", "ann"]).stdout);
+    assert_eq!(
+        said,
+        "registered card.1: user ann\n1 value of the card is now ann's; 1 value left with the card:\n  \
+         data/card.1/todo: the user has another value under this key\n"
+    );
+    assert_eq!(get("data/ann/note"), Some(Value::new(b"x").unwrap()));
+    assert_eq!((get("data/card.1/note"), get("data/ann/todo")), (None, Some(Value::new(b"ann's").unwrap())));
+
+    put("data/card.2/note2", b"y");
+    put("claim/card.2", b"a session runs");
+    let replaced = group.json(&["card", "alias", "card.1", "card.2"]);
+    assert_eq!(replaced[0]["data"]["moved"], 1, "{replaced:?}");
+    assert_eq!(replaced[0]["data"]["running"], json!(["card.2"]));
+    assert_eq!(get("data/ann/note2"), get("data/card.2/note2"));
+}
+
+#[test]
 fn a_token_is_disabled_and_enabled_by_name() {
     let group = Group::start();
     assert_eq!(group.json(&["card", "register", "card.9"])[0]["disabled"], false);

@@ -132,6 +132,12 @@ pub fn token_key(token: &Token) -> Key {
     made(format!("{TOKENS}{token}").parse())
 }
 
+/// Where the claim of `token` is stored, as long as a session of it runs.
+#[must_use]
+pub fn claim_key(token: &Token) -> Key {
+    made(format!("{CLAIMS}{token}").parse())
+}
+
 /// Where all records are.
 #[must_use]
 pub fn token_prefix() -> Prefix {
@@ -162,7 +168,9 @@ pub fn is_removal(bytes: &[u8]) -> bool {
 }
 
 const TOKENS: &str = "token/";
+const CLAIMS: &str = "claim/";
 const _: () = assert!(Token::LEN_MAX + TOKENS.len() <= Key::LEN_MAX);
+const _: () = assert!(CLAIMS.len() == TOKENS.len());
 
 /// Tokens and owners are made of the bytes that keys are made of, and are shorter, so there is no failure to
 /// report.

@@ -2,7 +2,9 @@
 
 pub mod card_file;
 pub mod cli;
+mod handover;
 pub mod named;
 mod store;
 
+pub use handover::{HandedOver, Left};
 pub use store::{Changed, Listed, RegistryError, StoredRegistry, Written};

@@ -17,7 +17,7 @@ use crate::admission::{
 use crate::registry::{self, Details, Named, Refused, Replacement};
 
 /// How often a change is tried while others change the same record.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// Why the registry or the policy was not read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ pub struct Changed {
 /// The registry and the policy, in a data store.
 #[derive(Clone)]
 pub struct StoredRegistry {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     author: String,
 }
 

@@ -68,7 +68,7 @@ impl ClaimRecord {
     /// Where the claim of a token lies.
     #[must_use]
     pub fn key(token: &Token) -> Option<Key> {
-        format!("claim/{token}").parse().ok()
+        Some(authmgr::admission::claim_key(token))
     }
 }
 

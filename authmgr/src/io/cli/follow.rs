@@ -25,11 +25,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const ANSWER_MAX: u64 = 4 << 20;
 
 /// Which hosts have followed a change: by name, why not for those that have not.
-type Followed = BTreeMap<String, Result<(), String>>;
+pub(super) type Followed = BTreeMap<String, Result<(), String>>;
 
 /// Prints what was changed when it holds everywhere, or the time is over.
-pub(super) fn finish(at: &At, written: &Written, mut object: Value, text: &str) -> Result<Exit, CliError> {
-    let followed = follow(at, written);
+pub(super) fn finish(at: &At, written: &Written, object: Value, text: &str) -> Result<Exit, CliError> {
+    report(at, follow(at, written), object, text)
+}
+
+/// Prints what was changed, and where it does not hold.
+pub(super) fn report(
+    at: &At,
+    followed: Result<Followed, String>,
+    mut object: Value,
+    text: &str,
+) -> Result<Exit, CliError> {
     if let Ok(followed) = &followed {
         let holds = followed.iter().filter(|(_, held)| held.is_ok());
         object["hosts"] = holds.map(|(host, _)| host.as_str()).collect();
@@ -56,7 +65,7 @@ pub(super) fn finish(at: &At, written: &Written, mut object: Value, text: &str) 
 }
 
 /// Asks until all hosts that are up have followed, or the time is over. `Err` when nobody can be asked.
-fn follow(at: &At, written: &Written) -> Result<Followed, String> {
+pub(super) fn follow(at: &At, written: &Written) -> Result<Followed, String> {
     let base = at.run_dir.clone().unwrap_or_else(run_base);
     let daemons = Daemon::connect_all(&base, None).map_err(|error| error.to_string())?;
     let mut daemon = daemons.into_iter().next().ok_or("no daemon runs here")?;

@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use datastore::StoreError;
 use proto::exit::Exit;
 
 use super::card_file::CardFileError;
@@ -52,7 +53,8 @@ enum CardCommand {
     New(NewCard),
     /// Register a card, or change what is registered about it
     ///
-    /// A keyed card has to prove its secret only from then on.
+    /// A keyed card has to prove its secret only from then on. What sessions of the card stored while it had no user
+    /// becomes the user's; a value stays with the card where the user has another one under the same key.
     Register {
         /// The card's file (a path with a slash, or one that ends in .card), or its token (card.<id>)
         #[arg(value_name = "FILE|TOKEN")]
@@ -218,6 +220,9 @@ enum CliError {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Named(#[from] NamedError),
+    /// The registration itself is stored.
+    #[error("it is registered, but not all of the card's data was handed over; run this again: {0}")]
+    HandOver(StoreError),
     #[error("{0}")]
     Card(String),
     #[error(transparent)]
@@ -230,6 +235,8 @@ impl CliError {
     const fn exit(&self) -> Exit {
         match self {
             Self::Registry(RegistryError::Store(error)) => error.exit(),
+            // Something was changed, so not the code that says that nothing was.
+            Self::HandOver(_) => Exit::Unknown,
             Self::Registry(_) => Exit::No,
             Self::CardFile(CardFileError::Write { .. }) | Self::Here(_) => Exit::Machine,
             Self::CardFile(_) | Self::Named(_) | Self::Card(_) | Self::Keys(_) => Exit::Usage,

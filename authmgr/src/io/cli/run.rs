@@ -10,11 +10,14 @@ use proto::card::{Card, CardSecret};
 use proto::exit::Exit;
 use proto::io::{KeyDir, local, random};
 use proto::{Token, hex};
+use serde_json::Value;
 
 use super::{At, CardCommand, CliError, NewCard, PolicyCommand, follow, show};
+use crate::admission::Record;
 use crate::io::card_file;
+use crate::io::handover::HandedOver;
 use crate::io::named::named;
-use crate::io::store::StoredRegistry;
+use crate::io::store::{StoredRegistry, Written};
 use crate::registry::Details;
 
 /// A person waits for a restarting data store rather than reading that it is away.
@@ -51,9 +54,10 @@ pub(super) async fn card(command: CardCommand) -> Result<Exit, CliError> {
         CardCommand::Register { card, user, template, account, at } => {
             let details = Details { owner: user, template, account };
             let named = named(&card)?;
-            let done = registry(&at)?.register(&named, &details).await?;
-            let (object, text) = show::registered(named.token(), &done);
-            follow::finish(&at, &done.written, object, &text)
+            let registry = registry(&at)?;
+            let done = registry.register(&named, &details).await?;
+            let said = show::registered(named.token(), &done);
+            hand_over(&at, &registry, done.now.as_ref(), &done.written, said).await
         }
         CardCommand::List { at } => {
             show::list(&registry(&at)?.list().await?, at.json)?;
@@ -71,9 +75,9 @@ pub(super) async fn card(command: CardCommand) -> Result<Exit, CliError> {
         }
         CardCommand::Alias { old, new, at } => {
             let (old, new) = (named(&old)?, named(&new)?);
-            let (done, written) = registry(&at)?.replace(old.token(), &new).await?;
-            let (object, text) = show::replaced(&done);
-            follow::finish(&at, &written, object, &text)
+            let registry = registry(&at)?;
+            let (done, written) = registry.replace(old.token(), &new).await?;
+            hand_over(&at, &registry, Some(&done.new), &written, show::replaced(&done)).await
         }
         CardCommand::Disable { card, at } => {
             let card = named(&card)?;
@@ -88,6 +92,29 @@ pub(super) async fn card(command: CardCommand) -> Result<Exit, CliError> {
             follow::finish(&at, &done.written, object, &text)
         }
     }
+}
+
+/// Hands the card's data over when all hosts know the registration, and prints both.
+async fn hand_over(
+    at: &At,
+    registry: &StoredRegistry,
+    record: Option<&Record>,
+    written: &Written,
+    (mut object, mut text): (Value, String),
+) -> Result<Exit, CliError> {
+    let followed = follow::follow(at, written);
+    let outcome = match record {
+        Some(record) => {
+            let progress = |done: &HandedOver| eprintln!("authmgr: {}", show::progress(done));
+            registry.hand_over(record, progress).await.map(|done| {
+                show::handed_over(record, &done, &mut object, &mut text);
+            })
+        }
+        None => Ok(()),
+    };
+    let exit = follow::report(at, followed, object, &text)?;
+    outcome.map_err(CliError::HandOver)?;
+    Ok(exit)
 }
 
 pub(super) async fn policy(command: PolicyCommand) -> Result<Exit, CliError> {

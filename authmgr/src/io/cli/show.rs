@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::CliError;
 use crate::admission::{Policy, Pseudo, Record};
+use crate::io::handover::HandedOver;
 use crate::io::named::written_file;
 use crate::io::store::{Changed, Listed};
 use crate::registry::Replacement;
@@ -129,6 +130,44 @@ pub(super) fn replaced(done: &Replacement) -> (Value, String) {
         old.token
     );
     (json!({"old": object(old), "new": object(new)}), text)
+}
+
+/// What is said after each page of many values.
+pub(super) fn progress(done: &HandedOver) -> String {
+    format!("{} of the card's values looked at", done.moved + done.left)
+}
+
+/// Adds what became of the card's data, if there was any.
+pub(super) fn handed_over(record: &Record, done: &HandedOver, object: &mut Value, text: &mut String) {
+    if done.moved + done.left == 0 {
+        return;
+    }
+    let left = done.named.iter().map(|(key, why)| json!({"key": key.as_str(), "why": why.to_string()}));
+    object["data"] = json!({
+        "moved": done.moved,
+        "left": done.left,
+        "left_named": left.collect::<Vec<_>>(),
+        "running": done.running.iter().map(Token::as_str).collect::<Vec<_>>(),
+    });
+    let owner = record.session_owner();
+    let values = |n: usize| if n == 1 { "1 value".to_owned() } else { format!("{n} values") };
+    let verb = if done.moved == 1 { "is" } else { "are" };
+    *text += &format!("\n{} of the card {verb} now {owner}'s", values(done.moved));
+    if done.left > 0 {
+        *text += &format!("; {} left with the card:", values(done.left));
+    }
+    for (key, why) in &done.named {
+        *text += &format!("\n  {key}: {why}");
+    }
+    if done.left > done.named.len() {
+        *text += &format!("\n  and {} more", done.left - done.named.len());
+    }
+    for token in &done.running {
+        *text += &format!(
+            "\na session of {token} runs: if it began before the card had a user, it goes on with the card's own data, \
+             which was only copied; when it has ended, run this again to hand over what it stored meanwhile"
+        );
+    }
 }
 
 pub(super) fn record(record: &Record, as_json: bool) -> Result<(), CliError> {
