@@ -20,6 +20,7 @@
 
 pub mod admin;
 mod claims;
+mod config;
 mod conns;
 mod counters;
 mod datagrams;
@@ -47,23 +48,22 @@ mod upkeep;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use authmgr::Admission;
-use authmgr::admission::AccountName;
 use proto::alp::{AnchorNote, STANDBYS_MAX, Standby};
 use proto::beacon;
 use proto::host_message::Load;
 use proto::keys::KeyRing;
 use proto::time::{Duration, earliest};
 use proto::{HostName, Instant, WallTime};
-use sessiond::control::Tools;
 use sessiond::manager::{SessionEffect, Sessions};
 
 pub use claims::ClaimRecord;
+pub use config::HostConfig;
 pub use counters::Counters;
 pub use driver::{AdminReq, ConnId, Effect, Followed, Input, StoreReq};
 pub use note::Note;
 pub use tables::Fill;
 
-use crate::announce::{Announcement, Announcer, Identity};
+use crate::announce::{Announcement, Announcer};
 use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::grants::Grants;
 use crate::directory::{Ask, Directory, Found, Outbox};
@@ -85,25 +85,6 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 // A DTU that fails over needs to have heard of the others before, not in the same moment.
 const _: () = assert!(AWAY_AFTER.as_millis() <= beacon::INTERVAL.as_millis());
-
-/// What a host is made with.
-#[derive(Debug)]
-pub struct HostConfig {
-    /// What it says of itself.
-    pub identity: Identity,
-    /// The group's keys.
-    pub ring: KeyRing,
-    /// Sessions it takes; 0 leaves it to the machine.
-    pub sessions_max: usize,
-    /// Session processes that an earlier daemon has left.
-    pub kept: usize,
-    /// Programs put into the `PATH` of sessions.
-    pub tools: Option<Tools>,
-    /// The account of sessions for which neither registry nor template names one; without it the spawner's.
-    pub shared_machine_account: Option<AccountName>,
-    /// What tokens may cause that nobody registered.
-    pub guests: guests::GuestLimits,
-}
 
 /// One host of a failover group.
 #[derive(Debug)]
