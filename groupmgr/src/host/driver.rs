@@ -138,6 +138,13 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Whether it is about this connection of the session protocol.
+    pub(super) fn is_of(&self, connection: ConnId) -> bool {
+        matches!(self, Self::Opened { conn, .. } | Self::Line { conn, .. } | Self::Closed { conn } if *conn == connection)
+    }
+}
+
 /// News of the login policy and the registry, which a driver watches for the host.
 #[derive(Debug)]
 pub enum Followed {

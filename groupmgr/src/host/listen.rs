@@ -23,13 +23,16 @@ const FOR_PROOF: Duration = Duration::from_millis(100);
 /// Never longer than this, however large the group.
 const LISTEN_MAX: Duration = Duration::from_secs(1);
 
+/// What DTUs may say before the host has started. A DTU whose words are dropped says them again.
+const HELD_MAX: usize = 4_096;
+
 /// What a host that has just started waits for.
 #[derive(Debug, Default)]
 pub(super) struct Listening {
     /// From when to when; none before it was told of its interfaces, by which it hears.
     time: Option<(Instant, Instant)>,
     has_waited_for_proof: bool,
-    /// What DTUs said meanwhile. As much as their connections allow.
+    /// What DTUs said meanwhile, at most [`HELD_MAX`].
     held: Vec<Input>,
 }
 
@@ -53,12 +56,21 @@ impl Host {
 
     /// Keeps back what can only be answered by a host that has started.
     pub(super) fn hold(&mut self, input: Input) -> Option<Input> {
-        match (&mut self.listening, input) {
-            (Some(listening), input @ (Input::Opened { .. } | Input::Line { .. } | Input::Closed { .. })) => {
-                listening.held.push(input);
+        let Some(listening) = &mut self.listening else { return Some(input) };
+        match input {
+            Input::Closed { conn } => {
+                listening.held.retain(|held| !held.is_of(conn));
                 None
             }
-            (_, input) => Some(input),
+            Input::Opened { .. } | Input::Line { .. } => {
+                if listening.held.len() < HELD_MAX {
+                    listening.held.push(input);
+                } else {
+                    self.counters.refused("said_too_early");
+                }
+                None
+            }
+            input => Some(input),
         }
     }
 
