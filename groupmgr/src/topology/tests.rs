@@ -591,7 +591,7 @@ fn the_own_row_shows_when_its_own_messages_were_heard_back_and_not_those_of_anot
     assert_eq!(seen(&t, &own), (-1, -1, Some(Audible::Down)), "nothing came back yet");
     let _ = t.say(secs(5), &message("a", 2, 1));
     assert_eq!(seen(&t, &own).0, -1, "another run's message is not our own");
-    assert_eq!(t.say(secs(5), &message("a", 1, 1)), Err(Ignored::Own));
-    assert_eq!(t.beacon(secs(9), &beacon("a", 1, 1)), Err(Ignored::Own));
+    assert_eq!(t.say(secs(5), &message("a", 0xa, 1)), Err(Ignored::Own));
+    assert_eq!(t.beacon(secs(9), &beacon("a", 0xa, 1)), Err(Ignored::Own));
     assert_eq!(seen(&t, &own), (4, 0, Some(Audible::Up)));
 }
