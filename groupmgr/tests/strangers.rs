@@ -179,7 +179,7 @@ fn limited(site: &Site, name: &str, bind: &str, files: u32) -> Daemon {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"]);
     shell.arg(command.get_program()).args(command.get_args()).arg("--plain");
-    shell.stdin(std::process::Stdio::null()).env("RUST_LOG", "info").env_remove("XDG_RUNTIME_DIR");
+    shell.stdin(std::process::Stdio::null()).env("HOTDESK_LOG", "info").env_remove("XDG_RUNTIME_DIR");
     Daemon::start(shell)
 }
 
