@@ -48,6 +48,8 @@ const LATE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(5);
 /// Bytes kept of a DTU's own texts (firmware, model): they are for listings.
 const TEXT_MAX: usize = 64;
+/// Longest reason of a denial that a person is told, in bytes.
+pub const REASON_MAX: usize = 300;
 /// A character of real terminals' screens, in pixels.
 const CELL: (u16, u16) = (8, 16);
 

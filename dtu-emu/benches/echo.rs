@@ -279,6 +279,12 @@ impl Host {
         for (option, name) in [("--keys", "keys"), ("--run-dir", "run"), ("--state-dir", "state")] {
             command.arg(option).arg(dir.path().join(name));
         }
+        if nix::unistd::geteuid().is_root() {
+            // Its sessions must not be root's, and must reach what is theirs.
+            command.args(["--account", "nobody"]);
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+            std::fs::set_permissions(dir.path(), open).map_err(|e| format!("a directory: {e}"))?;
+        }
         command.env("HOTDESK_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut daemon = Running(command.spawn().map_err(|e| format!("{}: {e}", groupmgr.display()))?);
         let mut ready = String::new();

@@ -65,6 +65,7 @@ impl Daemon {
             .arg(dir.join("run"))
             .arg("--state-dir")
             .arg(dir.join("state"))
+            .args(groupmgr::io::accounts::trial())
             .env("HOTDESK_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()

@@ -72,7 +72,9 @@ fn a_run_directory_too_deep_for_a_socket_is_refused() {
     let output = command.arg("--run-dir").arg(&deep).output().expect("it can be started");
     assert_eq!(output.status.code(), Some(2), "an option may be given once: {output:?}");
     let output = common::groupmgr()
-        .args(["run", "--name", "a", "--bind", "127.11.252.1", "--keys"])
+        .args(["run", "--name", "a", "--bind", "127.11.252.1"])
+        .args(groupmgr::io::accounts::trial())
+        .arg("--keys")
         .arg(site.path("keys"))
         .arg("--run-dir")
         .arg(&deep)
@@ -117,4 +119,45 @@ fn other_programs_are_reached_by_a_word_or_by_a_link() {
     let by_link = std::process::Command::new(&link).arg("--version").output().expect("it can be started");
     assert_eq!(by_word.stdout, by_link.stdout);
     assert!(by_word.stdout.starts_with(b"datastore "), "{by_word:?}");
+}
+
+#[test]
+fn a_daemon_without_a_safe_account_for_its_sessions_does_not_start() {
+    use sessiond::io::root;
+    let site = Site::new();
+    let start = |account: &[&str]| {
+        let mut command = common::groupmgr();
+        command.args(["run", "--name", "a", "--bind", "127.11.40.1"]).args(account);
+        command.arg("--keys").arg(site.path("keys")).arg("--run-dir").arg(site.path("run"));
+        command.arg("--state-dir").arg(site.path("state"));
+        complaint(&command.output().expect("the program can be started"))
+    };
+    let (text, code) = start(&["--account", "no-such-user"]);
+    assert!(text.contains("no account no-such-user") && code == 2, "{text}");
+    if root::is_root() {
+        let (text, code) = start(&[]);
+        assert!(text.contains("--account USER") && code == 2, "{text}");
+        let (text, code) = start(&["--account", "root"]);
+        assert!(text.contains("every stranger") && code == 2, "{text}");
+    } else {
+        let (text, code) = start(&["--account", "daemon"]);
+        assert!(text.contains("leave --account out") && code == 2, "{text}");
+    }
+    assert!(!site.path("run").join("a/admin.sock").exists(), "nothing was begun");
+}
+
+#[test]
+fn doctor_says_as_whom_sessions_run() {
+    let site = Site::new();
+    let daemon = site.start("keys", "a", "127.11.41.1");
+    let rows = site.ask_json("a", &["doctor"]);
+    let row = rows.as_array().and_then(|rows| rows.iter().find(|row| row["what"] == "accounts"));
+    let row = row.unwrap_or_else(|| panic!("{rows}"));
+    let found = row["found"].as_str().unwrap_or_default();
+    if sessiond::io::root::is_root() {
+        assert!(row["verdict"] == "ok" && found.contains("nobody"), "{row}");
+    } else {
+        assert!(row["verdict"] == "warn" && found.contains("owns the group"), "{row}");
+        daemon.wait_for(&["WARN", "SESSIONS OWN THIS GROUP"]);
+    }
 }

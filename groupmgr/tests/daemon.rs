@@ -251,6 +251,12 @@ fn sessions_that_are_kept_are_taken_up_by_the_next_daemon_and_others_end_with_th
         stream
     };
     let kept = start(&["--keep-sessions"]);
+    // Not the login shell of an account that may have none.
+    let template = site.path("template.toml");
+    std::fs::write(&template, "[[service]]\nname = \"terminal\"\ncommand = [\"/bin/cat\"]\n")
+        .expect("a file");
+    let put = ["template", "put", "default", template.to_str().expect("a path")];
+    assert!(site.ask("a", &put).status.success());
     let _desk = insert("aa0000000001");
     let before = sessions()[0]["session"].clone();
     kept.kill();

@@ -53,7 +53,8 @@ fn spec(id: u128, service: Service) -> SessionSpec {
         session: SessionId(id),
         token: "card.bench".parse().expect("a token"),
         host: "a".parse().expect("a host"),
-        account: None,
+        account: sessiond::io::root::is_root().then(|| "root".to_owned()),
+        named_by_registry: true,
         services: vec![service],
         size: Size::default(),
         continuity: Continuity::Restart,
@@ -69,6 +70,7 @@ async fn client() -> (tempfile::TempDir, Client) {
         arguments: Vec::new(),
         run_dir: dir.path().join("run"),
         keep: false,
+        open_files: None,
     };
     let client = Client::start(&start).await.expect("a spawner");
     (dir, client)

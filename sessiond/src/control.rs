@@ -73,8 +73,12 @@ pub struct SessionSpec {
     pub token: Token,
     /// The host it runs on.
     pub host: HostName,
-    /// The account it runs as; without one, the spawner's own.
+    /// The account it runs as; without one, the spawner's own, unless that is root.
     pub account: Option<String>,
+    /// Whether the registry names the account for the very token, so that it may be root. Does not travel with the
+    /// rest: [`ToSpawner::SpawnNamed`] says it.
+    #[serde(skip)]
+    pub named_by_registry: bool,
     /// Its services on this host.
     pub services: Vec<Service>,
     /// The size of its screens until a DTU says what it has.
@@ -180,6 +184,8 @@ pub enum ToSpawner {
     Ping(u32),
     /// Make the directory and the socket again, which somebody has removed. Likewise.
     Renew,
+    /// As `Spawn`, and the registry names the account for the session's very token: it may be root.
+    SpawnNamed(Box<SessionSpec>),
 }
 
 /// Spawner → daemon.

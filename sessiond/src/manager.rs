@@ -6,6 +6,7 @@
 
 mod event;
 mod line;
+mod services;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -16,17 +17,17 @@ use std::ops::Bound;
 
 use proto::frame::Size;
 use proto::time::Duration;
-use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionId, Token};
+use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, SessionId, Token};
 
 use crate::control::{Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools};
-use crate::template::{Display, SERVICES_MAX, Service, Template};
+use crate::template::{Display, Template};
 
 pub use event::{SessionEffect, SessionEvent};
 pub use line::{STARTING_MAX, WAITING_MAX};
 pub use session::{Claim, Phase, Session};
 
 use line::Line;
-use session::{tell, turn};
+use session::{Why, tell, turn};
 
 /// A session process that has not said `Ready` after this long is given up.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -50,8 +51,10 @@ pub struct NewSession {
     pub claim: Claim,
     /// The address of the desk that had it made, when nobody registered the token.
     pub guest: Option<Ipv4Addr>,
-    /// The account it runs as; without one the template's, without that the spawner's.
+    /// The account that the registry names for the token.
     pub account: Option<String>,
+    /// The account of sessions for which neither the registry nor the template names one; without it the spawner's.
+    pub machine_account: Option<String>,
     /// What it consists of.
     pub template: Template,
     /// The DTU's screen.
@@ -145,6 +148,7 @@ impl Sessions {
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
         };
         if !has_process {
             out.push(SessionEffect::Event(SessionEvent::Ready(session.id)));
@@ -156,7 +160,8 @@ impl Sessions {
             session: session.id,
             token: session.token.clone(),
             host: self.host.clone(),
-            account: new.account.or_else(|| new.template.account.clone()),
+            named_by_registry: new.account.is_some(),
+            account: new.account.or_else(|| new.template.account.clone()).or(new.machine_account),
             services,
             size: new.size,
             continuity: new.template.continuity,
@@ -210,7 +215,7 @@ impl Sessions {
     pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
         let Some(session) = self.table.get_mut(&id) else { return false };
         if !session.has_process || session.phase == Phase::InLine {
-            self.remove(now, id, "it was ended".into(), out);
+            self.remove(now, id, Why::Over("it was ended".into()), out);
         } else if !matches!(session.phase, Phase::Ending { .. }) {
             turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
             out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
@@ -225,42 +230,6 @@ impl Sessions {
         if session.phase == Phase::Running {
             tell(session, out, || ToSession::SetMeta(session.meta()));
         }
-    }
-
-    /// Starts a service of a running session: one of its own, or another one, which is added. A DTU that shows
-    /// the session sees a new terminal when it attaches next. `false` when the session does not run or has
-    /// [`SERVICES_MAX`] services already.
-    pub fn start_service(&mut self, id: SessionId, service: Service, out: &mut Vec<SessionEffect>) -> bool {
-        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == Phase::Running) else {
-            return false;
-        };
-        if !session.services.contains_key(&service.name) {
-            if session.services.len() >= SERVICES_MAX {
-                return false;
-            }
-            session.services.insert(service.name.clone(), ServiceState::Idle);
-            if service.display == Display::Terminal {
-                session.displays.push(service.name.clone());
-            }
-        }
-        out.push(SessionEffect::Tell(id, Box::new(ToSession::StartService(Box::new(service)))));
-        true
-    }
-
-    /// Ends a service of a running session and all it has started. `false` when there is no such service, or
-    /// the session does not run.
-    pub fn stop_service(
-        &mut self,
-        id: SessionId,
-        service: &ServiceName,
-        out: &mut Vec<SessionEffect>,
-    ) -> bool {
-        let runs = |s: &&Session| s.phase == Phase::Running && s.services.contains_key(service);
-        let known = self.table.get(&id).is_some_and(|s| runs(&s));
-        if known {
-            out.push(SessionEffect::Tell(id, Box::new(ToSession::StopService(service.clone()))));
-        }
-        known
     }
 
     fn insert(&mut self, session: Session) {
@@ -313,6 +282,7 @@ impl Sessions {
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
         });
         out.push(SessionEffect::Tell(id, Box::new(ToSession::Describe)));
     }
@@ -325,12 +295,14 @@ impl Sessions {
         reason: String,
         out: &mut Vec<SessionEffect>,
     ) {
-        self.remove(now, id, reason, out);
+        self.remove(now, id, Why::Failed(reason), out);
     }
 
     /// A session process is gone.
     pub fn on_exited(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
-        self.remove(now, id, "its process ended".into(), out);
+        let why = "its process ended".to_owned();
+        let starts = self.table.get(&id).is_some_and(|s| matches!(s.phase, Phase::Starting { .. }));
+        self.remove(now, id, if starts { Why::Failed(why) } else { Why::Over(why) }, out);
     }
 
     /// A session process says something.
@@ -340,13 +312,13 @@ impl Sessions {
                 self.on_description(now, id, *what, out);
             }
             FromSession::ServiceStarted { service, pid } => {
-                self.note_service(id, service, ServiceState::Running { pid });
+                self.note_service(id, service, ServiceState::Running { pid }, out);
             }
             FromSession::ServiceFailed { service, reason } => {
-                self.note_service(id, service, ServiceState::Failed(reason));
+                self.note_service(id, service, ServiceState::Failed(reason), out);
             }
             FromSession::ServiceExited { service, exit } => {
-                self.note_service(id, service, ServiceState::Exited(exit));
+                self.note_service(id, service, ServiceState::Exited(exit), out);
             }
             FromSession::DisplayConnected { serial, .. } => {
                 out.push(SessionEffect::Event(SessionEvent::OnScreen(id, serial)));
@@ -357,10 +329,10 @@ impl Sessions {
             }
             FromSession::Ended(reason) => {
                 let why = match reason {
-                    EndReason::CouldNotStart(why) => why,
-                    EndReason::Finished(exit) => format!("its services {exit}"),
-                    EndReason::Asked => "it was ended".into(),
-                    EndReason::Alone => "its daemon was gone".into(),
+                    EndReason::CouldNotStart(why) => Why::Failed(why),
+                    EndReason::Finished(exit) => Why::Over(format!("its services {exit}")),
+                    EndReason::Asked => Why::Over("it was ended".into()),
+                    EndReason::Alone => Why::Over("its daemon was gone".into()),
                 };
                 self.remove(now, id, why, out);
             }
@@ -400,15 +372,7 @@ impl Sessions {
         }
     }
 
-    fn note_service(&mut self, id: SessionId, service: ServiceName, state: ServiceState) {
-        if let Some(session) = self.table.get_mut(&id)
-            && (session.services.len() < SERVICES_MAX || session.services.contains_key(&service))
-        {
-            session.services.insert(service, state);
-        }
-    }
-
-    fn remove(&mut self, now: Instant, id: SessionId, why: String, out: &mut Vec<SessionEffect>) {
+    fn remove(&mut self, now: Instant, id: SessionId, why: Why, out: &mut Vec<SessionEffect>) {
         let Some(session) = self.table.remove(&id) else { return };
         if let Some(at) = session.phase.deadline() {
             self.due.remove(&(at, id));
@@ -427,7 +391,8 @@ impl Sessions {
             guest: session.guest,
             shown: session.shown,
             lived: now.since(session.since),
-            why,
+            failed: matches!(why, Why::Failed(_)),
+            why: why.into_text(),
         }));
         self.leave_line(now, id, out);
     }
@@ -443,7 +408,7 @@ impl Sessions {
                 Some(session) if matches!(session.phase, Phase::Ending { .. }) => {
                     turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
                 }
-                _ => self.remove(now, id, "its process did not answer".into(), out),
+                _ => self.remove(now, id, Why::Failed("its process did not answer".into()), out),
             }
         }
     }

@@ -5,8 +5,12 @@
 //! happened and says what is to be done. Source: seed 003, "Session Handling" and Figure 5; DESIGN 4.5 and 6.
 //!
 //! ```text
-//!   Running ──End, all required services ended, alone──▶ Ending ──kill_at──▶ Killing ──all gone──▶ Over
-//!                                                           └────────────all gone───────────────▶
+//!   Running ── End, all required services ended, one cannot be started, alone ──▶ HangingUp ─ all gone ─▶ Over
+//!                                                                                     │ HANGUP_GRACE       ▲
+//!                                                                              Terminating ── all gone ────┤
+//!                                                                                     │ TERMINATE_GRACE    │
+//!                                                                                 Killing ── all gone, ────┘
+//!                                                                                            KILL_WITHIN
 //! ```
 
 mod displays;
@@ -26,8 +30,10 @@ use crate::control::{
 use crate::display::{DisplayFeed, FeedEffect};
 use crate::template::{Display, SERVICES_MAX, Service};
 
-/// How long what is told to end may take before it is killed.
-pub const GRACE: Duration = Duration::from_millis(400);
+/// How long programs may take to end, and to save what they hold, after SIGHUP and before SIGTERM.
+pub const HANGUP_GRACE: Duration = Duration::from_secs(1);
+/// And after SIGTERM before they are killed.
+pub const TERMINATE_GRACE: Duration = Duration::from_secs(1);
 /// How long the kernel may take to end what was killed before it is left to the spawner.
 pub const KILL_WITHIN: Duration = Duration::from_secs(2);
 /// A ticket that was not used by then is void: a DTU opens its displays as soon as it has read connInf.
@@ -40,9 +46,24 @@ const NOT_STARTED: i32 = 127;
 struct Slot {
     service: Service,
     state: ServiceState,
-    kill_at: Option<Instant>,
+    stop: Option<Stop>,
     feed: DisplayFeed,
     viewer: Option<Viewer>,
+}
+
+/// A service that was told to end: what is done next if it does not.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    Terminate { at: Instant },
+    Kill { at: Instant },
+}
+
+impl Stop {
+    const fn at(self) -> Instant {
+        match self {
+            Self::Terminate { at } | Self::Kill { at } => at,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -62,7 +83,8 @@ struct Attachment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    Ending { kill_at: Instant },
+    HangingUp { terminate_at: Instant },
+    Terminating { kill_at: Instant },
     Killing { give_up_at: Instant },
     Over,
 }
@@ -79,6 +101,8 @@ pub struct SessionCore {
     slots: BTreeMap<ServiceName, Slot>,
     attachment: Option<Attachment>,
     phase: Phase,
+    /// Whether all that a session begins with was there once.
+    is_ready: bool,
     reason: Option<EndReason>,
 }
 
@@ -94,6 +118,7 @@ impl SessionCore {
             slots: BTreeMap::new(),
             attachment: None,
             phase: Phase::Running,
+            is_ready: false,
             reason: None,
             spec,
         };
@@ -107,7 +132,7 @@ impl SessionCore {
         let slot = Slot {
             feed: DisplayFeed::new(self.new_stream(), self.size),
             state: ServiceState::Idle,
-            kill_at: None,
+            stop: None,
             viewer: None,
             service,
         };
@@ -128,7 +153,10 @@ impl SessionCore {
     /// The session can be attached: its certificate has this fingerprint.
     pub fn ready(&mut self, fingerprint: Fingerprint, out: &mut Vec<Effect>) {
         self.fingerprint = fingerprint;
-        out.push(Effect::Tell(FromSession::Ready(Box::new(self.describe()))));
+        if self.phase == Phase::Running {
+            self.is_ready = true;
+            out.push(Effect::Tell(FromSession::Ready(Box::new(self.describe()))));
+        }
     }
 
     /// What the session is and how it stands.
@@ -181,13 +209,19 @@ impl SessionCore {
         out.push(Effect::Tell(FromSession::ServiceStarted { service: name.clone(), pid }));
     }
 
-    /// A service could not be started.
-    pub fn failed(&mut self, name: &ServiceName, reason: String, out: &mut Vec<Effect>) {
+    /// A service could not be started. Where no other required one runs that ends the session: it would show
+    /// nothing, and every DTU that came would try again.
+    pub fn failed(&mut self, now: Instant, name: &ServiceName, reason: String, out: &mut Vec<Effect>) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let reason = short(reason);
+        let required = slot.service.required;
         slot.state = ServiceState::Failed(reason.clone());
         slot.feed.end(NOT_STARTED);
-        out.push(Effect::Tell(FromSession::ServiceFailed { service: name.clone(), reason }));
+        out.push(Effect::Tell(FromSession::ServiceFailed { service: name.clone(), reason: reason.clone() }));
+        let runs = |slot: &Slot| slot.service.required && matches!(slot.state, ServiceState::Running { .. });
+        if required && !(self.is_ready && self.slots.values().any(runs)) {
+            self.end(now, EndReason::CouldNotStart(reason), out);
+        }
     }
 
     /// A service's process ended; all it wrote was handed over before.
@@ -195,7 +229,7 @@ impl SessionCore {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let asked = matches!(slot.state, ServiceState::Stopping { .. });
         slot.state = ServiceState::Exited(exit);
-        slot.kill_at = None;
+        slot.stop = None;
         slot.feed.end(exit.code());
         out.push(Effect::Tell(FromSession::ServiceExited { service: name.clone(), exit }));
         if asked {
@@ -289,14 +323,14 @@ impl SessionCore {
         let Some(slot) = self.slots.get_mut(name) else { return };
         if let ServiceState::Running { pid } = slot.state {
             slot.state = ServiceState::Stopping { pid };
-            slot.kill_at = Some(now + GRACE);
+            slot.stop = Some(Stop::Terminate { at: now + HANGUP_GRACE });
             out.push(Effect::Hangup(Some(name.clone())));
         }
     }
 
     fn end(&mut self, now: Instant, reason: EndReason, out: &mut Vec<Effect>) {
         if self.phase == Phase::Running {
-            self.phase = Phase::Ending { kill_at: now + GRACE };
+            self.phase = Phase::HangingUp { terminate_at: now + HANGUP_GRACE };
             self.reason = Some(reason);
             self.attachment = None;
             out.push(Effect::Change(Change::End));
@@ -316,8 +350,11 @@ impl SessionCore {
 
     /// No process that the session started is left. Says nothing new unless the session is ending.
     pub fn all_gone(&mut self, out: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Ending { .. } | Phase::Killing { .. }) {
-            self.over(true, out);
+        match self.phase {
+            Phase::HangingUp { .. } | Phase::Terminating { .. } | Phase::Killing { .. } => {
+                self.over(true, out);
+            }
+            Phase::Running | Phase::Over => {}
         }
     }
 
@@ -339,23 +376,35 @@ impl SessionCore {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         let phase = match self.phase {
-            Phase::Ending { kill_at } => Some(kill_at),
+            Phase::HangingUp { terminate_at } => Some(terminate_at),
+            Phase::Terminating { kill_at } => Some(kill_at),
             Phase::Killing { give_up_at } => Some(give_up_at),
             Phase::Running | Phase::Over => None,
         };
-        self.slots.values().fold(phase, |at, slot| earliest(at, slot.kill_at))
+        self.slots.values().fold(phase, |at, slot| earliest(at, slot.stop.map(Stop::at)))
     }
 
     /// Does what is due.
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
         for (name, slot) in &mut self.slots {
-            if slot.kill_at.is_some_and(|at| at <= now) {
-                slot.kill_at = None;
-                out.push(Effect::Kill(Some(name.clone())));
+            match slot.stop {
+                Some(Stop::Terminate { at }) if at <= now => {
+                    slot.stop = Some(Stop::Kill { at: now + TERMINATE_GRACE });
+                    out.push(Effect::Terminate(Some(name.clone())));
+                }
+                Some(Stop::Kill { at }) if at <= now => {
+                    slot.stop = None;
+                    out.push(Effect::Kill(Some(name.clone())));
+                }
+                _ => {}
             }
         }
         match self.phase {
-            Phase::Ending { kill_at } if kill_at <= now => {
+            Phase::HangingUp { terminate_at } if terminate_at <= now => {
+                self.phase = Phase::Terminating { kill_at: now + TERMINATE_GRACE };
+                out.push(Effect::Terminate(None));
+            }
+            Phase::Terminating { kill_at } if kill_at <= now => {
                 self.phase = Phase::Killing { give_up_at: now + KILL_WITHIN };
                 out.push(Effect::Kill(None));
             }

@@ -105,8 +105,7 @@ pub struct Service {
 /// What a service runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// The account's shell as an interactive one. Not as a login shell: its profile would reset `PATH`, and with
-    /// it the directory that holds `datastore`.
+    /// The account's shell, or the one that the service's variables name as `SHELL`, as a login shell.
     LoginShell,
     /// A program and its arguments.
     Words(Vec<String>),

@@ -418,6 +418,71 @@ fn services_of_a_session_are_started_and_stopped_one_by_one() {
 }
 
 #[test]
+fn what_came_of_a_service_is_answered_when_it_is_known() {
+    let mut w = World::of(1);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    let act = |act: SessionAct| Command::Session { session, act };
+    let mail: proto::ServiceName = "mail".parse().unwrap();
+    let start = |command: &str| {
+        let command = if command.is_empty() { vec![] } else { vec![command.to_owned()] };
+        act(SessionAct::Start(ServiceStart { service: mail.clone(), command, display: false }))
+    };
+    let outcome = |w: &mut World| match w.ask("h1", act(SessionAct::Outcome(mail.clone()))) {
+        Reply::Services(views) => views[0].state.clone(),
+        other => w.fail(&format!("no outcome: {other:?}")),
+    };
+    w.ask("h1", start("/bin/mail"));
+    assert_eq!(outcome(&mut w), "running");
+    w.ask("h1", act(SessionAct::Stop(mail.clone())));
+    assert_eq!(outcome(&mut w), "ended by signal 1");
+    let missing: proto::ServiceName = "missing".parse().unwrap();
+    let command = vec!["/no/such/program".to_owned()];
+    w.ask("h1", act(SessionAct::Start(ServiceStart { service: missing.clone(), command, display: false })));
+    let Reply::Services(views) = w.ask("h1", act(SessionAct::Outcome(missing))) else { w.fail("no outcome") };
+    assert!(views[0].state.contains("/no/such/program cannot be run"), "{views:?}");
+    assert!(w.shows(desk).is_some(), "it was not required");
+}
+
+#[test]
+fn a_session_whose_program_cannot_be_run_fails_once_and_says_why_to_the_desk_and_the_operator() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    w.store_put("template/default", "[[service]]\nname = \"terminal\"\ncommand = [\"/no/such/program\"]\n");
+    let d = w.desk("d", lan);
+    w.expect(d).noticing("/no/such/program cannot be run").within(secs(1));
+    assert_eq!(w.session_count(), 0);
+    w.run_for(secs(4));
+    assert_eq!(w.done("h1", "session_made"), 1, "the desk waits before it asks again");
+    assert!(w.notice(d).is_some_and(|notice| notice.contains("/no/such/program")), "and shows why");
+    let Reply::Sessions(sessions) = w.ask("h1", Command::Sessions) else { w.fail("no sessions") };
+    assert!(sessions[0].state.starts_with("failed: /no/such/program"), "{sessions:?}");
+    let Reply::Explain(told) = w.ask("h1", Command::Explain(sessions[0].token.clone())) else {
+        w.fail("no answer")
+    };
+    assert!(told.reasons.iter().any(|why| why.contains("/no/such/program")), "{told:?}");
+
+    w.store_put("template/default", "[[service]]\nname = \"terminal\"\n");
+    w.expect(d).attached().within(secs(30));
+    let Reply::Sessions(sessions) = w.ask("h1", Command::Sessions) else { w.fail("no sessions") };
+    assert_eq!(sessions.len(), 1, "what is mended is forgotten: {sessions:?}");
+}
+
+#[test]
+fn a_template_that_is_not_there_is_named_at_the_desk_and_for_the_operator() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    registry(&mut w, "card.ann", "owner=ann template=kiosk");
+    w.run_for(secs(2));
+    let d = w.add_desk(DeskPlan::named("d", lan).card("card.ann"));
+    w.expect(d).noticing("there is no template kiosk").within(secs(1));
+    let Reply::Explain(told) = w.ask("h1", Command::Explain("card.ann".parse().unwrap())) else {
+        w.fail("no answer")
+    };
+    assert!(told.reasons.iter().any(|why| why.contains("no template kiosk")), "{told:?}");
+}
+
+#[test]
 fn an_operators_line_is_read_at_the_desk_it_is_for() {
     let mut w = World::of(1);
     let lan = w.lan();

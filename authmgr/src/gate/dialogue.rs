@@ -8,7 +8,10 @@ use proto::line::Line;
 use proto::{Serial, Token};
 
 use super::stage::Phase;
-use super::{CELL, CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, Stage, TEXT_MAX, cut, token};
+use super::{
+    CELL, CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, REASON_MAX, Stage, TEXT_MAX, cut,
+    token,
+};
 use crate::challenge::CardAnswer;
 use crate::denial::Denial;
 
@@ -24,7 +27,7 @@ impl Gate {
                 // To a DTU that presented a token in the known way, a denial would be about that one.
                 if !self.stage().has_token() {
                     let number = line.lenient("tokenSeq").unwrap_or_else(|| self.stated_seq.clone());
-                    out.push(denied(&number, Denial::SoftwareClient));
+                    out.push(denied(&number, Denial::SoftwareClient, ""));
                 }
             }
             FromDtu::ConnRsp { access } => self.on_conn_rsp(access, line, out),
@@ -91,7 +94,7 @@ impl Gate {
             }
             Phase::Leaving { .. } => {
                 odd(Odd::Leaving, out);
-                return out.push(denied(&self.stated_seq, Denial::HostLeaving));
+                return out.push(denied(&self.stated_seq, Denial::HostLeaving, ""));
             }
             _ => None,
         };
@@ -113,7 +116,7 @@ impl Gate {
             Err((why, reason)) => {
                 odd(reason, out);
                 self.turn(Phase::Vacant);
-                out.push(denied(&self.stated_seq, why));
+                out.push(denied(&self.stated_seq, why, ""));
             }
         }
     }
@@ -260,12 +263,17 @@ pub(super) fn odd(reason: Odd, out: &mut Vec<GateEffect>) {
 }
 
 /// A connInf that denies, with the sentence for the person at the screen.
-pub(super) fn denied(token_seq: &TokenSeq, why: Denial) -> GateEffect {
+pub(super) fn denied(token_seq: &TokenSeq, why: Denial, reason: &str) -> GateEffect {
+    let mut notice = why.notice().to_owned();
+    if !reason.is_empty() {
+        notice.push(' ');
+        notice.push_str(cut(reason, REASON_MAX));
+    }
     GateEffect::Send(FromHost::ConnInf(Box::new(ConnInf {
         token_seq: token_seq.clone(),
         access: Access::Denied,
         token: None,
         grant: None,
-        notice: Some(why.notice().to_owned()),
+        notice: Some(notice),
     })))
 }

@@ -60,10 +60,23 @@ impl Gate {
     }
 
     /// Tell the DTU that it gets no session, and why. A later grant of the same presentation is possible.
-    pub fn deny(&mut self, _now: Instant, token_seq: u32, why: Denial, out: &mut Vec<GateEffect>) {
+    pub fn deny(&mut self, now: Instant, token_seq: u32, why: Denial, out: &mut Vec<GateEffect>) {
+        self.deny_because(now, token_seq, why, "", out);
+    }
+
+    /// The same, and tell the person at the screen `reason`, unless it is empty. It is cut after
+    /// [`REASON_MAX`](super::REASON_MAX) bytes.
+    pub fn deny_because(
+        &mut self,
+        _now: Instant,
+        token_seq: u32,
+        why: Denial,
+        reason: &str,
+        out: &mut Vec<GateEffect>,
+    ) {
         if self.heeds(token_seq, Stage::Idle) {
             self.turn(Phase::Idle);
-            out.push(denied(&self.stated_seq, why));
+            out.push(denied(&self.stated_seq, why, reason));
         }
     }
 

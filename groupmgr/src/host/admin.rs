@@ -78,6 +78,9 @@ pub enum SessionAct {
     Start(ServiceStart),
     /// End a service and all it has started.
     Stop(ServiceName),
+    /// What has come of a service that was started or stopped: answered by [`Reply::Services`] with that one alone,
+    /// once it runs, has ended, or could not be started.
+    Outcome(ServiceName),
 }
 
 /// A service to be started.
@@ -217,7 +220,8 @@ pub struct SessionView {
     pub last: Last,
     /// Whether the data store knows of it.
     pub claimed: bool,
-    /// `starting`, `running` or `ending`.
+    /// `starting`, `running` or `ending`; `failed: ` and the reason of one that could not be started a while ago and
+    /// is no longer there.
     pub state: String,
     /// Where it is shown.
     pub shown: Option<Serial>,

@@ -99,6 +99,10 @@ impl Host {
             Some(s) => format!("{} has session {}, last connected at {} ms", self.name(), s.session, s.last),
             None => format!("{} has no session for it", self.name()),
         });
+        if let Some(failure) = self.failures.of(now, &session_token) {
+            let ago = now.since(failure.at).as_secs();
+            reasons.push(format!("{ago} s ago a session for it could not be started: {}", failure.why));
+        }
         let claim = match outcome {
             Ok(Response { answer: Answer::Value(Some(value)), .. }) => {
                 Some(String::from_utf8_lossy(value.as_bytes()).into_owned())

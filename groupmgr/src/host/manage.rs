@@ -83,6 +83,8 @@ impl Host {
                     return no_service(&service, session);
                 }
             }
+            // Answered when it is known (`Host::await_outcome`).
+            SessionAct::Outcome(_) => {}
         }
         Reply::Done
     }
@@ -239,7 +241,7 @@ fn no_service(service: &ServiceName, session: SessionId) -> Reply {
     Reply::Refused(format!("no service {service} in session {short}; see: groupmgr service list {short}"))
 }
 
-fn services(session: &Session) -> Vec<ServiceView> {
+pub(super) fn services(session: &Session) -> Vec<ServiceView> {
     let view = |(name, state): (&ServiceName, &ServiceState)| {
         let (state, pid) = match state {
             ServiceState::Idle => ("idle".to_owned(), None),

@@ -27,6 +27,7 @@ mod datagrams;
 mod digests;
 pub mod driver;
 mod explain;
+mod failures;
 mod fitness;
 mod flow;
 pub mod guests;
@@ -34,6 +35,7 @@ mod listen;
 mod manage;
 pub mod note;
 mod operator;
+mod outcomes;
 mod registry;
 mod relay;
 mod release;
@@ -108,6 +110,8 @@ pub struct Host {
     store: store::StoreSide,
     shows: shows::Shows,
     guests: guests::Guests,
+    failures: failures::Failures,
+    outcomes: outcomes::Outcomes,
     discovery: datagrams::Discovery,
     counters: Counters,
     take_up: takeup::TakeUp,
@@ -152,6 +156,8 @@ impl Host {
             store: store::StoreSide::default(),
             shows: shows::Shows::default(),
             guests: guests::Guests::default(),
+            failures: failures::Failures::default(),
+            outcomes: outcomes::Outcomes::default(),
             discovery: datagrams::Discovery::default(),
             counters: Counters::default(),
             take_up: takeup::TakeUp::new(now, config.kept),
@@ -224,6 +230,7 @@ impl Host {
             self.sessions.poll_at(),
             self.shows.poll_at(),
             self.guests.poll_at(),
+            self.outcomes.poll_at(),
             self.store.poll_at(),
             self.placing.poll_at(),
             self.registry.poll_at(),
@@ -324,6 +331,7 @@ impl Host {
         self.poll_take_up(clock);
         self.poll_shows(clock, out);
         self.poll_guests(clock, out);
+        self.poll_outcomes(clock, out);
         self.poll_digests(clock, out);
         self.poll_placing(clock.now, out);
         self.poll_fitness(clock, out);

@@ -1,13 +1,13 @@
 //! What an operator asks of this host.
 
 use authmgr::Gate;
-use proto::Instant;
 use proto::alp::DisconnectCause;
 use proto::peer::PeerBody;
 use proto::time::Duration;
+use proto::{Epoch, Instant, Last, SessionId};
 use sessiond::manager::{Claim, Session};
 
-use super::admin::{Command, DtuView, Reply, SessionView, Status};
+use super::admin::{Command, DtuView, Reply, SessionAct, SessionView, Status};
 use super::driver::{AdminReq, Effect};
 use super::manage::Order;
 use super::{Clock, Host};
@@ -26,9 +26,7 @@ impl Host {
         let reply = match command {
             Command::Status => Reply::Status(Box::new(self.status(clock))),
             Command::Topology => Reply::Topology(self.topology.view(clock.now, &self.announcer)),
-            Command::Sessions => {
-                Reply::Sessions(self.sessions.iter().map(|s| self.session_view(s)).collect())
-            }
+            Command::Sessions => Reply::Sessions(self.session_views(clock.now)),
             Command::Dtus => Reply::Dtus(self.dtu_views()),
             Command::Explain(token) => return self.explain(clock, req, token, out),
             Command::Drain(drain) => {
@@ -45,6 +43,9 @@ impl Host {
             }
             Command::Forget(host) => {
                 Reply::Refused(format!("no host {host} in the table; see: groupmgr topology"))
+            }
+            Command::Session { session, act: SessionAct::Outcome(service) } => {
+                return self.await_outcome(clock, req, session, service, out);
             }
             Command::Session { session, act } => self.on_session_act(clock, session, act, out),
             Command::NewSession { token, template } => {
@@ -131,6 +132,21 @@ impl Host {
             refused: self.counters.all_refused(),
             done: self.counters.all_done(),
         }
+    }
+
+    /// The sessions here, and those that could not be started of late.
+    fn session_views(&self, now: Instant) -> Vec<SessionView> {
+        let failed = self.failures.recent(now).map(|failure| SessionView {
+            host: self.name().clone(),
+            session: failure.session.unwrap_or(SessionId(0)),
+            token: failure.token.clone(),
+            epoch: Epoch::default(),
+            last: Last::default(),
+            claimed: false,
+            state: format!("failed: {}", failure.why),
+            shown: None,
+        });
+        self.sessions.iter().map(|s| self.session_view(s)).chain(failed).collect()
     }
 
     pub(super) fn session_view(&self, s: &Session) -> SessionView {

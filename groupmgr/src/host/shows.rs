@@ -15,6 +15,7 @@ use proto::{HostName, Instant, KeyId, Last, Nonce, SessionId, Token, TokenTag};
 use sessiond::manager::{Claim, SessionEvent};
 
 use super::driver::{ConnId, Effect};
+use super::failures::Failure;
 use super::flow::Templates;
 use super::note::Note;
 use super::upkeep::Care;
@@ -240,6 +241,9 @@ impl Host {
     pub(super) fn on_session_event(&mut self, clock: Clock, event: SessionEvent, out: &mut Vec<Effect>) {
         match event {
             SessionEvent::Ready(session) => {
+                if let Some(token) = self.sessions.get(session).map(|s| &s.token) {
+                    self.failures.forget(token);
+                }
                 for conn in self.shows.waiting.remove(&session).unwrap_or_default() {
                     self.show(clock, conn, session, out);
                 }
@@ -256,7 +260,7 @@ impl Host {
                 self.care_for(session, Care::Renew);
             }
             SessionEvent::OnScreen(..) => self.counters.done("on_screen"),
-            SessionEvent::Ended { session, token, epoch, claim, guest, lived, why, .. } => {
+            SessionEvent::Ended { session, token, epoch, claim, guest, lived, why, failed, .. } => {
                 if let Some(from) = guest {
                     self.guests.remove(session, from);
                 }
@@ -270,8 +274,16 @@ impl Host {
                     self.forget_token(&token);
                 }
                 self.counters.done("session_ended");
-                out.push(Effect::Note(Note::Ended { token, session, why }));
-                self.after_the_end(clock, session, lived, out);
+                if failed {
+                    let (token, why) = (token.clone(), why.clone());
+                    self.failures.note(Failure { token, session: Some(session), at: clock.now, why });
+                }
+                out.push(Effect::Note(Note::Ended { token, session, why: why.clone() }));
+                self.on_session_gone(session, out);
+                self.after_the_end(clock, session, lived, &why, out);
+            }
+            SessionEvent::ServiceSettled { session, service } => {
+                self.on_service_settled(session, &service, out);
             }
             SessionEvent::Data { session, client, request } => {
                 self.on_data(clock, session, client, &request, out);
@@ -279,10 +291,17 @@ impl Host {
         }
     }
 
-    /// Who waited for the session is told; who was shown it gets another one, as after a logout.
-    fn after_the_end(&mut self, clock: Clock, session: SessionId, lived: Duration, out: &mut Vec<Effect>) {
+    /// Who waited for the session is told why it did not begin; who was shown it gets another one, as after a logout.
+    fn after_the_end(
+        &mut self,
+        clock: Clock,
+        session: SessionId,
+        lived: Duration,
+        why: &str,
+        out: &mut Vec<Effect>,
+    ) {
         for conn in self.shows.waiting.remove(&session).unwrap_or_default() {
-            self.deny(clock, conn, Denial::SessionFailed, out);
+            self.deny_because(clock, conn, Denial::SessionFailed, why, out);
         }
         let Some(conn) = self.shown_at(session) else { return };
         self.clear_shown(conn);

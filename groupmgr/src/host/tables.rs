@@ -1,7 +1,7 @@
 //! How full the tables are that others make grow, and what their bounds are.
 
 use super::Host;
-use super::{datagrams, flow, registry, release, shows, store};
+use super::{datagrams, failures, flow, outcomes, registry, release, shows, store};
 use crate::directory::{self, grants};
 use crate::{placement, topology};
 
@@ -38,6 +38,8 @@ impl Host {
             fill("store requests", self.store.pending(), store::PENDING_MAX),
             fill("repeats", self.shows.repeats(), shows::REPEATS_MAX),
             fill("registry changes", self.registry.changes(), registry::CHANGES_MAX),
+            fill("failures", self.failures.len(), failures::FAILURES_MAX),
+            fill("outcomes", self.outcomes.len(), outcomes::WAITING_MAX),
             fill("templates", self.shows.templates.len(), flow::TEMPLATES_MAX),
         ]
     }

@@ -22,6 +22,7 @@
 )]
 
 pub mod accept;
+pub mod accounts;
 pub mod admin;
 pub(crate) mod caretaker;
 pub mod cli;

@@ -10,6 +10,8 @@ use proto::SessionId;
 use proto::lack::Lack;
 use sessiond::control::{SessionSpec, ToSession, Tools};
 use sessiond::io::client::{Client, Event, NewSpawner, Start, StartError};
+use sessiond::io::root;
+use sessiond::io::spawner::OpenFiles;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -21,7 +23,7 @@ use crate::host::Input;
 const DIR: &str = "sessions";
 
 /// Names of this program in the `PATH` of a session.
-const TOOLS: &[&str] = &["datastore", "sessiond"];
+const TOOLS: &[&str] = &["datastore", "sessiond", "groupmgr"];
 
 /// How long a spawner may take to start, or to end all sessions.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -88,7 +90,14 @@ pub(crate) struct SessionDriver {
 
 impl SessionDriver {
     /// Connects to the spawner in `run_dir`, or starts one. Its tasks run on `workers`.
-    pub(crate) fn start(keeps: bool, run_dir: &Path, workers: &Handle) -> Result<Self, SessionError> {
+    ///
+    /// `open_files` is what this process was started with; the programs of sessions get the same.
+    pub(crate) fn start(
+        keeps: bool,
+        run_dir: &Path,
+        open_files: Option<OpenFiles>,
+        workers: &Handle,
+    ) -> Result<Self, SessionError> {
         let program = std::env::current_exe().map_err(SessionError::Program)?;
         let dir = run_dir.join(DIR);
         let start = Start {
@@ -96,12 +105,17 @@ impl SessionDriver {
             arguments: vec!["sessiond".into()],
             run_dir: dir.clone(),
             keep: keeps,
+            open_files,
         };
         let connected = workers
             .block_on(async { tokio::time::timeout(START_WITHIN, Client::connect_or_start(&start)).await })
             .map_err(|_| SessionError::Late(dir.clone()))?;
         let client = connected?;
-        let own_accounts = fs::metadata(&dir).is_ok_and(|meta| meta.uid() == 0);
+        let own_accounts = fs::metadata(&dir).is_ok_and(|meta| meta.uid() == 0) && root::is_uid_0_root();
+        if own_accounts && !Uid::effective().is_root() {
+            // Accounts of sessions must be able to pass through to what the spawner made for them.
+            drop(fs::set_permissions(run_dir, fs::Permissions::from_mode(0o711)));
+        }
         tracing::debug!(
             kept = client.kept(),
             was_keeping = client.was_keeping(),

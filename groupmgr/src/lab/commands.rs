@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::io::accounts;
+
 /// The port of a lab's data store.
 pub(super) const STORE_PORT: u16 = 7010;
 
@@ -112,7 +114,7 @@ impl Commands {
     ) -> Command {
         let mut command = self.groupmgr(["run", "--name", name]);
         command.arg("--keys").arg(self.files.keys()).arg("--run-dir").arg(self.files.run());
-        command.arg("--state-dir").arg(&self.files.root);
+        command.arg("--state-dir").arg(&self.files.root).args(accounts::trial());
         if let Some(address) = bind {
             command.arg("--bind").arg(address.to_string());
         }

@@ -11,8 +11,8 @@ use nix::sys::signal::{SigSet, Signal};
 pub(super) struct Ending(SigSet);
 
 impl Ending {
-    /// Holds them back. To be called before any thread is started, since each inherits what it holds back; the
-    /// processes that are started do not.
+    /// Holds them back. To be called before any thread is started, since each inherits what it holds back. So
+    /// would the processes that are started; the launcher undoes it for them.
     pub(super) fn hold() -> io::Result<Self> {
         let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
         set.thread_block()?;

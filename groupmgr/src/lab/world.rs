@@ -10,6 +10,7 @@ mod desk;
 mod error;
 mod lines;
 mod power;
+mod share;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -74,14 +75,17 @@ impl World {
         let prefix = "hotdesk-lab-";
         let directory =
             tempfile::Builder::new().prefix(prefix).tempdir().map_err(doing("make a directory"))?;
-        let commands = Commands { binary, files: Files { root: directory.path().to_owned() } };
-        for path in commands.files.directories() {
+        let files = Files { root: directory.path().to_owned() };
+        for path in files.directories() {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&path)
                 .map_err(doing("make a directory"))?;
         }
+        let binary =
+            share::with_sessions(&files, binary).map_err(doing("let sessions reach what they need"))?;
+        let commands = Commands { binary, files };
         let backend = Backend::new(ground, &plan).map_err(doing("make the networks"))?;
         let nodes = plan.numbered().map(|(node, _)| (node.name.clone(), Power::Off));
         let power = nodes.collect();

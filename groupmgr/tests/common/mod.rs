@@ -39,6 +39,9 @@ impl Site {
     pub(crate) fn new() -> Self {
         // Short, since sockets live below it.
         let dir = tempfile::Builder::new().prefix("hd").tempdir_in("/tmp").expect("a directory");
+        // Where root runs the tests, sessions run as somebody else and must reach what is theirs.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .expect("it is ours");
         let site = Self { dir };
         site.keygen("keys");
         site
@@ -58,7 +61,7 @@ impl Site {
         let mut command = groupmgr();
         command.args(["run", "--name", name, "--bind", bind]);
         command.arg("--keys").arg(self.path(keys)).arg("--run-dir").arg(self.path("run"));
-        command.arg("--state-dir").arg(self.path("state"));
+        command.arg("--state-dir").arg(self.path("state")).args(groupmgr::io::accounts::trial());
         command
     }
 

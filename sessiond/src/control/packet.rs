@@ -67,7 +67,7 @@ fn fits(ok: bool) -> Result<(), ControlError> {
 impl Message for ToSpawner {
     fn check(&self) -> Result<(), ControlError> {
         match self {
-            Self::Spawn(spec) => spec.check(),
+            Self::Spawn(spec) | Self::SpawnNamed(spec) => spec.check(),
             Self::Kill(_) | Self::Keep(_) | Self::EndAll | Self::Ping(_) | Self::Renew => Ok(()),
         }
     }

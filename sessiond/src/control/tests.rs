@@ -10,6 +10,7 @@ pub(crate) fn spec() -> SessionSpec {
         token: "card.1".parse().unwrap(),
         host: "a".parse().unwrap(),
         account: None,
+        named_by_registry: false,
         services: Template::default().services,
         size: Size::default(),
         continuity: Continuity::Restart,

@@ -34,6 +34,9 @@ enum Command {
         /// The standard input is the daemon's socket.
         #[arg(long, hide = true)]
         inherited: bool,
+        /// Open files of the programs of sessions [default: as many as the spawner was started with]
+        #[arg(long, value_name = "SOFT:HARD")]
+        open_files: Option<spawner::OpenFiles>,
     },
     /// Inside a session: print where it is shown, now and at every change, until it ends
     ///
@@ -53,8 +56,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         }
     };
     let done = match arguments.command {
-        Command::Spawner { run_dir, keep, daemon_uid, inherited } => {
-            spawner::run(&Options { run_dir, keep, daemon: daemon_uid, inherited })
+        Command::Spawner { run_dir, keep, daemon_uid, inherited, open_files } => {
+            spawner::run(&Options { run_dir, keep, daemon: daemon_uid, inherited, open_files })
         }
         Command::Events => print_events(),
     };

@@ -29,6 +29,7 @@ use self::link::Link;
 
 use super::packets::{self, Receiver};
 use super::rundir::RunDir;
+use super::spawner::OpenFiles;
 use crate::control::{
     Bytes, ControlError, Exit, FromSession, FromSpawner, Message as _, REPLY_MAX, SessionSpec, ToSession,
     ToSpawner,
@@ -53,6 +54,8 @@ pub struct Start {
     pub run_dir: PathBuf,
     /// Whether sessions outlive this daemon. Such a spawner writes what it has to say to `spawner.log` there.
     pub keep: bool,
+    /// How many files the programs of a session may have open; without it as many as this process.
+    pub open_files: Option<OpenFiles>,
 }
 
 /// What happened.
@@ -279,9 +282,10 @@ impl Client {
     /// # Errors
     /// See [`TellError`].
     pub fn spawn(&self, spec: SessionSpec) -> Result<(), TellError> {
-        let session = spec.session;
+        let (session, named) = (spec.session, spec.named_by_registry);
         self.shared.asked().insert(session);
-        let asked = self.ask(ToSpawner::Spawn(Box::new(spec)));
+        let spec = Box::new(spec);
+        let asked = self.ask(if named { ToSpawner::SpawnNamed(spec) } else { ToSpawner::Spawn(spec) });
         if asked.is_err() {
             self.shared.forget_asked(session);
         }
@@ -415,6 +419,9 @@ impl NewSpawner {
         let (ours, theirs) = packets::pair()?;
         let mut command = Command::new(&start.program);
         command.args(&start.arguments).args(["spawner", "--inherited", "--run-dir"]).arg(&start.run_dir);
+        if let Some(limits) = start.open_files {
+            command.args(["--open-files", &limits.to_string()]);
+        }
         command.stdin(theirs).stdout(Stdio::null()).process_group(0);
         if start.keep {
             std::fs::create_dir_all(&start.run_dir)?;

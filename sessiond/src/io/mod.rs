@@ -10,11 +10,12 @@
     reason = "the shells are where clocks are read and processes waited for"
 )]
 
-mod account;
+pub mod account;
 pub mod cli;
 pub mod client;
 mod packets;
 mod procs;
+pub mod root;
 mod rundir;
 mod session;
 pub mod spawner;

@@ -105,10 +105,10 @@ pub(super) fn of_service(leader: Pid, mark: &str) -> Vec<Pid> {
     found
 }
 
-/// Asks processes to end. The stopped ones are woken, or they would not hear it.
-pub(super) fn hang_up(pids: &[Pid]) {
+/// Asks processes to end, by SIGHUP or SIGTERM. The stopped ones are woken, or they would not hear it.
+pub(super) fn ask_to_end(pids: &[Pid], by: Signal) {
     for pid in pids {
-        let _ = kill(*pid, Signal::SIGHUP);
+        let _ = kill(*pid, by);
         let _ = kill(*pid, Signal::SIGCONT);
     }
 }

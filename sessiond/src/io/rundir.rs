@@ -5,7 +5,8 @@
 //!   RUN/lock        held by the spawner that lives here
 //!   RUN/spawner/    the daemon's account only
 //!   RUN/spawner/socket
-//!   RUN/s/<id>/     the session's account only: `state` and `events` are its sockets, `bin/` the first of its PATH
+//!   RUN/s/<id>/     the session's account only: `state` and `events` are its sockets, `bin/` the first of its PATH,
+//!                   `login/` what its login shell reads
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -205,7 +206,7 @@ mod tests {
         let run = RunDir::new(temp.path().join("run"));
         let lock = run.take(geteuid()).unwrap();
         assert_eq!(mode(&temp.path().join("run/spawner")), 0o700);
-        let account = Account::resolve(None, geteuid()).unwrap();
+        let account = Account::own(geteuid()).unwrap();
         let session = run.make_session(SessionId(5), &account).unwrap();
         assert_eq!(mode(&session), 0o700);
         assert!(run.make_session(SessionId(5), &account).is_err(), "a session's directory is its own");

@@ -5,11 +5,13 @@
 //! it reads nothing that a stranger wrote. When the daemon is gone, however it died, its socket says so: then all
 //! sessions end, unless they are to be kept, and the next daemon is given their control sockets.
 
+use core::fmt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,7 +30,7 @@ use super::procs::{self, Reaped};
 use super::rundir::RunDir;
 use super::{session, sys};
 use crate::control::{Exit, FromSpawner, SessionSpec, ToSpawner, short};
-use crate::session::{GRACE, KILL_WITHIN};
+use crate::session::{HANGUP_GRACE, KILL_WITHIN, TERMINATE_GRACE};
 
 /// Sessions at most: as many terminals as the kernel gives out by default.
 pub const SESSIONS_MAX: usize = 4096;
@@ -37,8 +39,8 @@ pub const SESSIONS_MAX: usize = 4096;
 const OUTBOX_FULL: usize = 1024;
 
 /// How long ending sessions take at most; what is left then is killed.
-const END_WITHIN: Duration = Duration::from_millis(1000);
-const _: () = assert!(END_WITHIN.as_millis() > GRACE.as_millis());
+const END_WITHIN: Duration = Duration::from_millis(2500);
+const _: () = assert!(END_WITHIN.as_millis() > HANGUP_GRACE.as_millis() + TERMINATE_GRACE.as_millis());
 
 /// How a spawner is to run.
 #[derive(Clone, Debug)]
@@ -52,6 +54,46 @@ pub struct Options {
     /// Whether the standard input is the first daemon's connection. Such a spawner leaves when it has neither a
     /// daemon nor a session.
     pub inherited: bool,
+    /// How many files the programs of a session may have open; without it as many as the spawner was started with.
+    pub open_files: Option<OpenFiles>,
+}
+
+/// A soft and a hard limit of open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// What programs begin with.
+    pub soft: rlim_t,
+    /// What they may raise it to.
+    pub hard: rlim_t,
+}
+
+impl OpenFiles {
+    /// The limits of this process. A daemon that raises its own asks before.
+    #[must_use]
+    pub fn present() -> Option<Self> {
+        getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, hard)| Self { soft, hard })
+    }
+
+    pub(super) fn set(self) -> io::Result<()> {
+        Ok(setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard)?)
+    }
+}
+
+impl fmt::Display for OpenFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.soft, self.hard)
+    }
+}
+
+impl FromStr for OpenFiles {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text
+            .split_once(':')
+            .and_then(|(soft, hard)| Some(Self { soft: soft.parse().ok()?, hard: hard.parse().ok()? }));
+        parsed.ok_or_else(|| format!("{text:?} is not SOFT:HARD, two numbers"))
+    }
 }
 
 /// Runs a spawner until it has nothing left to do.
@@ -95,12 +137,11 @@ fn inherited() -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Raises the soft limit of open files to the hard one, since every session takes one, and says what it was: that is
-/// what the sessions get.
-fn raise_limits() -> Option<(rlim_t, rlim_t)> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
-    Some((soft, hard))
+/// Raises the soft limit of open files to the hard one, since every session takes one, and says what it was.
+fn raise_limits() -> Option<OpenFiles> {
+    let before = OpenFiles::present()?;
+    OpenFiles { soft: before.hard, ..before }.set().ok()?;
+    Some(before)
 }
 
 struct Daemon {
@@ -125,7 +166,8 @@ struct Spawner {
     options: Options,
     run: RunDir,
     keep: bool,
-    limits: Option<(rlim_t, rlim_t)>,
+    /// What the programs of sessions get.
+    limits: Option<OpenFiles>,
     clock: Clock,
     receiver: Receiver,
     listener: Option<OwnedFd>,
@@ -152,7 +194,7 @@ enum Ready {
 impl Spawner {
     fn prepare(options: &Options) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-        sys::default_signals().map_err(failed("signals"))?;
+        sys::own_signals().map_err(failed("signals"))?;
         let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
         let signals = sys::signals(&signals).map_err(failed("signals"))?;
         prctl::set_child_subreaper(true).map_err(|error| format!("prctl: {error}"))?;
@@ -160,10 +202,12 @@ impl Spawner {
         let allowed = options.daemon.map_or_else(geteuid, Uid::from_raw);
         let lock = run.take(allowed)?;
         let listener = run.listen(allowed).map_err(failed("the spawner's socket"))?;
+        let before = raise_limits();
+        let limits = options.open_files.or(before);
         Ok(Self {
             options: options.clone(),
             keep: options.keep,
-            limits: raise_limits(),
+            limits,
             clock: Clock::start(),
             receiver: Receiver::new(),
             listener: Some(listener),
@@ -309,11 +353,10 @@ impl Spawner {
 
     fn on_message(&mut self, message: ToSpawner) {
         match message {
-            ToSpawner::Spawn(spec) => {
-                let session = spec.session;
-                if let Err(reason) = self.spawn(spec) {
-                    self.tell(FromSpawner::SpawnFailed { session, reason: short(reason) }, None);
-                }
+            ToSpawner::Spawn(spec) => self.spawn(spec),
+            ToSpawner::SpawnNamed(mut spec) => {
+                spec.named_by_registry = true;
+                self.spawn(spec);
             }
             ToSpawner::Kill(id) => {
                 if let Some(session) = self.sessions.get(&id) {
@@ -367,7 +410,14 @@ impl Spawner {
 
     // The sessions.
 
-    fn spawn(&mut self, spec: Box<SessionSpec>) -> Result<(), String> {
+    fn spawn(&mut self, spec: Box<SessionSpec>) {
+        let session = spec.session;
+        if let Err(reason) = self.try_spawn(spec) {
+            self.tell(FromSpawner::SpawnFailed { session, reason: short(reason) }, None);
+        }
+    }
+
+    fn try_spawn(&mut self, spec: Box<SessionSpec>) -> Result<(), String> {
         let id = spec.session;
         if self.ending.is_some() {
             return Err("the spawner is ending".to_owned());

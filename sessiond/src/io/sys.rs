@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
 use proto::frame::Size;
 
 /// Closes every file descriptor above the standard three but `kept`, whatever it is and whoever opened it: a
@@ -44,27 +45,43 @@ pub(super) fn leave(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Blocks `signals` and has them read from a file descriptor. A program that is started later has them unblocked
-/// again (the standard library sees to that).
+/// Blocks `signals` and has them read from a file descriptor. Programs inherit what is blocked, and the standard
+/// library does not unblock it for them: whoever starts one calls [`default_signals`] in the child.
 pub(super) fn signals(signals: &[Signal]) -> Result<SignalFd> {
     let mask: SigSet = signals.iter().copied().collect();
     mask.thread_block()?;
     Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-/// Undoes what whoever started us may have had ignored (`nohup`): a shell would inherit it.
+/// Gives every signal its default disposition and blocks none, as in a process that `login` has started: a program
+/// inherits both from whoever starts it, and one that inherits an ignored SIGINT or a blocked SIGTERM cannot be
+/// interrupted or ended. Only makes system calls, so it may be called between fork and exec.
 pub(super) fn default_signals() -> Result<()> {
-    use nix::sys::signal::{SigHandler, signal};
-    for which in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD] {
-        // SAFETY: the default needs no handler, so nothing can run at an unfit moment.
-        unsafe { signal(which, SigHandler::SigDfl) }?;
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default needs no handler, so nothing can run at an unfit moment. What cannot be changed
+        // (SIGKILL, SIGSTOP, and the two signals the C library keeps for itself) is refused without any effect.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
     }
+    SigSet::empty().thread_set_mask()?;
     Ok(())
 }
 
-/// A terminal: the end that a session holds, which never waits, and the end of the programs in it.
+/// Undoes what whoever started this process may have had ignored or blocked (`nohup`), except that writing to somebody
+/// who is gone stays an error, as the runtime of this language has it.
+pub(super) fn own_signals() -> Result<()> {
+    default_signals()?;
+    // SAFETY: ignoring needs no handler either.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// A terminal: the end that a session holds, which never waits, and the end of the programs in it. It is set up as
+/// the kernel does, and told that its text is UTF-8, so that erasing a character erases all its bytes.
 pub(super) fn terminal(size: Size) -> Result<OpenptyResult> {
     let ends = openpty(&winsize(size), None)?;
+    let mut settings = tcgetattr(&ends.slave)?;
+    settings.input_flags |= InputFlags::IUTF8;
+    tcsetattr(&ends.slave, SetArg::TCSANOW, &settings)?;
     for end in [&ends.master, &ends.slave] {
         set_flags(end, libc::F_SETFD, libc::FD_CLOEXEC)?;
     }
@@ -90,9 +107,11 @@ pub(super) fn resize(terminal: impl AsFd, size: Size) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// In a child that is about to run a program: makes its standard input its controlling terminal. Only what may be
-/// called between fork and exec.
-pub(super) fn take_terminal() -> Result<()> {
+/// In a child that is about to run a program: makes it the leader of a session of the kernel's and of that
+/// session's foreground process group, with its standard input as the controlling terminal and no signal ignored or
+/// blocked, as `login` leaves it. Only makes system calls, so it may be called between fork and exec.
+pub(super) fn become_login() -> Result<()> {
+    default_signals()?;
     nix::unistd::setsid()?;
     // SAFETY: descriptor 0 is the terminal, and the request takes no memory.
     let result = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };

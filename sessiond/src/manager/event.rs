@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use proto::time::Duration;
-use proto::{Epoch, Serial, SessionId, Token};
+use proto::{Epoch, Serial, ServiceName, SessionId, Token};
 
 use super::Claim;
 use crate::control::{Bytes, SessionSpec, ToSession};
@@ -48,6 +48,15 @@ pub enum SessionEvent {
         lived: Duration,
         /// Why, for a person.
         why: String,
+        /// Whether it ended because it could not be started, or what it consists of could not.
+        failed: bool,
+    },
+    /// What was asked of a service has come out: it runs, it ended, or it could not be started.
+    ServiceSettled {
+        /// Whose.
+        session: SessionId,
+        /// Which.
+        service: ServiceName,
     },
     /// One of its programs asks the data store for something.
     Data {

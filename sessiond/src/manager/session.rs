@@ -130,6 +130,24 @@ pub struct Session {
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) displays: Vec<ServiceName>,
     pub(super) services: BTreeMap<ServiceName, ServiceState>,
+    /// Those that were told to start or to end and have not said yet what came of it.
+    pub(super) unsettled: BTreeSet<ServiceName>,
+}
+
+/// Why a session is no longer there, for a person.
+pub(super) enum Why {
+    /// It could not be started.
+    Failed(String),
+    /// It had been there.
+    Over(String),
+}
+
+impl Why {
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Failed(text) | Self::Over(text) => text,
+        }
+    }
 }
 
 impl Session {
@@ -160,6 +178,12 @@ impl Session {
     /// Its services and how they stand, in the order of their names.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceState)> {
         self.services.iter()
+    }
+
+    /// Whether a service was told to start or to end and has not said yet what came of it.
+    #[must_use]
+    pub fn is_unsettled(&self, service: &ServiceName) -> bool {
+        self.unsettled.contains(service)
     }
 
     /// What the next daemon must know of it beyond its spec.

@@ -1,5 +1,8 @@
+use proto::ServiceName;
+
 use super::*;
-use crate::control::Fingerprint;
+use crate::control::{Exit, Fingerprint};
+use crate::template::{Command, Service};
 
 const NOW: Instant = Instant::from_micros(1_000_000);
 
@@ -16,6 +19,7 @@ fn new(id: u128) -> NewSession {
         claim: Claim::Held,
         guest: None,
         account: None,
+        machine_account: None,
         template: Template::default(),
         size: Size::default(),
     }
@@ -163,4 +167,84 @@ fn a_session_without_services_can_be_shown_at_once_and_needs_no_process() {
     assert_eq!((out.as_slice(), s.poll_at()), (&[][..], None), "there is nobody to tell");
     assert!(s.end(NOW, SessionId(1), &mut out) && s.is_empty());
     assert!(matches!(out[..], [SessionEffect::Event(SessionEvent::Ended { .. })]), "{out:?}");
+}
+
+#[test]
+fn what_comes_of_a_service_that_was_asked_for_is_told_once() {
+    let (mut s, mut out) = (sessions(), Vec::new());
+    s.make(NOW, new(1), &mut out);
+    let spec = spec_of(&out);
+    s.on_said(NOW, SessionId(1), FromSession::Ready(description(spec)), &mut out);
+    let mail: ServiceName = "mail".parse().unwrap();
+    let service = Service { name: mail.clone(), ..Service::terminal(Command::LoginShell) };
+    assert!(s.start_service(SessionId(1), service.clone(), &mut out));
+    let unsettled = |s: &Sessions| s.get(SessionId(1)).unwrap().is_unsettled(&mail);
+    let settles = |s: &mut Sessions, said| {
+        let mut out = Vec::new();
+        s.on_said(NOW, SessionId(1), said, &mut out);
+        out == [SessionEffect::Event(SessionEvent::ServiceSettled {
+            session: SessionId(1),
+            service: mail.clone(),
+        })]
+    };
+    assert!(unsettled(&s));
+    assert!(settles(&mut s, FromSession::ServiceStarted { service: mail.clone(), pid: 7 }) && !unsettled(&s));
+    assert!(s.start_service(SessionId(1), service.clone(), &mut out));
+    assert!(!unsettled(&s), "one that runs is left alone");
+    assert!(s.stop_service(SessionId(1), &mail, &mut out) && unsettled(&s));
+    assert!(settles(&mut s, FromSession::ServiceExited { service: mail.clone(), exit: Exit::Signal(1) }));
+    assert!(s.stop_service(SessionId(1), &mail, &mut out));
+    assert!(!unsettled(&s), "one that does not run has ended already");
+    assert!(s.start_service(SessionId(1), service, &mut out) && unsettled(&s));
+    assert!(settles(&mut s, FromSession::ServiceFailed { service: mail.clone(), reason: "no".into() }));
+}
+
+#[test]
+fn a_session_that_could_not_be_started_is_told_from_one_that_is_over() {
+    let failed = |act: &dyn Fn(&mut Sessions, SessionSpec, &mut Vec<SessionEffect>)| {
+        let (mut s, mut out) = (sessions(), Vec::new());
+        s.make(NOW, new(1), &mut out);
+        let spec = spec_of(&out);
+        out.clear();
+        act(&mut s, spec, &mut out);
+        let Some(SessionEffect::Event(SessionEvent::Ended { failed, .. })) = out.pop() else {
+            panic!("{out:?}")
+        };
+        failed
+    };
+    let id = SessionId(1);
+    let ended = FromSession::Ended;
+    assert!(failed(&|s, _, out| s.on_said(NOW, id, ended(EndReason::CouldNotStart("no".into())), out)));
+    assert!(failed(&|s, _, out| s.on_spawn_failed(NOW, id, "no".into(), out)));
+    assert!(failed(&|s, _, out| s.on_exited(NOW, id, out)));
+    assert!(failed(&|s, _, out| s.on_timeout(s.poll_at().unwrap(), out)));
+    let ready = |s: &mut Sessions, spec| {
+        s.on_said(NOW, id, FromSession::Ready(description(spec)), &mut Vec::new());
+    };
+    let finished = EndReason::Finished(Exit::Status(1));
+    assert!(!failed(&|s, spec, out| {
+        ready(s, spec);
+        s.on_said(NOW, id, ended(finished.clone()), out);
+    }));
+    assert!(!failed(&|s, spec, out| {
+        ready(s, spec);
+        s.on_exited(NOW, id, out);
+    }));
+}
+
+#[test]
+fn the_registrys_account_goes_before_the_templates_and_that_before_the_machines() {
+    let account = |registry: Option<&str>, template: Option<&str>, machine: Option<&str>| {
+        let own = |name: Option<&str>| name.map(str::to_owned);
+        let template = Template { account: own(template), ..Template::default() };
+        let new = NewSession { account: own(registry), template, machine_account: own(machine), ..new(1) };
+        let (mut s, mut out) = (sessions(), Vec::new());
+        s.make(NOW, new, &mut out);
+        let spec = spec_of(&out);
+        (spec.account, spec.named_by_registry)
+    };
+    assert_eq!(account(Some("r"), Some("t"), Some("m")), (Some("r".into()), true));
+    assert_eq!(account(None, Some("t"), Some("m")), (Some("t".into()), false));
+    assert_eq!(account(None, None, Some("m")), (Some("m".into()), false));
+    assert_eq!(account(None, None, None), (None, false));
 }

@@ -44,8 +44,11 @@ pub enum Effect {
         /// Its terminal.
         size: Size,
     },
-    /// Ask all that a service, or every service, has started to end (SIGHUP).
+    /// Tell all that a service, or every service, has started that its terminal is gone (SIGHUP): editors save what
+    /// they hold, shells pass it on to their jobs.
     Hangup(Option<ServiceName>),
+    /// Ask it to end (SIGTERM).
+    Terminate(Option<ServiceName>),
     /// End it (SIGKILL).
     Kill(Option<ServiceName>),
     /// A service's terminal has another size.

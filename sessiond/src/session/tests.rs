@@ -175,13 +175,29 @@ fn a_session_whose_required_services_have_ended_by_themselves_ends() {
 }
 
 #[test]
-fn what_does_not_end_on_request_is_killed_and_what_cannot_be_killed_is_left_to_the_spawner() {
+fn what_does_not_end_is_hung_up_then_asked_then_killed_and_what_cannot_be_killed_is_left_to_the_spawner() {
     let mut world = World::shell();
     world.control(ToSession::End);
-    assert_eq!(world.core.poll_at(), Some(world.now + GRACE));
-    assert_eq!(world.later(GRACE).effects, [Effect::Kill(None)]);
+    assert_eq!(world.effects.last(), Some(&Effect::Hangup(None)));
+    assert_eq!(world.core.poll_at(), Some(world.now + HANGUP_GRACE));
+    assert_eq!(world.later(HANGUP_GRACE).effects, [Effect::Terminate(None)]);
+    assert_eq!(world.core.poll_at(), Some(world.now + TERMINATE_GRACE));
+    assert_eq!(world.later(TERMINATE_GRACE).effects, [Effect::Kill(None)]);
     assert_eq!(world.later(KILL_WITHIN).effects.last(), Some(&Effect::Quit { clean: false }));
     assert_eq!(world.core.poll_at(), None);
+}
+
+#[test]
+fn a_session_whose_programs_have_ended_waits_for_no_grace_time() {
+    for pauses in [&[][..], &[HANGUP_GRACE], &[HANGUP_GRACE, TERMINATE_GRACE]] {
+        let mut world = World::shell();
+        world.control(ToSession::End);
+        for pause in pauses {
+            world.later(*pause);
+        }
+        world.act(SessionCore::all_gone);
+        assert_eq!(world.effects.last(), Some(&Effect::Quit { clean: true }));
+    }
 }
 
 #[test]
@@ -205,11 +221,12 @@ fn a_session_left_alone_closes_its_displays_before_anything_else() {
 }
 
 #[test]
-fn a_stopped_service_is_hung_up_then_killed_and_the_session_stays() {
+fn a_stopped_service_is_hung_up_then_asked_then_killed_and_the_session_stays() {
     let mut world = World::shell();
     world.control(ToSession::StopService(name("terminal")));
     assert_eq!(world.effects, [Effect::Hangup(Some(name("terminal")))]);
-    assert_eq!(world.later(GRACE).effects, [Effect::Kill(Some(name("terminal")))]);
+    assert_eq!(world.later(HANGUP_GRACE).effects, [Effect::Terminate(Some(name("terminal")))]);
+    assert_eq!(world.later(TERMINATE_GRACE).effects, [Effect::Kill(Some(name("terminal")))]);
     world.exit("terminal", Exit::Status(0));
     assert!(
         world.effects.contains(&Effect::Kill(Some(name("terminal")))),
@@ -289,22 +306,46 @@ fn a_dtu_is_shown_a_service_to_its_end() {
 }
 
 #[test]
-fn a_service_that_cannot_start_says_why_on_the_screen() {
-    let spec = SessionSpec { services: vec![service("terminal", true)], ..spec() };
-    let mut core = SessionCore::new(spec, 99, Nonce(0));
+fn a_session_fails_once_with_the_reason_when_what_it_requires_cannot_be_started() {
+    let services = vec![service("a", true), service("b", true)];
+    let mut core = SessionCore::new(SessionSpec { services, ..spec() }, 99, Nonce(0));
     let mut out = Vec::new();
-    core.failed(&name("terminal"), "no such shell".into(), &mut out);
-    let now = Instant::ZERO;
-    core.control(
-        now,
-        ToSession::Attach { ticket: Nonce(1), serial: serial(1), size: Size::default() },
-        &mut out,
-    );
-    assert!(out.iter().any(|e| matches!(e, Effect::Start { .. })), "it is tried again");
-    core.failed(&name("terminal"), "no such shell".into(), &mut out);
-    core.hello(now, ConnId(1), &hello(1, 1, "terminal"), &mut out);
+    core.begin(&mut out);
+    core.started(&name("a"), 1, &mut out);
+    core.failed(Instant::ZERO, &name("b"), "no such program".into(), &mut out);
+    core.ready(Fingerprint([1; 32]), &mut out);
+    assert!(!out.iter().any(|e| matches!(e, Effect::Tell(FromSession::Ready(_)))), "it cannot be attached");
+    assert!(out.contains(&Effect::Hangup(None)), "what runs of it ends with it");
+    out.clear();
+    core.all_gone(&mut out);
+    let reason = EndReason::CouldNotStart("no such program".into());
+    assert_eq!(out, [Effect::Tell(FromSession::Ended(reason)), Effect::Quit { clean: true }]);
+}
+
+#[test]
+fn a_session_whose_only_required_service_cannot_be_started_again_ends_with_the_reason() {
+    let mut world = World::shell();
+    world.exit("terminal", Exit::Signal(11));
+    assert_eq!(world.attach(1, 1).starts(), ["terminal"]);
+    let now = world.now;
+    world.act(|core, out| core.failed(now, &name("terminal"), "gone".into(), out));
+    world.act(SessionCore::all_gone);
+    assert_eq!(world.told(), [&FromSession::Ended(EndReason::CouldNotStart("gone".into()))]);
+}
+
+#[test]
+fn a_service_that_cannot_be_started_beside_one_that_runs_says_why_on_its_screen() {
+    let mut world = World::of(vec![service("terminal", true), service("mail", true)]);
+    let now = world.now;
+    world.exit("mail", Exit::Signal(11));
+    world.attach(1, 1);
+    world.act(|core, out| core.failed(now, &name("mail"), "no such shell".into(), out));
+    assert!(!world.core.is_ending());
+    world.hello(1, &hello(1, 1, "mail"));
     let mut bytes = Vec::new();
-    core.pull(now, ConnId(1), 1000, &mut bytes, &mut out);
+    world.act(|core, out| {
+        core.pull(now, ConnId(1), 1000, &mut bytes, out);
+    });
     let text = String::from_utf8_lossy(&bytes).into_owned();
     assert!(text.contains("no such shell"));
     assert!(bytes.ends_with(&[0, 0, 0, 127]));

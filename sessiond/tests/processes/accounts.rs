@@ -4,10 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use nix::unistd::geteuid;
-use sessiond::control::{EndReason, Exit, FromSession, ServiceState};
+use sessiond::control::{EndReason, Exit, FromSession};
 use sessiond::template::{Command, Service};
 
-use crate::support::{Daemon, Dtu, Has, OtherDaemon, Pipe, Process, service, spec};
+use crate::support::{Daemon, OtherDaemon, Pipe, Process, service, spec};
 use crate::{expect_exit, run_dir};
 pub fn account(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
@@ -41,7 +41,7 @@ pub fn two_accounts(dir: &Path) {
     let line = daemon.line();
     let pid = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("{line}"));
     let session = Process::of(pid.parse().unwrap());
-    for reason in ["root (uid 0)", "daemon (uid", "every session needs a user"] {
+    for reason in ["root (uid 0)", "daemon (uid", "every session needs an account"] {
         let line = daemon.line();
         assert!(line.contains("CouldNotStart") && line.contains(reason), "{line}");
     }
@@ -62,7 +62,20 @@ pub fn no_account(dir: &Path) {
         })
     };
     assert!(refused(1, "no-such-user").contains("no account no-such-user"));
-    if !geteuid().is_root() {
+    if geteuid().is_root() {
+        let account = Some("root".to_owned());
+        let unnamed = sessiond::control::SessionSpec {
+            account,
+            named_by_registry: false,
+            ..spec(3, vec![service("cat")])
+        };
+        daemon.client().spawn(unnamed).unwrap();
+        let reason = daemon.said("Ended", |said| match said {
+            FromSession::Ended(EndReason::CouldNotStart(reason)) => Some(reason.clone()),
+            _ => None,
+        });
+        assert!(reason.contains("the very token"), "{reason}");
+    } else {
         assert!(refused(2, "root").contains("does not run as root"));
     }
 }
@@ -70,10 +83,12 @@ pub fn no_account(dir: &Path) {
 pub fn cannot_run(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
     let missing = Service::terminal(Command::Words(vec!["/no/such/program".into()]));
-    let made = daemon.make(1, vec![missing]);
-    assert!(matches!(made.services[0].1, ServiceState::Failed(_)), "{made:?}");
-    daemon.attach(1, 1);
-    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
-    dtu.until("the exit", |dtu| dtu.exit == Some(127));
-    assert!(dtu.notices[0].contains("/no/such/program"), "{:?}", dtu.notices);
+    daemon.client().spawn(spec(1, vec![missing])).unwrap();
+    let reason = daemon.said("Ended", |said| match said {
+        FromSession::Ended(EndReason::CouldNotStart(reason)) => Some(reason.clone()),
+        FromSession::Ready(_) => panic!("it cannot be attached"),
+        _ => None,
+    });
+    assert!(reason.contains("/no/such/program") && reason.contains("service terminal"), "{reason}");
+    expect_exit(&mut daemon, Exit::Status(0));
 }

@@ -11,6 +11,8 @@
 )]
 
 mod accounts;
+mod endings;
+mod login;
 mod programs;
 mod support;
 
@@ -34,6 +36,10 @@ type Rule = (&'static str, bool, fn(&Path));
 fn main() -> ExitCode {
     if let Some(dir) = std::env::var_os(support::ROLE) {
         support::be_daemon(Path::new(&dir));
+    }
+    if let Some(dir) = std::env::var_os(login::ROLE) {
+        login::compare(Path::new(&dir));
+        return ExitCode::SUCCESS;
     }
     let root = geteuid().is_root();
     let tests: &[Rule] = &[
@@ -59,7 +65,13 @@ fn main() -> ExitCode {
         ("a_session_runs_wholly_as_its_account", root, accounts::account),
         ("a_daemon_that_is_not_root_gets_sessions_of_ordinary_users_only", root, accounts::two_accounts),
         ("an_account_that_cannot_be_had_is_refused_with_the_reason", true, accounts::no_account),
-        ("what_cannot_be_run_is_said_on_the_screen", true, accounts::cannot_run),
+        ("a_session_whose_command_cannot_be_run_fails_once_with_the_reason", true, accounts::cannot_run),
+        ("a_program_in_a_session_is_where_it_would_be_after_a_login", login::is_possible(), login::compared),
+        ("a_login_shell_finds_the_sessions_commands_whatever_its_profile_does", true, login::tools_are_found),
+        ("a_spawner_outlives_those_it_writes_to", true, endings::no_broken_pipe),
+        ("typed_keys_interrupt_stop_and_quit_the_job_in_the_foreground", true, endings::keys),
+        ("who_ignores_a_hangup_is_asked_to_end_before_it_is_killed", true, endings::asked_to_end),
+        ("an_editor_saves_what_was_typed_when_its_session_ends", endings::has_vim(), endings::vim),
     ];
     let trial = |(name, possible, test): &Rule| {
         let test = *test;

@@ -32,6 +32,7 @@ pub fn start(run_dir: &Path, keep: bool) -> Start {
         arguments: Vec::new(),
         run_dir: run_dir.to_owned(),
         keep,
+        open_files: None,
     }
 }
 
@@ -44,7 +45,9 @@ pub fn spec(id: u128, services: Vec<Service>) -> SessionSpec {
         session: SessionId(id),
         token: "card.test".parse().unwrap(),
         host: "a".parse().unwrap(),
-        account: None,
+        // Root has to be named; whoever else runs the tests has sessions of its own account.
+        account: sessiond::io::root::is_root().then(|| "root".to_owned()),
+        named_by_registry: true,
         services,
         size: SIZE,
         continuity: Continuity::Restart,
@@ -67,11 +70,15 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(dir: &Path, keep: bool) -> Self {
+        Self::start_with(&start(dir, keep))
+    }
+
+    pub fn start_with(start: &Start) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let client = runtime.block_on(Client::connect_or_start(&start(dir, keep))).unwrap();
+        let client = runtime.block_on(Client::connect_or_start(start)).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Self { runtime, client, seen: Vec::new(), listener, dir: dir.to_owned() }
+        Self { runtime, client, seen: Vec::new(), listener, dir: start.run_dir.clone() }
     }
 
     pub fn client(&self) -> &Client {

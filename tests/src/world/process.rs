@@ -12,6 +12,7 @@ use proto::time::{Duration, earliest};
 use proto::{BootId, Instant, Nonce, ServiceName, SessionId, Token};
 use sessiond::control::{Bytes, Exit, Fingerprint, FromSession, SessionSpec, ToSession};
 use sessiond::session::{ConnId, Effect, SessionCore};
+use sessiond::template::Command;
 
 use super::machine::ToDaemon;
 use super::shell::{Does, Shell};
@@ -199,8 +200,14 @@ impl World {
             }
             Effect::Start { service, .. } => {
                 self.next_pid += 1;
-                let (pid, name) = (self.next_pid, self.machines[host].name.clone());
-                if let Some(process) = self.machines[host].processes.get_mut(&session) {
+                let (pid, now, name) = (self.next_pid, self.now, self.machines[host].name.clone());
+                let Some(process) = self.machines[host].processes.get_mut(&session) else { return };
+                // No program of a simulated machine is in this directory.
+                if let Command::Words(words) = &service.command
+                    && words.first().is_some_and(|program| program.starts_with("/no/"))
+                {
+                    process.core.failed(now, &service.name, format!("{} cannot be run", words[0]), more);
+                } else {
                     process.start(&service.name, Shell::new(&name, pid), more);
                 }
             }
@@ -324,7 +331,8 @@ impl Process {
             Effect::Input(name) => self.give_input(now, &name, more),
             Effect::Hangup(Some(name)) => self.end_shell(now, &name, Exit::Signal(1), more),
             Effect::Kill(Some(name)) => self.end_shell(now, &name, Exit::Signal(9), more),
-            Effect::Hangup(None) | Effect::Kill(None) => {
+            Effect::Terminate(Some(name)) => self.end_shell(now, &name, Exit::Signal(15), more),
+            Effect::Hangup(None) | Effect::Terminate(None) | Effect::Kill(None) => {
                 for name in self.shells.keys().cloned().collect::<Vec<_>>() {
                     self.end_shell(now, &name, Exit::Signal(1), more);
                 }

@@ -28,6 +28,7 @@ fn new_session(n: u8) -> NewSession {
         claim: Claim::Unclaimed,
         guest: None,
         account: None,
+        machine_account: None,
         // Some need no process, and run at once.
         template: if n < 3 {
             Template::default()
@@ -173,6 +174,7 @@ fn spec(names: &[ServiceName]) -> SessionSpec {
         token: "card.1".parse().unwrap(),
         host: "a".parse().unwrap(),
         account: None,
+        named_by_registry: false,
         services: names.iter().map(service).collect(),
         size: Size::default(),
         continuity: Template::default().continuity,

@@ -30,5 +30,5 @@ const ALL: &[(&str, apart::Scenario)] = &[
 ];
 
 fn main() -> std::process::ExitCode {
-    apart::main(ALL)
+    apart::main(ALL, &[])
 }

@@ -19,7 +19,9 @@ const SCENARIO: &str = "HOTDESK_TEST_SCENARIO";
 const BINARY: &str = "HOTDESK_TEST_BINARY";
 
 /// Runs all scenarios as tests, or the one that this process was started for.
-pub(crate) fn main(all: &'static [(&'static str, Scenario)]) -> ExitCode {
+///
+/// `needs` are scenarios with a program that this machine may not have; without it they are ignored.
+pub(crate) fn main(all: &'static [(&'static str, Scenario)], needs: &[(&str, &str)]) -> ExitCode {
     if let (Ok(name), Some(binary)) = (std::env::var(SCENARIO), std::env::var_os(BINARY)) {
         return play(all, &name, PathBuf::from(binary));
     }
@@ -34,7 +36,8 @@ pub(crate) fn main(all: &'static [(&'static str, Scenario)]) -> ExitCode {
     let binary = if listed || why_not.is_some() { PathBuf::new() } else { binary() };
     let trials = all.iter().map(|(name, _)| {
         let binary = binary.clone();
-        Trial::test(*name, move || run(name, &binary)).with_ignored_flag(why_not.is_some())
+        let missing = needs.iter().any(|(of, program)| of == name && !Path::new(program).exists());
+        Trial::test(*name, move || run(name, &binary)).with_ignored_flag(why_not.is_some() || missing)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

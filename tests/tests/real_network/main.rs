@@ -10,6 +10,7 @@
 )]
 
 mod apart;
+mod keys;
 mod readme;
 mod scenarios;
 mod scene;
@@ -17,5 +18,5 @@ mod screens;
 mod silent;
 
 fn main() -> std::process::ExitCode {
-    silent::run().unwrap_or_else(|| apart::main(scenarios::ALL))
+    silent::run().unwrap_or_else(|| apart::main(scenarios::ALL, scenarios::NEEDS))
 }

@@ -1,10 +1,15 @@
 //! The README's commands, run as they stand there: a newcomer's first hour must not meet a typing error.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use groupmgr::io::accounts::TRIAL_ACCOUNT;
+use sessiond::io::account::Account;
+use sessiond::io::root;
 
 use crate::scene::{PATIENCE, Played, Trouble};
 
@@ -28,18 +33,32 @@ pub(crate) fn by_hand(binary: PathBuf) -> Played {
     Hand::new(dir.path(), &binary)?.play()
 }
 
+fn copy(binary: &Path, into: &Path) -> Result<PathBuf, Trouble> {
+    let copy = into.join("hotdesk");
+    // No copy at all where both are on one disk.
+    std::fs::hard_link(binary, &copy).or_else(|_| std::fs::copy(binary, &copy).map(drop))?;
+    Ok(copy)
+}
+
 /// Somebody who types commands in a directory.
 pub(crate) struct Hand<'a> {
     dir: &'a Path,
+    user: Option<Account>,
     running: Vec<(String, Child)>,
 }
 
 impl<'a> Hand<'a> {
     pub(crate) fn new(dir: &'a Path, binary: &Path) -> Result<Self, Trouble> {
-        for name in ["groupmgr", "datastore", "authmgr", "dtu-emu"] {
-            std::os::unix::fs::symlink(binary, dir.join(name))?;
+        // A newcomer is an ordinary user. Where root runs the tests it must be able to reach the program.
+        let user = root::is_root().then(|| Account::find(TRIAL_ACCOUNT)).transpose()?;
+        if let Some(user) = &user {
+            std::os::unix::fs::chown(dir, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
         }
-        Ok(Self { dir, running: Vec::new() })
+        let program = if user.is_some() { copy(binary, dir)? } else { binary.to_owned() };
+        for name in ["groupmgr", "datastore", "authmgr", "dtu-emu"] {
+            std::os::unix::fs::symlink(&program, dir.join(name))?;
+        }
+        Ok(Self { dir, user, running: Vec::new() })
     }
 
     fn play(mut self) -> Played {
@@ -105,10 +124,18 @@ impl<'a> Hand<'a> {
         self.start(line, ready)
     }
 
-    /// The shell of whoever runs the tests may ask questions at its start, or take its time. Like that one it does
-    /// not run where the daemons were started.
+    /// The login shell of whoever runs the tests may ask questions at its start, or take its time: this one has a home
+    /// of its own, whose profile says when it is ready. It does not run where the daemons were started.
     fn plain_shell(&self) -> Played {
-        let text = "[[service]]\nname = \"terminal\"\ncommand = [\"/bin/sh\"]\ncwd = \"/\"\nenv = { PS1 = \"ready> \" }\n";
+        let home = self.dir.join("home");
+        std::fs::create_dir(&home)?;
+        std::fs::write(home.join(".profile"), "PS1='ready> '\n")?;
+        let shell =
+            ["/bin/bash", "/bin/sh"].into_iter().find(|shell| Path::new(shell).exists()).unwrap_or("sh");
+        let text = format!(
+            "[[service]]\nname = \"terminal\"\ncwd = \"/\"\nenv = {{ SHELL = \"{shell}\", HOME = {:?} }}\n",
+            home.display().to_string()
+        );
         std::fs::write(self.dir.join("plain.toml"), text)?;
         self.foreground("groupmgr template put default plain.toml --run-dir run --host a").map(drop)
     }
@@ -118,6 +145,9 @@ impl<'a> Hand<'a> {
         let mut command = Command::new("sh");
         command.arg("-c").arg(line).current_dir(self.dir).env("PATH", path).env("HOME", self.dir);
         command.env("XDG_RUNTIME_DIR", self.dir).stdin(Stdio::null());
+        if let Some(user) = &self.user {
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
         command
     }
 

@@ -29,10 +29,19 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_stranger_without_the_key_is_shown_and_nothing_else", stranger),
     ("silent_connections_of_one_address_delay_no_login_and_no_failover", silent_connections),
     ("a_recording_does_not_revive_the_dead", recording),
+    ("keys_typed_at_a_desk_interrupt_stop_and_quit_a_job_of_bash", crate::keys::bash),
+    (PYTHON, crate::keys::python),
+    (VIM, crate::keys::vim),
     ("the_readmes_first_command_shows_every_step", crate::readme::demo),
     ("the_readmes_commands_by_hand_do_what_it_says", crate::readme::by_hand),
     ("an_editors_modes_move_to_a_real_terminal_with_the_card_and_leave_with_it", crate::screens::moved),
 ];
+
+const PYTHON: &str = "keys_typed_at_a_desk_interrupt_stop_and_quit_python";
+const VIM: &str = "keys_typed_at_a_desk_reach_vim";
+
+/// What a scenario needs of the machine besides; where it is missing the scenario is ignored.
+pub(crate) const NEEDS: &[(&str, &str)] = &[(PYTHON, "/usr/bin/python3"), (VIM, "/usr/bin/vim")];
 
 fn net(text: &str) -> Ipv4Net {
     text.parse().expect("a subnet")
@@ -287,6 +296,7 @@ fn stranger(binary: PathBuf) -> Played {
     // It calls itself like a trusted host, to be sure that the trusted row does not suffer.
     let mut command = Command::new(&binary);
     command.args(["run", "--name", "host-b", "--keys"]).arg(&keys).arg("--run-dir").arg(&run);
+    command.args(groupmgr::io::accounts::trial());
     command.arg("--state-dir").arg(&run).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut impostor = scene.world.backend().spawn("stranger", command)?;
 

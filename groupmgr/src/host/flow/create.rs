@@ -1,5 +1,6 @@
 //! Nobody has a session for the token: whose is the claim, where does a new session go, and making it.
 
+use authmgr::admission::AccountName;
 use authmgr::{Admitted, Denial};
 use datastore::{Answer as StoreAnswer, Expected, Request, Response, StoreError, Value};
 use proto::time::Duration;
@@ -10,6 +11,7 @@ use sessiond::template::Template;
 use super::super::claims::{ClaimRecord, TAKE_UP_WITHIN};
 use super::super::digests::Besides;
 use super::super::driver::{ConnId, Effect};
+use super::super::failures::Failure;
 use super::super::note::Note;
 use super::super::store::Errand;
 use super::super::{Clock, Host};
@@ -326,6 +328,9 @@ impl Host {
     }
 
     fn fail(&mut self, clock: Clock, conn: ConnId, why: &str, out: &mut Vec<Effect>) {
+        if let Some(token) = self.flow_mut(conn).map(|flow| flow.token().clone()) {
+            self.failures.note(Failure { token, session: None, at: clock.now, why: why.to_owned() });
+        }
         self.deny_because(clock, conn, Denial::SessionFailed, why, out);
     }
 
@@ -402,14 +407,15 @@ impl Host {
         (claim, epoch): (Claim, Epoch),
     ) -> NewSession {
         let template = self.shows.templates.get(template).map(|(t, _)| t.clone()).unwrap_or_default();
-        let account = admitted.account.clone().or_else(|| self.config.shared_machine_account.clone());
+        let name = |account: &AccountName| account.to_string();
         NewSession {
             id,
             token: admitted.token.clone(),
             owner: admitted.owner.data().to_string(),
             epoch,
             claim,
-            account: account.map(|a| a.to_string()),
+            account: admitted.account.as_ref().map(name),
+            machine_account: self.config.shared_machine_account.as_ref().map(name),
             size: template.size,
             guest: None,
             template,

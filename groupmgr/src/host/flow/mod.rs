@@ -249,17 +249,25 @@ impl Host {
     }
 
     pub(super) fn deny(&mut self, clock: Clock, conn: ConnId, why: Denial, out: &mut Vec<Effect>) {
-        self.deny_because(clock, conn, why, why.word(), out);
+        self.deny_because(clock, conn, why, "", out);
     }
 
-    /// Denies, and tells the log `reason`, which says more than the denial's own word.
-    fn deny_because(&mut self, clock: Clock, conn: ConnId, why: Denial, reason: &str, out: &mut Vec<Effect>) {
+    /// The same, for a reason that the person at the screen is told.
+    pub(super) fn deny_because(
+        &mut self,
+        clock: Clock,
+        conn: ConnId,
+        why: Denial,
+        reason: &str,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(flow) = self.conns.get_mut(conn).and_then(|c| c.flow.take()) else { return };
         self.placing.gave_up(conn);
         let Presentation { token_seq, token, serial, .. } = flow.presentation;
         self.counters.refused(why.word());
-        out.push(Effect::Note(Note::Denied { token, serial, why: reason.into() }));
-        self.at_gate(clock, conn, out, |gate, now, fx| gate.deny(now, token_seq, why, fx));
+        let told = if reason.is_empty() { why.word().into() } else { format!("{}: {reason}", why.word()) };
+        out.push(Effect::Note(Note::Denied { token, serial, why: told }));
+        self.at_gate(clock, conn, out, |gate, now, fx| gate.deny_because(now, token_seq, why, reason, fx));
     }
 
     /// Waits a little and decides anew; the person at the screen is told what for.

@@ -38,7 +38,7 @@ const fn is_question(ask: &Ask) -> bool {
                 | Command::Dtus
                 | Command::Explain(_)
                 | Command::Follow { .. }
-                | Command::Session { act: SessionAct::Services, .. }
+                | Command::Session { act: SessionAct::Services | SessionAct::Outcome(_), .. }
         ),
         Ask::Template(ask) => matches!(ask, TemplateAsk::List | TemplateAsk::Show(_)),
         Ask::Facts => true,
@@ -87,5 +87,6 @@ fn describe_act(session: &proto::SessionId, act: &SessionAct) -> (&'static str, 
         // The command itself may hold what is nobody else's business.
         SessionAct::Start(start) => ("service-start", format!("{session} {}", start.service)),
         SessionAct::Stop(service) => ("service-stop", format!("{session} {service}")),
+        SessionAct::Outcome(service) => ("service-outcome", format!("{session} {service}")),
     }
 }

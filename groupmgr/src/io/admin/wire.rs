@@ -132,6 +132,12 @@ pub struct Facts {
     pub fds_max: u64,
     /// Whether the processes of sessions run as users of their own.
     pub own_accounts: bool,
+    /// The account of sessions for which nothing else names one.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// The account of the daemon itself; a host of an older version does not say.
+    #[serde(default)]
+    pub runs_as: Option<String>,
     /// Accounts that sessions run as here, as far as host and registry name them.
     #[serde(default)]
     pub homes: Vec<Home>,

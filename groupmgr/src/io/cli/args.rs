@@ -220,7 +220,7 @@ pub(super) struct RunArgs {
     /// Minutes after which one that no desk shows ends; 0 for never
     #[arg(long, value_name = "MINUTES", default_value_t = 720)]
     pub(super) guest_idle: u32,
-    /// The account of sessions for which nothing else names one, when running as root
+    /// The account of sessions for which neither the registry nor the template names one; root must say it
     #[arg(long, value_name = "USER")]
     pub(super) account: Option<AccountName>,
     /// Write the log as JSON
@@ -313,6 +313,9 @@ pub(super) enum ServiceCommand {
         /// It has no screen: it runs in the background
         #[arg(long, requires = "command")]
         background: bool,
+        /// Return without waiting until it runs
+        #[arg(long)]
+        no_wait: bool,
         /// What another one runs, and its arguments
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<String>,
@@ -323,6 +326,9 @@ pub(super) enum ServiceCommand {
         session: String,
         /// Its name
         service: ServiceName,
+        /// Return without waiting until it has ended
+        #[arg(long)]
+        no_wait: bool,
     },
 }
 

@@ -5,6 +5,7 @@
 //! name it there; what it needs from other hosts belongs into their [`Status`](crate::host::admin::Status), and what
 //! it needs from the daemon's process into [`Facts`](crate::io::admin::wire::Facts).
 
+mod accounts;
 mod checks;
 mod daemon;
 mod fitness;
@@ -29,6 +30,7 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     daemon::check_daemon,
     keys::check_keys,
     daemon::check_interfaces,
+    accounts::check_accounts,
     hosts::check_answers,
     hosts::check_heard,
     hosts::check_strangers,

@@ -52,6 +52,7 @@ pub(super) fn run(args: RunArgs, at: &At) -> Result<ExitCode, CliError> {
     };
     crate::io::daemon::run(&options).map_err(|error| match error {
         RunError::Keys(error) => CliError::Usage(error.to_string()),
+        RunError::Accounts(error) => CliError::Usage(error.to_string()),
         RunError::Dir(DirError::Running { .. }) => CliError::No(error.to_string()),
         RunError::Dir(_) | RunError::Net(_) | RunError::Admin { .. } | RunError::Threads(_) => {
             CliError::Machine(error.to_string())

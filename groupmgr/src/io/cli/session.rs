@@ -124,7 +124,8 @@ fn find<'a>(sessions: &'a [SessionView], text: &str) -> Vec<&'a SessionView> {
         Some(token) => session.token == *token,
         None => !prefix.is_empty() && session.session.to_string().starts_with(&prefix),
     };
-    sessions.iter().filter(is_meant).collect()
+    // One that could not be started is only told of.
+    sessions.iter().filter(|s| !s.state.starts_with("failed")).filter(is_meant).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The daemon: `groupmgr run`.
 //!
-//! Started in this order, so that whatever is missing is said before anything else is touched: keys, run directory,
+//! Started in this order, so that whatever is missing is said before anything else is touched: accounts, keys, run directory,
 //! data store, spawner, sockets, ready line. Then one loop owns the host machine ([`turn`]): it takes what happened,
 //! hands it in with the time, and does what comes out. It runs on a thread of its own that goes before all others
 //! ([`super::rank`]); connections, TLS and the data store's client run on the other threads.
@@ -55,7 +55,7 @@ pub struct Options {
     pub sessions_max: usize,
     /// What tokens may cause that nobody registered.
     pub guests: GuestLimits,
-    /// The account of sessions for which nothing else names one, when the spawner is root.
+    /// The account of sessions for which nothing else names one; root must name one ([`super::accounts`]).
     pub account: Option<AccountName>,
 }
 

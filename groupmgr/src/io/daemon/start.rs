@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use proto::io::local::user_name;
 use proto::io::{KeyDir, KeyDirError, random};
 use proto::net::Interface;
 use proto::{BootId, HostName, Instant};
+use sessiond::io::spawner::OpenFiles;
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use crate::arrivals::Limits;
 use crate::host::{Host, HostConfig, Input};
 use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};
+use crate::io::accounts::{self, AccountError};
 use crate::io::admin::desk::{Desk, FactFinder};
 use crate::io::admin::wire::{Facts, Home};
 use crate::io::caretaker::{Caretaker, Operators};
@@ -45,6 +46,9 @@ const FAREWELL_WITHIN: Duration = Duration::from_millis(500);
 /// Why a daemon does not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Sessions must not run as they would.
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyDirError),
@@ -89,9 +93,11 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub fn run(options: &Options) -> Result<(), RunError> {
+    accounts::check(options.account.as_ref())?;
     let keys = KeyDir::open(&options.keys)?;
     let acceptor = TlsAcceptor::from(Arc::new(server_tls(&keys, options)?));
     let run_dir = RunDir::take(&options.run_dir, &options.name)?;
+    let open_files = OpenFiles::present();
     let fds_max = raise_fds();
     let workers = threads("hotdesk-worker", rank::go_second)?;
     let greeters = threads("hotdesk-greeter", || {})?;
@@ -101,7 +107,9 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         let _context = workers.enter();
         open_store(options, &keys, boot)?
     };
-    let sessions = SessionDriver::start(options.keeps_sessions, run_dir.path(), workers.handle())?;
+    let sessions =
+        SessionDriver::start(options.keeps_sessions, run_dir.path(), open_files, workers.handle())?;
+    accounts::check_with_spawner(options.account.as_ref(), sessions.has_own_accounts())?;
     let options = options.clone();
     let greets = greeters.handle().clone();
     let started = Started { options, keys, run_dir, boot, fds_max, store, sessions, inbox, greeters: greets };
@@ -198,6 +206,8 @@ impl Started {
             .map_err(|source| RunError::Admin { path: self.run_dir.path().display().to_string(), source })?;
         let caretaker = Ends::of(workers.spawn(caretaker.watch(turn.inbox.clone())).abort_handle());
         background(&workers, &turn.inbox);
+        let own_accounts = turn.sessions.has_own_accounts();
+        accounts::warn(self.options.account.as_ref(), own_accounts, self.run_dir.path());
         rank::go_first();
         let taken = turn.run(interfaces, heard, events).await;
         drop(caretaker);
@@ -230,9 +240,8 @@ impl Started {
         let (keys, run_dir) = (absolute(&self.options.keys), absolute(self.run_dir.path()));
         let state_dir = absolute(&self.options.state_dir);
         let (fds_max, own_accounts) = (self.fds_max, self.sessions.has_own_accounts());
-        let account = self.options.account.as_ref().filter(|_| own_accounts).map(ToString::to_string);
-        let account = account
-            .or_else(|| Some(user_name(nix::unistd::Uid::effective().as_raw())).filter(|_| !own_accounts));
+        let (named, runs_as) = (self.options.account.as_ref().map(ToString::to_string), accounts::own_name());
+        let account = if own_accounts { named.clone() } else { Some(runs_as.clone()) };
         Box::new(move |interfaces: Vec<Interface>| Facts {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -245,6 +254,8 @@ impl Started {
             fds_max,
             own_accounts,
             homes: account.iter().map(|account| Home { account: account.clone(), dir: None }).collect(),
+            account: named.clone(),
+            runs_as: Some(runs_as.clone()),
         })
     }
 

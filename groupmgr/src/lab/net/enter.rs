@@ -168,8 +168,10 @@ fn isolate(isolation: Isolation) -> Result<(), Why> {
     if isolation == Isolation::Full {
         flags |= CloneFlags::CLONE_NEWPID;
     }
-    // Root of a container may lack the right to make namespaces and still be allowed a user namespace.
-    if !uid.is_root() || unshare(flags).is_err() {
+    if uid.is_root() {
+        // Not in a user namespace: it would have no other account, and sessions must not run as root.
+        unshare(flags).map_err(at(Step::Unshare))?;
+    } else {
         unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(at(Step::Unshare))?;
         map_ids(uid, gid).map_err(at(Step::Map))?;
     }

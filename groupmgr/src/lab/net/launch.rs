@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 
 use super::ns::Namespace;
 
@@ -53,6 +53,8 @@ impl Launcher {
                 namespace.join()?;
             }
             nix::unistd::setsid()?;
+            // What the lab holds back for itself (`Ending`) would be inherited, and the standard library leaves it so.
+            SigSet::empty().thread_set_mask()?;
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             Ok(())
         };

@@ -60,7 +60,7 @@ impl World {
         hosts.iter().try_for_each(|host| self.wait_until_ready(host, "host_up"))
     }
 
-    /// Stores a template by which every session has a plain shell in the lab's own home directory: the same on all
+    /// Stores a template by which every session has a login shell in the lab's own home directory: the same on all
     /// hosts, as a shared mount would be, and not the one of whoever runs the lab, whose shell may be one that asks
     /// questions at its first start, or none at all. For hosts with one data store, once they run.
     ///
@@ -73,7 +73,7 @@ impl World {
         // A JSON string is a TOML string.
         let home = serde_json::Value::from(self.commands.files.home().to_string_lossy()).to_string();
         let text = format!(
-            "[[service]]\nname = \"terminal\"\ncommand = [\"{shell}\"]\ncwd = {home}\n\
+            "[[service]]\nname = \"terminal\"\ncwd = {home}\n\
              env = {{ HOME = {home}, SHELL = \"{shell}\", HISTFILE = \"/dev/null\" }}\n"
         );
         let file = self.commands.files.root.join("template.toml");

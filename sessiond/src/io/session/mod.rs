@@ -5,7 +5,9 @@
 //! holds a group key.
 
 mod displays;
+mod environment;
 mod events;
+mod login;
 mod services;
 mod shell;
 mod state;
@@ -19,7 +21,6 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, setsid};
@@ -28,6 +29,7 @@ use proto::Nonce;
 use super::account::Account;
 use super::packets;
 use super::rundir::{RunDir, live_in};
+use super::spawner::OpenFiles;
 use super::sys;
 use crate::control::{EndReason, FromSession, SessionSpec, short};
 use crate::session::SessionCore;
@@ -47,8 +49,8 @@ pub(super) struct Start {
     pub(super) run: RunDir,
     /// The account of the daemon that asked for it.
     pub(super) daemon: Uid,
-    /// Open files its services may have, soft and hard.
-    pub(super) limits: Option<(rlim_t, rlim_t)>,
+    /// Open files its services may have.
+    pub(super) limits: Option<OpenFiles>,
 }
 
 /// Is the session, in a process just forked for it. Never returns: what the parent had on its stack is not ours.
@@ -90,7 +92,7 @@ fn prepare(
     control: &OwnedFd,
     run: &RunDir,
     daemon: Uid,
-    limits: Option<(rlim_t, rlim_t)>,
+    limits: Option<OpenFiles>,
 ) -> Result<(Home, Prepared), String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     sys::close_all_but(control.as_fd()).map_err(|error| failed("close_range", &error))?;
@@ -98,17 +100,20 @@ fn prepare(
     prctl::set_child_subreaper(true).map_err(|error| failed("prctl", &error))?;
     let _ = prctl::set_name(c"session");
     umask(Mode::from_bits_truncate(0o022));
-    if let Some((soft, hard)) = limits {
-        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(|error| failed("setrlimit", &error))?;
+    if let Some(limits) = limits {
+        limits.set().map_err(|error| failed("setrlimit", &error))?;
     }
     let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals = sys::signals(&signals).map_err(|error| failed("signals", &error))?;
-    let account = Account::resolve(spec.account.as_deref(), daemon)?;
+    let account = Account::resolve(spec.account.as_deref(), spec.named_by_registry, daemon)?;
     let dir = run
         .make_session(spec.session, &account)
         .map_err(|error| failed("the session's directory", &error))?;
     account.assume()?;
-    let home = Home::furnish(dir, spec).map_err(|error| failed("the session's directory", &error))?;
+    let home = Home::furnish(dir.clone(), spec).map_err(|error| {
+        let (dir, name) = (dir.display(), &account.name);
+        format!("{dir}: {error}: {name} must be able to pass through every directory above it (chmod o+x)")
+    })?;
     let state =
         state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
     let events =
@@ -123,13 +128,15 @@ struct Home {
     tools: Vec<String>,
     /// As long as it is held no spawner removes the directory.
     _lives_here: Option<Flock<File>>,
+    hooks: login::Hooks,
 }
 
 impl Home {
-    /// Puts the links to our own program into it.
+    /// Puts the links to our own program into it, and what a login shell reads to find them.
     fn furnish(dir: PathBuf, spec: &SessionSpec) -> std::io::Result<Self> {
+        let hooks = login::Hooks::write(dir.join("login"))?;
         let tools = spec.tools.iter().flat_map(|tools| tools.names.clone()).collect();
-        let home = Self { _lives_here: live_in(&dir).ok(), dir, tools };
+        let home = Self { _lives_here: live_in(&dir).ok(), dir, tools, hooks };
         fs::create_dir(home.bin())?;
         if let Some(tools) = &spec.tools {
             for name in &tools.names {
@@ -141,6 +148,10 @@ impl Home {
 
     fn bin(&self) -> PathBuf {
         self.dir.join("bin")
+    }
+
+    fn hooks(&self) -> login::Hooks {
+        self.hooks.clone()
     }
 
     fn state(&self) -> PathBuf {
@@ -162,6 +173,7 @@ impl Home {
             remove(&self.bin().join(name));
         }
         let _ = fs::remove_dir(self.bin());
+        self.hooks.clear();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The services of a session as processes, each on a terminal of its own.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -13,16 +13,12 @@ use proto::ServiceName;
 use proto::frame::Size;
 
 use super::Home;
+use super::environment::{self, Variables};
+use super::login::Hooks;
 use crate::control::SessionSpec;
 use crate::io::account::Account;
 use crate::io::{procs, sys};
 use crate::template::{Command, Service};
-
-/// Where programs are looked for when nobody says.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Variables of the spawner that a session has too: what says how people write and what time it is.
-const INHERITED: [&str; 3] = ["LANG", "TZ", "PATH"];
 
 /// Tells the processes of one service from those of another.
 const MARK: &str = "HOTDESK_SERVICE";
@@ -36,35 +32,13 @@ const LAST_MAX: usize = 1024 * 1024;
 /// What all services of a session are started with.
 pub(super) struct Surroundings {
     account: Account,
-    env: BTreeMap<OsString, OsString>,
+    variables: Variables,
+    hooks: Hooks,
 }
 
 impl Surroundings {
     pub(super) fn new(spec: &SessionSpec, account: Account, home: &Home) -> Self {
-        let is_inherited = |name: &OsString| {
-            name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"))
-        };
-        let mut env: BTreeMap<OsString, OsString> =
-            std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect();
-        let mut path = OsString::from(home.bin());
-        path.push(":");
-        path.push(env.get(&OsString::from("PATH")).map_or(OsString::from(PATH), OsString::clone));
-        for (name, value) in [
-            ("PATH", path),
-            ("HOME", account.home.clone().into()),
-            ("SHELL", account.shell.clone().into()),
-            ("USER", account.name.clone().into()),
-            ("LOGNAME", account.name.clone().into()),
-            ("TERM", "xterm-256color".into()),
-            ("HOTDESK_SESSION", spec.session.to_string().into()),
-            ("HOTDESK_TOKEN", spec.token.to_string().into()),
-            ("HOTDESK_HOST", spec.host.to_string().into()),
-            ("HOTDESK_SOCKET", home.state().into()),
-            ("HOTDESK_EVENTS", home.events().into()),
-        ] {
-            env.insert(name.into(), value);
-        }
-        Self { account, env }
+        Self { variables: environment::of(spec, &account, home), hooks: home.hooks(), account }
     }
 
     /// Starts a service. The error is for the person at the screen.
@@ -72,25 +46,15 @@ impl Surroundings {
         let failed = |error: io::Error| format!("no terminal for the service {}: {error}", service.name);
         let terminal = sys::terminal(size).map_err(failed)?;
         let end = || terminal.slave.try_clone().map(Stdio::from).map_err(failed);
-        let shell = self.account.shell.clone().into_os_string();
-        let words: Vec<OsString> = match &service.command {
-            Command::LoginShell => vec![shell],
-            Command::Words(words) => words.iter().map(OsString::from).collect(),
-        };
-        let (program, arguments) = words.split_first().ok_or_else(|| "an empty command".to_owned())?;
-        let mut command = Program::new(program);
+        let (program, mut command) = self.command(service)?;
         command
-            .args(arguments)
-            .env_clear()
-            .envs(&self.env)
-            .envs(&service.env)
             .env(MARK, service.name.as_str())
             .current_dir(self.directory(service)?)
             .stdin(end()?)
             .stdout(end()?)
             .stderr(end()?);
         // SAFETY: between fork and exec it only makes system calls.
-        unsafe { command.pre_exec(sys::take_terminal) };
+        unsafe { command.pre_exec(sys::become_login) };
         let child = command.spawn().map_err(|error| {
             format!("{} cannot be run: {error}: see the service {}", program.display(), service.name)
         })?;
@@ -101,6 +65,29 @@ impl Surroundings {
             write_blocked: false,
             mark: format!("{MARK}={}", service.name),
         })
+    }
+
+    /// The program of a service and its command, with arguments and environment. A login shell is the account's, or
+    /// the `SHELL` among the service's own variables.
+    fn command(&self, service: &Service) -> Result<(PathBuf, Program), String> {
+        match &service.command {
+            Command::LoginShell => {
+                let own = |name: &str| service.env.get(name);
+                let shell = own("SHELL").map_or_else(|| self.account.shell.clone(), PathBuf::from);
+                let zdotdir = own("ZDOTDIR").map(OsStr::new);
+                let login = self.hooks.login(&shell, zdotdir);
+                let mut command = Program::new(&shell);
+                command.env_clear().envs(&self.variables).envs(&service.env);
+                command.arg0(login.name).args(login.arguments).envs(login.variables);
+                Ok((shell, command))
+            }
+            Command::Words(words) => {
+                let (program, arguments) = words.split_first().ok_or("an empty command")?;
+                let mut command = Program::new(program);
+                command.args(arguments).env_clear().envs(&self.variables).envs(&service.env);
+                Ok((program.into(), command))
+            }
+        }
     }
 
     /// The directory a service starts in. A home that is not there must not keep anybody from logging in; a
@@ -182,12 +169,9 @@ impl Running {
         }
     }
 
-    pub(super) fn hang_up(&self) {
-        procs::hang_up(&procs::of_service(self.pid, &self.mark));
-    }
-
-    pub(super) fn kill(&self) {
-        procs::end(&procs::of_service(self.pid, &self.mark));
+    /// All its processes.
+    pub(super) fn processes(&self) -> Vec<Pid> {
+        procs::of_service(self.pid, &self.mark)
     }
 }
 

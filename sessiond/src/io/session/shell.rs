@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 
 use super::displays::{self, Connection, Stage};
 use super::events::EventsSocket;
-use super::services::{Services, Surroundings};
+use super::services::{Running, Services, Surroundings};
 use super::state::StateSocket;
 use super::{CLEAN, Prepared, UNCLEAN};
 use crate::control::{FromSession, Refusal, ToSession};
@@ -366,6 +366,14 @@ impl Shell {
         }
     }
 
+    /// The processes of one service that was started, or of all together with what they have left behind.
+    fn processes(&self, of: Option<ServiceName>) -> Vec<Pid> {
+        match of {
+            Some(name) => self.services.get(&name).map(Running::processes).unwrap_or_default(),
+            None => procs::below(Pid::this()),
+        }
+    }
+
     fn act(&mut self, effect: Effect) {
         match effect {
             Effect::Start { service, size } => match self.surroundings.start(&service, size) {
@@ -374,22 +382,15 @@ impl Shell {
                     self.services.insert(service.name.clone(), running);
                     self.core.started(&service.name, pid, &mut self.effects);
                 }
-                Err(reason) => self.core.failed(&service.name, reason, &mut self.effects),
+                Err(reason) => {
+                    self.core.failed(self.clock.now(), &service.name, reason, &mut self.effects);
+                }
             },
-            Effect::Hangup(Some(name)) => {
-                if let Some(service) = self.services.get(&name) {
-                    service.hang_up();
-                }
-            }
-            Effect::Hangup(None) => procs::hang_up(&procs::below(Pid::this())),
-            Effect::Kill(Some(name)) => {
-                if let Some(service) = self.services.get(&name) {
-                    service.kill();
-                }
-            }
-            Effect::Kill(None) => {
-                self.killing = true;
-                procs::end(&procs::below(Pid::this()));
+            Effect::Hangup(which) => procs::ask_to_end(&self.processes(which), Signal::SIGHUP),
+            Effect::Terminate(which) => procs::ask_to_end(&self.processes(which), Signal::SIGTERM),
+            Effect::Kill(which) => {
+                self.killing |= which.is_none();
+                procs::end(&self.processes(which));
             }
             Effect::Resize(name, size) => {
                 if let Some(service) = self.services.get(&name) {
