@@ -121,6 +121,28 @@ fn a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {
     }
 }
 
+/// The same without the store, whose claim tells where the session is: only the host itself can.
+#[test]
+fn while_the_store_is_away_too_a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {
+    let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").keep()]);
+    let lan = w.lan();
+    let desk = desk_with_session(&mut w, "h2", "card.ann");
+    let session = w.shows(desk).unwrap();
+    w.remove(desk);
+    let other = w.add_desk(DeskPlan::named("other", lan).server("h1"));
+    w.run_for(secs(1));
+    w.kill_store();
+    w.kill("h2");
+    w.freeze("h2");
+    w.start("h2");
+    w.run_for(ms(2_500));
+    w.insert(other, "card.ann");
+    w.run_for(ms(300));
+    assert_eq!(w.sessions_of("card.ann").len(), 1, "\n{}", w.story());
+    w.thaw("h2");
+    w.expect(other).showing(session).within(secs(2));
+}
+
 /// Without the store no claim tells where the session is.
 #[test]
 fn while_the_store_is_away_too_a_daemon_that_starts_again_is_waited_for() {

@@ -1,6 +1,10 @@
 //! Before a host says anything it listens for a little longer than a beacon's interval: if another host of its name
 //! lives, it is heard, asked to prove that it is no recording, and this one does not start.
 //!
+//! A daemon that takes up sessions does not listen first: it starts again on the machine where they are, and while it says
+//! nothing, its silence counts as its death and its sessions are made anew elsewhere. If a second host of its name has
+//! started while it was away, both notice that.
+//!
 //! DTUs that connect meanwhile are served as soon as that is over. A host that cannot hear the other one starts; when
 //! both hear each other, both say so, and the one that has run for less long takes no new sessions.
 
@@ -29,11 +33,20 @@ const HELD_MAX: usize = 4_096;
 /// What a host that has just started waits for.
 #[derive(Debug, Default)]
 pub(super) struct Listening {
+    /// Its sessions are there already.
+    is_restart: bool,
     /// From when to when; none before it was told of its interfaces, by which it hears.
     time: Option<(Instant, Instant)>,
     has_waited_for_proof: bool,
     /// What DTUs said meanwhile, at most [`HELD_MAX`].
     held: Vec<Input>,
+}
+
+impl Listening {
+    /// An earlier daemon has left so many session processes.
+    pub(super) fn new(kept: usize) -> Self {
+        Self { is_restart: kept > 0, ..Self::default() }
+    }
 }
 
 impl Host {
@@ -80,6 +93,9 @@ impl Host {
         let Some((since, until)) = &mut listening.time else { return };
         // In a large group beacons are further apart.
         *until = (*until).max(*since + (self.announcer.every() + MARGIN).min(LISTEN_MAX));
+        if listening.is_restart {
+            *until = *since;
+        }
         if clock.now < *until {
             return;
         }

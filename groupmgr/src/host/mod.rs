@@ -164,7 +164,7 @@ impl Host {
             started: now,
             last_run: None,
             refresh_at: None,
-            listening: Some(listen::Listening::default()),
+            listening: Some(listen::Listening::new(config.kept)),
             stopping: false,
             stop_at: None,
             entropy,

@@ -104,6 +104,9 @@ impl Host {
 
     pub(super) fn poll_sweep(&mut self, now: Instant, out: &mut Vec<Effect>) {
         if self.stopping || !self.is_ready() || !self.store.upkeep.strays.is_empty() {
+            // A moment that has passed would be asked for over and over.
+            let due = self.store.sweep.due.filter(|_| !self.stopping);
+            self.store.sweep.due = due.map(|due| due.max(now + STEP));
             return;
         }
         let due = *self.store.sweep.due.get_or_insert(now + SOON);

@@ -249,7 +249,11 @@ impl Undo {
             }
             Self::StoreLink(host) => w.cut_store(host, false),
             Self::Clock(host) => w.set_clock(host, 0),
-            Self::Second(host) => w.stop_second(host),
+            Self::Second(host) => {
+                w.stop_second(host);
+                // One that was just starting again has found its name in use, and has to be started anew.
+                w.start(host);
+            }
             Self::Hear(host) => w.second_hears(host),
             Self::Spawner(host) => w.set_spawner_gone(host, false),
         }
