@@ -238,7 +238,10 @@ impl<'a> Run<'a> {
         for island in &self.islands {
             for host in &island.hosts {
                 let others = island.hosts.iter().filter(|other| *other != host);
-                let others: Vec<&String> = others.filter(|other| self.w.is_host_well(other)).collect();
+                // One that is still taking up its sessions hears nobody.
+                let hears = |host: &str| self.w.host(host).is_some_and(groupmgr::host::Host::is_ready);
+                let is_well = |other: &&String| self.w.is_host_well(other) && hears(other);
+                let others: Vec<&String> = others.filter(is_well).collect();
                 if !self.w.are_both_well(host) || others.len() + 1 < island.hosts.len() {
                     self.both_since.remove(host);
                     continue;
