@@ -61,6 +61,14 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+/// Has sessions run a program that every account may: one for trials may have no login shell.
+fn run_cat(site: &Site, host: &str) {
+    let file = site.path("cat.toml");
+    std::fs::write(&file, "[[service]]\nname = \"terminal\"\ncommand = [\"/bin/cat\"]\n").expect("ours");
+    let file = file.to_str().expect("text");
+    assert!(site.ask(host, &["template", "put", "default", file]).status.success());
+}
+
 /// Makes a session on a host for as many tokens, and says whether its process runs.
 fn makes_a_session(site: &Site, host: &str, token: &str) -> bool {
     if !site.ask(host, &["session", "new", token]).status.success() {
@@ -92,6 +100,7 @@ fn a_host_whose_spawner_is_killed_or_stopped_takes_no_sessions_until_it_has_anot
     let a = Daemon::start(command(&site, "a", "127.11.26.1"));
     let b = Daemon::start(command(&site, "b", "127.11.26.2"));
     a.wait_for(&["host up", "host=b"]);
+    run_cat(&site, "b");
     assert!(makes_a_session(&site, "b", "card.1"));
     let first = spawner_of(&b).expect("a spawner");
     kill(first, Signal::SIGKILL).expect("it runs");
@@ -133,6 +142,7 @@ fn a_host_whose_spawner_is_killed_or_stopped_takes_no_sessions_until_it_has_anot
 fn a_host_whose_run_directory_is_removed_makes_it_again() {
     let site = Site::new();
     let b = Daemon::start(command(&site, "b", "127.11.27.1"));
+    run_cat(&site, "b");
     let run = site.path("run").join("b");
     for entry in std::fs::read_dir(&run).expect("it is there").flatten() {
         let path = entry.path();
@@ -160,7 +170,7 @@ fn a_second_host_of_a_name_does_not_start_and_says_where_the_first_one_is() {
         let mut command = common::groupmgr();
         command.args(["run", "--name", "a", "--bind", "127.11.28.3"]);
         command.arg("--keys").arg(site.path("keys")).arg("--run-dir").arg(site.path("run3"));
-        command.arg("--state-dir").arg(site.path("state3"));
+        command.arg("--state-dir").arg(site.path("state3")).args(groupmgr::io::accounts::trial());
         command
     };
     let output = newcomer().env("HOTDESK_LOG", "off").output().expect("it can be started");

@@ -2,12 +2,13 @@
 //! (DESIGN 5, last row).
 
 use dtu_emu::dtu::DtuEvent;
+use groupmgr::host::guests::GuestLimits;
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::line::Line;
 use proto::peer::{PeerBody, PeerMessage};
 use proto::{BootId, Nonce, TokenTag};
 use tests::scene::{desk_with_session, status};
-use tests::world::{DeskId, World, ms, secs};
+use tests::world::{DeskId, HostPlan, World, ms, secs};
 
 /// A desk at work on h1 of two hosts, and whether it has noticed anything since.
 fn at_work() -> (World, DeskId, proto::Instant) {
@@ -277,8 +278,9 @@ fn a_hundred_presentations_a_second_from_one_desk_leave_one_session() {
 
 #[test]
 fn one_desk_cannot_have_more_sessions_than_it_shows_one_after_the_other() {
-    // Each card has its own session; a hundred cards at one desk leave as many, and the host still answers.
-    let mut w = World::of(1);
+    // Each card has its own session; a hundred cards at one desk leave as many if they may, and the host still answers.
+    let may = GuestLimits { left: 200, ..GuestLimits::default() };
+    let mut w = World::of_hosts([HostPlan::named("h1").guests(may)]);
     let lan = w.lan();
     let h1 = w.address("h1", lan);
     let hand = w.hand("0a0000000001", lan);
