@@ -121,6 +121,29 @@ fn a_desk_is_switched_on_and_worked_at_by_command() {
 }
 
 #[test]
+fn what_is_typed_right_after_a_card_was_put_in_arrives_and_without_a_session_it_fails() {
+    let runtime = runtime();
+    let group = Group::new(27_204);
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = Desk::boot(&group, dir.path(), "0200000000c4", "127.0.211.35");
+    desk.event("booted");
+    let output = desk.ask(&["type", "--timeout", "0.2", "--enter", "nobody listens"]);
+    let err = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && err.contains("not typed: the DTU is "), "{output:?}");
+    assert!(err.contains("shows no session within 0.2 s"), "{err}");
+    let host = runtime.block_on(group.host("a", 35));
+    desk.event("shown");
+    let card = dir.path().join("ann.card");
+    std::fs::write(&card, "card type=card id=ann\n").unwrap();
+    desk.done(&["insert", card.to_str().unwrap()]);
+    desk.done(&["type", "--enter", "back to back"]);
+    desk.done(&["wait", "--for", "back to back", "--timeout", "20"]);
+    let screen = desk.done(&["screen"]);
+    assert!(!screen.contains("nobody"), "what was refused is not typed later: {screen}");
+    drop(host);
+}
+
+#[test]
 fn a_screen_that_is_watched_shows_what_is_there_and_what_comes() {
     let runtime = runtime();
     let group = Group::new(27_202);
