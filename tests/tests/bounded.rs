@@ -62,9 +62,11 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/host/counters.rs refused", Else("one for each word of the source")),
     ("groupmgr/src/host/datagrams.rs answered", Table("answered")),
     ("groupmgr/src/host/datagrams.rs askers", Table("askers")),
+    ("groupmgr/src/host/failures.rs Failures", Else("FAILURES_MAX")),
     ("groupmgr/src/host/flow/create.rs Templates", Table("templates")),
     ("groupmgr/src/host/guests.rs by_address", Else("one for each session of a guest here")),
     ("groupmgr/src/host/listen.rs held", Else("HELD_MAX")),
+    ("groupmgr/src/host/outcomes.rs Outcomes", Else("WAITING_MAX")),
     ("groupmgr/src/host/registry.rs changes", Table("registry changes")),
     ("groupmgr/src/host/release.rs Unreleased", Table("unreleased claims")),
     ("groupmgr/src/host/shows.rs asking", Table("lookups")),
@@ -116,6 +118,7 @@ const GROW: &[(&str, By)] = &[
     ("sessiond/src/manager/line.rs waiting", Table("start queue")),
     ("sessiond/src/manager/session.rs displays", Else("SERVICES_MAX")),
     ("sessiond/src/manager/session.rs services", Else("SERVICES_MAX")),
+    ("sessiond/src/manager/session.rs unsettled", Else("one for each service of the session")),
 ];
 
 fn sources(of: &str, root: &Path) -> Vec<PathBuf> {

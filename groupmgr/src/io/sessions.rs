@@ -10,8 +10,8 @@ use proto::SessionId;
 use proto::lack::Lack;
 use sessiond::control::{SessionSpec, ToSession, Tools};
 use sessiond::io::client::{Client, Event, NewSpawner, Start, StartError};
+use sessiond::io::limits::OpenFiles;
 use sessiond::io::root;
-use sessiond::io::spawner::OpenFiles;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 

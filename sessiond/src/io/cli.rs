@@ -36,7 +36,7 @@ enum Command {
         inherited: bool,
         /// Open files of the programs of sessions [default: as many as the spawner was started with]
         #[arg(long, value_name = "SOFT:HARD")]
-        open_files: Option<spawner::OpenFiles>,
+        open_files: Option<super::limits::OpenFiles>,
     },
     /// Inside a session: print where it is shown, now and at every change, until it ends
     ///

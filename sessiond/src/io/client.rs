@@ -27,9 +27,9 @@ use tokio::task::AbortHandle;
 
 use self::link::Link;
 
+use super::limits::OpenFiles;
 use super::packets::{self, Receiver};
 use super::rundir::RunDir;
-use super::spawner::OpenFiles;
 use crate::control::{
     Bytes, ControlError, Exit, FromSession, FromSpawner, Message as _, REPLY_MAX, SessionSpec, ToSession,
     ToSpawner,

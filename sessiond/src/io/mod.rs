@@ -13,6 +13,7 @@
 pub mod account;
 pub mod cli;
 pub mod client;
+pub mod limits;
 mod packets;
 mod procs;
 pub mod root;

@@ -5,18 +5,15 @@
 //! it reads nothing that a stranger wrote. When the daemon is gone, however it died, its socket says so: then all
 //! sessions end, unless they are to be kept, and the next daemon is given their control sockets.
 
-use core::fmt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{getsockopt, sockopt};
@@ -25,6 +22,7 @@ use proto::time::{Duration, earliest};
 use proto::{Instant, SessionId};
 
 use super::Clock;
+use super::limits::{OpenFiles, raise_limits};
 use super::packets::{self, Receiver};
 use super::procs::{self, Reaped};
 use super::rundir::RunDir;
@@ -56,44 +54,6 @@ pub struct Options {
     pub inherited: bool,
     /// How many files the programs of a session may have open; without it as many as the spawner was started with.
     pub open_files: Option<OpenFiles>,
-}
-
-/// A soft and a hard limit of open files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenFiles {
-    /// What programs begin with.
-    pub soft: rlim_t,
-    /// What they may raise it to.
-    pub hard: rlim_t,
-}
-
-impl OpenFiles {
-    /// The limits of this process. A daemon that raises its own asks before.
-    #[must_use]
-    pub fn present() -> Option<Self> {
-        getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, hard)| Self { soft, hard })
-    }
-
-    pub(super) fn set(self) -> io::Result<()> {
-        Ok(setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard)?)
-    }
-}
-
-impl fmt::Display for OpenFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.soft, self.hard)
-    }
-}
-
-impl FromStr for OpenFiles {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text
-            .split_once(':')
-            .and_then(|(soft, hard)| Some(Self { soft: soft.parse().ok()?, hard: hard.parse().ok()? }));
-        parsed.ok_or_else(|| format!("{text:?} is not SOFT:HARD, two numbers"))
-    }
 }
 
 /// Runs a spawner until it has nothing left to do.
@@ -135,13 +95,6 @@ fn inherited() -> io::Result<OwnedFd> {
     getsockopt(&fd, sockopt::SockType)?;
     nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     Ok(fd)
-}
-
-/// Raises the soft limit of open files to the hard one, since every session takes one, and says what it was.
-fn raise_limits() -> Option<OpenFiles> {
-    let before = OpenFiles::present()?;
-    OpenFiles { soft: before.hard, ..before }.set().ok()?;
-    Some(before)
 }
 
 struct Daemon {

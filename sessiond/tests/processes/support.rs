@@ -339,7 +339,13 @@ impl Process {
 
     fn ended_within(&self, patience: Duration) -> bool {
         let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&self.handle), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::try_from(patience).unwrap()).unwrap() > 0
+        // A child that ends elsewhere in this process interrupts it.
+        loop {
+            match poll(&mut fds, PollTimeout::try_from(patience).unwrap()) {
+                Err(nix::errno::Errno::EINTR) => {}
+                polled => return polled.unwrap() > 0,
+            }
+        }
     }
 
     pub fn runs(&self) -> bool {

@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proto::io::{KeyDir, KeyDirError, random};
 use proto::net::Interface;
 use proto::{BootId, HostName, Instant};
-use sessiond::io::spawner::OpenFiles;
+use sessiond::io::limits::OpenFiles;
 use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -195,6 +195,8 @@ impl Started {
             runtime: workers.clone(),
             inbox: self.inbox,
             counters: counters.clone(),
+            account: self.options.account.clone(),
+            run_dir: self.run_dir.path().to_owned(),
             desk: Pending::default(),
         };
         turn.take_up(&mut events).await;
@@ -206,8 +208,6 @@ impl Started {
             .map_err(|source| RunError::Admin { path: self.run_dir.path().display().to_string(), source })?;
         let caretaker = Ends::of(workers.spawn(caretaker.watch(turn.inbox.clone())).abort_handle());
         background(&workers, &turn.inbox);
-        let own_accounts = turn.sessions.has_own_accounts();
-        accounts::warn(self.options.account.as_ref(), own_accounts, self.run_dir.path());
         rank::go_first();
         let taken = turn.run(interfaces, heard, events).await;
         drop(caretaker);

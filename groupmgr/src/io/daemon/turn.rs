@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write as _};
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use authmgr::admission::AccountName;
 use proto::Instant;
 use proto::line::Line;
 use proto::net::Interface;
@@ -19,6 +21,7 @@ use super::{Event, Inbox, log, text_of};
 use crate::host::admin::{Command, Reply};
 use crate::host::{AdminReq, ConnId, Effect, Host, Input};
 use crate::io::accept::Held;
+use crate::io::accounts;
 use crate::io::admin::audit::AUDIT;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
@@ -46,6 +49,9 @@ pub(super) struct Turn {
     pub(super) runtime: Handle,
     pub(super) inbox: Inbox,
     pub(super) counters: Counters,
+    /// The account of sessions for which nothing else names one.
+    pub(super) account: Option<AccountName>,
+    pub(super) run_dir: PathBuf,
     pub(super) desk: Pending,
 }
 
@@ -255,6 +261,7 @@ impl Turn {
             line.push("addr", addr);
         }
         tracing::info!(host = %self.host.name(), store = %self.store.label(), "ready");
+        accounts::warn(self.account.as_ref(), self.sessions.has_own_accounts(), &self.run_dir);
         let mut out = io::stdout().lock();
         // Whoever started the daemon may not want to read it.
         drop(writeln!(out, "{line}").and_then(|()| out.flush()));

@@ -27,9 +27,9 @@ use nix::unistd::{Uid, setsid};
 use proto::Nonce;
 
 use super::account::Account;
+use super::limits::OpenFiles;
 use super::packets;
 use super::rundir::{RunDir, live_in};
-use super::spawner::OpenFiles;
 use super::sys;
 use crate::control::{EndReason, FromSession, SessionSpec, short};
 use crate::session::SessionCore;
