@@ -34,7 +34,7 @@ pub(crate) fn by_hand(binary: PathBuf) -> Played {
 }
 
 fn copy(binary: &Path, into: &Path) -> Result<PathBuf, Trouble> {
-    let copy = into.join("hotdesk");
+    let copy = into.join("program");
     // No copy at all where both are on one disk.
     std::fs::hard_link(binary, &copy).or_else(|_| std::fs::copy(binary, &copy).map(drop))?;
     Ok(copy)
