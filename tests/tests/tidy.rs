@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use source::graph::Graph;
 use source::{Function, Source};
 
 /// Longest function, in lines, its head included.
@@ -54,6 +55,24 @@ const NOT_IN_A_CORE: [&str; 15] = [
     "getrandom",
     "nix::",
     "libc::",
+];
+
+/// Files of each crate's largest import cycle: it may become less. A file that no other leads back to is in none.
+const LARGEST_CYCLES: [(&str, usize); 8] = [
+    ("groupmgr", 23),
+    ("proto", 3),
+    ("dtu-emu", 5),
+    ("terminal", 5),
+    ("tests", 12),
+    ("datastore", 3),
+    ("authmgr", 4),
+    ("sessiond", 6),
+];
+/// Types that are to be read in one file, with the number of files that have an `impl` of theirs: it may become less.
+const SCATTERED: [(&str, &str, usize); 2] = [
+    ("groupmgr/src/", "Host", 27),
+    // Of a crate of its own.
+    ("dtu-emu/src/", "Dtu", 7),
 ];
 
 fn root() -> PathBuf {
@@ -222,6 +241,40 @@ fn cores_touch_no_clock_no_socket_and_no_file() {
         }
     }
     assert_none("cores that are not pure", &wrong);
+}
+
+#[test]
+fn files_of_a_crate_use_each_other_in_one_direction() {
+    let (sources, mut wrong) = (sources(), Vec::new());
+    for (name, known) in LARGEST_CYCLES {
+        let (files, way) = Graph::of(&format!("{name}/src/"), &sources).largest_cycle();
+        match files.len() {
+            found if found > known => wrong.push(format!(
+                "{name}: {found} files use each other in a circle, {known} did: {files:?}; one way round: {}",
+                way.join(" -> ")
+            )),
+            found if found < known => {
+                wrong.push(format!("{name}: only {found} files now, not {known}: say so"));
+            }
+            _ => {}
+        }
+    }
+    assert_none("import cycles between files", &wrong);
+}
+
+#[test]
+fn what_composes_machines_is_read_in_one_file() {
+    let (sources, mut wrong) = (sources(), Vec::new());
+    for (src, composed, known) in SCATTERED {
+        let has_impl = |(name, source): &(&String, &Source)| {
+            name.starts_with(src) && !is_unit_tests(name) && source.implements(composed)
+        };
+        let found: Vec<&String> = sources.iter().filter(has_impl).map(|(name, _)| name).collect();
+        if found.len() != known {
+            wrong.push(format!("impl {composed} in {} files, {known} are listed: {found:?}", found.len()));
+        }
+    }
+    assert_none("types that are scattered over files", &wrong);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Rust source as the style test sees it: without comments, text and tests, and cut into functions. Just enough
 //! of a reader for code that the formatter has been over.
 
+pub(crate) mod graph;
+
 /// One file.
 pub(crate) struct Source {
     text: String,
@@ -24,6 +26,11 @@ impl Source {
         &self.text
     }
 
+    /// Without comments, contents of text, and tests.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
     pub(crate) fn opens_with_a_doc(&self) -> bool {
         self.text.trim_start().starts_with("//!")
     }
@@ -40,6 +47,12 @@ impl Source {
             let before = self.code[..at].chars().next_back();
             before.is_none_or(|c| !(c.is_alphanumeric() || c == '_'))
         })
+    }
+
+    /// Whether the code, outside of tests, has an inherent `impl` of this type.
+    pub(crate) fn implements(&self, name: &str) -> bool {
+        let head = format!("impl {name} {{");
+        self.code.lines().any(|line| line.starts_with(&head))
     }
 
     pub(crate) fn functions(&self) -> Vec<Function> {
