@@ -18,6 +18,10 @@ pub(super) const KEEP_GRACE: Duration = Duration::from_secs(10);
 /// Session processes that do not answer are not waited for longer: the others are to be had again.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
+/// So often the time that the machine stood still is not counted. On a starved machine, which stands still for a
+/// moment over and over, the wait would never end, and nobody could get here.
+const STANDSTILLS_MAX: u32 = 8;
+
 /// How far a daemon has come with what it was left.
 #[derive(Debug)]
 pub(super) struct TakeUp {
@@ -25,12 +29,14 @@ pub(super) struct TakeUp {
     untold: usize,
     /// When the wait is over; none once it is.
     until: Option<Instant>,
+    /// How often the machine stood still meanwhile.
+    standstills: u32,
 }
 
 impl TakeUp {
     /// An earlier daemon has left so many session processes.
     pub(super) fn new(now: Instant, kept: usize) -> Self {
-        Self { untold: kept, until: Some(now + READY_WITHIN) }
+        Self { untold: kept, until: Some(now + READY_WITHIN), standstills: 0 }
     }
 
     pub(super) const fn told(&mut self) {
@@ -41,9 +47,12 @@ impl TakeUp {
         self.until
     }
 
-    /// The machine stood still for so long.
+    /// The machine stood still for so long, which is not counted, at most [`STANDSTILLS_MAX`] times.
     pub(super) fn was_away(&mut self, away: Duration) {
-        if let Some(until) = &mut self.until {
+        if let Some(until) = &mut self.until
+            && self.standstills < STANDSTILLS_MAX
+        {
+            self.standstills += 1;
             *until += away;
         }
     }
@@ -90,4 +99,31 @@ impl Host {
 
 const fn is_straggler(session: &Session) -> bool {
     matches!(session.phase, Phase::TakenUp { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_machine_that_stands_still_for_long_has_as_much_time_left_as_before() {
+        let mut take_up = TakeUp::new(at(0), 1);
+        take_up.was_away(Duration::from_secs(20));
+        assert_eq!(take_up.poll_at(), Some(at(22_000)));
+    }
+
+    /// It runs for 50 ms, stands still for 150 ms, and so on.
+    #[test]
+    fn on_a_machine_that_stands_still_over_and_over_the_wait_ends_all_the_same() {
+        let mut take_up = TakeUp::new(at(0), 1);
+        let over = (1..1_000).map(|n| at(200 * n)).find(|now| {
+            take_up.was_away(Duration::from_millis(150));
+            take_up.poll_at().is_some_and(|until| until <= *now)
+        });
+        assert_eq!(over, Some(at(3_200)));
+    }
 }
