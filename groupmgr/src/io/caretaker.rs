@@ -179,14 +179,17 @@ impl Caretaker {
 }
 
 fn memory() -> Finding {
-    let left = u64::from(vitals::mem_mib());
-    let text = format!("its memory is used up: {left} MiB are left; end programs, or use a larger machine");
-    // None at all means that the kernel does not say.
-    let how = match left {
-        0 => Condition::Well,
-        _ => Condition::Left { left, few: MEMORY_MIB.0, enough: MEMORY_MIB.1, text },
-    };
-    Finding { of: Lack::Memory, how }
+    Finding { of: Lack::Memory, how: memory_left(vitals::mem_mib()) }
+}
+
+fn memory_left(mib: Option<u32>) -> Condition {
+    // Of what the kernel does not tell nothing is known to be lacking.
+    let Some(left) = mib.map(u64::from) else { return Condition::Well };
+    let text = format!(
+        "its memory is used up: {left} MiB are left; end programs, raise the limit of its control group \
+         (MemoryMax= of the unit), or use a larger machine"
+    );
+    Condition::Left { left, few: MEMORY_MIB.0, enough: MEMORY_MIB.1, text }
 }
 
 fn terminals() -> Option<Finding> {
@@ -197,4 +200,20 @@ fn terminals() -> Option<Finding> {
     let text = format!("its terminals are used up: {used} of {max}; raise kernel.pty.max (sysctl)");
     let how = Condition::Left { left: max.saturating_sub(used), few: TERMINALS.0, enough: TERMINALS.1, text };
     Some(Finding { of: Lack::Terminals, how })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fitness::Fitness;
+
+    #[test]
+    fn a_host_whose_memory_is_used_up_takes_no_sessions_and_one_that_is_not_told_of_it_does() {
+        let lacks = |mib| {
+            let mut fitness = Fitness::new();
+            fitness.find(Finding { of: Lack::Memory, how: memory_left(mib) });
+            fitness.lacks().to_string()
+        };
+        assert_eq!([Some(0), Some(47), Some(48), None].map(lacks), ["memory", "memory", "", ""]);
+    }
 }

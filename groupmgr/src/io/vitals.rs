@@ -1,6 +1,7 @@
 //! How busy the machine is, and which machine it is, as the kernel tells.
 
 use std::fs;
+use std::path::Path;
 
 use proto::MachineId;
 use sha2::{Digest, Sha256};
@@ -59,10 +60,38 @@ fn running(text: &str) -> Option<u32> {
     running.parse::<u32>().ok().map(|n| n.saturating_sub(1))
 }
 
-/// MiB of memory that programs can still get.
+/// Where the kernel shows control groups (cgroups(7), version 2).
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
+/// MiB of memory that programs can still get: of the machine's, and within the limits of the control groups that
+/// this process and its sessions are in. None when the kernel does not say.
 #[must_use]
-pub fn mem_mib() -> u32 {
-    fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_mib(&text)).unwrap_or(0)
+pub fn mem_mib() -> Option<u32> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_mib(&text));
+    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|groups| {
+        group_mib(&groups, |file| fs::read_to_string(Path::new(CONTROL_GROUPS).join(file)).ok())
+    });
+    machine.into_iter().chain(group).min()
+}
+
+/// MiB that the control groups of a `/proc/self/cgroup` leave, each of which has the limits of those above it, too.
+/// `read` reads a file below [`CONTROL_GROUPS`]. None without a limit.
+fn group_mib(groups: &str, read: impl Fn(&str) -> Option<String>) -> Option<u32> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let ends = own.match_indices('/').map(|(at, _)| at).chain([0, own.len()]);
+    let left = ends.filter_map(|end| {
+        let group = &own[..end];
+        let bytes =
+            |file: &str| read(format!("{group}/{file}").trim_start_matches('/'))?.trim().parse::<u64>().ok();
+        // `max` is no number, and no limit.
+        let (max, current) = (bytes("memory.max")?, bytes("memory.current")?);
+        // Copies of files count as used, and are given up when memory is needed.
+        let stat = read(format!("{group}/memory.stat").trim_start_matches('/')).unwrap_or_default();
+        let files =
+            stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse().ok()).unwrap_or(0);
+        Some(max.saturating_sub(current.saturating_sub(files)))
+    });
+    left.min().map(|bytes| u32::try_from(bytes >> 20).unwrap_or(u32::MAX))
 }
 
 fn available_mib(text: &str) -> Option<u32> {
@@ -126,8 +155,39 @@ mod tests {
         assert_eq!(running("rubbish"), None);
         assert_eq!(available_mib("MemTotal: 9 kB\nMemAvailable:   2097152 kB\n"), Some(2048));
         assert_eq!(clock_of("x\ncpu MHz\t\t: 2445.404\n"), Some(2445));
-        assert!(mem_mib() > 0 && cpus() > 0 && clock_mhz() > 0);
+        assert!(mem_mib().is_some() && cpus() > 0 && clock_mhz() > 0);
         assert_eq!(machine(), machine());
+    }
+
+    #[test]
+    fn the_memory_of_a_control_group_is_what_the_tightest_of_its_limits_leaves() {
+        let files = |tight: &'static str| {
+            move |file: &str| {
+                let text = match file {
+                    "hotdesk.slice/memory.max" => tight,
+                    "hotdesk.slice/memory.current" => "300000000\n",
+                    "hotdesk.slice/memory.stat" => "anon 1\ninactive_file 90284800\n",
+                    "hotdesk.slice/a.service/memory.max" => "1073741824\n",
+                    "hotdesk.slice/a.service/memory.current" => "209715200\n",
+                    "hotdesk.slice/a.service/memory.stat" => "",
+                    _ => return None,
+                };
+                Some(text.to_owned())
+            }
+        };
+        let own = "1:name=systemd:/else\n0::/hotdesk.slice/a.service\n";
+        assert_eq!(group_mib(own, files("max\n")), Some(824), "its own limit");
+        assert_eq!(
+            group_mib(own, files("419430400\n")),
+            Some(200),
+            "that of the group above it, without files"
+        );
+        assert_eq!(group_mib(own, files("1000\n")), Some(0));
+        assert_eq!(group_mib("0::/\n", files("max\n")), None, "no group");
+        assert_eq!(group_mib("0::/elsewhere\n", files("max\n")), None, "no limit");
+        assert_eq!(group_mib("12:memory:/a\n", files("max\n")), None, "version 1 only");
+        let container = |file: &str| (!file.contains('/')).then(|| "1048576000".to_owned());
+        assert_eq!(group_mib("0::/\n", container), Some(0), "a container's own");
     }
 
     #[test]
@@ -144,6 +204,7 @@ mod tests {
         fn no_text_of_the_kernel_can_stop_a_host(text: String, loads in "[0-9/ .]{0,40}") {
             for text in [text, loads] {
                 let _ = (running(&text), available_mib(&text), clock_of(&text));
+                let _ = group_mib(&text, |_| Some(text.clone()));
             }
         }
     }

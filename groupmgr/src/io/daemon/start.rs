@@ -337,7 +337,7 @@ async fn tell_vitals(inbox: Inbox) {
         ticks.tick().await;
         let run_queue = sampler.sample();
         if n.is_multiple_of(vitals::SAMPLES_PER_REPORT) {
-            let input = Input::Vitals { run_queue, mem_mib: vitals::mem_mib() };
+            let input = Input::Vitals { run_queue, mem_mib: vitals::mem_mib().unwrap_or(0) };
             inbox.send(Event::Input(input)).await;
         }
     }

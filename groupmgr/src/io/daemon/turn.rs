@@ -93,7 +93,10 @@ impl Turn {
         mut events: mpsc::Receiver<Event>,
     ) -> Option<SocketAddrV4> {
         // Before the first announcement, so that it says how busy this machine is.
-        self.feed(Input::Vitals { run_queue: vitals::Sampler::new().sample(), mem_mib: vitals::mem_mib() });
+        self.feed(Input::Vitals {
+            run_queue: vitals::Sampler::new().sample(),
+            mem_mib: vitals::mem_mib().unwrap_or(0),
+        });
         self.feed(Input::Interfaces(interfaces));
         while !self.desk.is_over {
             let mut due = self.host.poll_at();
