@@ -21,6 +21,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_frozen_hosts_desk_is_at_work_elsewhere_and_stays_there_after_the_thaw", frozen),
     ("a_stopped_daemon_leaves_its_sessions_at_work", daemon_stopped),
     ("a_daemon_that_keeps_its_sessions_takes_them_up_again", daemon_restarted),
+    ("a_card_put_in_elsewhere_while_its_hosts_daemon_starts_again_gets_the_session_kept", kept_elsewhere),
     ("a_cut_hosts_desk_is_at_work_elsewhere_and_the_group_heals", cut),
     ("a_host_that_hears_but_is_not_heard_loses_its_desk", one_way),
     ("an_idle_desk_whose_host_gets_another_address_is_elsewhere_within_half_a_second", readdressed),
@@ -166,6 +167,56 @@ fn daemon_restarted(binary: PathBuf) -> Played {
     scene.world.start_host("host-a")?;
     scene.expect("desk-1", from, "at its daemon again", |e| e.is("rejoined"))?;
     assert_eq!(scene.shell_at("desk-1")?, shell);
+    Ok(())
+}
+
+/// The card was taken out where its session is, and is put in at a desk of the other host: before the daemon of its own
+/// host is started again, and just after it listens.
+fn kept_elsewhere(binary: PathBuf) -> Played {
+    let plan = Plan::empty()
+        .lan("desks", net("10.77.1.0/24"))
+        .lan("store", net("10.77.2.0/24"))
+        .store(&["store"])
+        .host("host-a", &["desks", "store"])
+        .host_args(&["--keep-sessions"])
+        .host("host-b", &["desks", "store"])
+        .host_args(&["--keep-sessions"])
+        .desk("desk-1", &["desks"])
+        .desk("desk-2", &["desks"]);
+    let mut scene = Scene::start(plan, binary)?;
+    let there = scene.world.asker().look("desk-2")?.host.ok_or("desk-2 is on no host")?;
+    let own = scene.world.hosts().find(|host| **host != there).ok_or("one host")?.to_owned();
+    // A drained host gets no new session, so that the card's is on the other one.
+    scene.drain(&there, true, &own)?;
+    let card = scene.world.new_card("ann")?;
+    assert_eq!(scene.insert("desk-1", &card)?, own);
+    scene.drain(&there, false, &own)?;
+    let shell = scene.shell_at("desk-1")?;
+    scene.world.remove("desk-1")?;
+    for after in [None, Some(0), Some(15), Some(30), Some(60)] {
+        let from = scene.now();
+        scene.world.kill_daemon(&own)?;
+        if after.is_none() {
+            scene.world.insert("desk-2", &card)?;
+        }
+        scene.world.start_host(&own)?;
+        if let Some(ms) = after {
+            std::thread::sleep(Duration::from_millis(ms));
+            scene.world.insert("desk-2", &card)?;
+        }
+        let at = format!("{after:?} ms after its daemon listens");
+        scene.expect("desk-2", from, "shown the session of its card", |e| {
+            e.is("shown") && e.session.is_some()
+        })?;
+        assert_eq!(scene.shell_at("desk-2")?, shell, "{at}");
+        assert_eq!(scene.sessions_of(&card)?, 1, "{at}");
+        let from = scene.now();
+        scene.world.remove("desk-2")?;
+        scene.expect("desk-2", from, "back at its own session", |e| e.is("shown"))?;
+        let on = scene.world.asker().look("desk-2")?.host;
+        assert_eq!(on.as_deref(), Some(there.as_str()), "{at}");
+        scene.until_standing(&there, &own, Standing::Up)?;
+    }
     Ok(())
 }
 

@@ -103,18 +103,36 @@ impl Scene {
 
     /// Waits until `asked` thinks so of `of`.
     pub(crate) fn until_standing(&self, asked: &str, of: &str, wanted: Standing) -> Played {
+        self.until_row(asked, of, &format!("{wanted:?}"), |row| row.standing == Some(wanted))
+    }
+
+    /// Drains a host, or ends that, and waits until `asked` knows.
+    pub(crate) fn drain(&self, host: &str, drain: bool, asked: &str) -> Played {
+        self.world.asker().host(host, Command::Drain(drain))?;
+        self.until_row(asked, host, &format!("drain {drain}"), |row| row.drain == drain)
+    }
+
+    /// Waits until the row that `asked` has of `of` is as wanted.
+    fn until_row(&self, asked: &str, of: &str, what: &str, wanted: impl Fn(&RowView) -> bool) -> Played {
         let until = Instant::now() + PATIENCE;
         loop {
-            let standing = self.row(asked, of)?.and_then(|row| row.standing);
-            if standing == Some(wanted) {
+            let row = self.row(asked, of)?;
+            if row.as_ref().is_some_and(&wanted) {
                 return Ok(());
             }
             if Instant::now() >= until {
-                return self
-                    .explain(Err(format!("{asked} thinks {standing:?} of {of}, not {wanted:?}").into()));
+                return self.explain(Err(format!("{asked} thinks {row:?} of {of}, not {what}").into()));
             }
             let _ = self.world.timeline().wait(self.now(), LOOK_AGAIN, |_| false);
         }
+    }
+
+    /// How many sessions the whole group has for a card.
+    pub(crate) fn sessions_of(&self, card: &Card) -> Result<usize, Trouble> {
+        let host = self.world.hosts().next().ok_or("no host")?;
+        let list = self.world.asker().command(host, &["session", "list"])?;
+        let sessions = list["sessions"].as_array().ok_or("no list of sessions")?;
+        Ok(sessions.iter().filter(|session| session["token"] == card.token.as_str()).count())
     }
 
     /// How often a host has counted a refusal.
