@@ -188,17 +188,24 @@ impl Admission {
         self.known.listing_begins(now);
     }
 
-    /// What is registered under a token's key, from a listing or a watch; `None` when its record was deleted. It is
+    /// What is registered under a token's key, from a watch; `None` when its record was deleted. It is
     /// read when its token is presented, and not before.
     pub fn learn(&mut self, now: Instant, key: &Key, found: Option<Value>) {
         self.known.put(now, key, Entry::of(found));
     }
 
+    /// The same from a listing. Returns whether it was changed since a listing was last complete, and that was not handed
+    /// in.
+    pub fn learn_listed(&mut self, now: Instant, key: &Key, found: Option<Value>) -> bool {
+        self.known.put_listed(now, key, Entry::of(found))
+    }
+
     /// The listing that began has ended. Said again without another listing, it means that every change since
     /// was handed in, too: for as long as a watch is known to be alive. Never said, nothing is lost but what
-    /// the head of this module promises for tokens that were not seen before.
-    pub fn is_whole(&mut self, now: Instant) {
-        self.known.is_whole(now);
+    /// the head of this module promises for tokens that were not seen before. Returns the keys of records that were
+    /// deleted since a listing was last complete, and of which that was not handed in.
+    pub fn is_whole(&mut self, now: Instant) -> Vec<Key> {
+        self.known.is_whole(now)
     }
 
     fn judge(&mut self, token: &Token, entry: &Entry) -> Verdict {

@@ -61,6 +61,14 @@ pub struct NewSession {
     pub size: Size,
 }
 
+impl NewSession {
+    /// The account it runs as; without one, the spawner's.
+    #[must_use]
+    pub fn runs_as(&self) -> Option<&str> {
+        self.account.as_deref().or(self.template.account.as_deref()).or(self.machine_account.as_deref())
+    }
+}
+
 /// The sessions of one host.
 #[derive(Debug)]
 pub struct Sessions {
@@ -133,6 +141,7 @@ impl Sessions {
         }
         self.by_token.entry(new.token.clone()).or_default().push(new.id);
         let has_process = !new.template.services.is_empty();
+        let account = new.runs_as().map(str::to_owned);
         let mut session = Session {
             id: new.id,
             token: new.token,
@@ -161,7 +170,7 @@ impl Sessions {
             token: session.token.clone(),
             host: self.host.clone(),
             named_by_registry: new.account.is_some(),
-            account: new.account.or_else(|| new.template.account.clone()).or(new.machine_account),
+            account,
             services,
             size: new.size,
             continuity: new.template.continuity,

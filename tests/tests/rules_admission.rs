@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what is not there ends the test")]
 
 use groupmgr::host::Note;
-use groupmgr::host::admin::{Command, Reply};
+use groupmgr::host::admin::{Command, Explanation, Reply};
 use tests::scene::{policy, registry};
 use tests::world::{DeskPlan, World, ms, secs};
 
@@ -86,14 +86,59 @@ fn who_admits_whom_and_who_changed_what_is_noted_once_where_it_happens() {
 }
 
 #[test]
+fn what_was_changed_while_a_host_did_not_reach_the_store_is_noted_there_when_it_does_again() {
+    let mut w = World::of(2);
+    registry(&mut w, "card.bob", "owner=bob");
+    registry(&mut w, "card.eve", "owner=eve");
+    w.run_for(secs(2));
+    w.cut_store("h1", true);
+    w.run_for(secs(20));
+    let cut = w.now();
+    registry(&mut w, "card.ann", "owner=ann by=root@s");
+    registry(&mut w, "card.bob", "owner=bob disabled=true by=root@s");
+    w.store_delete("token/card.eve");
+    policy(&mut w, "login pseudo=deny cards=any by=root@s");
+    w.cut_store("h1", false);
+    w.run_for(secs(20));
+    let changes = |w: &World, host: &str| {
+        let mut seen = Vec::new();
+        for note in w.notes_since(host, cut) {
+            match note {
+                Note::PolicyChanged { policy, by, late } => seen.push((policy.clone(), by.clone(), *late)),
+                Note::RegistryChanged { token, record, by, late } => {
+                    let record = record.as_deref().unwrap_or("deleted");
+                    seen.push((Some(format!("{token} {record}")), by.clone(), *late));
+                }
+                _ => {}
+            }
+        }
+        seen.sort();
+        seen
+    };
+    let expected = |late: bool| {
+        let root = Some("root@s".to_owned());
+        [
+            ("card.ann owner=ann", root.clone()),
+            ("card.bob owner=bob disabled=true", root.clone()),
+            ("card.eve deleted", None),
+            ("login pseudo=deny cards=any", root),
+        ]
+        .map(|(what, by)| (Some(what.to_owned()), by, late))
+    };
+    assert_eq!(changes(&w, "h1"), expected(true));
+    assert_eq!(changes(&w, "h2"), expected(false));
+}
+
+fn explain(w: &mut World, token: &str) -> Explanation {
+    let reply = w.ask("h1", Command::Explain(token.parse().unwrap()));
+    let Reply::Explain(explanation) = reply else { panic!("{reply:?}") };
+    explanation
+}
+
+#[test]
 fn explain_begins_with_whether_the_token_is_admitted_and_why() {
     let mut w = World::of(1);
     w.run_for(secs(1));
-    let explain = |w: &mut World, token: &str| {
-        let reply = w.ask("h1", Command::Explain(token.parse().unwrap()));
-        let Reply::Explain(explanation) = reply else { panic!("{reply:?}") };
-        explanation
-    };
     let any = explain(&mut w, "card.ann");
     assert!(any.admitted == Some(true) && any.admission.contains("cards=any"), "{any:?}");
     registry(&mut w, "card.lost", "owner=ann disabled=true");
@@ -110,4 +155,18 @@ fn explain_begins_with_whether_the_token_is_admitted_and_why() {
     }
     let new = explain(&mut w, "card.new");
     assert!(new.admitted == Some(true) && new.admission.contains("the sessions of card.lost"), "{new:?}");
+}
+
+#[test]
+fn explain_names_the_account_that_a_session_would_have_and_the_template_that_cannot_be_had() {
+    let mut w = World::of(1);
+    w.store_put("template/default", "user = \"bob\"\n[[service]]\nname = \"terminal\"\n");
+    registry(&mut w, "card.ann", "owner=ann");
+    registry(&mut w, "card.eve", "owner=eve account=eve");
+    registry(&mut w, "card.new", "owner=new template=nosuch");
+    w.run_for(secs(1));
+    assert_eq!(explain(&mut w, "card.ann").account.as_deref(), Some("bob"), "of the template");
+    assert_eq!(explain(&mut w, "card.eve").account.as_deref(), Some("eve"), "of the registry");
+    let new = explain(&mut w, "card.new");
+    assert!(new.reasons.iter().any(|why| why.contains("no template nosuch")), "{new:?}");
 }

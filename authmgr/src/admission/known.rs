@@ -92,13 +92,17 @@ impl<T> Shelf<T> {
         overflows
     }
 
-    /// Removes what is older than `at`.
-    fn drop_before(&mut self, at: Instant) {
+    /// Removes what is older than `at`, and returns the keys.
+    fn drop_before(&mut self, at: Instant) -> Vec<Key> {
+        let mut dropped = Vec::new();
         while let Some(first) = self.by_number.first_entry()
             && self.by_key.get(first.get()).is_none_or(|item| item.at < at)
         {
-            self.by_key.remove(&first.remove());
+            let key = first.remove();
+            self.by_key.remove(&key);
+            dropped.push(key);
         }
+        dropped
     }
 }
 
@@ -140,6 +144,19 @@ impl Known {
         }
     }
 
+    /// The same of what a listing found. Returns whether that is news to who knew every record before.
+    pub(super) fn put_listed(&mut self, now: Instant, key: &Key, entry: Entry) -> bool {
+        let before = self.registered.by_key.get(key).map(|item| &item.value);
+        let is_as_before = match (&entry, before) {
+            (Entry::Registered(value), Some(Some(before))) => value == before,
+            (Entry::Damaged, Some(None)) | (Entry::Unregistered, None) => true,
+            _ => false,
+        };
+        let is_news = self.whole_at.is_some() && !is_as_before;
+        self.put(now, key, entry);
+        is_news
+    }
+
     /// What was known for certain at `since` or later.
     pub(super) fn get(&self, since: Instant, key: &Key) -> Option<Entry> {
         let whole = self.whole_at.is_some_and(|at| at >= since);
@@ -157,14 +174,18 @@ impl Known {
     }
 
     /// The listing has ended: true as of its beginning, if nobody watched. Without a listing: nothing has
-    /// changed.
-    pub(super) fn is_whole(&mut self, now: Instant) {
+    /// changed. Returns what was known before and is not there any more.
+    pub(super) fn is_whole(&mut self, now: Instant) -> Vec<Key> {
+        let mut gone = Vec::new();
         if let Some(since) = self.listing_since.take() {
-            self.registered.drop_before(since);
-            self.whole_at = Some(since);
+            let dropped = self.registered.drop_before(since);
+            if self.whole_at.replace(since).is_some() {
+                gone = dropped;
+            }
         } else if self.whole_at.is_some() {
             self.whole_at = Some(now);
         }
+        gone
     }
 
     #[cfg(test)]

@@ -266,7 +266,7 @@ pub struct Explanation {
     /// The same in one word; none while it cannot be decided.
     #[serde(default)]
     pub admitted: Option<bool>,
-    /// The account its sessions run as, where registry or host name one.
+    /// The account its sessions run as, where registry, template or host name one.
     #[serde(default)]
     pub account: Option<String>,
     /// Its sessions on this host.

@@ -1,14 +1,17 @@
 //! `explain`: what this host would do with a token, and why, in the order in which it would do it. First whether the
-//! token is admitted, by the same code as at a DTU; then its sessions and its claim.
+//! token is admitted, by the same code as at a DTU; then the account of its sessions, by the same code as when one is
+//! made; then its sessions and its claim.
 
 use authmgr::admission::{Cards, Policy};
 use authmgr::{Admitted, Denial, Step, StoreAway, Verdict};
 use datastore::{Answer, Request, Response, StoreError, Value};
-use proto::{Instant, Token};
+use proto::{Epoch, Instant, SessionId, Token};
+use sessiond::manager::Claim;
 
 use super::admin::{Explanation, Reply, SessionView};
 use super::claims::{ClaimRecord, Life};
 use super::driver::{AdminReq, Effect};
+use super::flow::template_of;
 use super::store::Errand;
 use super::{Clock, Host};
 
@@ -20,7 +23,11 @@ pub(super) struct Explained {
     session_token: Token,
     admission: String,
     admitted: Option<bool>,
+    /// What it gets, unless it is refused.
+    of: Option<Admitted>,
     account: Option<String>,
+    /// Why no session can be made from its template.
+    flaw: Option<String>,
 }
 
 impl Host {
@@ -64,15 +71,39 @@ impl Host {
             Verdict::Refuse(Denial::StoreAway) => (None, None),
             Verdict::Refuse(_) => (Some(false), None),
         };
-        let default = || self.config.shared_machine_account.clone();
-        let account = of.as_ref().and_then(|of| of.account.clone().or_else(default));
         let explained = Explained {
-            session_token: of.map_or_else(|| token.clone(), |of| of.token),
+            session_token: of.as_ref().map_or_else(|| token.clone(), |of| of.token.clone()),
             admission: admission(&token, verdict, self.admission.policy()),
             admitted,
-            account: account.map(|account| account.to_string()),
+            of,
+            account: None,
+            flaw: None,
             token,
         };
+        let key = explained.of.as_ref().map(|of| format!("template/{}", template_of(of)).parse());
+        let asked = key.and_then(Result::ok).is_some_and(|key| {
+            let errand = Errand::ExplainTemplate { req, explained: Box::new(explained.clone()) };
+            self.ask_store(clock.now, errand, Request::Get { key }, out)
+        });
+        if !asked {
+            self.on_explain_template(clock, req, explained, Err(()), out);
+        }
+    }
+
+    pub(super) fn on_explain_template(
+        &mut self,
+        clock: Clock,
+        req: AdminReq,
+        mut explained: Explained,
+        text: Result<Option<Value>, ()>,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(of) = &explained.of {
+            let name = template_of(of);
+            explained.flaw = self.take_template(clock.now, name.clone(), text).err();
+            let session = self.new_session(SessionId(0), of, &name, (Claim::Unclaimed, Epoch::default()));
+            explained.account = session.runs_as().map(str::to_owned);
+        }
         let key = ClaimRecord::key(&explained.session_token);
         let errand = Errand::Explain { req, explained: Box::new(explained.clone()) };
         let asked = key.is_some_and(|key| self.ask_store(clock.now, errand, Request::Get { key }, out));
@@ -90,11 +121,12 @@ impl Host {
         outcome: Result<Response, StoreError>,
         out: &mut Vec<Effect>,
     ) {
-        let Explained { token, session_token, admission, admitted, account } = explained;
+        let Explained { token, session_token, admission, admitted, account, flaw, .. } = explained;
         let sessions = self.sessions.of_token(&session_token);
         let here: Vec<SessionView> = sessions.into_iter().map(|s| self.session_view(s)).collect();
         let is_refused = admitted == Some(false);
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<String> =
+            flaw.into_iter().map(|flaw| format!("no session can be made: {flaw}")).collect();
         reasons.push(match here.first() {
             Some(s) => format!("{} has session {}, last connected at {} ms", self.name(), s.session, s.last),
             None => format!("{} has no session for it", self.name()),

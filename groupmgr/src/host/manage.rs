@@ -15,7 +15,7 @@ use sessiond::template::{Command, Display, Service};
 
 use super::admin::{Reply, ServiceStart, ServiceView, SessionAct};
 use super::driver::{AdminReq, ConnId, Effect};
-use super::flow::DEFAULT_TEMPLATE;
+use super::flow::template_of;
 use super::note::Note;
 use super::store::Errand;
 use super::{Clock, Host};
@@ -33,8 +33,7 @@ pub(super) struct Order {
 
 impl Order {
     fn template_name(&self, admitted: &Admitted) -> String {
-        let own = || admitted.template.as_ref().map(ToString::to_string);
-        self.template.clone().or_else(own).unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned())
+        self.template.clone().unwrap_or_else(|| template_of(admitted))
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Note {
         policy: Option<String>,
         /// Who did it, as far as it is known.
         by: Option<String>,
+        /// It was changed some time ago, while this host was not told of changes.
+        late: bool,
     },
     /// What is registered about a token was changed.
     RegistryChanged {
@@ -71,6 +73,8 @@ pub enum Note {
         record: Option<String>,
         /// Who did it, as far as it is known.
         by: Option<String>,
+        /// It was changed some time ago, while this host was not told of changes.
+        late: bool,
     },
     /// A token was not admitted or not served.
     Denied {

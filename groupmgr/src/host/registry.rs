@@ -7,6 +7,8 @@
 //!
 //! An answer of the data store and the news of a later change may cross on their way here. So the last changes are
 //! remembered with their revisions, and an answer never undoes a change that is newer than it.
+//!
+//! What was changed while nobody watched is found by the next listing, and noted then as a late change.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +49,13 @@ struct Change {
     by: Option<String>,
 }
 
+impl Change {
+    fn of(revision: Revision, value: Option<Value>) -> Self {
+        let by = value.as_ref().and_then(|value| author_of(value.as_bytes()));
+        Self { revision, value, by }
+    }
+}
+
 /// What is known of how up to date this host's registry is.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -71,6 +80,11 @@ impl Registry {
     /// Changes remembered, for the bounds check.
     pub(super) fn changes(&self) -> usize {
         self.changes.len()
+    }
+
+    /// Whether changes may have been missed that a listing is going to find.
+    fn catches_up(&self) -> bool {
+        !self.watched || self.listing != Listing::Complete
     }
 
     /// What is under `key`, of which `found` was read at `revision`.
@@ -122,16 +136,32 @@ impl Host {
     }
 
     /// The policy was read.
-    pub(super) fn on_policy(&mut self, clock: Clock, outcome: Result<Response, StoreError>) {
+    pub(super) fn on_policy(
+        &mut self,
+        clock: Clock,
+        outcome: Result<Response, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let revision = outcome.as_ref().ok().map(|response| response.revision);
+        let before = self.admission.policy();
         let policy = self.newest_of(&policy_key(), outcome);
         match &policy {
             Err(StoreAway) => self.read_registry_at(clock.now + LIST_AGAIN),
-            Ok(_) if self.registry.watched && self.registry.listing == Listing::Complete => {
+            Ok(_) if !self.registry.catches_up() => {
                 self.admission.is_whole(clock.now);
             }
             Ok(_) => {}
         }
         self.take_policy(policy.as_ref().map(Option::as_ref).map_err(|away| *away));
+        let has_changed = before.is_some() && before != self.admission.policy();
+        if let (Ok(value), Some(revision)) = (policy, revision)
+            && has_changed
+            && self.registry.catches_up()
+        {
+            let change = Change::of(revision, value);
+            self.registry.remember(policy_key(), change.clone());
+            self.note_policy(change, true, out);
+        }
     }
 
     fn take_policy(&mut self, policy: Result<Option<&Value>, StoreAway>) {
@@ -156,12 +186,16 @@ impl Host {
         };
         for (key, value) in &page.entries {
             let newest = self.registry.newest(key, revision, Some(value.clone()));
-            self.admission.learn(clock.now, key, newest);
+            if self.admission.learn_listed(clock.now, key, newest.clone()) {
+                self.note_missed(key, Change::of(revision, newest), out);
+            }
         }
         match page.entries.last() {
             Some((key, _)) if page.more => self.list_tokens(clock, Some(key.clone()), out),
             _ => {
-                self.admission.is_whole(clock.now);
+                for key in self.admission.is_whole(clock.now) {
+                    self.note_missed(&key, Change::of(revision, None), out);
+                }
                 if self.registry.listing == Listing::UnderWay {
                     self.registry.listing = Listing::Complete;
                 }
@@ -183,22 +217,38 @@ impl Host {
                 self.read_registry_at(clock.now);
             }
             Followed::Changed(Event { revision, change }) => {
-                let by = change.value.as_ref().and_then(|value| author_of(value.as_bytes()));
-                let told = Change { revision, value: change.value.clone(), by: by.clone() };
-                let before = self.registry.remember(change.key.clone(), told);
-                if change.key == policy_key() {
+                let key = change.key;
+                let mut change = Change::of(revision, change.value);
+                // A listing was quicker.
+                if self.registry.changes.get(&key).is_some_and(|newer| newer.revision >= revision) {
+                    return;
+                }
+                let before = self.registry.remember(key.clone(), change.clone());
+                if key == policy_key() {
                     self.take_policy(Ok(change.value.as_ref()));
-                    let policy = self.admission.policy().filter(|_| change.value.is_some());
-                    let policy = policy.map(|policy| policy.to_line().to_string());
-                    out.push(Effect::Note(Note::PolicyChanged { policy, by }));
-                } else if let Some(token) = token_of(&change.key) {
-                    self.admission.learn(clock.now, &change.key, change.value.clone());
+                    self.note_policy(change, false, out);
+                } else if let Some(token) = token_of(&key) {
+                    self.admission.learn(clock.now, &key, change.value.clone());
                     // Who deletes a record writes so first, and signs that.
-                    let by = by.or_else(|| before.filter(|_| change.value.is_none())?.by);
-                    note_record(token, change.value.as_ref(), by, out);
+                    change.by = change.by.or_else(|| before.filter(|_| change.value.is_none())?.by);
+                    note_record(token, change, false, out);
                 }
             }
         }
+    }
+
+    /// The policy that was just taken in is another one than before.
+    fn note_policy(&self, Change { value, by, .. }: Change, late: bool, out: &mut Vec<Effect>) {
+        let policy = self.admission.policy().filter(|_| value.is_some());
+        let policy = policy.map(|policy| policy.to_line().to_string());
+        out.push(Effect::Note(Note::PolicyChanged { policy, by, late }));
+    }
+
+    /// A listing has found a change that was not told.
+    fn note_missed(&mut self, key: &Key, change: Change, out: &mut Vec<Effect>) {
+        let Some(token) = token_of(key) else { return };
+        self.registry.remember(key.clone(), change.clone());
+        note_record(token, change, true, out);
     }
 
     /// What the data store has under `key`, by its answer or by a newer change.
@@ -265,13 +315,13 @@ impl Host {
 }
 
 /// Says what is registered about a token now, unless it is only marked for deletion.
-fn note_record(token: Token, value: Option<&Value>, by: Option<String>, out: &mut Vec<Effect>) {
-    if value.is_some_and(|value| is_removal(value.as_bytes())) {
+fn note_record(token: Token, Change { value, by, .. }: Change, late: bool, out: &mut Vec<Effect>) {
+    if value.as_ref().is_some_and(|value| is_removal(value.as_bytes())) {
         return;
     }
     let record = value.map(|value| match Record::from_bytes(&token, value.as_bytes()) {
         Ok(record) => record.summary(),
         Err(error) => format!("damaged: {error}"),
     });
-    out.push(Effect::Note(Note::RegistryChanged { token, record, by }));
+    out.push(Effect::Note(Note::RegistryChanged { token, record, by, late }));
 }

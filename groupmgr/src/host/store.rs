@@ -73,6 +73,8 @@ pub(super) enum Errand {
     ExplainRecord { req: AdminReq, token: Token },
     /// Whether the store takes writes again.
     Health,
+    /// And the template of its sessions.
+    ExplainTemplate { req: AdminReq, explained: Box<Explained> },
     /// An operator wants to know a claim.
     Explain { req: AdminReq, explained: Box<Explained> },
 }
@@ -330,7 +332,7 @@ impl Host {
             Errand::ReadClaim { conn, token_seq } => {
                 self.on_claim_read(clock, conn, token_seq, value_of(outcome), out);
             }
-            Errand::Policy => self.on_policy(clock, outcome),
+            Errand::Policy => self.on_policy(clock, outcome, out),
             Errand::Listing { number } => self.on_listing(clock, number, outcome, out),
             Errand::Follow { req, key } => self.on_follow(clock, req, &key, outcome, out),
             Errand::Template { conn, token_seq } => {
@@ -361,6 +363,9 @@ impl Host {
             Errand::ExplainRecord { req, token } => {
                 let record = self.newest_record(&token, outcome);
                 self.on_explain_record(clock, req, token, record, out);
+            }
+            Errand::ExplainTemplate { req, explained } => {
+                self.on_explain_template(clock, req, *explained, value_of(outcome), out);
             }
             Errand::Explain { req, explained } => self.on_explained(clock.now, req, *explained, outcome, out),
         }

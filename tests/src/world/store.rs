@@ -435,7 +435,7 @@ impl World {
     /// Takes a value out of the store, past all hosts.
     pub fn store_delete(&mut self, key: &str) {
         if let Ok(key) = key.parse() {
-            self.store.data.apply(Request::Delete { key }, &mut Vec::new());
+            self.write(Request::Delete { key });
         }
     }
 

@@ -33,7 +33,7 @@ const LOWER_FIRST_TIMES: u32 = 3;
 /// How soon a host that can make no session looks again whether it can.
 const UNFIT_AGAIN: Duration = Duration::from_millis(250);
 /// The name of the template of tokens for which the registry names none.
-pub(in crate::host) const DEFAULT_TEMPLATE: &str = "default";
+const DEFAULT_TEMPLATE: &str = "default";
 /// A template is not fetched again within this time.
 const TEMPLATE_FRESH: Duration = Duration::from_secs(2);
 /// Templates remembered.
@@ -469,7 +469,11 @@ impl Host {
 
 impl super::Flow {
     fn template_name(&self) -> String {
-        let named = self.admitted.as_ref().and_then(|a| a.template.as_ref());
-        named.map_or_else(|| DEFAULT_TEMPLATE.to_owned(), ToString::to_string)
+        self.admitted.as_ref().map_or_else(|| DEFAULT_TEMPLATE.to_owned(), template_of)
     }
+}
+
+/// The name of the template of an admitted token's sessions.
+pub(in crate::host) fn template_of(admitted: &Admitted) -> String {
+    admitted.template.as_ref().map_or_else(|| DEFAULT_TEMPLATE.to_owned(), ToString::to_string)
 }

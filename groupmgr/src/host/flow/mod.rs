@@ -20,7 +20,7 @@ mod choose;
 mod create;
 mod place;
 
-pub(super) use create::{DEFAULT_TEMPLATE, TEMPLATES_MAX, Templates};
+pub(super) use create::{TEMPLATES_MAX, Templates, template_of};
 pub(super) use place::Placing;
 
 use authmgr::{Admitted, Denial, Presentation};

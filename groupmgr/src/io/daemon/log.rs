@@ -24,13 +24,15 @@ pub(super) fn log(note: &Note) {
         Note::Admitted { token, serial, of } => {
             tracing::info!(target: AUDIT, what = "admitted", %token, dtu = %serial, sessions_of = %of, "audit");
         }
-        Note::PolicyChanged { policy, by } => {
+        Note::PolicyChanged { policy, by, late } => {
             let (policy, by) = (policy.as_deref().unwrap_or("default"), by.as_deref().unwrap_or(UNKNOWN));
-            tracing::info!(target: AUDIT, what = "policy", policy, by, "audit");
+            let late = late.then_some(true);
+            tracing::info!(target: AUDIT, what = "policy", policy, by, late, "audit");
         }
-        Note::RegistryChanged { token, record, by } => {
+        Note::RegistryChanged { token, record, by, late } => {
             let (record, by) = (record.as_deref().unwrap_or("deleted"), by.as_deref().unwrap_or(UNKNOWN));
-            tracing::info!(target: AUDIT, what = "registry", %token, record, by, "audit");
+            let late = late.then_some(true);
+            tracing::info!(target: AUDIT, what = "registry", %token, record, by, late, "audit");
         }
         Note::Redirected { token, serial, to } => tracing::info!(%token, dtu = %serial, %to, "redirected"),
         Note::Denied { token, serial, why } => {
