@@ -4,7 +4,7 @@
 //! whether it can make a session, [`topology`] knows the others, [`reach`] says whom a
 //! DTU can reach, [`digest`] who of them may have its session, [`directory`] asks them, [`placement`] chooses who gets a new one, and [`host`]
 //! composes them with gates, admission and sessions into one machine. `io` (feature `io`) awaits for it: the
-//! daemon, its sockets, the command line; `lab` runs whole groups on one machine.
+//! daemon, its sockets, the command line.
 
 pub mod announce;
 pub mod arrivals;
@@ -15,8 +15,6 @@ pub mod fitness;
 pub mod host;
 #[cfg(feature = "io")]
 pub mod io;
-#[cfg(feature = "io")]
-pub mod lab;
 pub mod placement;
 pub mod reach;
 pub mod topology;

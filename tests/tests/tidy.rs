@@ -26,15 +26,17 @@ const LONG_FUNCTIONS: [(&str, usize); 1] = [("proto/tests/golden.rs what_a_host_
 const UNTOLD: [&str; 0] = [];
 
 /// What each crate may use of ours (DESIGN: the arrows point one way).
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("terminal", &["proto"]),
     ("datastore", &["proto"]),
     ("authmgr", &["proto", "datastore"]),
     ("sessiond", &["proto", "terminal", "datastore"]),
     ("dtu-emu", &["proto", "terminal"]),
-    ("groupmgr", &["proto", "datastore", "authmgr", "sessiond", "dtu-emu"]),
-    ("tests", &["proto", "terminal", "datastore", "authmgr", "sessiond", "dtu-emu", "groupmgr"]),
+    ("groupmgr", &["proto", "datastore", "authmgr", "sessiond"]),
+    ("lab", &["proto", "sessiond", "dtu-emu", "groupmgr"]),
+    ("hotdesk", &["proto", "dtu-emu", "groupmgr", "lab"]),
+    ("tests", &["proto", "terminal", "datastore", "authmgr", "sessiond", "dtu-emu", "groupmgr", "lab"]),
 ];
 
 /// What a core must not touch: sockets, clocks, files, processes, and randomness that is not handed in. Wanted as
@@ -128,8 +130,9 @@ fn is_unit_tests(name: &str) -> bool {
 
 /// Whether a file is of a crate's core: neither `io`, nor the lab, nor a thin program, nor tests.
 fn is_core(name: &str) -> bool {
-    let outside = ["/io/", "/lab/", "/io.rs", "/lab.rs", "/main.rs", "/tests/", "/benches/", "/bin/"];
-    name.contains("/src/") && !name.starts_with("tests/") && outside.iter().all(|part| !name.contains(part))
+    let outside = ["/io/", "/io.rs", "/main.rs", "/tests/", "/benches/", "/bin/"];
+    let is_driver = name.starts_with("tests/") || name.starts_with("lab/");
+    name.contains("/src/") && !is_driver && outside.iter().all(|part| !name.contains(part))
 }
 
 fn assert_none(what: &str, found: &[String]) {
@@ -230,6 +233,28 @@ fn crates_use_each_other_in_one_direction() {
         }
     }
     assert_none("arrows that point the wrong way", &wrong);
+}
+
+#[test]
+fn the_daemon_depends_on_no_terminal_ui_no_netlink_and_no_dtu_emulator() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"])
+        .args(["--package", "groupmgr", "--manifest-path"])
+        .arg(root().join("Cargo.toml"))
+        .output()
+        .expect("cargo can be started");
+    let text = String::from_utf8_lossy(&tree.stdout);
+    assert!(tree.status.success() && text.contains("sessiond"), "{tree:?}");
+    let names: std::collections::BTreeSet<&str> =
+        text.lines().filter_map(|line| line.split(' ').next()).collect();
+    let barred = |name: &&str| {
+        ["dtu-emu", "lab", "crossterm"].contains(name)
+            || name.starts_with("ratatui")
+            || name.starts_with("pnet")
+            || name.contains("netlink")
+    };
+    let found: Vec<String> = names.into_iter().filter(barred).map(str::to_owned).collect();
+    assert_none("crates that a daemon on the network must not contain", &found);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use groupmgr::lab::net::{Rule, Way};
+use lab::net::{Rule, Way};
 
 use crate::scene::Played;
 

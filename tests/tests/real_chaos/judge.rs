@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use groupmgr::lab::timeline::Event;
+use lab::timeline::Event;
 
 use crate::faults::Fault;
 

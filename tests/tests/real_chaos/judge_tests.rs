@@ -1,7 +1,7 @@
 //! The judge judged: histories that hold and histories that do not.
 
-use groupmgr::lab::net::{Rule, Way};
-use groupmgr::lab::timeline::Event;
+use lab::net::{Rule, Way};
+use lab::timeline::Event;
 
 use crate::faults::{Fault, Lan};
 use crate::judge::{Happened, judge};

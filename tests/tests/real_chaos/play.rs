@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use groupmgr::lab::net::{End, Rule, Way};
-use groupmgr::lab::plan::Plan as LabPlan;
-use groupmgr::lab::timeline::{Cursor, Event};
-use groupmgr::lab::world::{Card, START_PATIENCE};
+use lab::net::{End, Rule, Way};
+use lab::plan::Plan as LabPlan;
+use lab::timeline::{Cursor, Event};
+use lab::world::{Card, START_PATIENCE};
 
 use crate::faults::{CARDS, DESKS, Deed, Fault, HOSTS, Lan, Plan};
 use crate::judge::{Happened, judge};
@@ -219,11 +219,7 @@ impl Run {
         Ok(())
     }
 
-    fn port(
-        &self,
-        host: &str,
-        lan: Lan,
-    ) -> Result<(groupmgr::lab::net::HostId, groupmgr::lab::net::LanId), Trouble> {
+    fn port(&self, host: &str, lan: Lan) -> Result<(lab::net::HostId, lab::net::LanId), Trouble> {
         let name = if lan == Lan::Desks { LabPlan::DESKS } else { LabPlan::STORE };
         let backend = self.scene.world.backend();
         Ok((backend.id(host).ok_or("no such host")?, backend.lan(name).ok_or("no such LAN")?))

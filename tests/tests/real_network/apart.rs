@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use groupmgr::lab::net;
+use lab::net;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::scene::Played;
@@ -49,7 +49,7 @@ fn binary() -> PathBuf {
     let target = profile.parent().expect("the target directory");
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--package", "groupmgr", "--bin", "groupmgr"])
+        .args(["build", "--quiet", "--package", "hotdesk", "--bin", "hotdesk"])
         .arg("--target-dir")
         .arg(target);
     if profile.ends_with("release") {
@@ -58,7 +58,7 @@ fn binary() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let built = cargo.arg("--manifest-path").arg(manifest).status().expect("cargo runs");
     assert!(built.success(), "the program under test must build");
-    profile.join("groupmgr")
+    profile.join("hotdesk")
 }
 
 /// Runs one scenario in a process of its own.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use groupmgr::lab::plan::Plan;
+use lab::plan::Plan;
 
 use crate::scene::{PATIENCE, Played, Scene};
 

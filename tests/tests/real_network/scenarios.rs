@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use groupmgr::lab::net::{End, Rule, Way};
-use groupmgr::lab::plan::Plan;
-use groupmgr::lab::timeline::Cursor;
 use groupmgr::topology::Standing;
 use ipnet::Ipv4Net;
+use lab::net::{End, Rule, Way};
+use lab::plan::Plan;
+use lab::timeline::Cursor;
 
 use crate::apart::Scenario;
 use crate::scene::{PATIENCE, Played, Scene};
@@ -342,11 +342,12 @@ fn stranger(binary: PathBuf) -> Played {
     let scene = Scene::start(with_a_stranger(), binary.clone())?;
     let keys = scene.world.files().join("other-keys");
     let run = scene.world.files().join("other-run");
-    let made = Command::new(&binary).arg("keygen").arg(&keys).stdout(Stdio::null()).status()?;
+    let made =
+        Command::new(&binary).args(["groupmgr", "keygen"]).arg(&keys).stdout(Stdio::null()).status()?;
     assert!(made.success());
     // It calls itself like a trusted host, to be sure that the trusted row does not suffer.
     let mut command = Command::new(&binary);
-    command.args(["run", "--name", "host-b", "--keys"]).arg(&keys).arg("--run-dir").arg(&run);
+    command.args(["groupmgr", "run", "--name", "host-b", "--keys"]).arg(&keys).arg("--run-dir").arg(&run);
     command.args(groupmgr::io::accounts::trial());
     command.arg("--state-dir").arg(&run).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut impostor = scene.world.backend().spawn("stranger", command)?;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use groupmgr::host::admin::{Command, Reply};
-use groupmgr::lab::backend::Ground;
-use groupmgr::lab::plan::Plan;
-use groupmgr::lab::timeline::{Cursor, Event};
-use groupmgr::lab::world::{Card, World};
 use groupmgr::topology::{RowView, Standing};
+use lab::backend::Ground;
+use lab::plan::Plan;
+use lab::timeline::{Cursor, Event};
+use lab::world::{Card, World};
 
 /// Why a scenario failed, in one line or more.
 pub(crate) type Trouble = Box<dyn std::error::Error>;

@@ -11,14 +11,13 @@ use proto::{HostName, Serial, ServiceName, Token};
 use crate::host::guests::GuestLimits;
 use crate::io::accept::bounds::PER_ADDRESS;
 use crate::io::admin::wire::Target;
-use crate::lab::LabArgs;
 
 /// Where a group's keys are unless said otherwise, relative to where the program is started.
 pub(super) const KEYS: &str = "hotdesk-keys";
 
 /// The group manager: makes servers that share a key one failover group for thin clients.
 ///
-/// Every command but `keygen`, `run` and `lab` asks the daemon of this machine, which asks the other hosts.
+/// Every command but `keygen` and `run` asks the daemon of this machine, which asks the other hosts.
 #[derive(Debug, Parser)]
 #[command(name = "groupmgr", version, after_help = proto::exit::HELP, disable_help_subcommand = true)]
 pub(super) struct Cli {
@@ -116,8 +115,6 @@ pub(super) enum Command {
     /// Templates, from which sessions are made; they live in the data store
     #[command(subcommand)]
     Template(TemplateCommand),
-    /// Try a whole group on this machine
-    Lab(LabArgs),
     /// Print completions for a shell
     Completions {
         /// Which

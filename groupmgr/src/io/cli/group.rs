@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crossterm::{cursor, queue, terminal};
 use proto::{HostName, Token};
 use serde_json::json;
 
@@ -17,6 +16,8 @@ use crate::topology::RowView;
 
 /// How often `status --watch` and `drain --wait` look again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Empties a terminal and goes to its upper left corner.
+const CLEAR: &str = "\x1b[2J\x1b[1;1H";
 
 pub(super) fn stop(at: &At, on: On) -> Result<ExitCode, CliError> {
     let mut daemon = Daemon::connect(at)?;
@@ -77,8 +78,7 @@ pub(super) fn status(at: &At, on: On, watch: bool) -> Result<ExitCode, CliError>
             (true, false) => say_json(&whole)?,
             (false, _) => {
                 if watch && io::stdout().is_terminal() {
-                    let clear = (terminal::Clear(terminal::ClearType::All), cursor::MoveTo(0, 0));
-                    queue!(io::stdout(), clear.0, clear.1).map_err(|e| CliError::No(e.to_string()))?;
+                    say(CLEAR)?;
                 }
                 say(&show::status(&hosts, &gathered.stopped))?;
             }

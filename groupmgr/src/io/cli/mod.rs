@@ -1,8 +1,8 @@
-//! The command line of the group: `groupmgr`, and every other program of the system by way of it.
+//! The command line of the group: `groupmgr`, and by way of it the programs that a host needs beside it.
 //!
 //! The exit codes are those of [`proto::exit`]. Every error is one line on the standard error: what, where, and what would help.
 
-mod applets;
+pub mod applets;
 mod args;
 mod ask;
 mod doctor;
@@ -23,14 +23,13 @@ use clap::{CommandFactory as _, Parser as _};
 use proto::exit::Exit;
 
 use self::args::{Cli, Command};
-use crate::lab::LabArgs;
 
 /// Runs the program on its command line, whose first word is its name. Must be called while the process has one
 /// thread: some commands start a runtime, some move the process into namespaces, and the spawner forks.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(code) = applets::run(&args) {
-        return code;
+    if let Some((main, args)) = applets::find(&applets::APPLETS, &args) {
+        return main(args);
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -67,7 +66,6 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Undrain { on } => group::drain(&at, on, false, false),
         Command::Forget { gone } => group::forget(&at, gone),
         Command::Template(command) => template::run(&at, command),
-        Command::Lab(args) => applets::lab(&LabArgs { json: at.json, ..args }),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "groupmgr", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -6,8 +6,9 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use pnet::datalink;
-use pnet::ipnetwork::IpNetwork;
+use nix::ifaddrs::InterfaceAddress;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::SockaddrStorage;
 use proto::net::{IfName, Interface};
 
 /// An interface as the kernel tells of it.
@@ -85,34 +86,41 @@ pub enum BindError {
 /// Every machine has a loopback interface, and every interface a number.
 #[must_use]
 pub(crate) fn list() -> Option<Vec<Found>> {
-    let all = datalink::interfaces();
-    let is_told = !all.is_empty() && all.iter().all(|interface| interface.index != 0);
-    is_told.then(|| found(all))
+    let mut all: Vec<Found> = Vec::new();
+    // One entry for each address of an interface, of whatever family.
+    for entry in nix::ifaddrs::getifaddrs().ok()? {
+        let known = all.iter().position(|found| found.name == entry.interface_name);
+        let at = if let Some(at) = known {
+            at
+        } else {
+            all.push(without_addresses(&entry)?);
+            all.len() - 1
+        };
+        all[at].addresses.extend(ipv4_net(&entry));
+    }
+    (!all.is_empty()).then_some(all)
 }
 
-fn found(all: Vec<datalink::NetworkInterface>) -> Vec<Found> {
-    all.into_iter()
-        .map(|i| {
-            let kind = if i.is_loopback() {
-                Kind::Loopback
-            } else if i.is_broadcast() {
-                Kind::Broadcast
-            } else {
-                Kind::PointToPoint
-            };
-            let addresses = i.ips.iter().filter_map(|ip| match ip {
-                IpNetwork::V4(net) => Ipv4Net::new(net.ip(), net.prefix()).ok(),
-                IpNetwork::V6(_) => None,
-            });
-            Found {
-                kind,
-                is_running: i.is_up() && i.is_running(),
-                addresses: addresses.collect(),
-                index: i.index,
-                name: i.name,
-            }
-        })
-        .collect()
+fn without_addresses(entry: &InterfaceAddress) -> Option<Found> {
+    let kind = if entry.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+        Kind::Loopback
+    } else if entry.flags.contains(InterfaceFlags::IFF_BROADCAST) {
+        Kind::Broadcast
+    } else {
+        Kind::PointToPoint
+    };
+    Some(Found {
+        kind,
+        is_running: entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING),
+        addresses: Vec::new(),
+        index: if_nametoindex(entry.interface_name.as_str()).ok()?,
+        name: entry.interface_name.clone(),
+    })
+}
+
+fn ipv4_net(entry: &InterfaceAddress) -> Option<Ipv4Net> {
+    let ipv4 = |address: Option<SockaddrStorage>| Some(address?.as_sockaddr_in()?.ip());
+    Ipv4Net::with_netmask(ipv4(entry.address)?, ipv4(entry.netmask)?).ok()
 }
 
 /// The interfaces to use: those that have a `wanted` address, or all when none is wanted.
