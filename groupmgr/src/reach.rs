@@ -11,6 +11,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proto::net::Interface;
+use proto::peer::LoadNote;
 use proto::{BootId, HostName, Instant};
 
 use crate::topology::{Row, Topology};
@@ -51,6 +52,12 @@ impl Dtu {
     #[must_use]
     pub fn suits(self, row: &Row) -> bool {
         !self.plain || row.facts().plain
+    }
+
+    /// Whether a host of which that is known would, as it says itself when it is asked.
+    #[must_use]
+    pub fn is_taken(self, said: Option<LoadNote>) -> bool {
+        !self.plain || said.and_then(|note| note.plain).unwrap_or(true)
     }
 }
 
@@ -102,4 +109,20 @@ fn on_dtus_subnet(now: Instant, row: &Row, own: &[Interface], dtu: Ipv4Addr) -> 
 #[must_use]
 pub fn own_address(own: &[Interface], dtu: Ipv4Addr) -> Option<Ipv4Addr> {
     own.iter().find(|i| i.holds(dtu)).or_else(|| own.first()).map(|i| i.ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dtu_without_tls_is_taken_unless_the_asked_host_says_no() {
+        let note = |plain| LoadNote { load: proto::host_message::Load::default(), drain: false, plain };
+        let taken = |plain: bool| {
+            let dtu = Dtu { addr: Ipv4Addr::LOCALHOST, plain };
+            [None, Some(note(None)), Some(note(Some(true))), Some(note(Some(false)))]
+                .map(|said| dtu.is_taken(said))
+        };
+        assert_eq!((taken(true), taken(false)), ([true, true, true, false], [true; 4]));
+    }
 }

@@ -49,6 +49,8 @@ pub struct ServerR {
     pub load: u32,
     /// Whether it takes no new sessions.
     pub drain: bool,
+    /// Whether it allows the session protocol without TLS; hosts of older versions do not say so.
+    pub plain: bool,
 }
 
 impl ServerR {
@@ -64,6 +66,7 @@ impl ServerR {
             port: line.need("port")?,
             load: line.need("load")?,
             drain: line.flag("drain"),
+            plain: line.flag("plain"),
         })
     }
 
@@ -76,5 +79,6 @@ impl ServerR {
             .with("port", self.port)
             .with("load", self.load)
             .with("drain", u8::from(self.drain))
+            .with_some("plain", self.plain.then_some(1))
     }
 }

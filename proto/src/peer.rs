@@ -114,6 +114,8 @@ pub struct LoadNote {
     pub load: Load,
     /// Whether it takes no new sessions now.
     pub drain: bool,
+    /// Whether it allows the session protocol without TLS; hosts of older versions do not say.
+    pub plain: Option<bool>,
 }
 
 /// A session as a tokenR tells of it.
@@ -225,6 +227,7 @@ impl LoadNote {
             .with("mem", self.load.mem_mib)
             .with("sessions", self.load.sessions)
             .with("drain", u8::from(self.drain))
+            .with_some("plain", self.plain.map(u8::from))
     }
 }
 
@@ -235,7 +238,8 @@ fn load_note(line: &Line) -> Result<Option<LoadNote>, FieldError> {
     }
     let load =
         Load { run_queue: line.need("load")?, mem_mib: line.need("mem")?, sessions: line.need("sessions")? };
-    Ok(Some(LoadNote { load, drain: line.flag("drain") }))
+    let plain = line.get("plain").map(|_| line.flag("plain"));
+    Ok(Some(LoadNote { load, drain: line.flag("drain"), plain }))
 }
 
 fn grants(line: &Line) -> Result<Vec<GrantId>, FieldError> {

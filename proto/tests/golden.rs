@@ -199,11 +199,12 @@ fn what_hosts_say_of_new_sessions() {
                 load: Some(LoadNote {
                     load: Load { run_queue: 150, mem_mib: 900, sessions: 7 },
                     drain: true,
+                    plain: Some(false),
                 }),
                 sessions: Vec::new(),
             },
             "tokenR host=a boot=0000000000000001 seq=4 nonce=00000000000000000000000000000003 \
-             grant=00000000000000000000000000000008 n=0 load=150 mem=900 sessions=7 drain=1",
+             grant=00000000000000000000000000000008 n=0 load=150 mem=900 sessions=7 drain=1 plain=0",
         ),
         (
             PeerBody::Coming { grants: vec![GrantId(8), GrantId(9)] },
@@ -265,8 +266,12 @@ fn discovery() {
         port: 7009,
         load: 12,
         drain: false,
+        plain: false,
     };
     assert_eq!(r.to_line().to_string(), "serverR host=a ip=c0000201 port=7009 load=12 drain=0");
+    assert_eq!(ServerR::from_line(&r.to_line()).unwrap(), r);
+    let r = ServerR { plain: true, ..r };
+    assert_eq!(r.to_line().to_string(), "serverR host=a ip=c0000201 port=7009 load=12 drain=0 plain=1");
     assert_eq!(ServerR::from_line(&r.to_line()).unwrap(), r);
 }
 

@@ -124,10 +124,11 @@ fn note() -> impl Strategy<Value = SessionNote> {
 }
 
 fn load_note() -> impl Strategy<Value = LoadNote> {
-    (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(
-        |(run_queue, mem_mib, sessions, drain)| LoadNote {
+    (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>(), any::<Option<bool>>()).prop_map(
+        |(run_queue, mem_mib, sessions, drain, plain)| LoadNote {
             load: Load { run_queue, mem_mib, sessions },
             drain,
+            plain,
         },
     )
 }

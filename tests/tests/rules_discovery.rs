@@ -1,9 +1,9 @@
 //! How a DTU finds a host, and which hosts it can reach (DESIGN 4.3).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what is not there ends the test")]
 
 use dtu_emu::dtu::Phase;
-use groupmgr::host::admin::Command;
+use groupmgr::host::admin::{Command, Reply};
 use proto::discovery::{ServerQ, ServerR};
 use proto::line::Line;
 use tests::scene::{desk_with_session, drain};
@@ -97,6 +97,28 @@ fn a_host_answers_with_its_address_on_the_dtus_subnet() {
 }
 
 #[test]
+fn a_host_says_whether_it_takes_plain_terminals_when_it_is_asked_and_in_every_table() {
+    let mut w = World::of_hosts([HostPlan::named("h1").plain(), HostPlan::named("h2")]);
+    let lan = w.lan();
+    w.run_for(secs(2));
+    let stranger = w.stranger(lan);
+    w.stranger_shouts(stranger, &server_q("10.0.0.200".parse().unwrap()));
+    w.run_for(ms(10));
+    let heard = w.recording(stranger);
+    let answers = heard.iter().filter_map(|h| ServerR::from_line(&Line::parse(&h.bytes).ok()?).ok());
+    let mut told: Vec<_> = answers.map(|answer| (answer.host.to_string(), answer.plain)).collect();
+    told.sort();
+    let truth = [("h1".to_owned(), true), ("h2".to_owned(), false)];
+    assert_eq!(told, truth);
+    for host in ["h1", "h2"] {
+        let Reply::Topology(rows) = w.ask(host, Command::Topology) else { panic!("no table") };
+        let mut shown: Vec<_> = rows.iter().map(|row| (row.host.to_string(), row.plain)).collect();
+        shown.sort();
+        assert_eq!(shown, truth, "at {host}");
+    }
+}
+
+#[test]
 fn a_flood_of_questions_is_answered_at_a_bounded_rate_and_counted() {
     let mut w = World::of(1);
     let lan = w.lan();
@@ -126,6 +148,7 @@ fn a_dtu_tries_who_answers_until_one_lets_it_in() {
             port: 7009,
             load: 0,
             drain: false,
+            plain: false,
         };
         let to = std::net::SocketAddrV4::new(w.address_of_desk(d), proto::PORT);
         w.stranger_says(stranger, to, answer.to_line().to_string().as_bytes());

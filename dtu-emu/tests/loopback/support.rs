@@ -178,7 +178,7 @@ async fn answer_questions(air: UdpSocket, inner: Arc<Inner>) {
             let answer = {
                 let s = inner.shared.lock().unwrap();
                 let (ip, port) = (*s.addr.ip(), s.addr.port());
-                ServerR { host: s.name.clone(), ip, port, load: 0, drain: false }
+                ServerR { host: s.name.clone(), ip, port, load: 0, drain: false, plain: false }
             };
             let _ = air.send_to(answer.to_line().to_string().as_bytes(), from).await;
         }

@@ -197,6 +197,7 @@ impl Host {
             port: self.config.identity.port,
             load: self.announcer.load().run_queue,
             drain: self.announcer.drain(),
+            plain: self.config.identity.plain,
         };
         let bytes = answer.to_line().to_string().into_bytes();
         out.push(Effect::Datagram { iface: at.iface.clone(), to: at.from, bytes });

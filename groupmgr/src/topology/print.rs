@@ -62,6 +62,9 @@ pub struct RowView {
     pub lacks: Vec<String>,
     /// Whether its sessions outlive its daemon.
     pub keep: bool,
+    /// Whether it allows the session protocol without TLS.
+    #[serde(default)]
+    pub plain: bool,
     /// Where it finds its data store.
     pub store: String,
     /// Which data store that is, once it was told.
@@ -138,6 +141,7 @@ impl RowView {
             drain: facts.drain,
             lacks: words(&facts.lacks),
             keep: facts.keep,
+            plain: facts.plain,
             store: facts.store.to_string(),
             store_id: facts.store_id,
             interfaces: row.interfaces().iter().map(view).collect(),
@@ -179,6 +183,7 @@ impl RowView {
             drain: vitals.is_some_and(|v| v.drain),
             lacks: vitals.map(|v| words(&v.lacks)).unwrap_or_default(),
             keep: vitals.is_some_and(|v| v.keep),
+            plain: vitals.is_some_and(|v| v.plain),
             store: vitals.map(|v| v.store.to_string()).unwrap_or_default(),
             store_id: vitals.and_then(|v| v.store_id),
             interfaces: message.interfaces.iter().map(view).collect(),
@@ -223,6 +228,7 @@ impl RowView {
             drain: announcer.drain(),
             lacks: words(announcer.lacks()),
             keep: id.keep,
+            plain: id.plain,
             store: id.store.to_string(),
             store_id: announcer.store_id(),
             interfaces,

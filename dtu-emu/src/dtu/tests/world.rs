@@ -184,6 +184,7 @@ impl World {
                 port: host.addr.port(),
                 load: host.load,
                 drain: host.drain,
+                plain: false,
             })
             .collect();
         for answer in answers {

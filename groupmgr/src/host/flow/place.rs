@@ -85,7 +85,8 @@ impl Host {
 
     /// The same for a host that has to place a session.
     pub(in crate::host) fn load_note(&mut self, now: Instant) -> LoadNote {
-        LoadNote { load: self.load_now(now), drain: self.takes_none(now) }
+        let plain = Some(self.config.identity.plain);
+        LoadNote { load: self.load_now(now), drain: self.takes_none(now), plain }
     }
 
     /// Whether a new session should go elsewhere.
@@ -99,7 +100,7 @@ impl Host {
     pub(super) fn place(&mut self, clock: Clock, conn: ConnId, claim: NewClaim, out: &mut Vec<Effect>) {
         let Some(flow) = self.conns.get(conn).and_then(|c| c.flow.as_ref()) else { return };
         let answers: Vec<Answer> = flow.found.as_ref().map(|f| f.answers.clone()).unwrap_or_default();
-        let sure = answers.iter().filter(|a| a.reach.choice == Choice::First);
+        let sure = answers.iter().filter(|a| a.reach.choice == Choice::First && flow.dtu.is_taken(a.load));
         let mut candidates: Vec<Candidate> = sure.filter_map(|answer| self.candidate(answer)).collect();
         let note = self.load_note(clock.now);
         let id = &self.config.identity;

@@ -21,7 +21,7 @@ pub(super) fn age(value: i64, unit: &str) -> String {
 pub(super) fn topology(rows: &[RowView]) -> String {
     let mut table = Table::new(&[
         "HOST", "STANDING", "ADDRESS", "BEACON", "MESSAGE", "CLOCK", "LOAD", "CPUS", "MHZ", "MEM",
-        "SESSIONS", "DRAIN", "KEEP", "STORE", "RACK", "SITE",
+        "SESSIONS", "DRAIN", "KEEP", "PLAIN", "STORE", "RACK", "SITE",
     ]);
     for row in rows {
         let standing = match (row.trusted, row.standing) {
@@ -47,6 +47,7 @@ pub(super) fn topology(rows: &[RowView]) -> String {
                 (drain, true) => word(drain, "drain"),
             },
             word(row.keep, "keep"),
+            word(row.plain, "plain"),
             row.store.clone(),
             row.rack.clone(),
             row.site.clone(),
