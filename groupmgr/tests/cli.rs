@@ -5,6 +5,7 @@ mod common;
 
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use common::{Site, complaint, run};
 
@@ -62,6 +63,22 @@ fn without_a_daemon_the_commands_say_how_to_start_one() {
         assert!(text.contains("no daemon runs here") && text.contains("groupmgr run"), "{text}");
         assert_eq!(code, 3);
     }
+}
+
+#[test]
+fn whoever_may_not_ask_a_daemon_is_told_so() {
+    let site = Site::new();
+    let _a = site.start("keys", "a", "127.11.42.1");
+    let mut command = common::groupmgr();
+    command.args(["status", "--host", "a"]).arg("--run-dir").arg(site.path("run"));
+    if sessiond::io::root::is_root() {
+        command.uid(65_534).gid(65_534);
+    } else {
+        let socket = site.path("run/a/admin.sock");
+        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o000)).expect("it is ours");
+    }
+    let (text, code) = complaint(&command.output().expect("it can be started"));
+    assert!(text.contains("you may not ask the daemons there") && code == 4, "{code}: {text}");
 }
 
 #[test]

@@ -117,6 +117,33 @@ fn an_order_leaves_one_record_with_the_account_that_gave_it_on_the_host_where_it
 }
 
 #[test]
+fn a_message_without_text_is_refused() {
+    let site = Site::new();
+    let a = site.start("keys", "a", "127.11.67.1");
+    for empty in ["", "  "] {
+        let refused = site.ask("a", &["dtu", "message", "all", empty]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("give it a text"), "{refused:?}");
+    }
+    assert!(site.ask("a", &["dtu", "message", "all", "Back soon."]).status.success());
+    drop(a);
+}
+
+/// Where root runs the tests, and accounts can be others than the daemon's.
+#[test]
+fn explain_says_when_the_account_of_a_tokens_sessions_is_missing() {
+    let site = Site::new();
+    let store = Store::start(&site);
+    let _a = store.host(&site, "a", "127.11.68.1");
+    assert!(store.authmgr(&site, &["card", "register", "card.7", "--account", "no-such"]).status.success());
+    let explained = site.ask_json("a", &["explain", "card.7"])["hosts"][0]["explanation"].clone();
+    assert_eq!(explained["account"], "no-such", "{explained}");
+    let wanted = "there is no account no-such here: no session can be made on this host";
+    let is_said = explained["reasons"].as_array().is_some_and(|all| all.iter().any(|why| *why == wanted));
+    assert_eq!(is_said, sessiond::io::root::is_root(), "{explained}");
+}
+
+#[test]
 fn a_key_is_not_rotated_further_than_the_group_has_come() {
     let site = Site::new();
     let store = Store::start(&site);

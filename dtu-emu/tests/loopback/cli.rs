@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::support::Group;
+use dtu_emu::dtu::Phase;
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dtu-emu");
@@ -141,6 +142,27 @@ fn what_is_typed_right_after_a_card_was_put_in_arrives_and_without_a_session_it_
     let screen = desk.done(&["screen"]);
     assert!(!screen.contains("nobody"), "what was refused is not typed later: {screen}");
     drop(host);
+}
+
+#[test]
+fn a_state_that_there_is_not_is_refused_with_those_that_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let wait = |state: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["wait", "--state", state, "--control"]).arg(dir.path()).output().unwrap()
+    };
+    let refused = wait("attched");
+    let said = text(&refused.stderr);
+    assert!(refused.status.code() == Some(2), "{refused:?}");
+    for phase in Phase::WORDS {
+        assert!(said.contains(phase), "{phase} is not among: {said}");
+        assert_eq!(wait(phase).status.code(), Some(3), "{phase}: it is understood, and there is no DTU");
+    }
+    let shown = [Phase::Off, Phase::Asking, Phase::Attached, Phase::Held, Phase::Denied, Phase::Detached];
+    assert_eq!(
+        shown.map(|phase| phase.to_string()),
+        ["off", "asking", "attached", "held", "denied", "detached"]
+    );
 }
 
 #[test]

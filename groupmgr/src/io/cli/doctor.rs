@@ -15,6 +15,8 @@ mod keys;
 mod machine;
 mod seen;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::process::ExitCode;
