@@ -67,7 +67,6 @@ fn main() -> ExitCode {
         ("an_account_that_cannot_be_had_is_refused_with_the_reason", true, accounts::no_account),
         ("a_session_whose_command_cannot_be_run_fails_once_with_the_reason", true, accounts::cannot_run),
         ("a_program_in_a_session_is_where_it_would_be_after_a_login", login::is_possible(), login::compared),
-        ("a_login_shell_finds_the_sessions_commands_whatever_its_profile_does", true, login::tools_are_found),
         ("a_spawner_outlives_those_it_writes_to", true, endings::no_broken_pipe),
         ("typed_keys_interrupt_stop_and_quit_the_job_in_the_foreground", true, endings::keys),
         ("who_ignores_a_hangup_is_asked_to_end_before_it_is_killed", true, endings::asked_to_end),
@@ -85,7 +84,8 @@ fn main() -> ExitCode {
         };
         Trial::test(*name, run).with_ignored_flag(!possible)
     };
-    libtest_mimic::run(&Arguments::from_args(), tests.iter().map(trial).collect()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), tests.iter().chain(&login::shells()).map(trial).collect())
+        .exit_code()
 }
 
 fn run_dir(dir: &Path) -> std::path::PathBuf {

@@ -6,7 +6,7 @@
 //! | Shell | How |
 //! |---|---|
 //! | bash | started with `--posix`, in which a shell reads `$ENV` alone; that file leaves the mode and reads the start-up files |
-//! | sh, dash, ash, ksh, mksh, yash | `$ENV`, which an interactive one reads after the profiles |
+//! | sh, dash, ash, ksh, mksh | `$ENV`, which an interactive one reads after the profiles |
 //! | zsh | `$ZDOTDIR` with a `.zshenv` that reads the user's, and a function that runs before the first prompt |
 //! | fish | a command after its start-up files (`--init-command`) |
 //!

@@ -12,8 +12,8 @@ use std::time::Instant;
 use sessiond::control::SessionSpec;
 use sessiond::template::{Command as Runs, Service};
 
-use crate::run_dir;
 use crate::support::{Daemon, Dtu, Has, PATIENCE, start};
+use crate::{Rule, run_dir};
 
 /// Says that this program is to compare, in the namespace that was made for it.
 pub const ROLE: &str = "HOTDESK_TEST_LOGIN";
@@ -206,45 +206,71 @@ fn in_login(line: &str, result: &Path) {
     child.wait().unwrap();
 }
 
-/// Every shell of this machine that the table in `io::session::login` names.
-pub fn tools_are_found(dir: &Path) {
+/// The shells that the table in `io::session::login` names, each with what shows that it is a login shell which has read
+/// its profile.
+const SHELLS: [(&str, &str, &str); 8] = [
+    (
+        "bash",
+        "shopt -q login_shell && echo a login $read_profile $HISTFILE $ENV. $(set -o | grep posix)",
+        "yes HOME/.bash_history . posix",
+    ),
+    ("sh", PROFILE_READ, "yes"),
+    ("dash", PROFILE_READ, "yes"),
+    ("busybox", PROFILE_READ, "yes"),
+    ("ksh", PROFILE_READ, "yes"),
+    ("mksh", PROFILE_READ, "yes"),
+    (
+        "zsh",
+        "[[ -o login ]] && echo a login $read_profile ${ZDOTDIR-none} $read_rc $precmd_functions.",
+        "yes none rc .",
+    ),
+    ("fish", "status is-login; and echo a login $read_rc", "rc"),
+];
+const PROFILE_READ: &str = "echo a login $read_profile";
+
+macro_rules! rules_of_shells {
+    ($($shell:literal)*) => {
+        [$((
+            concat!("a_login_shell_that_is_", $shell, "_finds_the_sessions_commands_whatever_its_profile_does"),
+            find($shell).is_some(),
+            (|dir| tools_are_found(dir, $shell)) as fn(&Path),
+        )),*]
+    };
+}
+
+/// A rule for each of them; ignored where this machine has no such shell.
+pub fn shells() -> [Rule; 8] {
+    rules_of_shells!("bash" "sh" "dash" "busybox" "ksh" "mksh" "zsh" "fish")
+}
+
+fn find(shell: &str) -> Option<PathBuf> {
+    let places = ["/bin", "/usr/bin", "/usr/local/bin"];
+    places.iter().map(|dir| Path::new(dir).join(shell)).find(|path| path.exists())
+}
+
+fn tools_are_found(dir: &Path, shell: &str) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
     // As Debian's /etc/profile does, should this machine's not.
-    for name in [".profile", ".bash_profile", ".zprofile", ".zshrc"] {
-        std::fs::write(dir.join(name), "PATH=/usr/bin:/bin\nexport PATH\n").unwrap();
+    for name in [".profile", ".bash_profile", ".zprofile"] {
+        std::fs::write(dir.join(name), "PATH=/usr/bin:/bin\nexport PATH\nread_profile=yes\n").unwrap();
     }
-    std::fs::write(dir.join(".bash_profile"), "PATH=/usr/bin:/bin\nread_profile=yes\n").unwrap();
-    let shells = ["bash", "sh", "dash", "busybox", "ksh", "mksh", "yash", "zsh", "fish"];
-    let places = ["/bin", "/usr/bin", "/usr/local/bin"];
-    let find = |shell: &str| places.iter().map(|dir| Path::new(dir).join(shell)).find(|path| path.exists());
-    let mut tried = Vec::new();
-    for (id, shell) in (1..).zip(shells.into_iter().filter_map(find)) {
-        let shell = as_ash(dir, shell);
-        let env = [("HOME", dir.display()), ("SHELL", shell.display())];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_string())).into();
-        let made = daemon.make(id, vec![Service { env, ..Service::terminal(Runs::LoginShell) }]);
-        daemon.attach(id, 1);
-        let mut dtu = Dtu::open(daemon.connect(id), made.fingerprint, 1, Has::default());
-        for tool in ["datastore", "sessiond"] {
-            dtu.type_text(&format!(
-                "command -v {tool} | sed 's,.*/s/,{shell} has ,'\n",
-                shell = shell.display()
-            ));
-            dtu.until_shown(&format!("{} has {id:032x}/bin/{tool}", shell.display()));
-        }
-        if shell.ends_with("bash") {
-            dtu.type_text(
-                "shopt -q login_shell && echo a login $read_profile $HISTFILE $ENV. $(set -o | grep posix)\n",
-            );
-            dtu.until_shown(
-                &format!("a login yes {}/.bash_history . posix off", dir.display())
-                    .replace("posix off", "posix"),
-            );
-        }
-        tried.push(shell);
+    std::fs::write(dir.join(".zshrc"), "PATH=/usr/bin:/bin\nread_rc=rc\n").unwrap();
+    std::fs::create_dir_all(dir.join(".config/fish")).unwrap();
+    std::fs::write(dir.join(".config/fish/config.fish"), "set -gx PATH /usr/bin /bin\nset read_rc rc\n")
+        .unwrap();
+    let (_, command, wanted) = SHELLS.into_iter().find(|(name, ..)| *name == shell).unwrap();
+    let shell = as_ash(dir, find(shell).unwrap());
+    let env = [("HOME", dir.display()), ("SHELL", shell.display())];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_string())).into();
+    let made = daemon.make(1, vec![Service { env, ..Service::terminal(Runs::LoginShell) }]);
+    daemon.attach(1, 1);
+    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
+    for tool in ["datastore", "sessiond"] {
+        dtu.type_text(&format!("command -v {tool} | sed 's,.*/s/,it has ,'\n"));
+        dtu.until_shown(&format!("it has {:032x}/bin/{tool}", 1));
     }
-    eprintln!("tried: {tried:?}");
-    assert!(!tried.is_empty());
+    dtu.type_text(&format!("{command}\n"));
+    dtu.until_shown(&format!("a login {}", wanted.replace("HOME", &dir.display().to_string())));
 }
 
 /// BusyBox is a shell by the name of `ash`.
