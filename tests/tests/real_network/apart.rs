@@ -15,13 +15,16 @@ use crate::scene::Played;
 /// Plays with the program under test.
 pub(crate) type Scenario = fn(PathBuf) -> Played;
 
+/// A scenario, by name, and whether this machine has what it needs.
+pub(crate) type Need = (&'static str, fn() -> bool);
+
 const SCENARIO: &str = "HOTDESK_TEST_SCENARIO";
 const BINARY: &str = "HOTDESK_TEST_BINARY";
 
 /// Runs all scenarios as tests, or the one that this process was started for.
 ///
-/// `needs` are scenarios with a program that this machine may not have; without it they are ignored.
-pub(crate) fn main(all: &'static [(&'static str, Scenario)], needs: &[(&str, &str)]) -> ExitCode {
+/// `needs` are scenarios with what this machine may not have; without it they are ignored.
+pub(crate) fn main(all: &'static [(&'static str, Scenario)], needs: &[Need]) -> ExitCode {
     if let (Ok(name), Some(binary)) = (std::env::var(SCENARIO), std::env::var_os(BINARY)) {
         return play(all, &name, PathBuf::from(binary));
     }
@@ -36,7 +39,7 @@ pub(crate) fn main(all: &'static [(&'static str, Scenario)], needs: &[(&str, &st
     let binary = if listed || why_not.is_some() { PathBuf::new() } else { binary() };
     let trials = all.iter().map(|(name, _)| {
         let binary = binary.clone();
-        let missing = needs.iter().any(|(of, program)| of == name && !Path::new(program).exists());
+        let missing = needs.iter().any(|(of, is_there)| of == name && !is_there());
         Trial::test(*name, move || run(name, &binary)).with_ignored_flag(why_not.is_some() || missing)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()

@@ -1,6 +1,7 @@
 //! The README's commands, run as they stand there: a newcomer's first hour must not meet a typing error.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,10 +9,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use groupmgr::io::accounts::TRIAL_ACCOUNT;
+use lab::plan::Plan;
+use lab::timeline::Cursor;
 use sessiond::io::account::Account;
 use sessiond::io::root;
 
-use crate::scene::{PATIENCE, Played, Trouble};
+use crate::scene::{PATIENCE, Played, Scene, Trouble};
 
 const README: &str = include_str!("../../../README.md");
 
@@ -31,6 +34,56 @@ pub(crate) fn demo(binary: PathBuf) -> Played {
 pub(crate) fn by_hand(binary: PathBuf) -> Played {
     let dir = tempfile::tempdir()?;
     Hand::new(dir.path(), &binary)?.play()
+}
+
+/// "Accounts", safest of all: the spawner is root, the daemon has an account, and sessions another one. These are made in
+/// copies of /etc and /home that nobody else sees.
+pub(crate) fn accounts(binary: PathBuf) -> Played {
+    let lan = "10.77.1.0/24".parse()?;
+    let plan = Plan::empty().lan("desks", lan).router("machine", &["desks"]).desk("desk-1", &["desks"]);
+    let mut scene = Scene::not_started(plan, binary.clone())?;
+    let section = README.split("## Accounts").nth(1).unwrap_or_default();
+    let add = "useradd --create-home --shell /bin/bash desk";
+    assert!(section.contains(add));
+    let block = section.split("```").nth(1).unwrap_or_default();
+    let [install, spawner, daemon] = block.trim().lines().collect::<Vec<_>>()[..] else {
+        return Err(format!("three commands, and not: {block}").into());
+    };
+    let dir = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir()?;
+    let program = copy(&binary, dir.path())?;
+    for name in ["groupmgr", "sessiond"] {
+        std::os::unix::fs::symlink(&program, dir.path().join(name))?;
+    }
+    let (at, keys) = (dir.path().display(), scene.world.files().join("keys"));
+    let script = format!(
+        "set -e
+        cp -a /etc {at}/etc; mkdir {at}/home
+        mount --bind {at}/etc /etc; mount --bind {at}/home /home; mount -t tmpfs tmpfs /run
+        export PATH={at}:/usr/sbin:/usr/bin:/sbin:/bin
+        {add}
+        useradd --system --create-home hotdesk
+        cp -r {keys} /home/hotdesk/hotdesk-keys; chown -R hotdesk /home/hotdesk/hotdesk-keys
+        {install}
+        {spawner} &
+        until [ -S /run/hotdesk/a/sessions/spawner/socket ]; do sleep 0.02; done
+        cd /home/hotdesk
+        exec setpriv --reuid hotdesk --regid hotdesk --init-groups env HOME=/home/hotdesk sh -c 'exec {daemon}'
+        ",
+        keys = keys.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = scene.world.backend().spawn("machine", command)?;
+    until_said(&mut child, daemon, "ready host=a")?;
+    scene.world.start_desk("desk-1")?;
+    scene.expect("desk-1", Cursor::default(), "shown its session", |e| e.is("shown"))?;
+    scene.world.type_text("desk-1", "clear; echo i''am $(id -un) at $PWD\n")?;
+    scene.world.wait_for_screen("desk-1", "whose session it is", PATIENCE, |s| {
+        s.has_line("iam desk at /home/desk")
+    })?;
+    child.kill()?;
+    child.wait()?;
+    Ok(())
 }
 
 fn copy(binary: &Path, into: &Path) -> Result<PathBuf, Trouble> {
@@ -170,22 +223,27 @@ impl<'a> Hand<'a> {
         // Without `exec` the shell would be killed in the place of the daemon.
         let mut child =
             self.command(&format!("exec {line}")).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let lines = BufReader::new(child.stdout.take().ok_or("no output")?);
-        let (said, hears) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let _ = said.send(line);
-            }
-        });
-        let until = std::time::Instant::now() + PATIENCE;
-        loop {
-            let left =
-                until.saturating_duration_since(std::time::Instant::now()).max(Duration::from_millis(1));
-            match hears.recv_timeout(left) {
-                Ok(text) if text.contains(ready) => return Ok(child),
-                Ok(_) => {}
-                Err(why) => return Err(format!("{line}\nnever said {ready:?}: {why}").into()),
-            }
+        until_said(&mut child, line, ready)?;
+        Ok(child)
+    }
+}
+
+/// Waits until a program says `ready`.
+fn until_said(child: &mut Child, line: &str, ready: &str) -> Played {
+    let lines = BufReader::new(child.stdout.take().ok_or("no output")?);
+    let (said, hears) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            let _ = said.send(line);
+        }
+    });
+    let until = std::time::Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(std::time::Instant::now()).max(Duration::from_millis(1));
+        match hears.recv_timeout(left) {
+            Ok(text) if text.contains(ready) => return Ok(()),
+            Ok(_) => {}
+            Err(why) => return Err(format!("{line}\nnever said {ready:?}: {why}").into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The scenarios, named as rules.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,9 @@ use ipnet::Ipv4Net;
 use lab::net::{End, Rule, Way};
 use lab::plan::Plan;
 use lab::timeline::Cursor;
+use sessiond::io::root;
 
-use crate::apart::Scenario;
+use crate::apart::{Need, Scenario};
 use crate::scene::{PATIENCE, Played, Scene};
 use crate::silent::Silent;
 
@@ -35,14 +36,21 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     (VIM, crate::keys::vim),
     ("the_readmes_first_command_shows_every_step", crate::readme::demo),
     ("the_readmes_commands_by_hand_do_what_it_says", crate::readme::by_hand),
+    (ACCOUNTS, crate::readme::accounts),
     ("an_editors_modes_move_to_a_real_terminal_with_the_card_and_leave_with_it", crate::screens::moved),
 ];
 
 const PYTHON: &str = "keys_typed_at_a_desk_interrupt_stop_and_quit_python";
+const ACCOUNTS: &str = "the_readmes_commands_for_three_accounts_give_sessions_one_of_their_own";
 const VIM: &str = "keys_typed_at_a_desk_reach_vim";
 
 /// What a scenario needs of the machine besides; where it is missing the scenario is ignored.
-pub(crate) const NEEDS: &[(&str, &str)] = &[(PYTHON, "/usr/bin/python3"), (VIM, "/usr/bin/vim")];
+pub(crate) const NEEDS: &[Need] = &[
+    (PYTHON, || Path::new("/usr/bin/python3").exists()),
+    (VIM, || Path::new("/usr/bin/vim").exists()),
+    // Accounts are made in copies of the machine's files, which only root can put in their place.
+    (ACCOUNTS, || root::is_root() && Path::new("/usr/sbin/useradd").exists()),
+];
 
 fn net(text: &str) -> Ipv4Net {
     text.parse().expect("a subnet")

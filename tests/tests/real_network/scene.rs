@@ -29,7 +29,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Everything of the plan started: the store, the hosts in sight of each other, the desks at work.
     pub(crate) fn start(plan: Plan, binary: PathBuf) -> Result<Self, Trouble> {
-        let mut scene = Self { world: World::new(plan, Ground::Namespaces, binary)?, marks: Cell::new(0) };
+        let mut scene = Self::not_started(plan, binary)?;
         let started = scene.world.start_all();
         scene.explain(started.map_err(Into::into))?;
         let desks: Vec<String> = scene.world.desks().map(str::to_owned).collect();
@@ -38,6 +38,11 @@ impl Scene {
             scene.shell_at(&desk)?;
         }
         Ok(scene)
+    }
+
+    /// The plan's machines and wires, and nothing that runs on them.
+    pub(crate) fn not_started(plan: Plan, binary: PathBuf) -> Result<Self, Trouble> {
+        Ok(Self { world: World::new(plan, Ground::Namespaces, binary)?, marks: Cell::new(0) })
     }
 
     /// Adds the ends of all logs to an error.
