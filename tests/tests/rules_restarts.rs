@@ -2,8 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 
+use proto::SessionId;
 use tests::scene::desk_with_session;
-use tests::world::{DeskPlan, HostPlan, World, ms, secs};
+use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
+
+/// h1, and h2 which keeps its sessions, among them one of card.ann; she has taken her card out again.
+struct Kept {
+    w: World,
+    session: SessionId,
+    /// A desk of h1, where no card is.
+    other: DeskId,
+}
+
+fn kept() -> Kept {
+    let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").keep()]);
+    let lan = w.lan();
+    let desk = desk_with_session(&mut w, "h2", "card.ann");
+    let session = w.shows(desk).unwrap();
+    w.remove(desk);
+    let other = w.add_desk(DeskPlan::named("other", lan).server("h1"));
+    w.expect(other).attached_to("h1").within(secs(2));
+    w.run_for(ms(300));
+    Kept { w, session, other }
+}
 
 #[test]
 fn a_kept_session_carries_its_claim_over_to_the_next_run() {
@@ -56,14 +77,7 @@ fn a_card_put_in_while_the_daemon_of_its_host_starts_again_gets_the_session_that
     for (n, down) in [0, 40, 200, 400, 1_500, 6_000].into_iter().enumerate() {
         for offset in (-60 - n as i64..=400).step_by(23) {
             for by_kill in if offset % 2 == 0 { [true] } else { [false] } {
-                let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").keep()]);
-                let lan = w.lan();
-                let desk = desk_with_session(&mut w, "h2", "card.ann");
-                let session = w.shows(desk).unwrap();
-                w.remove(desk);
-                let other = w.add_desk(DeskPlan::named("other", lan).server("h1"));
-                w.expect(other).attached_to("h1").within(secs(2));
-                w.run_for(ms(300));
+                let Kept { mut w, session, other } = kept();
                 if by_kill {
                     w.kill("h2");
                 } else {
@@ -98,14 +112,11 @@ fn a_card_put_in_while_the_daemon_of_its_host_starts_again_gets_the_session_that
 /// Sessions whose processes take long to say whose they are: nobody may think that they are not there.
 #[test]
 fn a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {
-    let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").keep()]);
+    let Kept { mut w, session, other } = kept();
     let lan = w.lan();
-    let desk = desk_with_session(&mut w, "h2", "card.ann");
-    let session = w.shows(desk).unwrap();
-    w.remove(desk);
-    let others = ["h1", "h2"].map(|at| w.add_desk(DeskPlan::named(&format!("at-{at}"), lan).server(at)));
+    let own = w.add_desk(DeskPlan::named("own", lan).server("h2"));
     w.run_for(secs(1));
-    for other in others {
+    for other in [other, own] {
         w.kill("h2");
         w.freeze("h2");
         w.start("h2");
@@ -124,13 +135,7 @@ fn a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {
 /// The same without the store, whose claim tells where the session is: only the host itself can.
 #[test]
 fn while_the_store_is_away_too_a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {
-    let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").keep()]);
-    let lan = w.lan();
-    let desk = desk_with_session(&mut w, "h2", "card.ann");
-    let session = w.shows(desk).unwrap();
-    w.remove(desk);
-    let other = w.add_desk(DeskPlan::named("other", lan).server("h1"));
-    w.run_for(secs(1));
+    let Kept { mut w, session, other } = kept();
     w.kill_store();
     w.kill("h2");
     w.freeze("h2");
@@ -146,13 +151,7 @@ fn while_the_store_is_away_too_a_session_that_is_slow_to_say_whose_it_is_is_wait
 /// Without the store no claim tells where the session is.
 #[test]
 fn while_the_store_is_away_too_a_daemon_that_starts_again_is_waited_for() {
-    let mut w = World::of_hosts([HostPlan::named("h1"), HostPlan::named("h2").keep()]);
-    let lan = w.lan();
-    let desk = desk_with_session(&mut w, "h2", "card.ann");
-    let session = w.shows(desk).unwrap();
-    w.remove(desk);
-    let other = w.add_desk(DeskPlan::named("other", lan).server("h1"));
-    w.expect(other).attached_to("h1").within(secs(2));
+    let Kept { mut w, session, other } = kept();
     w.run_for(secs(11));
     w.kill_store();
     w.run_for(secs(1));
