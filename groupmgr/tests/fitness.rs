@@ -143,6 +143,7 @@ fn a_host_whose_run_directory_is_removed_makes_it_again() {
     let site = Site::new();
     let b = Daemon::start(command(&site, "b", "127.11.27.1"));
     run_cat(&site, "b");
+    assert!(makes_a_session(&site, "b", "card.0"));
     let run = site.path("run").join("b");
     for entry in std::fs::read_dir(&run).expect("it is there").flatten() {
         let path = entry.path();
@@ -155,6 +156,17 @@ fn a_host_whose_run_directory_is_removed_makes_it_again() {
     b.wait_for(&["takes no new sessions", "lacks=rundir"]);
     b.wait_for(&["has what it lacked", "rundir"]);
     assert!(makes_a_session(&site, "b", "card.1"));
+    // What ran goes on, without the directory that its programs had: nobody but the session could fill it again.
+    let sessions = site.ask_json("b", &["session", "list"])["sessions"].clone();
+    for (token, has_dir) in [("card.0", false), ("card.1", true)] {
+        let session = sessions
+            .as_array()
+            .and_then(|all| all.iter().find(|s| s["token"] == token))
+            .expect("it is there");
+        assert_eq!(session["state"], "running", "{session}");
+        let dir = run.join("sessions/s").join(session["session"].as_str().expect("an id"));
+        assert_eq!(dir.join("state").exists(), has_dir, "{token}: {}", dir.display());
+    }
     // The name is still locked, and the spawner's directory too.
     let (text, _) = complaint(&command(&site, "b", "127.11.27.1").output().expect("it can be started"));
     assert!(text.contains("runs already"), "{text}");
