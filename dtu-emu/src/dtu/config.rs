@@ -81,7 +81,8 @@ pub struct Timing {
     pub display_idle: Duration,
     /// How long a display may take to open or to answer an idle probe.
     pub display_open: Duration,
-    /// Typed bytes that are not acknowledged for this long make the DTU ask whether they arrive at all.
+    /// Typed bytes that are not acknowledged for this long make the DTU ask whether they arrive at all. If the question
+    /// is not acknowledged either, the kernel ends the connection 0.28 s later, at 0.43 s.
     pub typed: Duration,
     /// A DTU that was called later than it asked for by more than this suspends its judgement of others.
     pub late: Duration,
@@ -103,7 +104,7 @@ impl Default for Timing {
             no_host: Duration::from_millis(800),
             display_idle: Duration::from_secs(4),
             display_open: Duration::from_secs(3),
-            typed: Duration::from_millis(300),
+            typed: Duration::from_millis(150),
             late: Duration::from_millis(20),
         }
     }

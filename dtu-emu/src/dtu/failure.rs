@@ -324,7 +324,11 @@ impl Dtu {
         if let Link::Linked(linked) = &mut self.link
             && let Some(watch) = &mut linked.watch
         {
-            watch.probed(cx.now, timing.probe, prompt);
+            match prompt {
+                Prompt::Beacons => watch.probed(cx.now, timing.probe),
+                // Beacons that do not come are still missed as soon as they would have been.
+                Prompt::Path => watch.set_prompt(prompt),
+            }
         }
     }
 

@@ -195,11 +195,11 @@ impl Watch {
         self.from + self.window
     }
 
-    /// They were. Until the next beacon they are probed again after `every`.
-    pub(super) const fn probed(&mut self, now: Instant, every: Duration, prompt: Prompt) {
+    /// They were, since beacons did not come. Until the next beacon they are probed again after `every`.
+    pub(super) const fn probed(&mut self, now: Instant, every: Duration) {
         self.from = now;
         self.window = every;
-        self.prompt = prompt;
+        self.prompt = Prompt::Beacons;
     }
 
     /// The host is asked for another reason than its beacons.
