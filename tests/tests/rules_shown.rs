@@ -3,6 +3,7 @@
 use tests::world::{DeskId, DeskPlan, Rule, Way, World, ms, secs};
 
 const HOUR_MS: i64 = 3_600_000;
+const DECADE_MS: i64 = 10 * 365 * 24 * HOUR_MS;
 
 fn shown_at(w: &World, desks: &[DeskId]) -> usize {
     desks.iter().filter(|desk| w.shows(**desk).is_some()).count()
@@ -45,4 +46,38 @@ fn whoever_shows_a_token_later_answers_one_that_shows_it_earlier() {
     let one = move |w: &World| shown_at(w, &[first, second]) == 1;
     w.expect_that("one of both shows it", one).within(secs(1));
     w.expect_that("one of both shows it", one).throughout(secs(2));
+}
+
+/// Its host's clock is set ten years ahead or back: what it says of when cards were put in is absurd to the others, and
+/// what they say is old to it.
+#[test]
+fn a_card_moves_between_hosts_whose_clocks_are_years_apart() {
+    for (hosts, off) in [(2, DECADE_MS), (2, -DECADE_MS), (4, DECADE_MS), (4, -DECADE_MS)] {
+        let mut w = World::of(hosts);
+        let lan = w.lan();
+        let desks = ["h1", "h2"].map(|at| w.add_desk(DeskPlan::named(&format!("at-{at}"), lan).server(at)));
+        // Apart, each of two hosts makes the card a session.
+        w.split(lan, &["h2"], &[desks[1]]);
+        for desk in desks {
+            w.insert(desk, "card.ann");
+            w.run_for(secs(1));
+        }
+        w.join(lan);
+        w.run_for(secs(2));
+        assert_eq!(shown_at(&w, &desks), 1, "{hosts} hosts, {off} ms");
+        w.set_clock("h2", off);
+        for round in 0..4 {
+            let to = desks[(round + 1) % 2];
+            w.remove(to);
+            w.insert(to, "card.ann");
+            w.run_for(ms(300));
+            let shown = desks.map(|desk| w.shows(desk));
+            assert!(w.shows(to).is_some(), "{hosts} hosts, {off} ms, round {round}: {shown:?}");
+            assert_eq!(shown_at(&w, &desks), 1, "{hosts} hosts, {off} ms, round {round}: {shown:?}");
+        }
+        w.set_clock("h2", 0);
+        w.run_for(ms(300));
+        let one = move |w: &World| shown_at(w, &desks) == 1;
+        w.expect_that("one of both shows it", one).throughout(secs(3));
+    }
 }

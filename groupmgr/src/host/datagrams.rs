@@ -139,7 +139,7 @@ impl Host {
         let taken = if first == b"beacon" {
             self.on_beacon(at, bytes)
         } else if first.contains(&b'=') {
-            self.on_host_message(at, bytes)
+            self.on_host_message(clock, at, bytes, out)
         } else if COMMANDS.iter().any(|command| command.as_bytes() == first) {
             self.on_peer(clock, at, bytes, out)
         } else if first == b"serverQ" {
@@ -161,11 +161,18 @@ impl Host {
         Ok(())
     }
 
-    fn on_host_message(&mut self, at: Arrival<'_>, bytes: &[u8]) -> Result<(), Dropped> {
+    fn on_host_message(
+        &mut self,
+        clock: Clock,
+        at: Arrival<'_>,
+        bytes: &[u8],
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Dropped> {
         match self.config.ring.open(Purpose::HostMessage, bytes) {
             Ok(line) => {
                 let message = line.try_map(|line| HostMessage::from_line(&line))?;
                 self.topology.on_message(at, &message, &mut self.entropy)?;
+                self.follow_group_time(clock, out);
                 Ok(())
             }
             // "Host messages are always accepted" (seed 003): one that carries no signature of ours makes its
@@ -294,8 +301,9 @@ impl Host {
         out: &mut Vec<Effect>,
     ) {
         // An absurd time of last connection must not win every comparison for years.
+        let group_time = self.group_time(clock);
         for note in &mut reply.sessions {
-            if !note.last.is_plausible(clock.wall) {
+            if !note.last.is_plausible(group_time) {
                 note.last = Last::default();
                 self.counters.refused("absurd_last");
             }

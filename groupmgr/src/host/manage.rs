@@ -65,13 +65,13 @@ impl Host {
                 });
             }
             SessionAct::Prefer { after } => {
-                if !after.is_plausible(clock.wall) {
+                if !after.is_plausible(self.group_time(clock)) {
                     return Reply::Refused(format!(
                         "the time of last connection {after} ms is far ahead of this host's clock; \
                          see: groupmgr doctor"
                     ));
                 }
-                let last = Last::next(clock.wall, Some(after.max(found.last)));
+                let last = Last::next(self.group_time(clock), Some(after.max(found.last)));
                 self.with_sessions(clock, out, |sessions, _, fx| sessions.prefer(session, last, fx));
             }
             SessionAct::Start(start) => return self.start_service(clock, session, start, out),

@@ -45,6 +45,7 @@ mod store;
 mod sweep;
 mod tables;
 mod takeup;
+mod time;
 mod upkeep;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -65,6 +66,7 @@ pub use driver::{AdminReq, ConnId, Effect, Followed, Input, StoreReq};
 pub use note::Note;
 pub use tables::Fill;
 
+use self::time::Clock;
 use crate::announce::{Announcement, Announcer};
 use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::grants::Grants;
@@ -118,18 +120,13 @@ pub struct Host {
     started: Instant,
     /// None before the first call: to be made and to be run are two things.
     last_run: Option<Clock>,
+    /// The group's time when it was last looked at.
+    group_time_was: Option<Clock>,
     refresh_at: Option<Instant>,
     listening: Option<listen::Listening>,
     stopping: bool,
     /// When a host that stops ends at the latest.
     stop_at: Option<Instant>,
-}
-
-/// The time, twice: for deadlines and for people.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    now: Instant,
-    wall: WallTime,
 }
 
 impl Host {
@@ -163,6 +160,7 @@ impl Host {
             take_up: takeup::TakeUp::new(now, config.kept),
             started: now,
             last_run: None,
+            group_time_was: None,
             refresh_at: None,
             listening: Some(listen::Listening::new(config.kept)),
             stopping: false,
@@ -248,9 +246,7 @@ impl Host {
     /// Who was not run cannot have listened (DESIGN 4.2): the time is given to everybody.
     fn notice_absence(&mut self, clock: Clock, out: &mut Vec<Effect>) {
         let Some(last_run) = self.last_run.replace(clock) else { return };
-        if clock.wall < last_run.wall {
-            self.correct_lasts(clock, out);
-        }
+        self.notice_set_clock(clock, last_run, out);
         let gap = clock.now.since(last_run.now);
         let expected = self.announcer.every() + AWAY_AFTER;
         if gap > expected {
@@ -388,6 +384,7 @@ impl Host {
     }
 
     fn on_change(&mut self, clock: Clock, change: &Change, out: &mut Vec<Effect>) {
+        self.follow_group_time(clock, out);
         let group = self.topology.group_size();
         self.announcer.set_group_size(group);
         self.topology.set_every(self.announcer.every());

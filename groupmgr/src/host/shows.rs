@@ -140,7 +140,7 @@ impl Host {
             self.sessions.adopt(session);
         }
         let announced = self.shows.heard.get(&token).copied().unwrap_or_default();
-        let last = Last::next(clock.wall, Some(heard.max(announced).max(flow.last_heard())));
+        let last = Last::next(self.group_time(clock), Some(heard.max(announced).max(flow.last_heard())));
         self.take_from_others(clock, conn, &token, out);
         let ticket = Nonce(self.entropy.u128());
         let mut attached = false;
@@ -317,10 +317,11 @@ impl Host {
         }
     }
 
-    /// This host's clock was set back. Times that it gave before may now be as absurd as those of others whose clock
+    /// The group's time was set back. Times that it gave before may now be as absurd as those of others whose clock
     /// is wrong: they would win every comparison for years.
     pub(super) fn correct_lasts(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        self.shows.heard.retain(|_, last| last.is_plausible(clock.wall));
+        let group_time = self.group_time(clock);
+        self.shows.heard.retain(|_, last| last.is_plausible(group_time));
         let sessions: Vec<SessionId> = self.sessions.iter().map(|s| s.id).collect();
         sessions.into_iter().for_each(|session| self.correct_last(clock, session, out));
     }
@@ -328,10 +329,11 @@ impl Host {
     /// A session whose time of last connection is absurd was last connected when this host had no clock to go by: to
     /// any other that is before theirs. One that is shown is connected now.
     fn correct_last(&mut self, clock: Clock, session: SessionId, out: &mut Vec<Effect>) {
-        let Some(s) = self.sessions.get(session).filter(|s| !s.last.is_plausible(clock.wall)) else { return };
+        let group_time = self.group_time(clock);
+        let Some(s) = self.sessions.get(session).filter(|s| !s.last.is_plausible(group_time)) else { return };
         let (token, is_shown) = (s.token.clone(), s.shown.is_some());
         let heard = self.shows.heard.get(&token).copied();
-        let last = if is_shown { Last::next(clock.wall, heard) } else { Last::default() };
+        let last = if is_shown { Last::next(group_time, heard) } else { Last::default() };
         self.counters.refused("absurd_last");
         self.with_sessions(clock, out, |sessions, _, fx| sessions.prefer(session, last, fx));
         if is_shown {
@@ -407,9 +409,10 @@ impl Host {
         tokens: &[(TokenTag, Last)],
         out: &mut Vec<Effect>,
     ) {
+        let group_time = self.group_time(clock);
         for (tag, last) in tokens {
             let Some(token) = self.shows.token_of(tagged, *tag).cloned() else { continue };
-            if !last.is_plausible(clock.wall) {
+            if !last.is_plausible(group_time) {
                 self.counters.refused("absurd_last");
                 continue;
             }

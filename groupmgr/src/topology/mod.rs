@@ -7,6 +7,7 @@
 //! Liveness uses the monotonic clock only, and a host that was itself not run for a while gives the others
 //! that time ([`Topology::was_away`]): a slow host must not accuse healthy ones.
 
+mod clock;
 mod facts;
 mod hearing;
 mod ignored;

@@ -8,7 +8,7 @@ use proto::host_message::{HostMessage, INTERFACES_MAX, Vitals};
 use proto::lack::Lacks;
 use proto::net::{IfName, Interface};
 use proto::time::{Duration, earliest};
-use proto::{BootId, HostName, Instant, Nonce};
+use proto::{BootId, HostName, Instant, Nonce, WallTime};
 
 use super::facts::Facts;
 use super::hearing::{Audible, Hearing, Kind};
@@ -82,6 +82,8 @@ pub struct Row {
     /// Since when it is up.
     up_since: Instant,
     message_at: Option<Instant>,
+    /// What its wall clock showed when its newest message came.
+    clock: Option<WallTime>,
     beacon_at: Option<Instant>,
     every: Duration,
     /// Sequence numbers passed, per interface of the host.
@@ -110,6 +112,7 @@ impl Row {
             heard_at: Instant::ZERO,
             up_since: Instant::ZERO,
             message_at: None,
+            clock: None,
             beacon_at: None,
             every,
             passed: BTreeMap::new(),
@@ -235,6 +238,13 @@ impl Row {
         self.message_at
     }
 
+    /// What its wall clock shows at `now`, by its newest message: to the second, and later by as long as that was on
+    /// its way.
+    #[must_use]
+    pub fn clock_at(&self, now: Instant) -> Option<WallTime> {
+        self.message_at.zip(self.clock).map(|(at, shown)| shown + now.since(at))
+    }
+
     /// When its last beacon came.
     #[must_use]
     pub const fn beacon_at(&self) -> Option<Instant> {
@@ -336,6 +346,7 @@ impl Row {
         self.facts = facts;
         self.addr = message.addr;
         self.message_at = Some(at.now);
+        self.clock = Some(WallTime::from_secs(message.time));
         self.hear(at, &vitals.iface, Kind::Message);
         Ok(changed)
     }
