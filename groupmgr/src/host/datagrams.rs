@@ -147,9 +147,16 @@ impl Host {
         } else {
             Err(Dropped::Unknown)
         };
-        if let Err(dropped) = taken {
-            self.counters.refused(dropped.name());
+        match taken {
+            // A broadcast of this host's that came back shows in its own row; a recording of one is counted.
+            Err(Dropped::Ignored(Ignored::Own)) if self.is_own_address(*from.ip()) => {}
+            Err(dropped) => self.counters.refused(dropped.name()),
+            Ok(()) => {}
         }
+    }
+
+    fn is_own_address(&self, ip: Ipv4Addr) -> bool {
+        self.announcer.interfaces().iter().any(|interface| interface.ip == ip)
     }
 
     fn on_beacon(&mut self, at: Arrival<'_>, bytes: &[u8]) -> Result<(), Dropped> {

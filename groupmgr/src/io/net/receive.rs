@@ -120,8 +120,8 @@ impl Reader {
         Ok(false)
     }
 
-    /// Takes what is there, up to a batch. Returns how many datagrams that were; those of floods and our own
-    /// echoes are left out.
+    /// Takes what is there, up to a batch. Returns how many datagrams that were; those of floods are left out. Our own
+    /// broadcasts are not: that they come back is what a host shows of itself.
     fn take_batch(
         &self,
         receive: impl Fn(&mut Space) -> io::Result<Vec<From>>,
@@ -140,14 +140,11 @@ impl Reader {
         let mut dropped = 0;
         for ((from, len), bytes) in received.iter().zip(space.datagrams.iter()) {
             let Some(from) = from.map(SocketAddrV4::from) else { continue };
-            if *from.ip() == own && from.port() == proto::PORT {
-                continue;
-            }
             if !flood.admits(now, *from.ip()) {
                 dropped += 1;
                 continue;
             }
-            if self.wire.has_twin {
+            if self.wire.has_twin && *from.ip() != own {
                 whereabouts.note(*from.ip(), &self.wire.interface.name);
             }
             out.push((from, bytes[..(*len).min(DATAGRAM_MAX)].to_vec()));
