@@ -183,16 +183,14 @@ fn doctor_says_as_whom_sessions_run() {
 fn a_host_hears_its_own_broadcasts_and_doctor_is_content_with_them() {
     let site = Site::new();
     let _daemon = site.start("keys", "a", "127.11.42.1");
-    let give_up_at = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    loop {
+    let is_heard = || {
         let rows = site.ask_json("a", &["topology"]);
-        let of_own = rows.as_array().and_then(|rows| rows.iter().find(|row| row["own"] == true));
-        let own = of_own.unwrap_or_else(|| panic!("{rows}"))["interfaces"][0].clone();
-        if own["beacon_age_ms"].is_u64() && own["audible"] == "up" {
-            break;
-        }
-        assert!(std::time::Instant::now() < give_up_at, "{own}");
-    }
+        let own = rows.as_array().and_then(|rows| rows.iter().find(|row| row["own"] == true)).cloned();
+        let view = own.unwrap_or_else(|| panic!("{rows}"))["interfaces"][0].clone();
+        view["beacon_age_ms"].is_u64() && view["audible"] == "up"
+    };
+    // Each question takes its time; a beacon comes every 100 ms.
+    assert!((0..100).any(|_| is_heard()));
     let rows = site.ask_json("a", &["doctor"]);
     let failed = |row: &&serde_json::Value| row["what"] == "hearing" && row["verdict"] != "ok";
     assert_eq!(rows.as_array().and_then(|rows| rows.iter().find(failed)), None);

@@ -334,7 +334,10 @@ impl Topology {
         match self.candidates.get_mut(host) {
             // A recording of an older run may alternate with the real one: the newest word is asked for
             // proof, and whichever can answer wins.
-            Some(candidate) => candidate.heard_from(at, boot, entropy),
+            Some(candidate) => {
+                candidate.heard_from(at, boot, entropy);
+                self.due = earliest(self.due, Some(candidate.due));
+            }
             None if full => return Err(Ignored::Full),
             None => {
                 let candidate = Candidate::new(at, boot, entropy);

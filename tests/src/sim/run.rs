@@ -3,8 +3,8 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
-use proto::Instant;
 use proto::time::Duration;
+use proto::{BootId, Instant};
 use sessiond::manager::Claim;
 
 use super::check::{Checks, Rest, RestDesk, uneven};
@@ -95,7 +95,8 @@ struct Run<'a> {
     intrudes_at: Instant,
     looks_at: Instant,
     /// Since when both hosts of a name are well, and how often it was found that all know of them.
-    both_since: BTreeMap<String, Instant>,
+    /// Since when both hosts of a name and all others are well, and in which runs the others are.
+    both_since: BTreeMap<String, (Instant, Vec<BootId>)>,
     noticed: u64,
     digest: u64,
     /// How often the spread and the rest were judged.
@@ -246,7 +247,13 @@ impl<'a> Run<'a> {
                     self.both_since.remove(host);
                     continue;
                 }
-                let since = *self.both_since.entry(host.clone()).or_insert(now);
+                let runs: Vec<BootId> = others.iter().filter_map(|other| self.w.boot_of(other)).collect();
+                let (since, known) =
+                    self.both_since.entry(host.clone()).or_insert_with(|| (now, runs.clone()));
+                if *known != runs {
+                    (*since, *known) = (now, runs);
+                }
+                let since = *since;
                 if now.since(since) <= NOTICED_WITHIN {
                     continue;
                 }
