@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use proto::{HostName, Instant, ServiceName, SessionId, Token};
 
-use super::hosts::HostRef;
-use super::input::Fault;
+use super::fault::Fault;
+use super::host_ref::HostRef;
 
 /// Why a host was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]

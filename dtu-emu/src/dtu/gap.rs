@@ -3,13 +3,15 @@
 use proto::{Instant, SessionId};
 
 use super::event::Gap;
-use super::hosts::HostRef;
+use super::host_ref::HostRef;
 
 /// A gap that has not ended.
 #[derive(Clone, Debug)]
 pub(super) struct OpenGap {
     /// The host whose failure it is.
     pub(super) from: HostRef,
+    /// The host that helped, or was last reached.
+    pub(super) to: HostRef,
     /// Whether that host was given up, or only its display was lost.
     pub(super) given_up: bool,
     /// What was shown when it began.
@@ -23,14 +25,24 @@ pub(super) struct OpenGap {
 }
 
 impl OpenGap {
-    pub(super) const fn new(
+    pub(super) fn new(
         from: HostRef,
         given_up: bool,
         session: Option<SessionId>,
         since: Instant,
         noticed: Instant,
     ) -> Self {
-        Self { from, given_up, session, lost_input: 0, since, noticed, control: None, conn_inf: None }
+        Self {
+            to: from.clone(),
+            from,
+            given_up,
+            session,
+            lost_input: 0,
+            since,
+            noticed,
+            control: None,
+            conn_inf: None,
+        }
     }
 
     /// It began earlier, with another host.
@@ -68,12 +80,15 @@ impl OpenGap {
     }
 
     /// A control connection is open; what an earlier one got does not count.
-    pub(super) const fn control_up(&mut self, now: Instant) {
+    pub(super) fn control_up(&mut self, now: Instant, host: HostRef) {
+        self.to = host;
         self.control = Some(now);
         self.conn_inf = None;
     }
 
-    pub(super) const fn conn_inf(&mut self, now: Instant) {
+    /// That host granted a session.
+    pub(super) fn conn_inf(&mut self, now: Instant, host: HostRef) {
+        self.to = host;
         self.conn_inf = Some(now);
     }
 

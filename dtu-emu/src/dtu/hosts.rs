@@ -15,6 +15,8 @@ use proto::discovery::ServerR;
 use proto::{HostName, Instant, Serial};
 use sha2::{Digest, Sha256};
 
+use super::host_ref::HostRef;
+
 /// Hosts a DTU remembers, at most. The one longest unheard goes first, of those known by UDP alone if there
 /// are any, and never for another that is known by UDP alone otherwise.
 pub(super) const HOSTS_MAX: usize = 64;
@@ -26,24 +28,6 @@ const ABOUT: Duration = Duration::from_secs(1);
 const STRANGER_PAUSE: Duration = Duration::from_secs(10);
 /// The same for another address of a host, after an attempt there failed in any way.
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(1);
-
-/// A host as a DTU can name it: a configured server has no name until it says one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostRef {
-    /// Its name.
-    pub name: Option<HostName>,
-    /// Where it listens.
-    pub addr: SocketAddrV4,
-}
-
-impl core::fmt::Display for HostRef {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{name} ({})", self.addr),
-            None => write!(f, "{}", self.addr),
-        }
-    }
-}
 
 /// How the DTU came to know a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,59 +6,85 @@
 //! [`Dtu::poll_at`]. Sockets, clocks and randomness are the driver's; a simulation drives the same code as
 //! [`crate::io`].
 //!
-//! Rooms: [`link`] the states of the control connection, [`search`] looking for a host, [`redirect`]
-//! following one elsewhere, [`talk`] the session protocol, [`show`] the display channel, [`failure`] the
-//! rules of DESIGN 5, [`seat`] cards, [`watch`] who lives, [`hosts`] who is known.
+//! It is a router of machines. Each owns its state; none calls another or reads another's fields. What one needs from
+//! another travels as a [`step`] through one queue, first in, first out; what several read is lent with each step
+//! ([`ctx`]).
+//!
+//! ```text
+//!                      Enter                         a session was granted
+//!  Discovery ─────────────────────▶ Connection ──────────────────────────▶ Display
+//!      ▲   ▲                         │     ▲   ▲                             │
+//!      │   └── the host failed us ───┘     │   └──── it died, and its ───────┤
+//!      │                    control died   │         host lives              │
+//!      │                             ▼     │                                 │
+//!      └─────── search ────────── Failover ┘ ◀──── it died, and was held ────┘
+//!                                        it is back, give it up
+//! ```
+//!
+//! | Machine | Owns | Its parts |
+//! |---|---|---|
+//! | [`discovery`] | the known hosts, the search for one | [`hosts`], [`search`], [`attempt`] |
+//! | [`connection`] | the control connection | [`linked`], [`watch`], [`talk`], [`redirect`], [`watching`] |
+//! | [`failover`] | a held session, the length of a gap | [`gap`] |
+//! | [`display`] | the screen and what is typed | [`channel`], [`picture`], [`typed`] |
+//! | [`cards`] | who sits here | [`seat`] |
 
+mod attempt;
+mod cards;
+mod channel;
 mod config;
+mod connection;
+mod ctx;
 mod dice;
+mod discovery;
+mod display;
+mod edges;
 mod event;
-mod failure;
+mod failover;
+mod fault;
 mod gap;
+mod host_ref;
 mod hosts;
 mod input;
-mod link;
+mod linked;
 mod picture;
+mod reason;
 mod redirect;
+mod redirecting;
 mod search;
 mod seat;
-mod show;
+mod step;
 mod talk;
 #[cfg(test)]
 mod tests;
 mod typed;
 mod watch;
+mod watching;
 
-use core::time::Duration;
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use proto::alp::Cause;
+use proto::alp::FromHost;
 use proto::beacon::Beacon;
 use proto::time::earliest;
-use proto::{HostName, Instant, Serial, Token};
+use proto::{HostName, Instant, Line, Serial, Token};
 
 pub use config::{Config, Shows, Timing};
 pub use event::{DtuEvent, Gap, Loss, Phase, Status};
-pub use hosts::HostRef;
-pub use input::{ConnId, DisplayTarget, DtuInput, Effect, Fault, Notice, Paint};
+pub use fault::{ConnId, Fault};
+pub use host_ref::HostRef;
+pub use input::{DisplayTarget, DtuInput, Effect, Notice, Paint};
 
+use cards::Cards;
+use connection::Connection;
+use ctx::{Control, Ctx, Env, Out};
 use dice::Dice;
-use gap::OpenGap;
-use hosts::Hosts;
-use link::{Came, HoldControl, Link, Linked, Talk};
-use picture::Picture;
-use search::Start;
-use seat::Seat;
-use show::Show;
+use discovery::Discovery;
+use display::Display;
+use failover::Failover;
+use step::{Step, ToCards, ToConnection, ToDiscovery, ToDisplay, ToFailover, Unusable};
 use typed::TypedInput;
-use watch::{Prompt, Pulse, Sign};
-
-/// How long a passing notice stays on the screen.
-const NOTICE_TIME: Duration = Duration::from_secs(15);
-/// After this time a key takes it away: whoever typed before has not read it.
-const NOTICE_MIN: Duration = Duration::from_secs(3);
-/// Longest notice shown, in characters: it is a stranger's text.
-const NOTICE_MAX: usize = 400;
+use watch::Watch;
 
 /// Whose beacons a DTU goes by at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,42 +101,39 @@ pub enum Heeds<'a> {
 pub struct Dtu {
     config: Config,
     dice: Dice,
-    seat: Seat,
-    hosts: Hosts,
-    link: Link,
-    show: Option<Show>,
-    picture: Picture,
-    typed: TypedInput,
-    gap: Option<OpenGap>,
-    notice_until: Option<Instant>,
-    /// Whether the session that was last shown may be had again: its host, and so its process, may live.
-    keeps_session: bool,
-    /// Typed bytes that were dropped since it was switched on.
-    input_dropped: u64,
-    presented_at: Instant,
-    /// Displays in a row that died young.
-    show_failures: u32,
-    /// When a host was last left that had not yet answered who we are. It may still come to it.
-    left_unanswered: Option<Instant>,
+    cards: Cards,
+    discovery: Discovery,
+    connection: Connection,
+    failover: Failover,
+    display: Display,
+    queue: VecDeque<Step>,
     /// Connections numbered so far.
     conns: u64,
-    /// What `poll_at` says.
-    due: Option<Instant>,
+    /// The next deadline, and what it is.
+    due: Option<(Instant, &'static str)>,
 }
 
-/// The present moment of one call: its time, and where effects go.
-struct Cx<'a> {
-    now: Instant,
-    out: &'a mut Vec<Effect>,
+/// A machine with deadlines of its own, in the order in which those are looked at that come at one moment: a silent host
+/// is judged before its display, since the display's silence is then explained.
+const DUE_ORDER: [Machine; 4] =
+    [Machine::Discovery, Machine::Connection, Machine::Failover, Machine::Display];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Machine {
+    Discovery,
+    Connection,
+    Failover,
+    Display,
 }
 
-impl Cx<'_> {
-    fn push(&mut self, effect: Effect) {
-        self.out.push(effect);
-    }
-
-    fn report(&mut self, event: DtuEvent) {
-        self.push(Effect::Report(event));
+impl Machine {
+    const fn due(self) -> Step {
+        match self {
+            Self::Discovery => Step::Discovery(ToDiscovery::Due),
+            Self::Connection => Step::Connection(ToConnection::Due),
+            Self::Failover => Step::Failover(ToFailover::Due),
+            Self::Display => Step::Display(ToDisplay::Due),
+        }
     }
 }
 
@@ -120,19 +143,12 @@ impl Dtu {
     pub fn new(config: Config) -> Self {
         let mut dice = Dice::new(config.seed);
         Self {
-            seat: Seat::new(config.size),
-            hosts: Hosts::default(),
-            link: Link::Off,
-            show: None,
-            picture: Picture::new(),
-            typed: TypedInput::new(dice.nonce()),
-            gap: None,
-            notice_until: None,
-            keeps_session: false,
-            input_dropped: 0,
-            presented_at: Instant::ZERO,
-            show_failures: 0,
-            left_unanswered: None,
+            cards: Cards::new(config.size),
+            discovery: Discovery::new(),
+            connection: Connection::new(),
+            failover: Failover::new(),
+            display: Display::new(TypedInput::new(dice.nonce())),
+            queue: VecDeque::new(),
             conns: 0,
             due: None,
             config,
@@ -149,157 +165,180 @@ impl Dtu {
     /// The token that is here now.
     #[must_use]
     pub fn token(&self) -> Token {
-        self.seat.token(&self.config.serial)
+        self.cards.seat().token(&self.config.serial)
     }
 
     /// When to call with [`DtuInput::Timeout`], unless something happens earlier.
     #[must_use]
-    pub const fn poll_at(&self) -> Option<Instant> {
-        self.due
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.due.map(|(at, _)| at)
+    }
+
+    /// What is due at [`poll_at`](Self::poll_at), in words, for whoever looks for a deadline that does not move.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<&'static str> {
+        self.due.map(|(_, name)| name)
     }
 
     /// When somebody's silence would be held against him. A driver that comes to this moment makes sure first that
     /// what has already arrived is handed in, even if its own tasks have to be waited for.
     #[must_use]
     pub fn judges_at(&self) -> Option<Instant> {
-        let link = match &self.link {
-            Link::Off | Link::Idle => None,
-            Link::Searching(search) => search.attempt.as_ref().map(|attempt| attempt.due),
-            Link::Errand(errand) => Some(errand.attempt.due),
-            Link::Linked(linked) => linked.judges_at(),
-            Link::Holding(holding) => match &holding.control {
-                HoldControl::Opening { due, .. } => Some(*due),
-                HoldControl::Silent(_) | HoldControl::Waiting { .. } => None,
-            },
-        };
-        earliest(link, self.show.as_ref().and_then(|show| show.pulse.due()))
+        let machines = [self.discovery.judges_at(), self.connection.judges_at(), self.failover.judges_at()];
+        machines.into_iter().fold(self.display.judges_at(), earliest)
     }
 
     /// What it would say of itself.
     #[must_use]
     pub fn status(&self) -> Status {
-        let phase = match &self.link {
-            Link::Off => Phase::Off,
-            Link::Searching(_) => Phase::Searching,
-            Link::Errand(_) => Phase::Redirected,
-            Link::Holding(_) => Phase::Held,
-            Link::Idle => Phase::Detached,
-            Link::Linked(linked) => match &linked.talk {
-                Talk::Asking(_) => Phase::Asking,
-                Talk::Attached => Phase::Attached,
-                Talk::Denied { .. } => Phase::Denied,
-                Talk::Detached => Phase::Detached,
-            },
+        let phase = if self.failover.held().is_some() {
+            Phase::Held
+        } else if self.discovery.is_off() {
+            Phase::Off
+        } else if self.discovery.is_idle() {
+            Phase::Detached
+        } else {
+            self.connection.phase().unwrap_or(Phase::Searching)
         };
+        let host = self.connection.open().map(|linked| &linked.host).or_else(|| self.failover.held());
         Status {
             phase,
-            host: self.link.host().and_then(|host| host.name.clone()),
+            host: host.and_then(|host| host.name.clone()),
             token: self.token(),
-            session: self.picture.session(),
-            shown: self.show.as_ref().is_some_and(|show| show.painted),
-            unacknowledged: self.typed.kept(),
-            input_dropped: self.input_dropped,
+            session: self.display.state().session,
+            shown: self.display.is_painted(),
+            unacknowledged: self.display.unacknowledged(),
+            input_dropped: self.display.input_dropped(),
         }
     }
 
     /// Takes in what happened at `now` and appends what is to be done.
-    pub fn handle(&mut self, now: Instant, input: DtuInput<'_>, out: &mut Vec<Effect>) {
-        let cx = &mut Cx { now, out };
-        if self.due.is_some_and(|due| now.since(due) > self.config.timing.late) {
-            self.excuse(now);
+    pub fn handle(&mut self, now: Instant, input: DtuInput<'_>, effects: &mut Vec<Effect>) {
+        if self.poll_at().is_some_and(|due| now.since(due) > self.config.timing.late) {
+            // Who was not run for a while must not accuse others of silence (DESIGN 4.2): what they said meanwhile may
+            // still lie unread.
+            self.queue.extend([
+                ToDiscovery::Resumed.into(),
+                ToConnection::Resumed.into(),
+                ToFailover::Resumed.into(),
+                ToDisplay::Resumed.into(),
+            ]);
         }
-        self.take(cx, input);
+        self.take(now, input, effects);
+        self.drain(now, effects);
         // An input comes before the deadlines: whoever answered just now is not judged for silence.
-        if self.poll().is_some_and(|due| due <= now) {
-            self.tend(cx);
-        }
-        self.due = self.poll();
-    }
-
-    fn take(&mut self, cx: &mut Cx<'_>, input: DtuInput<'_>) {
-        match input {
-            DtuInput::Boot => {
-                if matches!(self.link, Link::Off) {
-                    cx.report(DtuEvent::Booted);
-                    self.begin_search(cx, Start::Boot, None);
+        if self.next_due().is_some_and(|(due, _)| due <= now) {
+            for machine in DUE_ORDER {
+                if self.due_of(machine).is_some_and(|(due, _)| due <= now) {
+                    self.queue.push_back(machine.due());
+                    self.drain(now, effects);
                 }
             }
-            DtuInput::CardInserted(card) => self.on_card(cx, Some(card)),
-            DtuInput::CardRemoved => self.on_card(cx, None),
-            DtuInput::ServerR(answer) => {
-                let news = self.hosts.learn_server_r(cx.now, answer);
-                self.hint(cx, &answer.host, news);
+        }
+        self.due = self.next_due();
+    }
+
+    /// Hands an input to the machine that it is for.
+    fn take(&mut self, now: Instant, input: DtuInput<'_>, effects: &mut Vec<Effect>) {
+        let step: Step = match input {
+            DtuInput::Boot => ToDiscovery::Boot.into(),
+            DtuInput::CardInserted(card) => ToCards::Card(Some(Box::new(card))).into(),
+            DtuInput::CardRemoved => ToCards::Card(None).into(),
+            DtuInput::ServerR(answer) => ToDiscovery::ServerR(Box::new(answer.clone())).into(),
+            DtuInput::Beacon { beacon, from, at } => {
+                return self.take_beacon(now, (beacon, from, at), effects);
             }
-            DtuInput::Beacon { beacon, from, at } => self.on_beacon(cx, beacon, from, at),
-            DtuInput::ControlReached { conn } => self.on_control_reached(conn),
-            DtuInput::ControlOpened { conn, local } => self.on_control_opened(cx, conn, local),
-            DtuInput::ControlLine { conn, line } => self.on_control_line(cx, conn, line),
-            DtuInput::ControlClosed { conn, fault } => self.on_control_closed(cx, conn, fault),
-            DtuInput::DisplayOpened { conn } => self.on_display_opened(cx, conn),
-            DtuInput::DisplayHeard { conn } => self.on_display_heard(cx, conn),
-            DtuInput::DisplayFrame { conn, frame } => self.on_display_frame(cx, conn, frame),
-            DtuInput::DisplayClosed { conn, fault } => self.on_display_closed(cx, conn, fault),
-            DtuInput::Typed(bytes) => self.on_typed(cx, bytes),
-            DtuInput::Resized(size) => self.on_resized(cx, size),
-            DtuInput::Timeout => {}
-        }
-    }
-
-    fn poll(&self) -> Option<Instant> {
-        let show = self.show.as_ref().map(|show| {
-            let is_up = show.stage == show::Stage::Up;
-            let when_up = earliest(Some(show.ping_at), self.picture.ack_at()).filter(|_| is_up);
-            earliest(show.pulse.due(), when_up)
-        });
-        let typed = match (&self.link, &self.show) {
-            (Link::Linked(_), Some(show)) if show.stage == show::Stage::Up => self.typed.waiting(),
-            _ => None,
-        };
-        let typed = typed.map(|since| since + self.config.timing.typed);
-        [show.flatten(), typed, self.notice_until].into_iter().fold(self.link.poll_at(), earliest)
-    }
-
-    fn tend(&mut self, cx: &mut Cx<'_>) {
-        match &self.link {
-            Link::Searching(_) => self.tend_search(cx),
-            Link::Errand(_) => self.tend_errand(cx),
-            Link::Linked(_) => self.tend_linked(cx),
-            Link::Holding(_) => self.tend_holding(cx),
-            Link::Off | Link::Idle => {}
-        }
-        if let Some(show) = self.show.take_if(|show| show.pulse.is_dead(cx.now)) {
-            cx.push(Effect::CloseDisplay { conn: show.conn });
-            self.display_died(cx, &show, Fault::Unreachable, Prompt::Beacons);
-        }
-        let control = match &self.link {
-            Link::Linked(linked) => Some(*linked.host.addr.ip()),
-            _ => None,
-        };
-        self.tend_display(cx, control);
-        self.tend_notice(cx);
-    }
-
-    /// Who was not run for a while must not accuse others of silence (DESIGN 4.2): what they said meanwhile
-    /// may still lie unread.
-    fn excuse(&mut self, now: Instant) {
-        let listen = now + self.config.timing.answer;
-        match &mut self.link {
-            Link::Searching(search) => {
-                if let Some(attempt) = &mut search.attempt {
-                    attempt.due = attempt.due.max(listen);
-                }
-            }
-            Link::Errand(errand) => errand.attempt.due = errand.attempt.due.max(listen),
-            Link::Linked(linked) => excuse_linked(linked, now, listen),
-            Link::Holding(holding) => match &mut holding.control {
-                HoldControl::Silent(linked) => excuse_linked(linked, now, listen),
-                HoldControl::Opening { due, .. } => *due = (*due).max(listen),
-                HoldControl::Waiting { .. } => {}
+            DtuInput::ControlReached { conn } => match self.owner_of(conn) {
+                Some(Machine::Discovery) => ToDiscovery::Reached { conn }.into(),
+                Some(Machine::Connection) => ToConnection::Reached { conn }.into(),
+                _ => return,
             },
-            Link::Off | Link::Idle => {}
+            DtuInput::ControlOpened { conn, local } => match self.owner_of(conn) {
+                Some(Machine::Discovery) => ToDiscovery::Opened { conn, local }.into(),
+                Some(Machine::Connection) => ToConnection::Opened { conn, local }.into(),
+                Some(Machine::Failover) => ToFailover::Opened { conn, local }.into(),
+                _ => return,
+            },
+            DtuInput::ControlLine { conn, line } if self.connection.conn() == Some(conn) => {
+                ToConnection::Said { conn, said: read(line) }.into()
+            }
+            DtuInput::ControlClosed { conn, fault } => match self.owner_of(conn) {
+                Some(Machine::Discovery) => ToDiscovery::Closed { conn, fault }.into(),
+                Some(Machine::Connection) => ToConnection::Closed { conn, fault }.into(),
+                Some(Machine::Failover) => ToFailover::Closed { conn }.into(),
+                _ => return,
+            },
+            DtuInput::DisplayOpened { conn } => ToDisplay::Opened { conn }.into(),
+            DtuInput::DisplayHeard { conn } => ToDisplay::Heard { conn }.into(),
+            DtuInput::DisplayFrame { conn, frame } => ToDisplay::Frame { conn, frame }.into(),
+            DtuInput::DisplayClosed { conn, fault } => ToDisplay::Closed { conn, fault }.into(),
+            DtuInput::Typed(bytes) => ToDisplay::Typed(bytes.to_vec()).into(),
+            DtuInput::Resized(size) => ToCards::Resized(size).into(),
+            DtuInput::ControlLine { .. } | DtuInput::Timeout => return,
+        };
+        self.queue.push_back(step);
+    }
+
+    /// Beacons come often and are read where they lie.
+    fn take_beacon(&mut self, now: Instant, beacon: (&Beacon, Ipv4Addr, Instant), effects: &mut Vec<Effect>) {
+        self.drain(now, effects);
+        let control = control(&self.discovery, &self.connection, &self.failover);
+        let watched = control.watched.cloned();
+        let Self { config, dice, queue, conns, discovery, cards, .. } = self;
+        let env = Env { now, config, seat: cards.seat() };
+        let mut out = Out::new(queue, effects, conns, dice);
+        discovery.on_beacon(&env, watched.as_ref(), beacon, &mut out);
+    }
+
+    /// The machine that opens or holds a control connection.
+    fn owner_of(&self, conn: ConnId) -> Option<Machine> {
+        let owners = [
+            (self.discovery.conn(), Machine::Discovery),
+            (self.connection.conn(), Machine::Connection),
+            (self.failover.conn(), Machine::Failover),
+        ];
+        owners.into_iter().find(|(owned, _)| *owned == Some(conn)).map(|(_, machine)| machine)
+    }
+
+    /// Delivers steps until there are none.
+    fn drain(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Self { config, dice, cards, discovery, connection, failover, display, queue, conns, .. } = self;
+        while let Some(step) = queue.pop_front() {
+            let out = &mut Out::new(queue, effects, conns, dice);
+            let env = Env { now, config, seat: cards.seat() };
+            match step {
+                Step::Cards(step) => cards.handle(config, step, out),
+                Step::Discovery(step) => discovery.handle(&env, step, out),
+                Step::Connection(step) => {
+                    let ctx = Ctx { env, hosts: discovery.hosts(), screen: display.state() };
+                    connection.handle(&ctx, step, out);
+                }
+                Step::Failover(step) => {
+                    let ctx = Ctx { env, hosts: discovery.hosts(), screen: display.state() };
+                    failover.handle(&ctx, step, out);
+                }
+                Step::Display(step) => {
+                    let control = control(discovery, connection, failover);
+                    display.handle(&env, &control, step, out);
+                }
+            }
         }
-        if let Some(show) = &mut self.show {
-            show.pulse.excuse(now);
+    }
+
+    fn next_due(&self) -> Option<(Instant, &'static str)> {
+        DUE_ORDER.into_iter().filter_map(|machine| self.due_of(machine)).min_by_key(|(at, _)| *at)
+    }
+
+    /// The next deadline of a machine.
+    fn due_of(&self, machine: Machine) -> Option<(Instant, &'static str)> {
+        match machine {
+            Machine::Discovery => first(&self.discovery.deadlines()),
+            Machine::Connection => first(&self.connection.deadlines()),
+            Machine::Failover => first(&self.failover.deadlines()),
+            Machine::Display => {
+                let control = control(&self.discovery, &self.connection, &self.failover);
+                first(&self.display.deadlines(self.config.timing.typed, &control))
+            }
         }
     }
 
@@ -313,7 +352,7 @@ impl Dtu {
             Heeds::One(host) => *host != beacon.host,
         };
         if only_knows {
-            self.hosts.learn_beacon(at, beacon, from, self.config.port);
+            self.discovery.note(at, beacon, from, self.config.port);
         }
         only_knows
     }
@@ -322,137 +361,36 @@ impl Dtu {
     /// need not be noted before the next input that is no beacon.
     #[must_use]
     pub fn heeds(&self, now: Instant) -> Heeds<'_> {
-        let one = |host: Option<_>| host.map_or(Heeds::Nobody, Heeds::One);
-        match &self.link {
-            Link::Off | Link::Idle | Link::Errand(_) => Heeds::Nobody,
-            Link::Searching(search) => match search.tried() {
-                Some((host, in_first_round)) if in_first_round || self.hosts.is_about(now, host) => {
-                    Heeds::Nobody
-                }
-                _ => Heeds::Everybody,
-            },
-            Link::Linked(linked) => one(linked.watch.as_ref().map(watch::Watch::host)),
-            Link::Holding(holding) => one(holding.host.name.as_ref()),
-        }
-    }
-
-    fn on_beacon(&mut self, cx: &mut Cx<'_>, beacon: &Beacon, from: Ipv4Addr, at: Instant) {
-        let news = self.hosts.learn_beacon(at, beacon, from, self.config.port);
-        match &mut self.link {
-            Link::Searching(_) => self.hint(cx, &beacon.host, news),
-            Link::Linked(linked) => {
-                let Some(watch) = &mut linked.watch else { return };
-                match watch.on_beacon(at, beacon, from) {
-                    Sign::Alive => self.vouch_by_beacon(),
-                    Sign::Odd => self.probe_on_odd_beacon(cx),
-                    Sign::None => {}
-                }
-            }
-            Link::Holding(holding) => {
-                if holding.host.name.as_ref() == Some(&beacon.host) && *holding.host.addr.ip() == from {
-                    self.hint_rejoin(cx);
-                }
-            }
-            Link::Off | Link::Errand(_) | Link::Idle => {}
-        }
-    }
-
-    fn on_control_opened(&mut self, cx: &mut Cx<'_>, conn: ConnId, local: Ipv4Addr) {
-        if self.link.conn() != Some(conn) {
-            return;
-        }
-        match core::mem::replace(&mut self.link, Link::Off) {
-            Link::Searching(mut search) => {
-                let Some(attempt) = search.attempt.take() else { return };
-                self.enter(cx, conn, attempt.host, local, 0);
-                let avoid = search.avoid.clone();
-                self.present(cx, Came::Search(search), Cause::Insert, None, avoid);
-            }
-            Link::Errand(errand) => self.errand_opened(cx, *errand, local),
-            Link::Holding(holding) if matches!(holding.control, HoldControl::Opening { .. }) => {
-                self.enter(cx, conn, holding.host, local, 0);
-                self.present(cx, Came::Rejoin { until: holding.until }, Cause::Insert, None, None);
-            }
-            other => self.link = other,
-        }
-    }
-
-    /// A control connection is open; the caller presents the token on it.
-    fn enter(&mut self, cx: &mut Cx<'_>, conn: ConnId, host: HostRef, local: Ipv4Addr, hops: u8) {
-        if let Some(gap) = &mut self.gap {
-            gap.control_up(cx.now);
-        }
-        cx.report(DtuEvent::HostFound { host: host.clone() });
-        self.link = Link::Linked(Box::new(Linked {
-            conn,
-            host,
-            local,
-            talk: Talk::Detached,
-            pulse: Pulse::new(cx.now),
-            watch: None,
-            keepalive_at: cx.now + proto::alp::KEEPALIVE_DISCONNECTED,
-            expiry_at: cx.now + proto::alp::EXPIRY,
-            again_at: None,
-            declined: None,
-            blank: None,
-            unanswered: 0,
-            retry: link::RETRY_FIRST,
-            hops,
-        }));
-    }
-
-    /// Closes the control connection, whatever its state; the caller says what the link is next.
-    fn close_control(&mut self, cx: &mut Cx<'_>) {
-        if let Some(conn) = self.link.conn() {
-            cx.push(Effect::CloseControl { conn });
-        }
-        self.link = Link::Off;
-    }
-
-    const fn next_conn(&mut self) -> ConnId {
-        self.conns += 1;
-        ConnId(self.conns)
-    }
-
-    /// A line for the person at the screen that stays until something better is shown.
-    fn notice(&mut self, cx: &mut Cx<'_>, text: &str) {
-        self.notice_until = None;
-        say(cx, text, false);
-    }
-
-    /// One that passes.
-    fn notice_for_a_while(&mut self, cx: &mut Cx<'_>, text: &str) {
-        self.notice_until = Some(cx.now + NOTICE_TIME);
-        say(cx, text, true);
-    }
-
-    /// A key takes a passing notice away that was there long enough to be read.
-    fn dismiss_notice(&mut self, cx: &mut Cx<'_>) {
-        if self.notice_until.take_if(|until| cx.now + NOTICE_TIME >= *until + NOTICE_MIN).is_some() {
-            cx.push(Effect::Paint(Paint::Notice(None)));
-        }
-    }
-
-    /// Typed bytes that no session will ever have.
-    fn drop_input(&mut self, cx: &mut Cx<'_>, bytes: usize) {
-        if bytes > 0 {
-            self.input_dropped += bytes as u64;
-            cx.report(DtuEvent::InputDropped { bytes });
+        match self.discovery.heeds_all(now) {
+            Some(true) => Heeds::Everybody,
+            Some(false) => Heeds::Nobody,
+            None => control(&self.discovery, &self.connection, &self.failover)
+                .watched
+                .map_or(Heeds::Nobody, Heeds::One),
         }
     }
 }
 
-fn say(cx: &mut Cx<'_>, text: &str, passes: bool) {
-    let text: String = text.chars().filter(|c| !c.is_control()).take(NOTICE_MAX).collect();
-    cx.push(Effect::Paint(Paint::Notice(Some(Notice { text: text.clone(), passes }))));
-    cx.report(DtuEvent::Notice { text });
+/// How the way to the host stands, for the machines that need to know.
+fn control<'a>(discovery: &Discovery, connection: &'a Connection, failover: &'a Failover) -> Control<'a> {
+    let open = connection.open();
+    let watch = open.and_then(|linked| linked.watch.as_ref());
+    Control {
+        open: open.map(|linked| *linked.host.addr.ip()),
+        watched: watch.map(Watch::host).or_else(|| failover.held_name()),
+        is_held: failover.held().is_some(),
+        waits_for_enter: discovery.is_idle() || open.is_some_and(|linked| linked.is_without_session()),
+    }
 }
 
-fn excuse_linked(linked: &mut Linked, now: Instant, listen: Instant) {
-    linked.pulse.excuse(now);
-    linked.expiry_at = linked.expiry_at.max(listen);
-    if let Talk::Asking(asking) = &mut linked.talk {
-        asking.due = asking.due.max(listen);
-        asking.limit = asking.limit.max(listen);
-    }
+/// The first of some deadlines.
+fn first(deadlines: &[(&'static str, Option<Instant>)]) -> Option<(Instant, &'static str)> {
+    deadlines.iter().filter_map(|(name, at)| Some(((*at)?, *name))).min_by_key(|(at, _)| *at)
+}
+
+/// Reads a line that a host said.
+fn read(line: &Line) -> Result<Box<FromHost>, Box<Unusable>> {
+    FromHost::from_line(line)
+        .map(Box::new)
+        .map_err(|error| Box::new(Unusable { command: line.command().to_owned(), what: error.to_string() }))
 }

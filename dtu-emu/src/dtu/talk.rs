@@ -1,310 +1,233 @@
-//! The session protocol as a DTU speaks it (protocol sheet 3.2 to 3.8, DESIGN 4.4).
+//! The part of [`Connection`] that speaks the session protocol as a DTU does (protocol sheet 3.2 to 3.8, DESIGN 4.4).
 
 use core::time::Duration;
 
 use proto::alp::{
-    Access, AnchorNote, Cause, ConnInf, DisconnectCause, FromDtu, FromHost, KeepAliveReq, ProtocolFault,
-    Standby, State, Terminal, TokenSeq,
+    Access, AnchorNote, ConnInf, DisconnectCause, FromDtu, FromHost, KEEPALIVE_CONNECTED, ProtocolFault,
+    Standby, TokenSeq,
 };
-use proto::card::{INTERNAL_AUTHENTICATE, STATUS_NO_KEY, STATUS_OK, STATUS_UNKNOWN_COMMAND};
-use proto::{HostName, Line, hex};
+use proto::card::{Card, INTERNAL_AUTHENTICATE, STATUS_NO_KEY, STATUS_OK, STATUS_UNKNOWN_COMMAND};
+use proto::{Line, hex};
 
-use super::config::Shows;
+use super::connection::{Connection, State};
+use super::ctx::{Ctx, Out};
 use super::event::{DtuEvent, Loss};
-use super::input::{ConnId, Effect, Fault, Paint};
-use super::link::{Asking, Came, HoldControl, Link, RETRY_FIRST, Talk, Trip};
-use super::search::Start;
+use super::fault::{ConnId, Fault};
+use super::input::Effect;
+use super::linked::{Asking, RETRY_FIRST, Talk};
+use super::reason::{ConnectReason, RedirectLeg};
+use super::step::{Ended, ToDiscovery, ToDisplay, ToFailover, Unusable};
 use super::watch::Watch;
-use super::{Cx, Dtu};
 
 /// For so long a host that was left before it answered may yet come to the question.
 const ECHO: Duration = Duration::from_secs(10);
 
-impl Dtu {
-    /// Sends a message with the fields common to all (protocol sheet 3.3).
-    pub(super) fn send(&self, cx: &mut Cx<'_>, conn: ConnId, message: &FromDtu) {
-        let attached = matches!(&self.link, Link::Linked(linked) if matches!(linked.talk, Talk::Attached));
-        let terminal = Terminal {
-            fw: Some(concat!("hotdesk-", env!("CARGO_PKG_VERSION")).to_owned()),
-            hw: Some("HotdeskEmu".to_owned()),
-            sn: Some(self.config.serial.clone()),
-            namespace: Some("IEEE802".to_owned()),
-            pn: None,
-            state: Some(if attached { State::Connected } else { State::Disconnected }),
-        };
-        cx.push(Effect::SendControl { conn, line: message.to_line(&terminal) });
-    }
-
-    /// Presents the token on the open connection.
-    pub(super) fn present(
+impl Connection {
+    pub(super) fn on_said(
         &mut self,
-        cx: &mut Cx<'_>,
-        came: Came,
-        cause: Cause,
-        props: Option<String>,
-        avoid: Option<HostName>,
+        ctx: &Ctx<'_>,
+        conn: ConnId,
+        said: Result<Box<FromHost>, Box<Unusable>>,
+        out: &mut Out<'_>,
     ) {
-        self.seat.seq += 1;
-        self.presented_at = cx.now;
-        let timing = self.config.timing;
-        let Link::Linked(linked) = &mut self.link else { return };
-        linked.again_at = None;
-        linked.blank = None;
-        linked.talk = Talk::Asking(Asking {
-            came,
-            probe_at: cx.now + timing.ask / 2,
-            due: cx.now + timing.ask,
-            limit: cx.now + timing.ask_max,
-        });
-        let (conn, local) = (linked.conn, linked.local);
-        let mut info = self.insertion(local);
-        (info.cause, info.redirect_props, info.avoid) = (Some(cause), props, avoid);
-        self.send(cx, conn, &FromDtu::InfoReq(info));
-    }
-
-    pub(super) fn send_keepalive(&mut self, cx: &mut Cx<'_>) {
-        let Link::Linked(linked) = &mut self.link else { return };
-        linked.keepalive_at = cx.now + linked.keepalive();
-        linked.unanswered += 1;
-        let conn = linked.conn;
-        self.send(cx, conn, &FromDtu::KeepAliveReq(KeepAliveReq::default()));
-    }
-
-    pub(super) fn on_control_line(&mut self, cx: &mut Cx<'_>, conn: ConnId, line: &Line) {
-        if !self.hear(cx, conn) {
+        if !self.hear(ctx, conn, out) {
             return;
         }
-        match FromHost::from_line(line) {
-            Ok(message) => self.on_message(cx, message),
-            Err(error) => self.unusable(cx, line.command(), &error.to_string()),
+        match said {
+            Ok(message) => self.on_message(ctx, conn, *message, out),
+            Err(unusable) => self.on_unusable(ctx, &unusable, out),
         }
     }
 
     /// The host said something: it lives. False when the connection is not the one we have.
-    fn hear(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> bool {
-        if self.link.conn() != Some(conn) {
+    fn hear(&mut self, ctx: &Ctx<'_>, conn: ConnId, out: &mut Out<'_>) -> bool {
+        if self.conn() != Some(conn) {
             return false;
         }
-        self.awake_from_hold(cx);
-        let timing = self.config.timing;
-        let Link::Linked(linked) = &mut self.link else { return false };
-        linked.pulse.heard(cx.now);
-        linked.expiry_at = cx.now + proto::alp::EXPIRY;
-        if let Talk::Asking(asking) = &mut linked.talk {
-            asking.probe_at = cx.now + timing.ask;
-            asking.due = cx.now + timing.ask * 2;
-            asking.limit = cx.now + timing.ask_max;
+        if matches!(self.state, State::Suspended(_)) {
+            // A stopped daemon runs on: everything is as it was.
+            self.change(|state| match state {
+                State::Suspended(linked) => State::Open(linked),
+                other => other,
+            });
+            out.tell(ToFailover::Awake);
         }
-        self.vouch_for_display();
+        let (now, timing) = (ctx.env.now, &ctx.env.config.timing);
+        let State::Open(linked) = &mut self.state else { return false };
+        linked.pulse.heard(now);
+        linked.expiry_at = now + proto::alp::EXPIRY;
+        if let Talk::Asking(asking) = &mut linked.talk {
+            asking.probe_at = now + timing.ask;
+            asking.due = now + timing.ask * 2;
+            asking.limit = now + timing.ask_max;
+        }
+        out.tell(ToDisplay::Vouched { by: *linked.host.addr.ip() });
         true
     }
 
-    /// A stopped daemon runs on: everything is as it was.
-    fn awake_from_hold(&mut self, cx: &mut Cx<'_>) {
-        match core::mem::replace(&mut self.link, Link::Off) {
-            Link::Holding(holding) => match holding.control {
-                HoldControl::Silent(linked) => {
-                    if holding.confirmed {
-                        cx.report(DtuEvent::Rejoined { host: holding.host });
-                    }
-                    if holding.tell_at.is_none() && self.notice_until.take().is_some() {
-                        cx.push(Effect::Paint(Paint::Notice(None)));
-                    }
-                    self.link = Link::Linked(linked);
-                }
-                _ => self.link = Link::Holding(holding),
-            },
-            other => self.link = other,
-        }
-    }
-
-    fn on_message(&mut self, cx: &mut Cx<'_>, message: FromHost) {
-        let Link::Linked(linked) = &mut self.link else { return };
-        let conn = linked.conn;
+    fn on_message(&mut self, ctx: &Ctx<'_>, conn: ConnId, message: FromHost, out: &mut Out<'_>) {
+        let State::Open(linked) = &mut self.state else { return };
         match message {
             FromHost::KeepAliveCnf => linked.unanswered = linked.unanswered.saturating_sub(1),
-            FromHost::ConnInf(inf) => self.on_conn_inf(cx, *inf),
-            FromHost::DiscInf { token_seq, cause } => self.on_disc_inf(cx, token_seq, cause),
+            FromHost::ConnInf(inf) => self.on_conn_inf(ctx, *inf, out),
+            FromHost::DiscInf { token_seq, cause } => self.on_disc_inf(ctx, token_seq, cause, out),
             FromHost::KeepAliveInf { anchor, standbys } => {
-                self.send(cx, conn, &FromDtu::KeepAliveRsp);
-                self.learn(cx, anchor, &standbys);
+                self.send(ctx, conn, &FromDtu::KeepAliveRsp, out);
+                self.learn(ctx, anchor, standbys, out);
             }
-            FromHost::RedirectInf(inf) => self.on_redirect(cx, inf),
+            FromHost::RedirectInf(inf) => self.on_redirect(ctx, inf, out),
             FromHost::ControlInf(_) => {
-                self.send(cx, conn, &FromDtu::ControlRsp(Line::new("controlRsp")));
+                self.send(ctx, conn, &FromDtu::ControlRsp(Line::new("controlRsp")), out);
             }
             FromHost::ControlSmartCard { tag, head, tdata, .. } => {
-                let answer = self.ask_card(&tag, &head, &tdata);
-                self.send(cx, conn, &answer);
+                let answer = ask_card(ctx.env.seat.card.as_ref(), &tag, &head, &tdata);
+                self.send(ctx, conn, &answer, out);
             }
             FromHost::Notice(text) if matches!(linked.talk, Talk::Attached) => {
-                self.notice_for_a_while(cx, &text);
+                out.tell(ToDisplay::PassingNotice(text));
             }
-            FromHost::Notice(text) => self.notice(cx, &text),
+            FromHost::Notice(text) => out.tell(ToDisplay::Notice(text)),
             // On a connection without TLS it is the answer to what was asked.
             FromHost::BusyInf { reason } if matches!(linked.talk, Talk::Asking(_)) => {
-                cx.push(Effect::CloseControl { conn });
-                self.on_control_closed(cx, conn, Fault::Busy(reason));
+                out.effect(Effect::CloseControl { conn });
+                self.died(ctx, Loss::Closed(Fault::Busy(reason)), Ended::Theirs, out);
             }
             FromHost::BusyInf { .. } | FromHost::Other(_) => {}
         }
     }
 
-    /// Passes a command to the card (protocol sheet 3.10).
-    fn ask_card(&self, tag: &str, head: &str, tdata: &str) -> FromDtu {
-        let said = |success, data: String, status: &str| FromDtu::InfoSmartCard {
-            tag: tag.to_owned(),
-            success,
-            data,
-            status: status.to_owned(),
-        };
-        let Some(card) = &self.seat.card else { return said(false, String::new(), "") };
-        if head != INTERNAL_AUTHENTICATE {
-            return said(true, String::new(), STATUS_UNKNOWN_COMMAND);
-        }
-        let challenge: Option<Vec<u8>> =
-            tdata.as_bytes().chunks(2).map(|pair| hex::decode::<1>(pair).map(|[byte]| byte)).collect();
-        match challenge.and_then(|challenge| card.answer(&challenge)) {
-            Some(answer) => said(true, hex::encode(&answer), STATUS_OK),
-            None => said(true, String::new(), STATUS_NO_KEY),
-        }
-    }
-
-    fn learn(&mut self, cx: &mut Cx<'_>, anchor: Option<AnchorNote>, standbys: &[Standby]) {
-        self.hosts.learn_standbys(standbys);
-        let Link::Linked(linked) = &mut self.link else { return };
+    fn learn(
+        &mut self,
+        ctx: &Ctx<'_>,
+        anchor: Option<AnchorNote>,
+        standbys: Vec<Standby>,
+        out: &mut Out<'_>,
+    ) {
+        out.tell(ToDiscovery::Standbys(standbys));
+        let State::Open(linked) = &mut self.state else { return };
         if let (Some(watch), Some(note)) = (&mut linked.watch, anchor) {
-            watch.re_anchor(cx.now, &note);
+            watch.re_anchor(ctx.env.now, &note);
         }
     }
 
-    fn on_conn_inf(&mut self, cx: &mut Cx<'_>, inf: ConnInf) {
+    fn on_conn_inf(&mut self, ctx: &Ctx<'_>, inf: ConnInf, out: &mut Out<'_>) {
         // The answer to an older presentation: a card was moved meanwhile.
-        if inf.token_seq != self.seat.seq.into() {
+        if inf.token_seq != self.token_seq.into() {
             return;
         }
         match inf.access {
-            Access::Allowed => self.attach(cx, inf),
-            Access::Denied => self.denied(cx, inf.notice.as_deref()),
+            Access::Allowed => self.attach(ctx, inf, out),
+            Access::Denied => self.denied(ctx, inf.notice, out),
         }
     }
 
-    fn attach(&mut self, cx: &mut Cx<'_>, inf: ConnInf) {
-        let Link::Linked(linked) = &mut self.link else { return };
+    fn attach(&mut self, ctx: &Ctx<'_>, inf: ConnInf, out: &mut Out<'_>) {
+        let now = ctx.env.now;
+        let State::Open(linked) = &mut self.state else { return };
         linked.retry = RETRY_FIRST;
-        linked.keepalive_at = cx.now + proto::alp::KEEPALIVE_CONNECTED;
-        let came = match core::mem::replace(&mut linked.talk, Talk::Attached) {
-            Talk::Asking(asking) => Some(asking.came),
-            _ => None,
-        };
+        linked.keepalive_at = now + KEEPALIVE_CONNECTED;
+        let before = Self::set_talk(linked, Talk::Attached, out);
         if let Some(grant) = &inf.grant {
             linked.host.name = Some(grant.host.clone());
             let path = *linked.host.addr.ip();
-            linked.watch = Some(Watch::new(cx.now, grant.host.clone(), path, &grant.anchor));
-            self.hosts.learn_own(&grant.host, linked.host.addr);
-            self.hosts.learn_standbys(&grant.standbys);
+            linked.watch = Some(Watch::new(now, grant.host.clone(), path, &grant.anchor));
+            out.tell(ToDiscovery::Admitted {
+                host: grant.host.clone(),
+                addr: linked.host.addr,
+                standbys: grant.standbys.clone(),
+            });
         }
         let (conn, host) = (linked.conn, linked.host.clone());
-        self.send(cx, conn, &FromDtu::ConnRsp { access: Access::Allowed });
-        match came {
-            Some(Came::Rejoin { .. }) => cx.report(DtuEvent::Rejoined { host: host.clone() }),
-            Some(Came::Errand(Trip::Out { source, .. })) => {
-                cx.report(DtuEvent::Redirected { from: source, to: host.clone() });
+        self.send(ctx, conn, &FromDtu::ConnRsp { access: Access::Allowed }, out);
+        if let Talk::Asking(Asking { reason, .. }) = before {
+            match reason {
+                ConnectReason::Rejoin { .. } => out.report(DtuEvent::Rejoined { host: host.clone() }),
+                ConnectReason::Redirect(RedirectLeg::Out { source, .. }) => {
+                    out.report(DtuEvent::Redirected { from: source, to: host.clone() });
+                }
+                ConnectReason::Redirect(RedirectLeg::Back { .. })
+                | ConnectReason::Search { .. }
+                | ConnectReason::Again => {}
             }
-            _ => {}
         }
-        if let Some(gap) = &mut self.gap {
-            gap.conn_inf(cx.now);
-        }
+        out.tell(ToFailover::Granted { host: host.clone() });
         let display = inf.grant.and_then(|grant| grant.displays.into_iter().next());
-        cx.report(DtuEvent::Attached {
+        out.report(DtuEvent::Attached {
             host,
-            token: self.token(),
+            token: ctx.env.token(),
             session: display.as_ref().map(|display| display.session),
             service: display.as_ref().map(|display| display.service.clone()),
         });
-        self.notice_until = None;
-        cx.push(Effect::Paint(Paint::Notice(None)));
-        self.show_granted(cx, display);
+        out.tell(ToDisplay::Granted { display: display.map(Box::new), asked_at: self.presented_at });
         if let Some(text) = inf.notice {
-            self.notice_for_a_while(cx, &text);
+            out.tell(ToDisplay::PassingNotice(text));
         }
     }
 
-    fn show_granted(&mut self, cx: &mut Cx<'_>, display: Option<proto::alp::Display>) {
-        match (display, self.config.shows) {
-            (Some(display), Shows::Display) => self.show(cx, display),
-            (display, _) => {
-                self.close_display(cx);
-                if let Some(display) = &display {
-                    self.picture.of(display.session);
-                }
-                self.close_gap(cx, display.map(|display| display.session));
-            }
-        }
-    }
-
-    fn denied(&mut self, cx: &mut Cx<'_>, notice: Option<&str>) {
-        let Link::Linked(linked) = &mut self.link else { return };
-        let talk = core::mem::replace(&mut linked.talk, Talk::Detached);
+    fn denied(&mut self, ctx: &Ctx<'_>, notice: Option<String>, out: &mut Out<'_>) {
+        let State::Open(linked) = &mut self.state else { return };
+        let before = core::mem::replace(&mut linked.talk, Talk::Detached);
         let (conn, host) = (linked.conn, linked.host.clone());
-        self.send(cx, conn, &FromDtu::ConnRsp { access: Access::Denied });
-        cx.report(DtuEvent::Denied { host: host.clone(), notice: notice.map(str::to_owned) });
-        if let Talk::Asking(asking) = talk {
-            match asking.came {
-                Came::Errand(Trip::Out { source, .. }) => return self.return_from(cx, source, host),
-                // Someone who was at work is not left at the first host that is full.
-                Came::Search(search) if search.start == Start::Lost && search.has_more() => {
-                    self.close_control(cx);
-                    return self.search_failed(cx, search, host, Fault::Refused);
+        self.send(ctx, conn, &FromDtu::ConnRsp { access: Access::Denied }, out);
+        out.report(DtuEvent::Denied { host: host.clone(), notice: notice.clone() });
+        if let Talk::Asking(Asking { reason, .. }) = before {
+            match reason {
+                ConnectReason::Redirect(RedirectLeg::Out { source, .. }) => {
+                    return self.return_from(ctx, source, host, out);
                 }
+                ConnectReason::Search { may_go_on: true } => {
+                    self.close(out);
+                    return out.tell(ToDiscovery::Failed { host, fault: Fault::Refused });
+                }
+                ConnectReason::Search { may_go_on: false } => out.tell(ToDiscovery::Settled),
                 _ => {}
             }
         }
-        if let Link::Linked(linked) = &mut self.link {
-            linked.deny(cx.now);
-            linked.keepalive_at = linked.keepalive_at.min(cx.now + proto::alp::KEEPALIVE_DISCONNECTED);
+        if let State::Open(linked) = &mut self.state {
+            linked.deny(ctx.env.now);
         }
-        let gap = self.gap.take();
-        self.leave_session(cx);
-        self.gap = gap;
-        self.notice(cx, notice.unwrap_or("Access denied."));
+        // Whoever was at work before will be told what that host's failure cost.
+        out.leave_screen();
+        out.tell(ToDisplay::Notice(notice.unwrap_or_else(|| "Access denied.".to_owned())));
     }
 
-    fn on_disc_inf(&mut self, cx: &mut Cx<'_>, token_seq: Option<TokenSeq>, cause: Option<String>) {
-        let Link::Linked(linked) = &mut self.link else { return };
+    fn on_disc_inf(
+        &mut self,
+        ctx: &Ctx<'_>,
+        token_seq: Option<TokenSeq>,
+        cause: Option<String>,
+        out: &mut Out<'_>,
+    ) {
+        let State::Open(linked) = &mut self.state else { return };
         let conn = linked.conn;
-        if token_seq.is_some_and(|seq| seq != self.seat.seq.into()) {
-            return self.send(cx, conn, &FromDtu::DiscRsp);
+        if token_seq.is_some_and(|seq| seq != self.token_seq.into()) {
+            return self.send(ctx, conn, &FromDtu::DiscRsp, out);
         }
         let host = linked.host.clone();
-        linked.talk = Talk::Detached;
+        Self::set_talk(linked, Talk::Detached, out);
         linked.again_at = None;
         let was_blank = linked.blank.take().is_some();
-        self.send(cx, conn, &FromDtu::DiscRsp);
+        let good = Self::good(ctx, linked);
+        self.send(ctx, conn, &FromDtu::DiscRsp, out);
         let reason = cause.as_deref().and_then(|word| word.parse().ok()).unwrap_or(DisconnectCause::Ended);
         if reason.sends_away() {
-            let good = self.last_good(cx);
-            self.close_control(cx);
-            return self.give_up(cx, host, Loss::Stopped, good);
+            self.close(out);
+            return out.tell(ToFailover::GiveUp { host, why: Loss::Stopped, good });
         }
-        cx.report(DtuEvent::Detached { host: host.clone(), cause });
+        out.report(DtuEvent::Detached { host: host.clone(), cause });
         // A host that was too busy to answer us in time came to it at last, and showed the session to nobody.
         let is_echo = reason == DisconnectCause::ShownElsewhere
-            && self.left_unanswered.take().is_some_and(|at| cx.now.since(at) < ECHO);
+            && self.left_unanswered.take().is_some_and(|at| ctx.env.now.since(at) < ECHO);
         if reason == DisconnectCause::Lost || is_echo {
-            return self.session_lost(cx, host, was_blank);
+            return self.session_lost(ctx, host, was_blank, out);
         }
-        if was_blank {
-            // It ended because of this, and nothing was missed.
-            self.gap = None;
-        }
-        self.leave_session(cx);
-        self.notice(cx, farewell(reason));
+        out.leave_session();
+        out.tell(ToDisplay::Notice(farewell(reason).to_owned()));
     }
 
-    fn unusable(&mut self, cx: &mut Cx<'_>, command: &str, what: &str) {
-        let cause = match command {
+    fn on_unusable(&mut self, ctx: &Ctx<'_>, unusable: &Unusable, out: &mut Out<'_>) {
+        let Unusable { command, what } = unusable;
+        let cause = match command.as_str() {
             "connInf" => ProtocolFault::Conn,
             "discInf" => ProtocolFault::Disc,
             "keepAliveInf" | "keepAliveCnf" => ProtocolFault::KeepAlive,
@@ -313,22 +236,42 @@ impl Dtu {
             "controlSmartCard" => ProtocolFault::ControlSmartCard,
             _ => ProtocolFault::ProtocolError,
         };
-        let Link::Linked(linked) = &mut self.link else { return };
+        let State::Open(linked) = &mut self.state else { return };
         let (conn, host) = (linked.conn, linked.host.clone());
-        let talk = core::mem::replace(&mut linked.talk, Talk::Detached);
-        cx.report(DtuEvent::Unusable { host: host.clone(), what: format!("{command}: {what}") });
-        self.send(cx, conn, &FromDtu::ProtocolErrorReq { cause: Some(cause) });
-        let good = self.last_good(cx);
-        self.close_control(cx);
-        match talk {
-            Talk::Asking(Asking { came: Came::Search(search), .. }) => {
-                self.search_failed(cx, search, host, Fault::Closed);
+        let before = core::mem::replace(&mut linked.talk, Talk::Detached);
+        let good = Self::good(ctx, linked);
+        out.report(DtuEvent::Unusable { host: host.clone(), what: format!("{command}: {what}") });
+        self.send(ctx, conn, &FromDtu::ProtocolErrorReq { cause: Some(cause) }, out);
+        self.close(out);
+        match before {
+            Talk::Asking(Asking { reason: ConnectReason::Search { .. }, .. }) => {
+                out.tell(ToDiscovery::Failed { host, fault: Fault::Closed });
             }
-            Talk::Asking(Asking { came: Came::Errand(Trip::Out { source, .. }), .. }) => {
-                self.return_from(cx, source, host);
-            }
-            _ => self.give_up(cx, host, Loss::Protocol, good),
+            Talk::Asking(Asking {
+                reason: ConnectReason::Redirect(RedirectLeg::Out { source, .. }), ..
+            }) => self.return_from(ctx, source, host, out),
+            _ => out.tell(ToFailover::GiveUp { host, why: Loss::Protocol, good }),
         }
+    }
+}
+
+/// Passes a command to the card (protocol sheet 3.10).
+fn ask_card(card: Option<&Card>, tag: &str, head: &str, tdata: &str) -> FromDtu {
+    let said = |success, data: String, status: &str| FromDtu::InfoSmartCard {
+        tag: tag.to_owned(),
+        success,
+        data,
+        status: status.to_owned(),
+    };
+    let Some(card) = card else { return said(false, String::new(), "") };
+    if head != INTERNAL_AUTHENTICATE {
+        return said(true, String::new(), STATUS_UNKNOWN_COMMAND);
+    }
+    let challenge: Option<Vec<u8>> =
+        tdata.as_bytes().chunks(2).map(|pair| hex::decode::<1>(pair).map(|[byte]| byte)).collect();
+    match challenge.and_then(|challenge| card.answer(&challenge)) {
+        Some(answer) => said(true, hex::encode(&answer), STATUS_OK),
+        None => said(true, String::new(), STATUS_NO_KEY),
     }
 }
 

@@ -12,9 +12,11 @@ use core::time::Duration;
 use std::net::Ipv4Addr;
 
 use proto::alp::AnchorNote;
-use proto::beacon::{Beacon, INTERVAL, INTERVAL_MAX, MISSED_MAX};
+use proto::beacon::{INTERVAL, INTERVAL_MAX, MISSED_MAX};
 use proto::chain::Anchor;
 use proto::{BootId, HostName, Instant};
+
+use super::step::Sighting;
 
 /// Whether one connection still answers. Only words of the application behind it count.
 #[derive(Clone, Debug)]
@@ -130,7 +132,7 @@ pub(super) enum Sign {
     Alive,
     /// Our host speaks as another run of itself: perhaps it was restarted, perhaps a stranger plays it.
     Odd,
-    /// Nothing: repeated, forged, another host's, or by another way than our connection's.
+    /// Nothing: repeated, forged, or by another way than our connection's.
     None,
 }
 
@@ -161,10 +163,11 @@ impl Watch {
         self.anchor.advance(known.number(), known.link());
     }
 
-    /// Takes in a beacon that came from the address `from`. One from elsewhere must not advance the chain either: the
-    /// same link comes by every interface of the host, and would be taken for a repetition on the path that counts.
-    pub(super) fn on_beacon(&mut self, now: Instant, beacon: &Beacon, from: Ipv4Addr) -> Sign {
-        if beacon.host != self.host || from != self.path {
+    /// Takes in a beacon of the host. One that came from another address than the connection leads to must not advance
+    /// the chain either: the same link comes by every interface of the host, and would be taken for a repetition on the
+    /// path that counts.
+    pub(super) fn on_beacon(&mut self, beacon: &Sighting) -> Sign {
+        if beacon.from != self.path {
             return Sign::None;
         }
         if beacon.boot != self.boot {
@@ -175,8 +178,8 @@ impl Watch {
         }
         self.every = beacon.every.min(self.every_max);
         self.window = self.every * MISSED_MAX;
-        self.from = now;
-        self.beacon = Some(now);
+        self.from = beacon.at;
+        self.beacon = Some(beacon.at);
         Sign::Alive
     }
 
@@ -217,27 +220,14 @@ impl Watch {
 mod tests {
     use super::*;
     use proto::chain::Chain;
-    use proto::version::Version;
 
     fn at(ms: u64) -> Instant {
         Instant::from_micros(ms * 1000)
     }
 
-    fn beacon(chain: &mut Chain, tick: u64, every: u64) -> Beacon {
-        Beacon {
-            host: "a".parse().unwrap(),
-            ver: Version::CURRENT,
-            boot: BootId(1),
-            seq: tick,
-            iface: "lo".parse().unwrap(),
-            every: Duration::from_millis(every),
-            load: 0,
-            sessions: 0,
-            drain: false,
-            tick,
-            link: chain.reveal(tick).unwrap(),
-            digest: None,
-        }
+    fn beacon(at: Instant, chain: &mut Chain, tick: u64, every: u64) -> Sighting {
+        let link = chain.reveal(tick).unwrap();
+        Sighting { boot: BootId(1), tick, link, every: Duration::from_millis(every), from: PATH, at }
     }
 
     const PATH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -252,11 +242,11 @@ mod tests {
         let mut chain = Chain::new([1; 16], 100);
         let mut stranger = Chain::new([2; 16], 100);
         let mut watch = watch(&chain);
-        assert_eq!(watch.on_beacon(at(1), &beacon(&mut stranger, 1, 100), PATH), Sign::None);
-        assert_eq!(watch.on_beacon(at(2), &beacon(&mut chain, 1, 100), PATH), Sign::Alive);
-        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 1, 100), PATH), Sign::None, "a recording");
-        let other = Beacon { boot: BootId(2), ..beacon(&mut chain, 2, 100) };
-        assert_eq!(watch.on_beacon(at(4), &other, PATH), Sign::Odd);
+        assert_eq!(watch.on_beacon(&beacon(at(1), &mut stranger, 1, 100)), Sign::None);
+        assert_eq!(watch.on_beacon(&beacon(at(2), &mut chain, 1, 100)), Sign::Alive);
+        assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 1, 100)), Sign::None, "a recording");
+        let other = Sighting { boot: BootId(2), ..beacon(at(4), &mut chain, 2, 100) };
+        assert_eq!(watch.on_beacon(&other), Sign::Odd);
         assert_eq!(watch.probe_at(), at(302));
     }
 
@@ -264,20 +254,21 @@ mod tests {
     fn a_beacon_by_another_way_is_no_sign_of_life_and_spoils_none() {
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
-        let same = beacon(&mut chain, 1, 100);
-        assert_eq!(watch.on_beacon(at(1), &same, Ipv4Addr::new(10, 0, 0, 2)), Sign::None);
-        assert_eq!(watch.on_beacon(at(2), &same, PATH), Sign::Alive, "the same link by our own path");
-        let other = Beacon { boot: BootId(2), ..beacon(&mut chain, 2, 100) };
-        assert_eq!(watch.on_beacon(at(3), &other, Ipv4Addr::new(10, 0, 0, 2)), Sign::None, "a namesake");
+        let elsewhere = Ipv4Addr::new(10, 0, 0, 2);
+        let same = beacon(at(1), &mut chain, 1, 100);
+        assert_eq!(watch.on_beacon(&Sighting { from: elsewhere, ..same }), Sign::None);
+        assert_eq!(watch.on_beacon(&same), Sign::Alive, "the same link by our own path");
+        let other = Sighting { boot: BootId(2), from: elsewhere, ..beacon(at(3), &mut chain, 2, 100) };
+        assert_eq!(watch.on_beacon(&other), Sign::None, "a namesake");
     }
 
     #[test]
     fn a_stretched_interval_is_followed_within_bounds() {
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
-        watch.on_beacon(at(0), &beacon(&mut chain, 1, 200), PATH);
+        watch.on_beacon(&beacon(at(0), &mut chain, 1, 200));
         assert_eq!(watch.probe_at(), at(600));
-        watch.on_beacon(at(0), &beacon(&mut chain, 2, 10_000), PATH);
+        watch.on_beacon(&beacon(at(0), &mut chain, 2, 10_000));
         assert_eq!(watch.probe_at(), at(1200), "four times what TLS told, not thirty seconds");
     }
 
@@ -285,15 +276,11 @@ mod tests {
     fn a_fresh_anchor_does_not_forget_a_beacon_that_overtook_it() {
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
-        assert_eq!(watch.on_beacon(at(1), &beacon(&mut chain, 9, 100), PATH), Sign::Alive);
+        assert_eq!(watch.on_beacon(&beacon(at(1), &mut chain, 9, 100)), Sign::Alive);
         let link = chain.reveal(5).unwrap();
         watch.re_anchor(at(2), &AnchorNote { boot: BootId(1), tick: 5, link, every: INTERVAL });
-        assert_eq!(
-            watch.on_beacon(at(3), &beacon(&mut chain, 8, 100), PATH),
-            Sign::None,
-            "older than the newest"
-        );
-        assert_eq!(watch.on_beacon(at(3), &beacon(&mut chain, 10, 100), PATH), Sign::Alive);
+        assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 8, 100)), Sign::None, "older than the newest");
+        assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 10, 100)), Sign::Alive);
     }
 
     #[test]

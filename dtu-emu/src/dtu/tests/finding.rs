@@ -208,3 +208,13 @@ fn a_host_that_takes_no_more_connections_is_passed_over_for_another_at_once() {
     world.run_ms(500);
     assert_eq!((world.phase(), world.at_host().as_str()), (Phase::Attached, "c"));
 }
+
+#[test]
+fn that_no_host_can_be_reached_stays_on_the_screen_whatever_passing_word_came_before() {
+    let mut world = World::attached(&["a"]);
+    world.kill_daemon("a");
+    world.run_ms(4_000);
+    assert!(world.notice.as_ref().unwrap().contains("waited for"), "{:?}", world.notice);
+    world.run_ms(20_000);
+    assert!(world.notice.as_ref().is_some_and(|text| text.contains("No host")), "{:?}", world.notice);
+}

@@ -8,4 +8,5 @@ mod finding;
 mod host;
 mod redirect;
 mod session;
+mod transitions;
 mod world;
