@@ -7,7 +7,7 @@ use proto::frame::Size;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::cli::CliError;
+use super::cli::error::{CliError, read_card};
 use super::control::{Port, Request};
 use super::keys::{Act, Keys};
 use crate::notice::Layout;
@@ -80,7 +80,7 @@ pub(super) async fn run(port: Port) -> Result<(), CliError> {
                         Act::Send(keys) => ask(Request::Type { keys: proto::hex::encode(&keys), wait_ms: None }).await,
                         Act::Redraw => ask(Request::Redraw).await,
                         Act::Remove => ask(Request::Remove).await & ask(Request::Redraw).await,
-                        Act::Insert(path) => match super::cli::read_card(Path::new(&path)) {
+                        Act::Insert(path) => match read_card(Path::new(&path)) {
                             Ok(card) => ask(Request::Insert { card }).await & ask(Request::Redraw).await,
                             Err(error) => {
                                 show_line(&error.to_string()).map_err(CliError::Here)?;

@@ -1,6 +1,6 @@
 //! Everything of this crate that touches sockets, files, terminals and clocks.
 //!
-//! [`shell`] drives DTUs, one or thousands, in one loop; [`conn`] carries their connections, [`air`] what
+//! [`shell`] drives DTUs, one or thousands, in one loop; [`conn`] carries their connections, [`discovery_socket`] what
 //! they send and hear by UDP. [`control`] is the Unix socket by which a running DTU is commanded, [`cli`] the
 //! command line, [`fleet`] many DTUs at once. Nothing here decides what a DTU does: that is [`crate::dtu`].
 
@@ -10,12 +10,12 @@
     reason = "io is where clocks are read and descriptors are kept"
 )]
 
-mod air;
 mod canary;
 pub mod cli;
 mod clock;
 mod conn;
 pub mod control;
+mod discovery_socket;
 mod escapes;
 mod first_word;
 pub mod fleet;

@@ -6,13 +6,14 @@
 //! What waits is taken before deadlines are looked at, so that an answer that has arrived is never judged as
 //! silence.
 
-mod board;
+mod beacon_cache;
 mod slot;
+mod telling;
+mod view;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use proto::card::Card;
 use proto::frame::Size;
@@ -20,13 +21,15 @@ use proto::{Instant, Serial};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::air::{Air, Band, Heard};
 use super::canary::Canary;
 use super::clock::Clock;
 use super::conn::{self, Note, Notes};
+use super::discovery_socket::{DiscoverySocket, DiscoverySocketConfig, Heard};
 use super::trust::Trust;
-use crate::dtu::{Config, DtuEvent, DtuInput, Effect, Status};
-use board::{Board, Wants};
+use crate::dtu::{Config, DtuEvent, DtuInput, Effect};
+pub use view::{Look, View};
+
+use beacon_cache::{BeaconCache, Wants};
 use slot::{Dirty, Slot};
 
 /// A DTU of a shell.
@@ -73,28 +76,6 @@ pub struct Told {
     /// What.
     pub event: DtuEvent,
 }
-
-/// What a DTU looks like.
-#[derive(Clone, Debug)]
-pub struct Look {
-    /// What it would say of itself.
-    pub status: Status,
-    /// Its serial.
-    pub serial: Serial,
-    /// The size of its screen.
-    pub size: Size,
-    /// The lines on it.
-    pub lines: Vec<String>,
-    /// Column and row of its cursor.
-    pub cursor: Option<(usize, usize)>,
-    /// Its own line above the session's output.
-    pub notice: Option<String>,
-    /// What draws it on a terminal of the same size.
-    pub redraw: Vec<u8>,
-}
-
-/// A change of a watched screen, to be written to the terminal that watches it.
-pub type View = Arc<[u8]>;
 
 enum Command {
     Add { desk: Box<NewDesk>, reply: oneshot::Sender<Desk> },
@@ -184,10 +165,10 @@ pub struct Shell {
     notes: mpsc::Receiver<(usize, Note)>,
     notes_to: mpsc::Sender<(usize, Note)>,
     heard: mpsc::Receiver<Heard>,
-    board: Board,
+    beacons: BeaconCache,
     /// For each slot, whose beacons it wants at once.
     wants: Vec<Wants>,
-    air: Air,
+    discovery: DiscoverySocket,
     told: mpsc::UnboundedSender<Told>,
     canary: Option<Canary>,
     /// DTUs that wait for the canary that is out, and those that wait for the next one.
@@ -220,9 +201,9 @@ impl Shell {
             notes,
             notes_to,
             heard,
-            board: Board::default(),
+            beacons: BeaconCache::default(),
             wants: Vec::new(),
-            air: Air::start(Band { bind, port, multicast }, to_heard),
+            discovery: DiscoverySocket::start(DiscoverySocketConfig { bind, port, multicast }, to_heard),
             told,
             // Without one, DTUs judge by their own lateness alone.
             canary: canary.ok(),
@@ -338,8 +319,8 @@ impl Shell {
     fn heard(&mut self, heard: Heard) {
         match heard {
             Heard::Beacon { beacon, from } => {
-                let number = self.board.number_of(&beacon.host);
-                self.board.put(beacon, from, self.clock.now());
+                let number = self.beacons.number_of(&beacon.host);
+                self.beacons.put(beacon, from, self.clock.now());
                 for desk in 0..self.slots.len() {
                     match self.wants[desk] {
                         Wants::One(host) if number == Some(host) => self.tell_newest(desk),
@@ -423,7 +404,7 @@ impl Shell {
     /// It has had its input.
     fn settle(&mut self, desk: usize) {
         let heeds = self.slots[desk].dtu.heeds(self.clock.now());
-        self.wants[desk] = self.board.wants(heeds);
+        self.wants[desk] = self.beacons.wants(heeds);
         self.arm(desk);
     }
 
@@ -448,7 +429,7 @@ impl Shell {
         let slot = &mut self.slots[desk];
         let notes = || Notes { desk, to: self.notes_to.clone() };
         match effect {
-            Effect::BroadcastServerQ => self.air.ask(slot.dtu.serial()),
+            Effect::BroadcastServerQ => self.discovery.ask(slot.dtu.serial()),
             Effect::OpenControl { conn, addr } => {
                 let trust = self.options.trust.clone();
                 let sender = conn::open_control(&self.workers, notes(), conn, addr, slot.bind, trust);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::args::{Command, Reach, WaitArgs};
-use super::{CliError, print, read_card};
+use super::error::{CliError, print, read_card};
 use crate::io::control::{Client, Request, default_dir, find, list};
 use crate::io::{escapes, foreground, picture};
 

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::args::{BootArgs, FleetArgs, HostArgs};
-use super::{CliError, print, read_card};
+use super::error::{CliError, print, read_card};
 use crate::dtu::{Config, DtuEvent, Fault, Shows, Timing};
 use crate::io::control::{ControlSocket, default_dir, open_port, serve};
 use crate::io::fleet::{self, FleetOptions, FleetTokens};

@@ -8,8 +8,9 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
+use super::message::{Appearance, MESSAGE_MAX, Reply, Request};
+use super::place::{SUFFIX, socket_path};
 use super::port::{Port, from_hex};
-use super::{Appearance, MESSAGE_MAX, Reply, Request, SUFFIX};
 use crate::dtu::Paint;
 use crate::screen::Screen;
 
@@ -63,7 +64,7 @@ pub async fn list(dir: &Path) -> Vec<Client> {
     let mut clients = Vec::new();
     for dtu in serials {
         // A file without a DTU behind it was left by one that was killed.
-        if let Ok(stream) = UnixStream::connect(super::socket_path(dir, &dtu)).await {
+        if let Ok(stream) = UnixStream::connect(socket_path(dir, &dtu)).await {
             let (reader, writer) = stream.into_split();
             clients.push(Client { dtu, reader: BufReader::new(reader), writer });
         }

@@ -6,7 +6,7 @@ use proto::frame::Size;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::Request;
+use super::message::Request;
 use crate::io::shell::{Desk, ShellHandle};
 
 /// Both ends of a port: what is asked, and what draws the screen.

@@ -12,8 +12,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::message::{Appearance, MESSAGE_MAX, Reply, Request};
+use super::place::{own_dir, socket_path};
 use super::port::{from_hex, open_port, perform};
-use super::{Appearance, MESSAGE_MAX, Reply, Request, own_dir, socket_path};
 use crate::dtu::{Phase, Status};
 use crate::io::shell::{Desk, Look, ShellHandle};
 

@@ -7,8 +7,8 @@ use proto::frame::Size;
 use terminal::Painter;
 use tokio::sync::{broadcast, watch};
 
-use super::board::Told;
-use super::{Look, View};
+use super::beacon_cache::Cursor;
+use super::view::{Look, View};
 use crate::dtu::{Config, ConnId, Dtu, Paint};
 use crate::io::conn;
 use crate::screen::Screen;
@@ -24,8 +24,8 @@ pub(super) struct Slot {
     pub(super) armed: Option<Instant>,
     /// It waits for the canary before it judges.
     pub(super) judging: bool,
-    /// Which of the beacons on the board it was told of.
-    pub(super) told: Told,
+    /// Which of the beacons in the cache it was told of.
+    pub(super) cursor: Cursor,
     pub(super) views: broadcast::Sender<View>,
     /// What viewers show.
     painter: Painter,
@@ -51,7 +51,7 @@ impl Slot {
             conns: Vec::new(),
             armed: None,
             judging: false,
-            told: Told::default(),
+            cursor: Cursor::default(),
             views: broadcast::Sender::new(VIEW_BACKLOG),
             painter: Painter::default(),
             changes: watch::Sender::new(0),

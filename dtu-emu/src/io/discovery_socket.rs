@@ -30,14 +30,14 @@ pub(super) enum Heard {
 
 /// Where and on which addresses to listen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Band {
+pub(super) struct DiscoverySocketConfig {
     pub(super) bind: Option<Ipv4Addr>,
     pub(super) port: u16,
     pub(super) multicast: Option<Ipv4Addr>,
 }
 
 /// The radio, so to speak, of all DTUs of a process.
-pub(super) struct Air {
+pub(super) struct DiscoverySocket {
     questions: mpsc::Sender<Serial>,
 }
 
@@ -52,13 +52,19 @@ const RECV_BUFFER: usize = 1 << 20;
 /// The longest line, and a byte to notice a longer one.
 const DATAGRAM_MAX: usize = proto::line::LINE_MAX + 1;
 
-impl Air {
+impl DiscoverySocket {
     /// Begins to listen; what is heard goes to `to`, or is dropped when that is full.
-    pub(super) fn start(band: Band, to: mpsc::Sender<Heard>) -> Self {
+    pub(super) fn start(config: DiscoverySocketConfig, to: mpsc::Sender<Heard>) -> Self {
         let (questions, asked) = mpsc::channel(64);
         tokio::spawn(
-            Station { band, to, sockets: BTreeMap::new(), readers: JoinSet::new(), said: Vec::new() }
-                .run(asked),
+            DiscoverySocketTask {
+                config,
+                to,
+                sockets: BTreeMap::new(),
+                readers: JoinSet::new(),
+                said: Vec::new(),
+            }
+            .run(asked),
         );
         Self { questions }
     }
@@ -70,8 +76,8 @@ impl Air {
     }
 }
 
-struct Station {
-    band: Band,
+struct DiscoverySocketTask {
+    config: DiscoverySocketConfig,
     to: mpsc::Sender<Heard>,
     /// By the interface, the socket that asks there; the ones that listen are in their readers.
     sockets: BTreeMap<Netif, (Arc<UdpSocket>, Vec<tokio::task::AbortHandle>)>,
@@ -80,7 +86,7 @@ struct Station {
     said: Vec<String>,
 }
 
-impl Station {
+impl DiscoverySocketTask {
     async fn run(mut self, mut asked: mpsc::Receiver<Serial>) {
         let mut rescan = tokio::time::interval(RESCAN);
         let mut last: Option<Instant> = None;
@@ -103,7 +109,7 @@ impl Station {
     }
 
     fn rescan(&mut self) {
-        let now = interfaces(self.band.bind);
+        let now = interfaces(self.config.bind);
         self.sockets.retain(|netif, (_, readers)| {
             let stays = now.contains(netif);
             if !stays {
@@ -132,9 +138,9 @@ impl Station {
         asks.set_broadcast(true)?;
         let asks = Arc::new(asks);
         let mut readers = vec![self.readers.spawn(read(Arc::clone(&asks), self.to.clone()))];
-        for group in [Some(netif.bcast), self.band.multicast].into_iter().flatten() {
+        for group in [Some(netif.bcast), self.config.multicast].into_iter().flatten() {
             let join = group.is_multicast().then_some(netif.ip);
-            match datagram(SocketAddrV4::new(group, self.band.port), join) {
+            match datagram(SocketAddrV4::new(group, self.config.port), join) {
                 Ok(socket) => readers.push(self.readers.spawn(read(Arc::new(socket), self.to.clone()))),
                 // The DTU works without: it then probes its host instead.
                 Err(error) => self.trouble(format!("no beacons can be heard on {group}: {error}")),
@@ -147,8 +153,8 @@ impl Station {
         let mut troubles = Vec::new();
         for (netif, (socket, _)) in &self.sockets {
             let question = ServerQ { sn: serial.clone(), ip: netif.ip }.to_line().to_string();
-            for group in [Some(netif.bcast), self.band.multicast].into_iter().flatten() {
-                let to = SocketAddr::from((group, self.band.port));
+            for group in [Some(netif.bcast), self.config.multicast].into_iter().flatten() {
+                let to = SocketAddr::from((group, self.config.port));
                 let sending = socket.send_to(question.as_bytes(), to);
                 // A full buffer drops it; it is repeated anyway.
                 if let Ok(Err(error)) = tokio::time::timeout(ASK_PAUSE, sending).await {
@@ -237,8 +243,9 @@ mod tests {
         let bind = Ipv4Addr::new(127, 0, 201, 1);
         let host = datagram(SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), port), None).unwrap();
         let (to, mut heard) = mpsc::channel(8);
-        let air = Air::start(Band { bind: Some(bind), port, multicast: None }, to);
-        air.ask(&"0200000000aa".parse().unwrap());
+        let socket =
+            DiscoverySocket::start(DiscoverySocketConfig { bind: Some(bind), port, multicast: None }, to);
+        socket.ask(&"0200000000aa".parse().unwrap());
         let mut bytes = [0; 200];
         let (len, from) = host.recv_from(&mut bytes).await.unwrap();
         let question = ServerQ::from_line(&Line::parse(&bytes[..len]).unwrap()).unwrap();

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use proto::beacon::Beacon;
 use proto::{HostName, Instant};
 
-use super::Shell;
 use crate::dtu::{DtuInput, Heeds};
 
 /// Hosts and their ways on it, at most: strangers can name as many as they like. The one longest unheard goes.
@@ -37,7 +36,7 @@ pub(super) struct Heard {
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct BeaconCache {
     /// The newest last.
     heard: Vec<Arc<Heard>>,
     count: u64,
@@ -45,7 +44,7 @@ pub(super) struct Board {
     numbers: BTreeMap<HostName, u32>,
 }
 
-impl Board {
+impl BeaconCache {
     pub(super) fn put(&mut self, beacon: Beacon, from: Ipv4Addr, at: Instant) {
         // A host with several addresses says the same from each, and each counts for whoever is connected to it.
         let is_old = |known: &Arc<Heard>| known.beacon.host == beacon.host && known.from == from;
@@ -82,55 +81,31 @@ impl Board {
     }
 
     /// What a DTU was not told yet, the oldest first, as far as no newer one took its place; now it is.
-    pub(super) fn news(&self, told: &mut Told) -> Vec<Arc<Heard>> {
-        let Told { all, one } = core::mem::replace(told, Told { all: self.count, one: self.count });
+    pub(super) fn news(&self, cursor: &mut Cursor) -> Vec<Arc<Heard>> {
+        let Cursor { all, one } = core::mem::replace(cursor, Cursor { all: self.count, one: self.count });
         let first = self.heard.partition_point(|heard| heard.number <= all);
         self.heard[first..].iter().filter(|heard| heard.number != one).cloned().collect()
     }
 
     /// The newest, for a DTU that goes by it; the rest it is still to be told.
-    pub(super) fn newest(&self, told: &mut Told) -> Option<Arc<Heard>> {
-        told.one = self.count;
+    pub(super) fn newest(&self, cursor: &mut Cursor) -> Option<Arc<Heard>> {
+        cursor.one = self.count;
         self.heard.last().cloned()
     }
 }
 
-/// What of the board a DTU was told.
+/// What of the cache a DTU was told.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Cursor {
     /// All up to this number.
     all: u64,
     /// And, ahead of others, this one.
     one: u64,
 }
 
-impl Shell {
-    /// Tells a DTU which beacons were heard since it was last told.
-    pub(super) fn catch_up(&mut self, desk: usize) {
-        let slot = &mut self.slots[desk];
-        let news = self.board.news(&mut slot.told);
-        // All that it only knows comes before anything that may make it judge.
-        let heeded: Vec<_> =
-            news.into_iter().filter(|heard| !slot.dtu.note(&heard.beacon, heard.from, heard.at)).collect();
-        for heard in heeded {
-            self.hand_in(desk, heard.input());
-        }
-    }
-
-    /// Tells a DTU of the newest beacon, which it goes by; and of all others, if it has to judge now.
-    pub(super) fn tell_newest(&mut self, desk: usize) {
-        let now = self.clock.now();
-        let slot = &mut self.slots[desk];
-        if slot.dtu.poll_at().is_some_and(|due| due <= now) {
-            self.catch_up(desk);
-        } else if let Some(heard) = self.board.newest(&mut slot.told) {
-            self.hand_in(desk, heard.input());
-        }
-    }
-}
-
 impl Heard {
-    const fn input(&self) -> DtuInput<'_> {
+    /// As a DTU takes it in.
+    pub(super) const fn input(&self) -> DtuInput<'_> {
         DtuInput::Beacon { beacon: &self.beacon, from: self.from, at: self.at }
     }
 }
@@ -160,40 +135,40 @@ mod tests {
 
     #[test]
     fn whoever_comes_late_hears_the_newest_of_each_host_once_with_its_time() {
-        let (mut board, from) = (Board::default(), Ipv4Addr::LOCALHOST);
+        let (mut cache, from) = (BeaconCache::default(), Ipv4Addr::LOCALHOST);
         for (seq, host) in ["a", "b", "a"].into_iter().enumerate() {
             let seq = seq as u64 + 1;
-            board.put(beacon(host, seq), from, Instant::from_micros(seq));
+            cache.put(beacon(host, seq), from, Instant::from_micros(seq));
         }
-        let mut late = Told::default();
-        let told: Vec<_> = board.news(&mut late).iter().map(|h| (h.beacon.seq, h.at.as_micros())).collect();
+        let mut late = Cursor::default();
+        let told: Vec<_> = cache.news(&mut late).iter().map(|h| (h.beacon.seq, h.at.as_micros())).collect();
         assert_eq!(told, [(2, 2), (3, 3)]);
-        assert!(board.news(&mut late).is_empty());
-        board.put(beacon("b", 4), from, Instant::from_micros(4));
-        assert_eq!(board.news(&mut late).len(), 1);
+        assert!(cache.news(&mut late).is_empty());
+        cache.put(beacon("b", 4), from, Instant::from_micros(4));
+        assert_eq!(cache.news(&mut late).len(), 1);
     }
 
     #[test]
     fn whoever_was_told_of_its_own_host_at_once_hears_the_others_later_and_nothing_twice() {
-        let (mut board, from, mut told) = (Board::default(), Ipv4Addr::LOCALHOST, Told::default());
+        let (mut cache, from, mut told) = (BeaconCache::default(), Ipv4Addr::LOCALHOST, Cursor::default());
         let seqs = |news: Vec<Arc<Heard>>| news.iter().map(|heard| heard.beacon.seq).collect::<Vec<_>>();
         for (seq, host) in [(1, "b"), (2, "own")] {
-            board.put(beacon(host, seq), from, Instant::from_micros(seq));
+            cache.put(beacon(host, seq), from, Instant::from_micros(seq));
         }
-        assert_eq!(board.newest(&mut told).map(|heard| heard.beacon.seq), Some(2));
-        board.put(beacon("c", 3), from, Instant::from_micros(3));
-        assert_eq!(seqs(board.news(&mut told)), [1, 3]);
-        board.put(beacon("own", 4), from, Instant::from_micros(4));
-        assert_eq!(board.newest(&mut told).map(|heard| heard.beacon.seq), Some(4));
-        assert!(board.news(&mut told).is_empty());
+        assert_eq!(cache.newest(&mut told).map(|heard| heard.beacon.seq), Some(2));
+        cache.put(beacon("c", 3), from, Instant::from_micros(3));
+        assert_eq!(seqs(cache.news(&mut told)), [1, 3]);
+        cache.put(beacon("own", 4), from, Instant::from_micros(4));
+        assert_eq!(cache.newest(&mut told).map(|heard| heard.beacon.seq), Some(4));
+        assert!(cache.news(&mut told).is_empty());
     }
 
     #[test]
     fn strangers_with_endless_names_do_not_make_it_grow() {
-        let (mut board, from) = (Board::default(), Ipv4Addr::LOCALHOST);
+        let (mut cache, from) = (BeaconCache::default(), Ipv4Addr::LOCALHOST);
         for n in 0..2 * HOSTS_MAX {
-            board.put(beacon(&format!("evil{n}"), 1), from, Instant::ZERO);
+            cache.put(beacon(&format!("evil{n}"), 1), from, Instant::ZERO);
         }
-        assert_eq!(board.news(&mut Told::default()).len(), HOSTS_MAX);
+        assert_eq!(cache.news(&mut Cursor::default()).len(), HOSTS_MAX);
     }
 }
