@@ -63,19 +63,15 @@ const NOT_IN_A_CORE: [&str; 15] = [
 const LARGEST_CYCLES: [(&str, usize); 8] = [
     ("groupmgr", 23),
     ("proto", 3),
-    ("dtu-emu", 5),
+    ("dtu-emu", 0),
     ("terminal", 5),
-    ("tests", 12),
+    ("tests", 2),
     ("datastore", 3),
     ("authmgr", 4),
     ("sessiond", 6),
 ];
 /// Types that are to be read in one file, with the number of files that have an `impl` of theirs: it may become less.
-const SCATTERED: [(&str, &str, usize); 2] = [
-    ("groupmgr/src/", "Host", 27),
-    // Of a crate of its own.
-    ("dtu-emu/src/", "Dtu", 7),
-];
+const SCATTERED: [(&str, &str, usize); 2] = [("groupmgr/src/", "Host", 27), ("dtu-emu/src/", "Dtu", 1)];
 
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -3,138 +3,24 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use dtu_emu::dtu::{
-    Config, ConnId, DisplayTarget, Dtu, DtuEvent, DtuInput, Effect, Fault, Paint, Shows, Timing,
-};
+use dtu_emu::dtu::{Config, ConnId, DisplayTarget, Dtu, DtuInput, Effect, Fault, Paint, Shows};
+use proto::SessionId;
 use proto::beacon::Beacon;
 use proto::card::Card;
 use proto::discovery::{ServerQ, ServerR};
-use proto::frame::{Frame, Size};
+use proto::frame::Frame;
 use proto::line::Line;
-use proto::{Instant, SessionId};
 use terminal::Terminal;
 
-use super::sight::{Shown, Sight};
-use super::tcp::{Conn, ConnKey, Kind, Seg, Side};
-use super::udp::Datagram;
-use super::wire::{LanId, LinkId, Node};
+use super::parts::desk::{Brain, Desk, DeskId, DeskPlan, ToDesk};
+use super::parts::sight::Sight;
+use super::parts::tcp::{Conn, ConnKey, Kind, Seg, Side};
+use super::parts::udp::Datagram;
+use super::wire::{LanId, Node};
 use super::{Event, World};
 
 /// Events of a desk that are kept.
 const EVENTS_MAX: usize = 4_000;
-
-/// A desk of the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DeskId(pub(super) usize);
-
-/// What a desk is made with.
-#[derive(Clone, Debug)]
-pub struct DeskPlan {
-    pub(super) name: String,
-    pub(super) lans: Vec<LanId>,
-    pub(super) servers: Vec<String>,
-    pub(super) card: Option<String>,
-    pub(super) shows: Shows,
-    pub(super) size: Size,
-    pub(super) timing: Timing,
-    pub(super) is_off: bool,
-}
-
-impl DeskPlan {
-    /// A desk of this name on a LAN.
-    #[must_use]
-    pub fn named(name: &str, lan: LanId) -> Self {
-        Self {
-            name: name.to_owned(),
-            lans: vec![lan],
-            servers: Vec::new(),
-            card: None,
-            shows: Shows::Display,
-            size: Size::default(),
-            timing: Timing::default(),
-            is_off: false,
-        }
-    }
-
-    /// It is told to try this host first: at its address on the desk's LAN, else at its primary one.
-    #[must_use]
-    pub fn server(mut self, host: &str) -> Self {
-        self.servers.push(host.to_owned());
-        self
-    }
-
-    /// The card is in it when it is switched on.
-    #[must_use]
-    pub fn card(mut self, token: &str) -> Self {
-        self.card = Some(token.to_owned());
-        self
-    }
-
-    /// It opens no displays and has no screen.
-    #[must_use]
-    pub fn without_display(mut self) -> Self {
-        self.shows = Shows::Nothing;
-        self
-    }
-
-    /// Its screen has this size.
-    #[must_use]
-    pub fn size(mut self, cols: u16, rows: u16) -> Self {
-        self.size = Size { cols, rows };
-        self
-    }
-
-    /// It is not switched on yet.
-    #[must_use]
-    pub fn off(mut self) -> Self {
-        self.is_off = true;
-        self
-    }
-}
-
-/// Who decides at a desk.
-pub(super) enum Brain {
-    Dtu(Box<Dtu>),
-    /// Nobody: a test says what goes over its connection, and reads what comes back.
-    Hand {
-        heard: Vec<Line>,
-        is_open: bool,
-    },
-}
-
-pub(super) enum ToDesk {
-    Beacon(Box<Beacon>, Ipv4Addr),
-    Datagram(Datagram),
-    Seg(ConnKey, Seg),
-}
-
-pub(super) struct Desk {
-    pub(super) name: String,
-    pub(super) brain: Brain,
-    pub(super) links: Vec<LinkId>,
-    conns: BTreeMap<u64, ConnKey>,
-    wake: Option<Instant>,
-    pub(super) is_asleep: bool,
-    pub(super) hears_broadcasts: bool,
-    /// Beacons seem to come from another address than their sender has.
-    pub(super) hears_from_elsewhere: bool,
-    pub(super) is_plain: bool,
-    held: VecDeque<ToDesk>,
-    pub(super) screen: Option<Terminal>,
-    pub(super) notice: Option<String>,
-    pub(super) events: VecDeque<(Instant, DtuEvent)>,
-    /// What it was last seen to show.
-    pub(super) seen: Option<Shown>,
-}
-
-impl Desk {
-    pub(super) fn dtu(&self) -> Option<&Dtu> {
-        match &self.brain {
-            Brain::Dtu(dtu) => Some(dtu),
-            Brain::Hand { .. } => None,
-        }
-    }
-}
 
 impl World {
     /// Adds a desk and switches it on.

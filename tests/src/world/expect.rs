@@ -4,7 +4,8 @@ use dtu_emu::dtu::Phase;
 use groupmgr::topology::Standing;
 use proto::SessionId;
 
-use super::{DeskId, Duration, World};
+use super::parts::desk::DeskId;
+use super::{Duration, World};
 
 type Test = Box<dyn Fn(&World) -> bool>;
 

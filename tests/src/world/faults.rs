@@ -3,12 +3,13 @@
 use groupmgr::host::admin::{Command, Reply};
 use proto::{BootId, SessionId};
 
-use super::machine::Daemon;
-use super::process::ToProcess;
-use super::sight::{End, Fate, Sight};
-use super::tcp::Owner;
+use super::parts::desk::DeskId;
+use super::parts::machine::Daemon;
+use super::parts::process::ToProcess;
+use super::parts::sight::{End, Fate, Sight};
+use super::parts::tcp::Owner;
 use super::wire::{LinkId, Node, Way};
-use super::{DeskId, Duration, LanId, Rule, World};
+use super::{Duration, LanId, Rule, World};
 
 impl World {
     /// `kill -9` of a daemon. Its machine goes on: connections are reset, datagrams refused.

@@ -5,9 +5,11 @@ use std::net::SocketAddrV4;
 use dtu_emu::dtu::ConnId;
 use proto::line::Line;
 
-use super::desk::Brain;
-use super::tcp::Kind;
-use super::{DeskId, HostPlan, LanId, World};
+use super::parts::desk::Brain;
+use super::parts::desk::DeskId;
+use super::parts::plan::HostPlan;
+use super::parts::tcp::Kind;
+use super::{LanId, World};
 
 impl HostPlan {
     /// Terminals may speak to it without TLS.

@@ -1,11 +1,12 @@
 //! What the kernel of a desk's machine watches on its TCP connections (`dtu_emu::io::path` sets the timers): a machine
 //! whose kernel acknowledges nothing is noticed, whatever its broadcasts say.
 
-use dtu_emu::dtu::Fault;
-use proto::time::Duration;
 use std::net::Ipv4Addr;
 
-use super::tcp::{ConnKey, Kind};
+use dtu_emu::dtu::Fault;
+use proto::time::Duration;
+
+use super::parts::tcp::{ConnKey, Kind};
 use super::wire::LinkId;
 use super::{Event, LanId, World};
 

@@ -9,9 +9,10 @@ use proto::net::IfName;
 use proto::{HostName, Instant, SessionId, Token};
 use sessiond::manager::Claim;
 
-use super::desk::Brain;
+use super::World;
+use super::parts::desk::Brain;
+use super::parts::desk::DeskId;
 use super::wire::{LanId, LinkId};
-use super::{DeskId, World};
 
 /// A session process, as the world knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,174 +1,35 @@
 //! A host: the machine, the daemon on it (the real [`Host`]) and what its processes are connected to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddrV4;
-use std::rc::Rc;
 
 use groupmgr::announce::{Announcement, Identity};
 use groupmgr::host::admin::{Command, Reply};
-use groupmgr::host::{AdminReq, ConnId, Effect, Host, HostConfig, Input, Note};
+use groupmgr::host::{AdminReq, ConnId, Effect, Host, HostConfig, Input};
 use proto::host_message::Label;
 use proto::line::{Line, LineError};
-use proto::net::IfName;
 use proto::time::{Duration, earliest};
-use proto::{BootId, Instant, MachineId, SessionId, WallTime};
-
+use proto::{BootId, MachineId, SessionId};
 use sessiond::control::ToSession;
 
-use super::plan::HostPlan;
-use super::process::{LOCAL, Process, ToProcess};
-use super::sight::{End, Fate, Sight};
-use super::store::{StoreLink, StoreNews};
-use super::tcp::{ConnKey, Kind, Owner, Seg, Side};
-use super::udp::Speaks;
-use super::wire::{LinkId, Node};
+use super::parts::machine::{Daemon, Running, ToDaemon};
+use super::parts::process::ToProcess;
+use super::parts::sight::{End, Fate, Sight};
+use super::parts::store::StoreLink;
+use super::parts::tcp::{ConnKey, Kind, Owner, Seg, Side};
+use super::parts::udp::Speaks;
+use super::process::LOCAL;
+use super::wire::Node;
 use super::{Event, World};
 
-/// The wall clock of the world at its beginning: the day of the seed's example, in seconds since 1970.
-const EPOCH_SECS: u64 = 950_739_941;
-/// Datagrams that wait for a stopped daemon: about what a socket's buffer holds.
-const DATAGRAMS_HELD_MAX: usize = 2_000;
 /// The port that questions are asked from.
 const ASKING_PORT: u16 = 40_000;
+
 /// A machine that asks this often in a row to be called at once, and does nothing, hangs.
 const IDLE_CALLS_MAX: u32 = 10_000;
+
 /// How long a spawner may take to tell the next daemon of all that was kept, in microseconds: a drawn time.
 const TOLD_WITHIN_US: u64 = 40_000;
-
-/// What comes for a daemon.
-#[derive(Debug)]
-pub(super) enum ToDaemon {
-    Input(Box<Input>),
-    Datagram { iface: IfName, from: SocketAddrV4, bytes: Rc<[u8]> },
-    Seg(ConnKey, Seg),
-    Store(StoreNews),
-}
-
-/// The daemon of a host.
-#[derive(Debug)]
-pub(super) enum Daemon {
-    Dead,
-    Alive(Box<Running>),
-}
-
-#[derive(Debug)]
-pub(super) struct Running {
-    pub(super) boot: BootId,
-    pub(super) core: Host,
-    pub(super) store: StoreLink,
-    pub(super) is_stopped: bool,
-    /// Its sockets are open, and it knows its interfaces.
-    listens: bool,
-    pub(super) held: VecDeque<ToDaemon>,
-    datagrams_held: usize,
-    wake: Option<Instant>,
-    idle_calls: (Instant, u32),
-}
-
-impl Daemon {
-    pub(super) const fn is_dead(&self) -> bool {
-        matches!(self, Self::Dead)
-    }
-
-    /// Whether its sockets are open: else the kernel refuses for it.
-    pub(super) const fn listens(&self) -> bool {
-        matches!(self, Self::Alive(running) if running.listens)
-    }
-
-    pub(super) fn boot(&self) -> Option<BootId> {
-        match self {
-            Self::Dead => None,
-            Self::Alive(running) => Some(running.boot),
-        }
-    }
-
-    pub(super) fn running(&mut self) -> Option<&mut Running> {
-        match self {
-            Self::Alive(running) if !running.is_stopped => Some(running),
-            _ => None,
-        }
-    }
-
-    pub(super) fn alive(&self) -> Option<&Running> {
-        match self {
-            Self::Alive(running) => Some(running),
-            Self::Dead => None,
-        }
-    }
-}
-
-/// A machine with a daemon and session processes.
-#[derive(Debug)]
-pub(super) struct Machine {
-    pub(super) name: String,
-    pub(super) plan: HostPlan,
-    pub(super) links: Vec<LinkId>,
-    pub(super) has_power: bool,
-    /// How often it has lost it.
-    pub(super) outages: u32,
-    /// All its processes are stopped.
-    pub(super) is_frozen: bool,
-    pub(super) daemon: Daemon,
-    pub(super) processes: BTreeMap<SessionId, Process>,
-    pub(super) conns: BTreeSet<ConnKey>,
-    /// Its wall clock, ahead of or behind the world's, in milliseconds.
-    pub(super) wall_off_ms: i64,
-    /// How much it gains in a second, in microseconds; since the world's beginning.
-    pub(super) wall_drift_ppm: i64,
-    /// Its monotonic clock counts from elsewhere than the world's.
-    clock_from: Duration,
-    /// Nothing passes between it and the data store.
-    pub(super) is_store_cut: bool,
-    /// Nobody makes session processes for its daemon.
-    pub(super) is_spawner_gone: bool,
-    load: (u32, u32),
-    pub(super) notes: Vec<(Instant, Note)>,
-    replies: BTreeMap<AdminReq, Reply>,
-    asked: u64,
-    /// Its daemon is to start as soon as it has ended.
-    pub(super) starts_again: bool,
-}
-
-impl Machine {
-    pub(super) fn new(plan: HostPlan, links: Vec<LinkId>, clock_from: Duration) -> Self {
-        Self {
-            name: plan.name.clone(),
-            plan,
-            links,
-            has_power: true,
-            outages: 0,
-            is_frozen: false,
-            daemon: Daemon::Dead,
-            processes: BTreeMap::new(),
-            conns: BTreeSet::new(),
-            wall_off_ms: 0,
-            wall_drift_ppm: 0,
-            clock_from,
-            is_store_cut: false,
-            is_spawner_gone: false,
-            load: (10, 4_000),
-            notes: Vec::new(),
-            replies: BTreeMap::new(),
-            asked: 0,
-            starts_again: false,
-        }
-    }
-
-    pub(super) fn own_time(&self, now: Instant) -> Instant {
-        now + self.clock_from
-    }
-
-    fn world_time(&self, at: Instant) -> Instant {
-        at - self.clock_from
-    }
-
-    pub(super) fn wall(&self, now: Instant) -> WallTime {
-        let run = now.as_micros() as i64;
-        let off = self.wall_off_ms * 1_000 + run / 1_000_000 * self.wall_drift_ppm;
-        let micros = EPOCH_SECS as i64 * 1_000_000 + run + off;
-        WallTime::from_micros(micros.max(0) as u64)
-    }
-}
 
 impl World {
     /// Starts a daemon.
@@ -452,26 +313,5 @@ impl World {
             Some(reply) => reply,
             None => self.fail("the reply is gone"),
         }
-    }
-}
-
-impl Running {
-    /// Keeps what comes for a stopped daemon; of datagrams as many as a socket's buffer holds.
-    fn hold(&mut self, what: ToDaemon) {
-        if matches!(what, ToDaemon::Datagram { .. }) {
-            if self.datagrams_held == DATAGRAMS_HELD_MAX {
-                return;
-            }
-            self.datagrams_held += 1;
-        }
-        self.held.push_back(what);
-    }
-
-    /// It runs again: what was held for it.
-    pub(super) fn resume(&mut self) -> VecDeque<ToDaemon> {
-        self.is_stopped = false;
-        self.wake = None;
-        self.datagrams_held = 0;
-        core::mem::take(&mut self.held)
     }
 }

@@ -7,30 +7,9 @@
 
 use std::time::Instant as Wall;
 
-use proto::time::Duration;
-
 use super::World;
+use super::parts::meter::Meter;
 use super::wire::Node;
-
-/// What all hosts together have done.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Meter {
-    pub(super) is_on: bool,
-    /// Datagrams and parts of connections' bytes that they sent.
-    pub sent: u64,
-    /// Bytes of these, without headers.
-    pub sent_bytes: u64,
-    /// The same that they received.
-    pub received: u64,
-    /// Bytes of these.
-    pub received_bytes: u64,
-    /// tokenQ datagrams among what was sent.
-    pub token_qs: u64,
-    /// coming datagrams among what was sent.
-    pub comings: u64,
-    /// Time that their machines took to work.
-    pub worked: Duration,
-}
 
 impl World {
     /// Counts from now on what hosts do, from nothing.

@@ -24,7 +24,7 @@ mod kernel;
 mod look;
 mod machine;
 mod meter;
-mod plan;
+mod parts;
 mod process;
 mod queue;
 mod second;
@@ -47,28 +47,28 @@ use groupmgr::topology::Standing;
 use proto::keys::{GroupKey, KeyRing};
 use proto::{BootId, HostName, Instant, SessionId};
 
-pub use desk::{DeskId, DeskPlan};
 pub use dice::Dice;
 pub use expect::{Expect, Goal, HostExpect};
-pub use meter::Meter;
-pub use plan::HostPlan;
+pub use parts::desk::{DeskId, DeskPlan};
+pub use parts::meter::Meter;
+pub use parts::plan::HostPlan;
+pub use parts::sight::{End, Fate, Shown, Sight};
+pub use parts::store::Backup;
+pub use parts::stranger::StrangerId;
+pub use parts::udp::Heard;
 pub use proto::time::Duration;
-pub use sight::{End, Fate, Shown, Sight};
-pub use store::Backup;
-pub use stranger::StrangerId;
-pub use udp::Heard;
 pub use wire::{LanId, Rule, Way};
 
-use desk::Desk;
 use history::History;
-use machine::{Machine, ToDaemon};
-use process::{Order, ToProcess};
+use parts::desk::Desk;
+use parts::machine::{Machine, ToDaemon};
+use parts::process::{Order, ToProcess};
+use parts::sight::Sights;
+use parts::store::StoreNode;
+use parts::stranger::Stranger;
+use parts::tcp::{Conn, ConnKey, Seg, Side};
+use parts::udp::{Datagram, Speaks};
 use queue::Queue;
-use sight::Sights;
-use store::StoreNode;
-use stranger::Stranger;
-use tcp::{Conn, ConnKey, Seg, Side};
-use udp::Datagram;
 use wire::{LinkId, Node, Wire};
 
 /// So many milliseconds.
@@ -333,7 +333,7 @@ impl World {
             let alive = |n: &usize| w.machines[*n].daemon.alive().is_some();
             let hosts: Vec<usize> = (0..w.machines.len()).filter(alive).collect();
             let pairs = hosts.iter().flat_map(|a| hosts.iter().map(move |b| (*a, *b)));
-            let is_foreign = |n: usize| w.machines[n].plan.speaks == udp::Speaks::Foreign;
+            let is_foreign = |n: usize| w.machines[n].plan.speaks == Speaks::Foreign;
             let one_group = |a: usize, b: usize| {
                 is_foreign(a) == is_foreign(b) && w.names[a] != w.names[b] && w.share_a_lan(a, b)
             };

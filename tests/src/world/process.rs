@@ -6,78 +6,32 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use datastore::wire::{self, FromStore};
-use proto::frame::{Frame, FrameBuffer};
+use groupmgr::host::Input;
+use proto::frame::Frame;
 use proto::time::{Duration, earliest};
-use proto::{BootId, Instant, Nonce, ServiceName, SessionId, Token};
-use sessiond::control::{Bytes, Exit, Fingerprint, FromSession, SessionSpec, ToSession};
+use proto::{Nonce, SessionId};
+use sessiond::control::{Fingerprint, FromSession, SessionSpec};
 use sessiond::session::{ConnId, Effect, SessionCore};
 use sessiond::template::Command;
 
-use super::machine::ToDaemon;
-use super::shell::{Does, Shell};
-use super::sight::{End, Sight};
-use super::tcp::{ConnKey, Owner, Seg, Side};
+use super::parts::machine::ToDaemon;
+use super::parts::process::{Display, Order, Process, ToProcess};
+use super::parts::sight::{End, Sight};
+use super::parts::tcp::{ConnKey, Owner, Seg, Side};
+use super::shell::Shell;
 use super::{Event, World};
-use groupmgr::host::Input;
 
 /// From the daemon's wish to a process.
 const SPAWN_TIME: Duration = Duration::from_millis(2);
+
 /// From a process to its first word.
 const START_TIME: Duration = Duration::from_millis(1);
+
 /// Between daemon and session process, either way.
 pub(super) const LOCAL: Duration = Duration::from_micros(50);
+
 /// Bytes of output given to a connection at once.
 const ROOM: usize = 64 * 1024;
-
-/// What happens to a session process.
-#[derive(Debug)]
-pub(super) enum ToProcess {
-    /// Its first moment.
-    Begin,
-    /// It has its certificate.
-    Ready,
-    /// The daemon says something.
-    Told(Box<ToSession>),
-    /// It is handed a display connection.
-    Display(ConnKey),
-    /// Something comes on one.
-    Seg(ConnKey, Seg),
-    /// It asked to be called now.
-    Due,
-}
-
-/// A session process.
-#[derive(Debug)]
-pub(super) struct Process {
-    pub(super) core: SessionCore,
-    pub(super) token: Token,
-    fingerprint: [u8; 32],
-    pub(super) shells: BTreeMap<ServiceName, Shell>,
-    /// Which shell asked the data store, by the number of its connection; and the parts of an answer.
-    askers: BTreeMap<u32, (ServiceName, Vec<u8>)>,
-    asked: u32,
-    conns: BTreeMap<ConnKey, Display>,
-    pub(super) wake: Option<Instant>,
-    pub(super) is_stopped: bool,
-    pub(super) held: VecDeque<ToProcess>,
-}
-
-#[derive(Debug, Default)]
-struct Display {
-    frames: FrameBuffer,
-    has_said_hello: bool,
-}
-
-/// What a spawner was asked for.
-#[derive(Debug)]
-pub(super) struct Order {
-    /// In which run of the daemon.
-    by: Option<BootId>,
-    /// How often the machine had lost its power.
-    outages: u32,
-    pub(super) spec: SessionSpec,
-}
 
 impl World {
     pub(super) fn spawn(&mut self, host: usize, spec: SessionSpec) {
@@ -291,106 +245,5 @@ impl World {
             self.transmit(key, Side::Desk, Seg::Data(bytes));
         }
         self.carry_out(host, session, effects);
-    }
-}
-
-impl Process {
-    fn start(&mut self, name: &ServiceName, shell: Shell, more: &mut Vec<Effect>) {
-        self.core.started(name, shell.pid, more);
-        self.core.output(name, shell.prompt().as_bytes());
-        self.shells.insert(name.clone(), shell);
-    }
-
-    fn take_seg(&mut self, now: Instant, key: ConnKey, seg: Seg, out: &mut Vec<Effect>) {
-        match seg {
-            Seg::Data(bytes) => {
-                let Some(display) = self.conns.get_mut(&key) else { return };
-                display.frames.push(&bytes);
-                while let Some(display) = self.conns.get_mut(&key)
-                    && let Ok(Some(frame)) = display.frames.next_frame()
-                {
-                    match (core::mem::replace(&mut display.has_said_hello, true), frame) {
-                        (false, Frame::Hello(hello)) => self.core.hello(now, ConnId(key.0), &hello, out),
-                        (false, _) => out.push(Effect::Close(ConnId(key.0), Vec::new())),
-                        (true, frame) => self.core.frame(ConnId(key.0), frame, out),
-                    }
-                }
-            }
-            Seg::Fin | Seg::Rst => {
-                self.conns.remove(&key);
-                self.core.lost(ConnId(key.0), out);
-                out.push(Effect::Close(ConnId(key.0), Vec::new()));
-            }
-            _ => {}
-        }
-    }
-
-    /// What concerns nobody but the process and its shells.
-    fn do_locally(&mut self, now: Instant, effect: Effect, more: &mut Vec<Effect>) {
-        match effect {
-            Effect::Input(name) => self.give_input(now, &name, more),
-            Effect::Hangup(Some(name)) => self.end_shell(now, &name, Exit::Signal(1), more),
-            Effect::Kill(Some(name)) => self.end_shell(now, &name, Exit::Signal(9), more),
-            Effect::Terminate(Some(name)) => self.end_shell(now, &name, Exit::Signal(15), more),
-            Effect::Hangup(None) | Effect::Terminate(None) | Effect::Kill(None) => {
-                for name in self.shells.keys().cloned().collect::<Vec<_>>() {
-                    self.end_shell(now, &name, Exit::Signal(1), more);
-                }
-                self.core.all_gone(more);
-            }
-            Effect::Data { client, part: Bytes(part), last } => {
-                let Some((name, mut payload)) = self.askers.remove(&client) else { return };
-                payload.extend(part);
-                if last {
-                    self.answer(&name, &payload);
-                } else {
-                    self.askers.insert(client, (name, payload));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn answer(&mut self, name: &ServiceName, payload: &[u8]) {
-        let Some(shell) = self.shells.get(name) else { return };
-        let does = match wire::decode(payload) {
-            Ok(FromStore::Reply { response, .. }) => shell.answered(Ok(response)),
-            other => Does::Print(format!("{other:?}\r\n")),
-        };
-        if let Does::Print(text) = does {
-            self.core.output(name, text.as_bytes());
-        }
-    }
-
-    fn give_input(&mut self, now: Instant, name: &ServiceName, more: &mut Vec<Effect>) {
-        loop {
-            let typed = self.core.input(name).to_vec();
-            if typed.is_empty() {
-                return;
-            }
-            self.core.input_taken(now, name, typed.len());
-            let Some(shell) = self.shells.get_mut(name) else { continue };
-            for does in shell.take(&typed) {
-                match does {
-                    Does::Print(text) => self.core.output(name, text.as_bytes()),
-                    Does::Exit(status) => return self.end_shell(now, name, Exit::Status(status), more),
-                    Does::Ask(call) => {
-                        self.asked += 1;
-                        let mut frame = Vec::new();
-                        if wire::encode(&*call, &mut frame).is_ok() {
-                            self.askers.insert(self.asked, (name.clone(), Vec::new()));
-                            let request = Bytes(frame.split_off(wire::HEADER_LEN));
-                            more.push(Effect::Tell(FromSession::Data { client: self.asked, request }));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn end_shell(&mut self, now: Instant, name: &ServiceName, exit: Exit, more: &mut Vec<Effect>) {
-        if self.shells.remove(name).is_some() {
-            self.core.exited(now, name, exit, more);
-        }
     }
 }

@@ -4,8 +4,8 @@ use groupmgr::fitness::{Condition, Finding};
 use groupmgr::host::Input;
 use proto::lack::Lack;
 
-use super::machine::ToDaemon;
-use super::sight::Sight;
+use super::parts::machine::ToDaemon;
+use super::parts::sight::Sight;
 use super::{Rule, Way, World};
 
 impl World {

@@ -3,232 +3,15 @@
 //!
 //! Nothing is gathered unless [`World::watch`] was called.
 
-use std::net::SocketAddrV4;
-
-use dtu_emu::dtu::{DtuEvent, Phase};
-use groupmgr::host::{ClaimRecord, Note};
+use dtu_emu::dtu::Phase;
+use proto::Instant;
 use proto::alp::{Access, FromHost};
 use proto::line::Line;
-use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
 
-use super::desk::Brain;
-use super::{DeskId, World};
-
-/// What is on a desk's screen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
-    /// Whose.
-    pub token: Token,
-    /// Which session.
-    pub session: SessionId,
-    /// Of which host.
-    pub host: HostName,
-}
-
-/// How a session process came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Its machine lost its power.
-    Power,
-    /// The daemon died, and the host does not keep sessions.
-    Daemon,
-    /// Somebody killed it.
-    Killed,
-    /// It ended by itself, or its host ended it.
-    Ended,
-}
-
-/// What is done to a host's daemon or machine, or by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It starts, as this run.
-    Starts(BootId),
-    /// Its operator asks it to stop.
-    Leaves,
-    /// Its daemon is dead.
-    Dies,
-}
-
-/// Something that was seen.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sight {
-    /// A host's spawner is gone, or there is another one.
-    Spawner {
-        /// The host.
-        host: HostName,
-        /// Whether it is gone.
-        gone: bool,
-    },
-    /// A second host of a name runs from now on, or no longer does.
-    Second {
-        /// The name.
-        host: HostName,
-        /// Whether it runs.
-        runs: bool,
-    },
-    /// A desk presents a token on a connection to a host.
-    Presents {
-        /// The desk.
-        desk: DeskId,
-        /// The connection.
-        conn: u64,
-        /// The host.
-        host: HostName,
-        /// The token, as it is said.
-        token: String,
-        /// The ticket it came with, if it came by a redirect.
-        ticket: Option<String>,
-        /// Whether it says that it was redirected.
-        redirected: bool,
-    },
-    /// A host grants what was presented.
-    Grants {
-        /// The host.
-        host: HostName,
-        /// The connection.
-        conn: u64,
-        /// The desk at its other end.
-        desk: DeskId,
-        /// The token it names.
-        token: String,
-        /// What it lets the desk show.
-        session: Option<SessionId>,
-    },
-    /// A host sends a desk elsewhere.
-    SendsOn {
-        /// The host.
-        host: HostName,
-        /// The connection.
-        conn: u64,
-        /// The desk.
-        desk: DeskId,
-        /// Where to.
-        to: SocketAddrV4,
-        /// With which ticket.
-        ticket: Option<String>,
-    },
-    /// What a desk shows has changed.
-    Screen {
-        /// The desk.
-        desk: DeskId,
-        /// What it shows now.
-        shows: Option<Shown>,
-    },
-    /// A desk reports something.
-    Says {
-        /// The desk.
-        desk: DeskId,
-        /// What.
-        event: DtuEvent,
-    },
-    /// A host writes a line into its log.
-    Logs {
-        /// The host.
-        host: HostName,
-        /// What.
-        note: Note,
-    },
-    /// A session process begins.
-    Begins {
-        /// On which host.
-        host: HostName,
-        /// Which session.
-        session: SessionId,
-        /// Whose.
-        token: Token,
-    },
-    /// A session process is gone.
-    Gone {
-        /// On which host.
-        host: HostName,
-        /// Which session.
-        session: SessionId,
-        /// How.
-        end: End,
-    },
-    /// The data store holds another claim for a token.
-    Claimed {
-        /// The token.
-        token: String,
-        /// The claim, if there is one.
-        claim: Option<ClaimRecord>,
-    },
-    /// A session is told the epoch that its host has of it.
-    Epoch {
-        /// The host.
-        host: HostName,
-        /// The session.
-        session: SessionId,
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// The data store was restored from a backup.
-    Restored,
-    /// Something becomes of a host.
-    Host {
-        /// The host.
-        host: HostName,
-        /// What.
-        fate: Fate,
-    },
-    /// A token is registered: nobody is let in with it who cannot prove its secret, or nobody at all.
-    Registered {
-        /// The token.
-        token: Token,
-        /// Whether it is disabled.
-        disabled: bool,
-    },
-    /// A person put a card into a desk, or took it out.
-    Card {
-        /// The desk.
-        desk: DeskId,
-        /// The card's token.
-        token: Option<Token>,
-        /// Whether it has the secret, should the token need one.
-        genuine: bool,
-    },
-    /// A host, with all its ways, is well now, or is not.
-    HostWell {
-        /// The host.
-        host: HostName,
-        /// Whether.
-        well: bool,
-    },
-    /// A host's machine and all its ways are sound now, or are not, whatever its daemon does.
-    WaysWell {
-        /// The host.
-        host: HostName,
-        /// Whether.
-        well: bool,
-    },
-    /// A desk's own ways are well now, or are not.
-    DeskWell {
-        /// The desk.
-        desk: DeskId,
-        /// Whether.
-        well: bool,
-    },
-    /// The data store and the ways to it are well now, or are not.
-    StoreWell(bool),
-    /// How full a table of a host is.
-    Size {
-        /// The host.
-        host: HostName,
-        /// The table.
-        table: &'static str,
-        /// Entries in it.
-        len: usize,
-        /// Entries it may have.
-        max: usize,
-    },
-}
-
-/// What was seen and not yet handed out.
-#[derive(Debug, Default)]
-pub(super) struct Sights {
-    is_on: bool,
-    seen: Vec<(Instant, Sight)>,
-}
+use super::World;
+use super::parts::desk::Brain;
+use super::parts::desk::DeskId;
+use super::parts::sight::{Fate, Shown, Sight};
 
 impl World {
     /// From now on everything that can be seen is gathered for [`World::sights`].
@@ -265,7 +48,7 @@ impl World {
     }
 
     /// Bytes go from a desk to a host.
-    pub(super) fn saw_desk_say(&mut self, desk: usize, key: super::tcp::ConnKey, bytes: &[u8]) {
+    pub(super) fn saw_desk_say(&mut self, desk: usize, key: super::parts::tcp::ConnKey, bytes: &[u8]) {
         if !self.sights.is_on || !bytes.starts_with(b"infoReq ") {
             return;
         }
@@ -287,7 +70,7 @@ impl World {
     }
 
     /// A host says something to a desk.
-    pub(super) fn saw_host_say(&mut self, host: usize, key: super::tcp::ConnKey, message: &FromHost) {
+    pub(super) fn saw_host_say(&mut self, host: usize, key: super::parts::tcp::ConnKey, message: &FromHost) {
         let Some(desk) = self.conns.get(&key).map(|conn| DeskId(conn.desk)) else { return };
         self.saw(|w| {
             let (host, conn) = (w.names[host].clone(), key.0);

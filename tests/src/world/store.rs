@@ -3,115 +3,23 @@
 //! The store can be killed, stopped, cut off from some hosts, and restored from a backup. A write that was under way
 //! when it was killed may or may not have been done.
 
-use std::collections::{BTreeMap, VecDeque};
-
-use datastore::client::{Client, ConnectError, Effect, Patience};
+use datastore::client::{Client, ConnectError, Effect};
 use datastore::wire::{Call, FromStore};
-use datastore::{Answer, Key, MemoryStore, Prefix, Refusal, Request, RequestId, Response, Value, WatchEvent};
+use datastore::{Answer, Key, Prefix, Refusal, Request, Response, Value, WatchEvent};
 use groupmgr::host::{ClaimRecord, Followed, Input, StoreReq};
 use proto::Instant;
 use proto::time::Duration;
 
-use super::machine::ToDaemon;
-use super::sight::Sight;
+use super::parts::machine::ToDaemon;
+use super::parts::sight::Sight;
+use super::parts::store::{Backup, News, Power, StoreNews};
 use super::{Event, World};
 
 /// How long a host waits for a connection to open.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Where the store is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Power {
-    Runs,
-    Stopped,
-    Dead,
-}
-
-/// The data store of the world.
-#[derive(Debug)]
-pub(super) struct StoreNode {
-    pub(super) data: MemoryStore,
-    power: Power,
-    /// One way between a host and the store.
-    pub(super) delay: Duration,
-    /// What a write takes beside that.
-    pub(super) fsync: Duration,
-    slowness: Duration,
-    /// Whether its disk is full.
-    is_full: bool,
-    /// Who watches what: by the host, its connection and the request that began it.
-    watches: BTreeMap<(usize, u64, RequestId), Prefix>,
-    /// What waits for a stopped one.
-    held: VecDeque<(usize, u64, Call)>,
-}
-
-impl StoreNode {
-    pub(super) fn new() -> Self {
-        Self {
-            data: MemoryStore::default(),
-            power: Power::Runs,
-            delay: Duration::from_micros(200),
-            fsync: Duration::from_millis(1),
-            slowness: Duration::ZERO,
-            is_full: false,
-            watches: BTreeMap::new(),
-            held: VecDeque::new(),
-        }
-    }
-}
-
-impl StoreNode {
-    /// Whether it runs, and answers as fast as usual.
-    pub(super) fn is_well(&self) -> bool {
-        self.power == Power::Runs && self.slowness.is_zero()
-    }
-}
-
 /// Which store it is.
 const STORE: proto::StoreId = proto::StoreId(0x5707e);
-
-/// One daemon's connection to the store.
-#[derive(Debug)]
-pub(super) struct StoreLink {
-    pub(super) client: Client,
-    /// Counts the connections: what belongs to an earlier one is nobody's.
-    number: u64,
-    asked: BTreeMap<RequestId, StoreReq>,
-    /// Watches that were asked for, and whether they have begun.
-    watches: BTreeMap<RequestId, bool>,
-    told: bool,
-}
-
-impl StoreLink {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            client: Client::new(now, "store", Patience::default()),
-            number: 0,
-            asked: BTreeMap::new(),
-            watches: BTreeMap::new(),
-            told: false,
-        }
-    }
-}
-
-/// What happens on a daemon's connection to the store.
-#[derive(Debug)]
-pub(super) struct StoreNews {
-    number: u64,
-    what: News,
-}
-
-#[derive(Debug)]
-enum News {
-    Connected,
-    NotConnected(&'static str),
-    Broken,
-    Said(FromStore),
-}
-
-/// A copy of the store's data.
-#[derive(Clone, Debug)]
-pub struct Backup(MemoryStore);
 
 impl World {
     /// Runs a step of a daemon's store client and does what follows from it.

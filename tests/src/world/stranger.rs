@@ -7,36 +7,10 @@ use groupmgr::directory::Ask;
 use proto::keys::{KeyRing, Purpose};
 use proto::line::Line;
 
-use super::udp::{Datagram, Heard};
-use super::wire::{LinkId, Node};
+use super::parts::stranger::{Stranger, StrangerId};
+use super::parts::udp::Heard;
+use super::wire::Node;
 use super::{LanId, World};
-
-/// What a stranger remembers.
-const HEARD_MAX: usize = 100_000;
-
-/// A stranger of the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StrangerId(usize);
-
-impl StrangerId {
-    pub(super) const fn number(self) -> usize {
-        self.0
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Stranger {
-    pub(super) links: Vec<LinkId>,
-    heard: Vec<Heard>,
-}
-
-impl Stranger {
-    pub(super) fn hear(&mut self, datagram: Datagram) {
-        if self.heard.len() < HEARD_MAX {
-            self.heard.push(Heard { from: datagram.from, bytes: datagram.bytes.to_vec() });
-        }
-    }
-}
 
 impl World {
     /// A machine on a LAN that belongs to nobody.

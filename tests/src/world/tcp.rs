@@ -5,155 +5,19 @@
 //! answers for its processes as a kernel does: it refuses where nobody listens, accepts for a process that is
 //! stopped, and resets what belonged to one that died. A machine without power says nothing.
 
-use std::collections::VecDeque;
-use std::net::Ipv4Addr;
-
-use dtu_emu::dtu::DisplayTarget;
-use proto::frame::FrameBuffer;
-use proto::line::Splitter;
 use proto::time::Duration;
-use proto::{Instant, SessionId};
 
-use super::wire::{LinkId, Node};
+use super::parts::tcp::{ConnKey, Owner, RESEND_FIRST, Seg, Side};
+use super::wire::Node;
 use super::{Event, World};
 
-/// What is lost is sent again after this time, then after twice as long, up to [`RESEND_MAX`].
-const RESEND_FIRST: Duration = Duration::from_millis(200);
 const RESEND_MAX: Duration = Duration::from_secs(3);
+
 /// A first word that is not answered is said again after this time.
 const SYN_AGAIN: Duration = Duration::from_secs(1);
+
 /// A connection on which nothing got through so often is forgotten.
 const RESENDS_MAX: u32 = 200;
-
-/// Names a connection. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ConnKey(pub(super) u64);
-
-/// The two ends of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
-    Desk,
-    Host,
-}
-
-/// A part of what goes over a connection.
-#[derive(Clone, Debug)]
-pub(super) enum Seg {
-    /// The desk wants the connection.
-    Syn,
-    /// The host's kernel has accepted it.
-    SynAck,
-    /// The host's machine is there, the program is not.
-    Refused,
-    /// The desk's part of the TLS handshake, behind the line that names a display's session.
-    Hello,
-    /// The other part: the application's first answer, with its certificate's fingerprint.
-    HelloBack([u8; 32]),
-    /// Bytes behind TLS.
-    Data(Vec<u8>),
-    /// The sender has closed.
-    Fin,
-    /// The sender's process is dead, or knows nothing of the connection.
-    Rst,
-}
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    Control,
-    Display(DisplayTarget),
-}
-
-/// Who has the host's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// Accepted, and no process has looked at it.
-    Kernel,
-    Daemon,
-    Session(SessionId),
-    /// Its process died or closed it.
-    Nobody,
-}
-
-/// One direction of a connection.
-#[derive(Debug)]
-struct Flow {
-    /// When the last part that got through arrives: the next one does not overtake it.
-    last_at: Instant,
-    /// What did not get through, in order.
-    stalled: VecDeque<Seg>,
-    pause: Duration,
-    resent: u32,
-}
-
-#[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) desk: usize,
-    /// The desk's own number for it.
-    pub(super) number: u64,
-    pub(super) kind: Kind,
-    pub(super) host: usize,
-    pub(super) near: LinkId,
-    pub(super) far: LinkId,
-    /// The host's address when it was opened.
-    pub(super) far_ip: Ipv4Addr,
-    /// Whether it is without TLS.
-    pub(super) is_plain: bool,
-    /// Whether the host's program has answered.
-    pub(super) is_opened: bool,
-    /// Since when the desk's kernel misses an acknowledgement, and since when there is no way to the host's.
-    pub(super) unacked_since: Option<Instant>,
-    pub(super) broken_since: Option<Instant>,
-    pub(super) owner: Owner,
-    /// Whether the desk still wants to hear of it.
-    pub(super) is_wanted: bool,
-    pub(super) host_lines: Splitter,
-    pub(super) desk_lines: Splitter,
-    pub(super) desk_frames: FrameBuffer,
-    flows: [Flow; 2],
-}
-
-impl Flow {
-    const fn new() -> Self {
-        Self { last_at: Instant::ZERO, stalled: VecDeque::new(), pause: RESEND_FIRST, resent: 0 }
-    }
-}
-
-impl Conn {
-    pub(super) fn new(
-        desk: usize,
-        number: u64,
-        kind: Kind,
-        host: usize,
-        (near, far): (LinkId, LinkId),
-        far_ip: Ipv4Addr,
-    ) -> Self {
-        Self {
-            desk,
-            number,
-            kind,
-            host,
-            near,
-            far,
-            far_ip,
-            is_plain: false,
-            is_opened: false,
-            unacked_since: None,
-            broken_since: None,
-            owner: Owner::Kernel,
-            is_wanted: true,
-            host_lines: Splitter::new(),
-            desk_lines: Splitter::new(),
-            desk_frames: FrameBuffer::default(),
-            flows: [Flow::new(), Flow::new()],
-        }
-    }
-
-    /// Whether nothing waits to get through to this side.
-    pub(super) fn flows_to(&self, side: Side) -> bool {
-        self.flows[side as usize].stalled.is_empty()
-    }
-}
 
 impl World {
     /// Sends a part of what goes over a connection towards `to`.

@@ -7,40 +7,11 @@ use proto::beacon::Beacon;
 use proto::keys::Purpose;
 use proto::line::Line;
 
-use super::HostPlan;
-use super::machine::ToDaemon;
+use super::parts::machine::ToDaemon;
+use super::parts::plan::HostPlan;
+use super::parts::udp::{Datagram, Speaks};
 use super::wire::{LinkId, Node, Way, Wire};
 use super::{Event, World};
-
-/// A datagram as it is on a LAN.
-#[derive(Clone, Debug)]
-pub(super) struct Datagram {
-    pub(super) from: SocketAddrV4,
-    pub(super) to: SocketAddrV4,
-    pub(super) bytes: Rc<[u8]>,
-    /// The host that asked from a connected socket, and is told when it is refused.
-    pub(super) asker: Option<usize>,
-}
-
-/// One that was heard on a LAN, for a recording.
-#[derive(Clone, Debug)]
-pub struct Heard {
-    /// Its sender.
-    pub from: SocketAddrV4,
-    /// What it said.
-    pub bytes: Vec<u8>,
-}
-
-/// How a host speaks to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
-    /// As this version does, with the key of the group.
-    AsWeDo,
-    /// Its answers tell no load, and it does not know what `coming` means.
-    AsTheVersionBefore,
-    /// With the key of another group.
-    Foreign,
-}
 
 impl HostPlan {
     /// It is of the version before this one.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{Instant, Token};
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::{DeskId, Sight};
 
 /// A card that was taken out may still be granted what was asked while it was in.

@@ -1,6 +1,6 @@
 //! Every table is bounded.
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::Sight;
 
 /// See the module's text.

@@ -7,7 +7,7 @@ use groupmgr::host::Note;
 use proto::time::Duration;
 use proto::{HostName, SessionId, Token};
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::{DeskId, Sight};
 
 /// Host and store must have been well for so long that everybody knows of it: what was held for a host's next

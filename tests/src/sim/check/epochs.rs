@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proto::{Epoch, SessionId};
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::Sight;
 
 /// See the module's text.

@@ -3,7 +3,7 @@
 use dtu_emu::dtu::{DtuEvent, Loss};
 use proto::time::Duration;
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::Sight;
 
 /// A desk may hold the session of a host whose daemon is gone for 10 s, and give it up then; a connection that

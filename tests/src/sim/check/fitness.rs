@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::time::Duration;
 use proto::{HostName, Instant, SessionId};
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::{DeskId, Sight};
 
 /// What a host lacks is known to all that hear it after so long, and who was sent to it before has come.

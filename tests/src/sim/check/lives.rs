@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{HostName, SessionId, Token};
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::{End, Sight};
 
 /// See the module's text.

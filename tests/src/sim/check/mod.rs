@@ -13,6 +13,7 @@ mod health;
 mod lives;
 mod redirects;
 mod rest;
+mod rule;
 mod screens;
 #[cfg(test)]
 mod tests;
@@ -32,46 +33,9 @@ pub use health::Health;
 pub use lives::Lives;
 pub use redirects::Redirects;
 pub use rest::{Rest, RestDesk, uneven};
+pub use rule::{Check, Moment};
 pub use screens::OneScreen;
 pub use words::Words;
-
-/// What a checker is told at one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
-    /// When.
-    pub now: Instant,
-    /// How everybody is.
-    pub health: &'a Health,
-}
-
-/// A rule, and what was seen so far that bears on it.
-pub trait Check {
-    /// The rule, in a sentence.
-    fn rule(&self) -> &'static str;
-
-    /// Takes in what was seen. What breaks the rule is said in words.
-    ///
-    /// # Errors
-    /// The rule is broken.
-    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String>;
-
-    /// So much time has passed.
-    ///
-    /// # Errors
-    /// Something did not happen that should have by now.
-    fn pass(&mut self, _moment: Moment<'_>) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// How often the rule was put to the test: what could have broken it and did not, without what its exemptions let
-    /// pass.
-    fn looked(&self) -> u64;
-
-    /// The same of each of its parts, where one may be tested all the time and another never.
-    fn parts(&self) -> Vec<(&'static str, u64)> {
-        vec![(self.rule(), self.looked())]
-    }
-}
 
 /// All rules, and the health that they share.
 pub struct Checks {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::time::Duration;
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::Sight;
 
 /// A ticket is no good after its host has started anew; a host that has been well for longer than a desk takes to

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proto::time::Duration;
 use proto::{HostName, Instant, Token};
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::{DeskId, Shown, Sight};
 
 /// An announcement is gathered for 2 ms and said again after 60 and 460 ms; a desk is told within a round trip.

@@ -8,7 +8,7 @@ use groupmgr::topology::{Change, Double};
 use proto::time::Duration;
 use proto::{BootId, HostName, Instant};
 
-use super::{Check, Moment};
+use super::rule::{Check, Moment};
 use crate::world::{DeskId, Fate, Sight};
 
 /// What a dead host said may be under way for so long.

@@ -2,8 +2,8 @@
 
 use groupmgr::host::guests::GuestLimits;
 
+use super::super::wire::LanId;
 use super::udp::Speaks;
-use super::wire::LanId;
 
 /// Links of a beacon's hash chain: enough for ten minutes.
 const CHAIN_LEN: usize = 6_000;
@@ -11,21 +11,21 @@ const CHAIN_LEN: usize = 6_000;
 /// What a host is made with.
 #[derive(Clone, Debug)]
 pub struct HostPlan {
-    pub(super) name: String,
-    pub(super) lans: Vec<LanId>,
-    pub(super) keep: bool,
-    pub(super) plain: bool,
-    pub(super) sessions_max: usize,
-    pub(super) cpus: u16,
-    pub(super) clock: u32,
-    pub(super) cannot_spawn: Option<String>,
-    pub(super) chain_len: usize,
-    pub(super) guests: GuestLimits,
-    pub(super) speaks: Speaks,
+    pub(in crate::world) name: String,
+    pub(in crate::world) lans: Vec<LanId>,
+    pub(in crate::world) keep: bool,
+    pub(in crate::world) plain: bool,
+    pub(in crate::world) sessions_max: usize,
+    pub(in crate::world) cpus: u16,
+    pub(in crate::world) clock: u32,
+    pub(in crate::world) cannot_spawn: Option<String>,
+    pub(in crate::world) chain_len: usize,
+    pub(in crate::world) guests: GuestLimits,
+    pub(in crate::world) speaks: Speaks,
     /// The name it goes by in its group, if another host of the world has that name too.
-    pub(super) called: Option<String>,
+    pub(in crate::world) called: Option<String>,
     /// Its daemon is not started with it.
-    pub(super) is_off: bool,
+    pub(in crate::world) is_off: bool,
 }
 
 impl HostPlan {

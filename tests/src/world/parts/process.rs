@@ -1,0 +1,168 @@
+//! A session process and its shells.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use datastore::wire::{self, FromStore};
+use proto::frame::{Frame, FrameBuffer};
+use proto::{BootId, Instant, ServiceName, Token};
+use sessiond::control::{Bytes, Exit, FromSession, SessionSpec, ToSession};
+use sessiond::session::{ConnId, Effect, SessionCore};
+
+use super::super::shell::{Does, Shell};
+use super::tcp::{ConnKey, Seg};
+
+/// What happens to a session process.
+#[derive(Debug)]
+pub(in crate::world) enum ToProcess {
+    /// Its first moment.
+    Begin,
+    /// It has its certificate.
+    Ready,
+    /// The daemon says something.
+    Told(Box<ToSession>),
+    /// It is handed a display connection.
+    Display(ConnKey),
+    /// Something comes on one.
+    Seg(ConnKey, Seg),
+    /// It asked to be called now.
+    Due,
+}
+
+/// A session process.
+#[derive(Debug)]
+pub(in crate::world) struct Process {
+    pub(in crate::world) core: SessionCore,
+    pub(in crate::world) token: Token,
+    pub(in crate::world) fingerprint: [u8; 32],
+    pub(in crate::world) shells: BTreeMap<ServiceName, Shell>,
+    /// Which shell asked the data store, by the number of its connection; and the parts of an answer.
+    pub(in crate::world) askers: BTreeMap<u32, (ServiceName, Vec<u8>)>,
+    pub(in crate::world) asked: u32,
+    pub(in crate::world) conns: BTreeMap<ConnKey, Display>,
+    pub(in crate::world) wake: Option<Instant>,
+    pub(in crate::world) is_stopped: bool,
+    pub(in crate::world) held: VecDeque<ToProcess>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::world) struct Display {
+    pub(in crate::world) frames: FrameBuffer,
+    pub(in crate::world) has_said_hello: bool,
+}
+
+/// What a spawner was asked for.
+#[derive(Debug)]
+pub(in crate::world) struct Order {
+    /// In which run of the daemon.
+    pub(in crate::world) by: Option<BootId>,
+    /// How often the machine had lost its power.
+    pub(in crate::world) outages: u32,
+    pub(in crate::world) spec: SessionSpec,
+}
+
+impl Process {
+    pub(in crate::world) fn start(&mut self, name: &ServiceName, shell: Shell, more: &mut Vec<Effect>) {
+        self.core.started(name, shell.pid, more);
+        self.core.output(name, shell.prompt().as_bytes());
+        self.shells.insert(name.clone(), shell);
+    }
+
+    pub(in crate::world) fn take_seg(&mut self, now: Instant, key: ConnKey, seg: Seg, out: &mut Vec<Effect>) {
+        match seg {
+            Seg::Data(bytes) => {
+                let Some(display) = self.conns.get_mut(&key) else { return };
+                display.frames.push(&bytes);
+                while let Some(display) = self.conns.get_mut(&key)
+                    && let Ok(Some(frame)) = display.frames.next_frame()
+                {
+                    match (core::mem::replace(&mut display.has_said_hello, true), frame) {
+                        (false, Frame::Hello(hello)) => self.core.hello(now, ConnId(key.0), &hello, out),
+                        (false, _) => out.push(Effect::Close(ConnId(key.0), Vec::new())),
+                        (true, frame) => self.core.frame(ConnId(key.0), frame, out),
+                    }
+                }
+            }
+            Seg::Fin | Seg::Rst => {
+                self.conns.remove(&key);
+                self.core.lost(ConnId(key.0), out);
+                out.push(Effect::Close(ConnId(key.0), Vec::new()));
+            }
+            _ => {}
+        }
+    }
+
+    /// What concerns nobody but the process and its shells.
+    pub(in crate::world) fn do_locally(&mut self, now: Instant, effect: Effect, more: &mut Vec<Effect>) {
+        match effect {
+            Effect::Input(name) => self.give_input(now, &name, more),
+            Effect::Hangup(Some(name)) => self.end_shell(now, &name, Exit::Signal(1), more),
+            Effect::Kill(Some(name)) => self.end_shell(now, &name, Exit::Signal(9), more),
+            Effect::Terminate(Some(name)) => self.end_shell(now, &name, Exit::Signal(15), more),
+            Effect::Hangup(None) | Effect::Terminate(None) | Effect::Kill(None) => {
+                for name in self.shells.keys().cloned().collect::<Vec<_>>() {
+                    self.end_shell(now, &name, Exit::Signal(1), more);
+                }
+                self.core.all_gone(more);
+            }
+            Effect::Data { client, part: Bytes(part), last } => {
+                let Some((name, mut payload)) = self.askers.remove(&client) else { return };
+                payload.extend(part);
+                if last {
+                    self.answer(&name, &payload);
+                } else {
+                    self.askers.insert(client, (name, payload));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(in crate::world) fn answer(&mut self, name: &ServiceName, payload: &[u8]) {
+        let Some(shell) = self.shells.get(name) else { return };
+        let does = match wire::decode(payload) {
+            Ok(FromStore::Reply { response, .. }) => shell.answered(Ok(response)),
+            other => Does::Print(format!("{other:?}\r\n")),
+        };
+        if let Does::Print(text) = does {
+            self.core.output(name, text.as_bytes());
+        }
+    }
+
+    pub(in crate::world) fn give_input(&mut self, now: Instant, name: &ServiceName, more: &mut Vec<Effect>) {
+        loop {
+            let typed = self.core.input(name).to_vec();
+            if typed.is_empty() {
+                return;
+            }
+            self.core.input_taken(now, name, typed.len());
+            let Some(shell) = self.shells.get_mut(name) else { continue };
+            for does in shell.take(&typed) {
+                match does {
+                    Does::Print(text) => self.core.output(name, text.as_bytes()),
+                    Does::Exit(status) => return self.end_shell(now, name, Exit::Status(status), more),
+                    Does::Ask(call) => {
+                        self.asked += 1;
+                        let mut frame = Vec::new();
+                        if wire::encode(&*call, &mut frame).is_ok() {
+                            self.askers.insert(self.asked, (name.clone(), Vec::new()));
+                            let request = Bytes(frame.split_off(wire::HEADER_LEN));
+                            more.push(Effect::Tell(FromSession::Data { client: self.asked, request }));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    pub(in crate::world) fn end_shell(
+        &mut self,
+        now: Instant,
+        name: &ServiceName,
+        exit: Exit,
+        more: &mut Vec<Effect>,
+    ) {
+        if self.shells.remove(name).is_some() {
+            self.core.exited(now, name, exit, more);
+        }
+    }
+}
