@@ -29,6 +29,7 @@
 //! | [`mailbox`], [`confine`], [`backup`] | a watcher's queue; a user's part of the store; the backup file |
 //! | `io` (feature `io`) | trait `Store`, engine, server, clients, command line |
 
+pub mod arrivals;
 pub mod backup;
 pub mod batch;
 pub mod client;

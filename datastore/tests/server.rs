@@ -120,6 +120,9 @@ async fn who_has_the_certificate_and_not_the_key_is_refused_and_counted() {
     server.serves_its_group().await;
 }
 
+/// Less than a stalled handshake may take.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 #[tokio::test]
 async fn plain_text_and_nonsense_within_tls_are_refused_and_counted() {
     let server = Running::start().await;
@@ -137,17 +140,37 @@ async fn plain_text_and_nonsense_within_tls_are_refused_and_counted() {
     server.serves_its_group().await;
 }
 
+/// As many connections as may say nothing, and more.
 #[tokio::test]
-async fn who_says_nothing_loses_its_place_and_cannot_take_those_of_others() {
+async fn who_says_nothing_delays_nobody_and_loses_its_place() {
     let server = Running::start().await;
     let mut silent = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..300 {
         silent.push(TcpStream::connect(server.addr).await.unwrap());
     }
-    server.counted("refused_full", 4).await;
-    // All places of this address are taken until their time is over; then the server serves again.
-    server.counted("refused_late", 16).await;
+    let began = Instant::now();
     server.serves_its_group().await;
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    server.counted("refused_evicted", 44).await;
+    server.counted("refused_late", 200).await;
+}
+
+/// As many handshakes as are done at once, and more, of one address that ends none of them.
+#[tokio::test]
+async fn stalled_handshakes_of_one_address_keep_no_other_address_waiting() {
+    let server = Running::start().await;
+    let mut stalled = Vec::new();
+    for _ in 0..64 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        let mut stream = socket.connect(server.addr).await.unwrap();
+        stream.write_all(&[0x16, 3, 1, 2, 0]).await.unwrap();
+        stalled.push(stream);
+    }
+    let began = Instant::now();
+    server.serves_its_group().await;
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    server.counted("refused_evicted", 1).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@
 //! daemon, its sockets, the command line.
 
 pub mod announce;
-pub mod arrivals;
 pub mod digest;
 pub mod directory;
 pub mod entropy;

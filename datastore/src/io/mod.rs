@@ -12,11 +12,13 @@
 
 mod backup;
 pub mod cli;
+mod clock;
 mod confined;
 mod connection;
 mod durable;
 mod engine;
 mod memory;
+pub mod places;
 mod remote;
 mod server;
 mod store;
@@ -35,29 +37,5 @@ pub use store::{Pending, Store};
 pub use transport::{Target, keys_of};
 pub use watch::Watch;
 
-use proto::Instant;
-
 /// The port of the data store.
 pub const PORT: u16 = 7010;
-
-/// A monotonic clock with its own origin, for one machine of this crate.
-#[derive(Clone, Copy, Debug)]
-struct Clock(std::time::Instant);
-
-impl Clock {
-    fn start() -> Self {
-        Self(std::time::Instant::now())
-    }
-
-    fn now(self) -> Instant {
-        Instant::ZERO + self.0.elapsed()
-    }
-
-    /// Waits until `at`, or for ever.
-    async fn until(self, at: Option<Instant>) {
-        match at {
-            Some(at) => tokio::time::sleep(at.since(self.now())).await,
-            None => std::future::pending().await,
-        }
-    }
-}

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::Clock;
+use super::clock::Clock;
 use super::store::{Pending, Store, not_here};
 use super::transport::{Target, connect};
 use super::watch::{Feed, Watch};

@@ -1,10 +1,9 @@
 //! The data store's server: who may connect, how many, and what was counted.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proto::io::{KeyDir, KeyDirError};
@@ -15,16 +14,17 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Ended, serve_stream};
+use super::places::{Bounds, Place};
 use super::store::Store;
-use super::transport::{Stranger, accept};
+use super::transport::{Stranger, Stream, accept};
+use crate::arrivals::Limits;
 use crate::handshake::Distrust;
 
 /// Trusted connections: one per host, and some for administration.
 const CONNECTIONS_MAX: usize = 256;
-/// Connections that have not proved anything yet, in all and from one address.
-const HALF_OPEN_MAX: usize = 64;
-const HALF_OPEN_PER_ADDRESS_MAX: usize = 16;
-/// How long a handshake may take.
+/// Connections that have not proved anything yet. Hosts of a group may share an address behind a router.
+const LIMITS: Limits = Limits { per_address: 64, total: 512, silent: 256, handshakes: 64 };
+/// How long a connection may say nothing, and how long a handshake may take.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
 /// Pause after the system could not give a socket (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -67,6 +67,7 @@ pub struct Counters {
     refused_broke_off: Count,
     refused_late: Count,
     refused_full: Count,
+    refused_evicted: Count,
     ended_malformed: Count,
     ended_silent: Count,
     pub(super) requests: Count,
@@ -83,6 +84,7 @@ impl Counters {
             ("refused_broke_off", &self.refused_broke_off),
             ("refused_late", &self.refused_late),
             ("refused_full", &self.refused_full),
+            ("refused_evicted", &self.refused_evicted),
             ("ended_malformed", &self.ended_malformed),
             ("ended_silent", &self.ended_silent),
             ("requests", &self.requests),
@@ -96,6 +98,7 @@ impl Counters {
             Stranger::BrokeOff(_) => &self.refused_broke_off,
             Stranger::Late => &self.refused_late,
             Stranger::Distrusted(Distrust::Full) => &self.refused_full,
+            Stranger::Evicted => &self.refused_evicted,
             Stranger::Distrusted(_) => &self.refused_proof,
         };
         warn_now_and_then(count.add(), peer, &stranger.to_string());
@@ -121,7 +124,7 @@ struct Shared {
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
     connections: Arc<Semaphore>,
-    half_open: Mutex<BTreeMap<IpAddr, usize>>,
+    bounds: Bounds,
 }
 
 impl Server {
@@ -141,7 +144,7 @@ impl Server {
             store,
             counters: Arc::default(),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            half_open: Mutex::default(),
+            bounds: Bounds::new(LIMITS),
         };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
@@ -164,6 +167,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let watch = tokio::spawn(self.shared.bounds.clone().watch());
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -171,14 +175,13 @@ impl Server {
                 () = &mut stop => break,
             };
             match accepted {
-                Ok((tcp, peer)) => {
-                    if let Some(half_open) = HalfOpen::enter(&self.shared, peer.ip()) {
+                Ok((tcp, peer)) => match self.shared.bounds.take(peer.ip()) {
+                    Ok(place) => {
                         let shared = Arc::clone(&self.shared);
-                        tasks.spawn(shared.serve(tcp, peer, half_open, stopped.clone()));
-                    } else {
-                        warn_now_and_then(self.shared.counters.refused_full.add(), peer, "too many at once");
+                        tasks.spawn(shared.serve(tcp, peer, place, stopped.clone()));
                     }
-                }
+                    Err(_) => self.shared.counters.refused(peer, &Stranger::Distrusted(Distrust::Full)),
+                },
                 Err(error) => {
                     tracing::warn!("no connection can be accepted: {error}; raise the limit on open files");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -187,6 +190,7 @@ impl Server {
             while tasks.try_join_next().is_some() {}
         }
         drop(self.listener);
+        watch.abort();
         stopping.send_replace(true);
         while tasks.join_next().await.is_some() {}
     }
@@ -197,16 +201,14 @@ impl Shared {
         self: Arc<Self>,
         tcp: TcpStream,
         peer: SocketAddr,
-        half_open: HalfOpen,
+        place: Place,
         mut stop: watch::Receiver<bool>,
     ) {
-        let room = || Arc::clone(&self.connections).try_acquire_owned().ok();
         let accepted = tokio::select! {
-            accepted = accept(tcp, &self.tls, &self.ring, self.store.id(), HANDSHAKE_WITHIN, room) => accepted,
+            accepted = self.trust(tcp, place) => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        drop(half_open);
-        let (stream, _permit): (_, OwnedSemaphorePermit) = match accepted {
+        let (stream, _permit) = match accepted {
             Ok(trusted) => trusted,
             Err(stranger) => return self.counters.refused(peer, &stranger),
         };
@@ -219,36 +221,27 @@ impl Shared {
         }
     }
 
-    fn with_half_open<T>(&self, f: impl FnOnce(&mut BTreeMap<IpAddr, usize>) -> T) -> T {
-        f(&mut self.half_open.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// A place among the connections that have not proved anything yet.
-struct HalfOpen {
-    shared: Arc<Shared>,
-    from: IpAddr,
-}
-
-impl HalfOpen {
-    fn enter(shared: &Arc<Shared>, from: IpAddr) -> Option<Self> {
-        shared.with_half_open(|places| {
-            let all: usize = places.values().sum();
-            let here = places.get(&from).copied().unwrap_or_default();
-            if all >= HALF_OPEN_MAX || here >= HALF_OPEN_PER_ADDRESS_MAX {
-                return None;
-            }
-            places.insert(from, here + 1);
-            Some(Self { shared: Arc::clone(shared), from })
-        })
-    }
-}
-
-impl Drop for HalfOpen {
-    fn drop(&mut self) {
-        self.shared.with_half_open(|places| match places.get_mut(&self.from) {
-            Some(here) if *here > 1 => *here -= 1,
-            _ => drop(places.remove(&self.from)),
-        });
+    /// Waits until a connection says something, and does the handshake at its turn.
+    async fn trust(
+        &self,
+        tcp: TcpStream,
+        place: Place,
+    ) -> Result<(Box<dyn Stream>, OwnedSemaphorePermit), Stranger> {
+        let mut first = [0];
+        let speaks = tokio::time::timeout(HANDSHAKE_WITHIN, tcp.peek(&mut first));
+        match place.unless_evicted(speaks).await.ok_or(Stranger::Evicted)? {
+            Err(_late) => return Err(Stranger::Late),
+            Ok(Err(error)) => return Err(Stranger::BrokeOff(error)),
+            Ok(Ok(0)) => return Err(Stranger::BrokeOff(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Ok(_)) => {}
+        }
+        place.speak(true).map_err(|_| Stranger::Distrusted(Distrust::Full))?;
+        if !place.turn().await {
+            return Err(Stranger::Evicted);
+        }
+        let room = || Arc::clone(&self.connections).try_acquire_owned().ok();
+        let accepted = accept(tcp, &self.tls, &self.ring, self.store.id(), HANDSHAKE_WITHIN, room);
+        let accepted = place.unless_evicted(accepted).await.ok_or(Stranger::Evicted)??;
+        if place.finish() { Ok(accepted) } else { Err(Stranger::Evicted) }
     }
 }

@@ -171,8 +171,10 @@ pub(super) enum Stranger {
     Tls(io::Error),
     #[error("the handshake broke off: {0}")]
     BrokeOff(io::Error),
-    #[error("the handshake did not end in time")]
+    #[error("it did not say anything, or the handshake did not end, in time")]
     Late,
+    #[error("its place was needed for others")]
+    Evicted,
     #[error("{0}")]
     Distrusted(Distrust),
 }

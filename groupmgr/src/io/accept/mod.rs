@@ -7,7 +7,7 @@
 //!           busyInf               └─ else ──▶ session protocol where plain text is allowed; otherwise closed
 //! ```
 //!
-//! Whatever a stranger can make grow has a bound in [`crate::arrivals`] or [`session`]; what is over it is told so
+//! Whatever a stranger can make grow has a bound in [`datastore::arrivals`] or [`session`]; what is over it is told so
 //! ([`refusal`]), closed and counted. A listener accepts whatever comes and never waits for a place: what waits in the
 //! kernel's queue is served in the order of arrival, whoever fills it. Runs on all processors, apart from the thread of
 //! the host machine; and handshakes have threads of their own, so that in a storm of them those who are at work still
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use datastore::arrivals::Refused;
 use proto::alp::BusyReason;
 use proto::line::{Line, LineError, Splitter};
 use socket2::{SockRef, TcpKeepalive};
@@ -38,7 +39,6 @@ use self::bounds::{Bounds, Place};
 use self::first::First;
 use self::refusal::Refusals;
 use self::session::{Connection, WRITE_QUEUE_MAX, read_lines};
-use crate::arrivals::Refused;
 use crate::host::ConnId;
 use crate::io::admin::desk::Desk;
 use crate::io::counters::{Counters, Reason};
@@ -112,7 +112,7 @@ impl Acceptor {
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddrV4) {
-        match self.ways.bounds.take(*peer.ip()) {
+        match self.ways.bounds.take((*peer.ip()).into()) {
             Ok(place) => drop(self.ways.workers.spawn(Arc::clone(self).welcome(stream, peer, place))),
             Err(refused) => self.refuse(stream, peer, refused),
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datastore::arrivals::Limits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proto::io::{KeyDir, KeyDirError, random};
 use proto::net::Interface;
@@ -19,7 +20,6 @@ use tokio_rustls::TlsAcceptor;
 use super::turn::{Pending, Turn};
 use super::{Event, Inbox, Options};
 use crate::announce::{CHAIN_LEN, Identity};
-use crate::arrivals::Limits;
 use crate::host::{Host, HostConfig, Input};
 use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};

@@ -8,8 +8,8 @@ fn at(ms: u64) -> Instant {
     Instant::from_micros(1_000_000 + ms * 1000)
 }
 
-fn ip(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(n)
+fn ip(n: u32) -> IpAddr {
+    std::net::Ipv4Addr::from_bits(n).into()
 }
 
 struct Scene {

@@ -1,4 +1,5 @@
-//! Connections between `accept` and the moment it is known what they are: a pure machine.
+//! Connections between `accept` and the moment it is known what they are: a pure machine, for a host's connections and for
+//! those of the data store.
 //!
 //! ```text
 //!  arrive ─▶ silent ── says what it is ──┬─ TLS ──▶ waiting ─ a place ─▶ handshaking ── done ──▶ served
@@ -16,7 +17,7 @@
 //! ends. So a place is taken from its holder only while no handshake ends at all ([`STALLED_AFTER`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use proto::Instant;
 use proto::time::Duration;
@@ -103,13 +104,13 @@ struct Holder {
 pub struct Arrivals {
     limits: Limits,
     arrived: u64,
-    stages: BTreeMap<ArrivalId, (Ipv4Addr, Stage)>,
-    holders: BTreeMap<Ipv4Addr, Holder>,
+    stages: BTreeMap<ArrivalId, (IpAddr, Stage)>,
+    holders: BTreeMap<IpAddr, Holder>,
     /// Addresses by how many silent connections, and by how many handshakes, they have; those with none left out.
-    by_silent: BTreeSet<(usize, Ipv4Addr)>,
-    by_handshakes: BTreeSet<(usize, Ipv4Addr)>,
+    by_silent: BTreeSet<(usize, IpAddr)>,
+    by_handshakes: BTreeSet<(usize, IpAddr)>,
     /// Addresses whose connections wait: by the places they have, then by who has waited longest.
-    queue: BTreeSet<(usize, ArrivalId, Ipv4Addr)>,
+    queue: BTreeSet<(usize, ArrivalId, IpAddr)>,
     silent: usize,
     handshaking: usize,
     /// When a handshake last ended, or a place was free.
@@ -164,7 +165,7 @@ impl Arrivals {
     ///
     /// # Errors
     /// It is refused.
-    pub fn arrive(&mut self, address: Ipv4Addr, out: &mut Vec<Told>) -> Result<ArrivalId, Refused> {
+    pub fn arrive(&mut self, address: IpAddr, out: &mut Vec<Told>) -> Result<ArrivalId, Refused> {
         if self.holders.get(&address).is_some_and(|h| h.spoken >= self.limits.per_address) {
             return Err(Refused::Address);
         }
@@ -310,7 +311,7 @@ impl Arrivals {
     }
 
     /// Every change of what an address has passes here, so that the orders by it stay true.
-    fn change(&mut self, address: Ipv4Addr, change: impl FnOnce(&mut Holder)) {
+    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut Holder)) {
         let holder = self.holders.entry(address).or_default();
         let rank = |holder: &Holder| {
             let first = holder.waiting.front().copied();
