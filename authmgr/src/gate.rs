@@ -27,6 +27,7 @@ use proto::time::earliest;
 use proto::{Instant, Serial, Token};
 
 use crate::challenge::CardAnswer;
+pub use orders::Order;
 use stage::Phase;
 pub use stage::Stage;
 pub use words::{CloseReason, GateEffect, GateEvent, Odd, Presentation};

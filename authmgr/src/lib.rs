@@ -18,5 +18,5 @@ pub mod registry;
 pub use admission::{Admission, Admitted, Owner, Policy, Step, StoreAway, Verdict};
 pub use challenge::{CardAnswer, CardChallenge};
 pub use denial::Denial;
-pub use gate::{CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, Stage};
+pub use gate::{CloseReason, Gate, GateEffect, GateEvent, Odd, Order, Presentation, Stage};
 pub use proto::alp::DisconnectCause;

@@ -19,6 +19,12 @@ impl Entropy {
         Self { seed, drawn: 0 }
     }
 
+    /// A stream of its own for one part of a machine: what that draws shifts nobody else's numbers.
+    #[must_use]
+    pub fn fork(&self, part: &str) -> Self {
+        Self::new(Sha256::new().chain_update(self.seed).chain_update(part).finalize().into())
+    }
+
     fn block(&mut self) -> [u8; 32] {
         self.drawn += 1;
         Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_be_bytes()).finalize().into()

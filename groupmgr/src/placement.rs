@@ -23,6 +23,7 @@ pub use arrivals::{ARRIVALS_MAX, Arrivals, Starts};
 pub use notices::{NOTICES_MAX, Notices};
 
 use crate::entropy::Entropy;
+use arrivals::STARTING_WEIGHT;
 
 /// What a placement knows of one host.
 #[derive(Clone, Debug)]
@@ -45,8 +46,6 @@ pub struct Candidate {
 
 /// Run queue that one session adds on the average, times 100: most wait for their user.
 const SESSION_WEIGHT: u64 = 5;
-/// Run queue that a session adds while it starts, times 100.
-const STARTING_WEIGHT: u64 = 50;
 /// The asking host keeps a session unless another one is less busy by more than this, in percent of itself.
 const WORTH_A_REDIRECT: u64 = 10;
 /// Below this much free memory a host is chosen only if all are.

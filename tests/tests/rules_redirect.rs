@@ -162,7 +162,6 @@ fn a_redirect_binds_its_target_whatever_happens_to_its_load() {
     let mut w = World::of(3);
     let lan = w.lan();
     w.set_load("h1", 2_000, 4_000);
-    w.set_load("h3", 2_000, 4_000);
     w.run_for(ms(300));
     let hand = w.hand("0a0000000001", lan);
     let redirect = ask_to_be_sent(&mut w, hand, 1, "h1", "card.new");

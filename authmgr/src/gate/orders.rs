@@ -23,17 +23,87 @@ const _: () = assert!(NOTICE_MAX * 4 + 32 < LINE_MAX);
 /// are left out.
 const STANDBYS_KEPT: usize = 4;
 
+/// What the holder of a gate orders.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Show the DTU a session: that of `token`, which differs from what was presented when a lost card was
+    /// replaced. May be repeated, to show another session. What does not fit into one line is left out: hosts
+    /// to fail over to first, then services, each from the end.
+    Grant {
+        /// Of which presentation.
+        token_seq: u32,
+        /// Whose session.
+        token: Token,
+        /// Where it is seen, and where to fail over to.
+        grant: Box<Grant>,
+    },
+    /// Tell the DTU that it gets no session, and why. A later grant of the same presentation is possible.
+    Deny {
+        /// Of which presentation.
+        token_seq: u32,
+        /// Why.
+        why: Denial,
+        /// What the person at the screen is told besides, unless it is empty; cut after
+        /// [`REASON_MAX`](super::REASON_MAX) bytes.
+        reason: String,
+    },
+    /// Send the DTU to another host. With this the presentation is over, without a
+    /// [`super::GateEvent::Removed`]: what comes is `Left`, or another `Presented` when the DTU could not
+    /// follow, or ignored it. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since some terminals
+    /// ignore a redirectInf.
+    Redirect {
+        /// Of which presentation.
+        token_seq: u32,
+        /// Where to, and with what ticket.
+        redirect: Box<RedirectInf>,
+    },
+    /// Take the session off the DTU, if it is shown or offered one; the token stays there and may be granted
+    /// again. When it is the host that goes, the DTU is told so whatever it is shown, and the connection
+    /// ends.
+    Disconnect(DisconnectCause),
+    /// Show the person at the DTU a line, cut to 400 bytes.
+    Notice(String),
+    /// Tell the DTU by what to check the host's beacons, and where to fail over to, from now on.
+    Refresh {
+        /// By what to check the beacons.
+        anchor: AnchorNote,
+        /// Where to fail over to.
+        standbys: Vec<Standby>,
+    },
+    /// Ask the card in the DTU to prove its secret. The answer comes back, judged, as
+    /// [`super::GateEvent::CardAnswered`], within [`ANSWER_WITHIN`].
+    Challenge {
+        /// Of which presentation.
+        token_seq: u32,
+        /// What it is asked.
+        challenge: Box<CardChallenge>,
+    },
+}
+
 impl Gate {
+    /// Carries out an order. `false` when it changes nothing: it is about a presentation that is over, or nothing is
+    /// there to be changed.
+    pub fn obey(&mut self, now: Instant, order: Order, out: &mut Vec<GateEffect>) -> bool {
+        let before = out.len();
+        match order {
+            Order::Grant { token_seq, token, grant } => self.grant(now, token_seq, &token, *grant, out),
+            Order::Deny { token_seq, why, reason } => self.deny(token_seq, why, &reason, out),
+            Order::Redirect { token_seq, redirect } => self.redirect(now, token_seq, *redirect, out),
+            Order::Disconnect(cause) => self.disconnect(now, cause, out),
+            Order::Notice(text) => self.notice(&text, out),
+            Order::Refresh { anchor, standbys } => self.refresh(anchor, standbys, out),
+            Order::Challenge { token_seq, challenge } => self.challenge(now, token_seq, challenge, out),
+        }
+        out.len() > before
+    }
+
     /// Whether an order about `token_seq` that leads to `next` can be carried out.
     fn heeds(&self, token_seq: u32, next: Stage) -> bool {
         let stage = self.stage();
         self.token_seq == token_seq && stage.has_token() && stage.may_become(next)
     }
 
-    /// Show the DTU a session: that of `token`, which differs from what was presented when a lost card was
-    /// replaced. May be repeated, to show another session. What does not fit into one line is left out: hosts
-    /// to fail over to first, then services, each from the end.
-    pub fn grant(
+    fn grant(
         &mut self,
         now: Instant,
         token_seq: u32,
@@ -59,38 +129,14 @@ impl Gate {
         })))));
     }
 
-    /// Tell the DTU that it gets no session, and why. A later grant of the same presentation is possible.
-    pub fn deny(&mut self, now: Instant, token_seq: u32, why: Denial, out: &mut Vec<GateEffect>) {
-        self.deny_because(now, token_seq, why, "", out);
-    }
-
-    /// The same, and tell the person at the screen `reason`, unless it is empty. It is cut after
-    /// [`REASON_MAX`](super::REASON_MAX) bytes.
-    pub fn deny_because(
-        &mut self,
-        _now: Instant,
-        token_seq: u32,
-        why: Denial,
-        reason: &str,
-        out: &mut Vec<GateEffect>,
-    ) {
+    fn deny(&mut self, token_seq: u32, why: Denial, reason: &str, out: &mut Vec<GateEffect>) {
         if self.heeds(token_seq, Stage::Idle) {
             self.turn(Phase::Idle);
             out.push(denied(&self.stated_seq, why, reason));
         }
     }
 
-    /// Send the DTU to another host. With this the presentation is over, without a
-    /// [`super::GateEvent::Removed`]: what comes is `Left`, or another `Presented` when the DTU could not
-    /// follow, or ignored it. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since some terminals
-    /// ignore a redirectInf.
-    pub fn redirect(
-        &mut self,
-        now: Instant,
-        token_seq: u32,
-        redirect: RedirectInf,
-        out: &mut Vec<GateEffect>,
-    ) {
+    fn redirect(&mut self, now: Instant, token_seq: u32, redirect: RedirectInf, out: &mut Vec<GateEffect>) {
         if self.heeds(token_seq, Stage::Leaving) {
             let sent = self.token.take().map(|token| Box::new(Sent { token, to: redirect.host.clone() }));
             let (close_by, reason) = (now + LEAVE_WITHIN, CloseReason::Redirected);
@@ -99,10 +145,7 @@ impl Gate {
         }
     }
 
-    /// Take the session off the DTU, if it is shown or offered one; the token stays there and may be granted
-    /// again. When it is the host that goes, the DTU is told so whatever it is shown, and the connection
-    /// ends.
-    pub fn disconnect(&mut self, now: Instant, cause: DisconnectCause, out: &mut Vec<GateEffect>) {
+    fn disconnect(&mut self, now: Instant, cause: DisconnectCause, out: &mut Vec<GateEffect>) {
         if cause.sends_away() {
             if matches!(self.stage(), Stage::Leaving | Stage::Closed) {
                 return;
@@ -121,33 +164,28 @@ impl Gate {
         }));
     }
 
-    /// Show the person at the DTU a line, cut to 400 bytes.
-    pub fn notice(&mut self, text: &str, out: &mut Vec<GateEffect>) {
+    fn notice(&mut self, text: &str, out: &mut Vec<GateEffect>) {
         if self.is_talking() {
             out.push(GateEffect::Send(FromHost::Notice(cut(text, NOTICE_MAX).to_owned())));
         }
     }
 
-    /// Tell the DTU by what to check the host's beacons, and where to fail over to, from now on.
-    pub fn refresh(&mut self, anchor: AnchorNote, standbys: Vec<Standby>, out: &mut Vec<GateEffect>) {
+    fn refresh(&mut self, anchor: AnchorNote, standbys: Vec<Standby>, out: &mut Vec<GateEffect>) {
         if self.is_talking() {
             let message = FromHost::KeepAliveInf { anchor: Some(anchor), standbys };
             out.push(GateEffect::Send(fit(message)));
         }
     }
 
-    /// Ask the card in the DTU to prove its secret. The answer comes back, judged, as
-    /// [`super::GateEvent::CardAnswered`], within [`ANSWER_WITHIN`].
-    pub fn challenge(
+    fn challenge(
         &mut self,
         now: Instant,
         token_seq: u32,
-        challenge: CardChallenge,
+        challenge: Box<CardChallenge>,
         out: &mut Vec<GateEffect>,
     ) {
         if self.heeds(token_seq, Stage::Challenged) {
             out.push(GateEffect::Send(challenge.question(self.tag())));
-            let challenge = Box::new(challenge);
             self.turn(Phase::Challenged { challenge, answer_by: now + ANSWER_WITHIN });
         }
     }

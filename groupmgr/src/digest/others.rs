@@ -6,7 +6,7 @@ use proto::digest::{DigestPart, DigestVersion, PARTS_ASKED_MAX, ShortTag};
 use proto::time::Duration;
 use proto::{BootId, HostName, Instant, KeyId};
 
-use super::{Tags, pause};
+use super::pace::{Tags, pause};
 use crate::entropy::Entropy;
 
 /// Tags held in all, about 16 MiB. Hosts whose digests do not fit are always asked.

@@ -6,7 +6,7 @@ use proto::digest::{DigestPart, DigestVersion, PARTS_MAX, ShortTag, TAGS_MAX, TA
 use proto::time::Duration;
 use proto::{Instant, KeyId};
 
-use super::pause;
+use super::pace::pause;
 
 /// A new generation begins when more tags than this, and than half of those in use, are of tokens that have gone.
 const GONE_MAX: usize = 32;

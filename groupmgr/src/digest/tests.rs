@@ -4,6 +4,10 @@ use proptest::prelude::*;
 use proto::digest::{DigestPart, DigestVersion, PARTS_ASKED_MAX, TAGS_MAX, TAGS_PER_PART};
 use proto::{BootId, HostName, Instant};
 
+use proto::KeyId;
+use proto::digest::ShortTag;
+use proto::time::Duration;
+
 use super::*;
 use crate::entropy::Entropy;
 

@@ -129,6 +129,15 @@ pub enum Reply {
     Refused(String),
 }
 
+impl Reply {
+    /// The session has no such service.
+    #[must_use]
+    pub fn no_service(service: &ServiceName, session: SessionId) -> Self {
+        let short = session.short();
+        Self::Refused(format!("no service {service} in session {short}; see: groupmgr service list {short}"))
+    }
+}
+
 /// How a host is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {

@@ -22,7 +22,19 @@ pub struct ConnId(pub u64);
 
 /// Names a request to the data store to the host that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StoreReq(pub u64);
+pub struct StoreReq {
+    pub(super) port: Port,
+    pub(super) seq: u64,
+}
+
+/// Who in a host asks the data store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Port {
+    Admission,
+    Claims,
+    Relay,
+    Store,
+}
 
 /// Names a request of an operator to its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,13 +148,6 @@ pub enum Input {
         /// What.
         command: Command,
     },
-}
-
-impl Input {
-    /// Whether it is about this connection of the session protocol.
-    pub(super) fn is_of(&self, connection: ConnId) -> bool {
-        matches!(self, Self::Opened { conn, .. } | Self::Line { conn, .. } | Self::Closed { conn } if *conn == connection)
-    }
 }
 
 /// News of the login policy and the registry, which a driver watches for the host.

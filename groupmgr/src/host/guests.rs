@@ -17,9 +17,6 @@ use std::net::Ipv4Addr;
 use proto::time::Duration;
 use proto::{Instant, SessionId};
 
-use super::driver::Effect;
-use super::{Clock, Host};
-
 /// How often is looked at who is shown what.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A session that was shown at so many looks was used; half a minute.
@@ -94,7 +91,12 @@ impl Guests {
     }
 
     /// Looks who is shown what. Returns the sessions whose time is over.
-    fn look(&mut self, now: Instant, idle: Duration, is_left: impl Fn(SessionId) -> bool) -> Vec<SessionId> {
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        idle: Duration,
+        is_left: impl Fn(SessionId) -> bool,
+    ) -> Vec<SessionId> {
         let mut over = Vec::new();
         for (session, guest) in self.by_address.values_mut().flatten() {
             if is_left(*session) {
@@ -112,7 +114,7 @@ impl Guests {
     }
 
     /// Whether an address may have another session made, and which one has to end for it.
-    fn room(
+    pub(super) fn room(
         &mut self,
         now: Instant,
         from: Ipv4Addr,
@@ -141,57 +143,11 @@ impl Guests {
 
 /// What [`Guests::room`] finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
+pub(super) enum Room {
     Free,
     /// When this session has ended.
     After(SessionId),
     None,
-}
-
-impl Host {
-    /// Whether a session may be made for a guest at `from`. One that was left behind may end for it.
-    pub(super) fn takes_guest(&mut self, clock: Clock, from: Ipv4Addr, out: &mut Vec<Effect>) -> bool {
-        let limits = self.config.guests;
-        if limits.sessions > 0 && self.guests.len() >= limits.sessions {
-            self.counters.refused("guests_of_host");
-            return false;
-        }
-        let (sessions, shows) = (&self.sessions, &self.shows);
-        let is_left = |id| is_left(sessions, shows, id);
-        match self.guests.room(clock.now, from, limits.left, is_left) {
-            Room::Free => true,
-            Room::None => {
-                self.counters.refused("guests_of_address");
-                false
-            }
-            Room::After(session) => {
-                self.counters.done("guest_ended_for_another");
-                self.with_sessions(clock, out, |sessions, now, fx| {
-                    sessions.end(now, session, fx);
-                });
-                true
-            }
-        }
-    }
-
-    pub(super) fn poll_guests(&mut self, clock: Clock, out: &mut Vec<Effect>) {
-        if self.guests.poll_at().is_none_or(|at| at > clock.now) {
-            return;
-        }
-        let (sessions, shows) = (&self.sessions, &self.shows);
-        let is_left = |id| is_left(sessions, shows, id);
-        for session in self.guests.look(clock.now, self.config.guests.idle, is_left) {
-            self.counters.done("guest_ended_idle");
-            self.with_sessions(clock, out, |sessions, now, fx| {
-                sessions.end(now, session, fx);
-            });
-        }
-    }
-}
-
-/// Whether no desk is shown a session or waits for it.
-fn is_left(sessions: &sessiond::manager::Sessions, shows: &super::shows::Shows, id: SessionId) -> bool {
-    sessions.get(id).is_some_and(|session| session.shown.is_none()) && !shows.is_waited_for(id)
 }
 
 #[cfg(test)]

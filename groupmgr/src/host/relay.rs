@@ -6,61 +6,105 @@
 use datastore::confine::Confinement;
 use datastore::wire::{self, Call, FromStore};
 use datastore::{Answer, Generation, Refusal, Request, RequestId, Response, Revision, StoreError};
-use proto::SessionId;
+use proto::{Instant, SessionId};
 use sessiond::control::{Bytes, DATA_MAX, ToSession};
 
-use super::driver::Effect;
-use super::store::Errand;
-use super::{Clock, Host};
+use super::driver::{Effect, Port};
+use super::env::Ctx;
+use super::out::Out;
+use super::port::{Arrival, StorePort};
+use super::step::ToRelay;
 
 /// Who waits for the store's answer to a request from inside a session.
 #[derive(Clone, Debug)]
-pub(super) struct DataAsker {
+struct Asker {
     session: SessionId,
     client: u32,
     owner: String,
     id: RequestId,
 }
 
-impl Host {
-    /// A program of a session asks the store: on its owner's data only.
-    pub(super) fn on_data(
-        &mut self,
-        clock: Clock,
-        session: SessionId,
-        client: u32,
-        request: &Bytes,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(owner) = self.sessions.get(session).map(|s| s.owner.clone()) else { return };
-        match inward(&owner, &request.0) {
-            Ok((id, request)) => {
-                let asker = DataAsker { session, client, owner, id };
-                let asked = self.store.is_up()
-                    && self.ask_store(clock.now, Errand::Data(asker.clone()), request, out);
-                if !asked {
-                    let away = StoreError::Unreachable { at: "-".into(), why: "the host has lost it".into() };
-                    self.answer_data(&asker, Err(away), out);
+/// The machine.
+#[derive(Debug)]
+pub(super) struct Relay {
+    port: StorePort<Asker>,
+}
+
+impl Relay {
+    pub(super) const fn new() -> Self {
+        Self { port: StorePort::new(Port::Relay) }
+    }
+
+    /// Requests under way.
+    pub(super) fn pending(&self) -> usize {
+        self.port.len()
+    }
+
+    pub(super) fn awaits(&self, seq: u64) -> bool {
+        self.port.awaits(seq)
+    }
+
+    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 1] {
+        [("request of a session, unanswered", self.port.poll_at())]
+    }
+
+    pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToRelay, out: &mut Out<'_>) {
+        match step {
+            ToRelay::Data { session, owner, client, request } => {
+                self.ask(ctx, session, owner, client, &request, out);
+            }
+            ToRelay::Stored { seq, outcome } => {
+                if let Some(Arrival::InTime(asker)) = self.port.arrived(seq) {
+                    answer(ctx, &asker, *outcome, out);
                 }
             }
-            Err(id) => {
-                let asker = DataAsker { session, client, owner, id };
-                self.answer_data(&asker, Err(Refusal::NotHere.into()), out);
+            ToRelay::Due => {
+                while let Some(asker) = self.port.overdue(ctx.now, out) {
+                    answer(ctx, &asker, Err(away("no answer in time")), out);
+                }
             }
         }
     }
 
-    pub(super) fn answer_data(
-        &self,
-        asker: &DataAsker,
-        outcome: Result<Response, StoreError>,
-        out: &mut Vec<Effect>,
+    /// A program of a session asks the store: on its owner's data only.
+    fn ask(
+        &mut self,
+        ctx: &Ctx<'_>,
+        session: SessionId,
+        owner: String,
+        client: u32,
+        request: &Bytes,
+        out: &mut Out<'_>,
     ) {
-        let generation = Generation(self.store.generation());
-        let reply = Bytes(outward(&asker.owner, asker.id, generation, outcome));
-        let message = ToSession::DataReply { client: asker.client, reply };
-        out.push(Effect::Tell { session: asker.session, message: Box::new(message) });
+        match inward(&owner, &request.0) {
+            Ok((id, request)) => {
+                let asker = Asker { session, client, owner, id };
+                let refused = if ctx.store.is_up() {
+                    self.port.ask(ctx.now, asker, request, out).err()
+                } else {
+                    Some(asker)
+                };
+                if let Some(asker) = refused {
+                    answer(ctx, &asker, Err(away("the host has lost it")), out);
+                }
+            }
+            Err(id) => {
+                let asker = Asker { session, client, owner, id };
+                answer(ctx, &asker, Err(Refusal::NotHere.into()), out);
+            }
+        }
     }
+}
+
+fn away(why: &str) -> StoreError {
+    StoreError::Unreachable { at: "-".into(), why: why.into() }
+}
+
+fn answer(ctx: &Ctx<'_>, asker: &Asker, outcome: Result<Response, StoreError>, out: &mut Out<'_>) {
+    let generation = Generation(ctx.store.generation());
+    let reply = Bytes(outward(&asker.owner, asker.id, generation, outcome));
+    let message = ToSession::DataReply { client: asker.client, reply };
+    out.effect(Effect::Tell { session: asker.session, message: Box::new(message) });
 }
 
 fn confinement(owner: &str) -> Option<Confinement> {

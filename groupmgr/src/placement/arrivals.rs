@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::Instant;
 use proto::time::Duration;
 
-use super::STARTING_WEIGHT;
-
+/// Run queue that a session adds while it starts, times 100.
+pub(super) const STARTING_WEIGHT: u64 = 50;
 /// Who does not arrive within this time has gone elsewhere.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 /// Arrivals that are counted at once; more say no more.
@@ -19,7 +19,7 @@ const BEGUN_FOR: Duration = Duration::from_secs(1);
 /// The sessions that this host has just begun to make, whoever placed them. They are part of the load that it tells,
 /// since its run queue does not show them yet: in a storm all hosts take as many at once, and one that saw only its own
 /// would send everybody on to others who do the same.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Starts {
     since: Instant,
     now: u32,
@@ -40,9 +40,11 @@ impl Starts {
     }
 
     /// What they and so many sessions that are still to come add to the run queue per processor, times 100.
-    pub fn run_queue(&mut self, now: Instant, to_come: u32, cpus: u16) -> u32 {
-        self.age(now);
-        let starting = u64::from(self.now) + u64::from(self.before) + u64::from(to_come);
+    #[must_use]
+    pub fn run_queue(&self, now: Instant, to_come: u32, cpus: u16) -> u32 {
+        let mut aged = *self;
+        aged.age(now);
+        let starting = u64::from(aged.now) + u64::from(aged.before) + u64::from(to_come);
         u32::try_from(starting * STARTING_WEIGHT / u64::from(cpus.max(1))).unwrap_or(u32::MAX)
     }
 
@@ -95,9 +97,9 @@ impl<K: Ord + Copy> Arrivals<K> {
     }
 
     /// How many are expected.
-    pub fn count(&mut self, now: Instant) -> usize {
-        self.expire(now);
-        self.until.len()
+    #[must_use]
+    pub fn count(&self, now: Instant) -> usize {
+        self.until.len() - self.ends.iter().take_while(|(until, _)| *until <= now).count()
     }
 
     /// The same as it was when it was last changed, for whoever looks at the size of tables.
@@ -112,7 +114,14 @@ impl<K: Ord + Copy> Arrivals<K> {
         self.until.is_empty()
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// When the first of them counts no longer.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.ends.first().map(|(until, _)| *until)
+    }
+
+    /// Forgets those that have not arrived in time.
+    pub fn expire(&mut self, now: Instant) {
         while let Some(&(until, key)) = self.ends.first()
             && until <= now
         {
@@ -146,7 +155,8 @@ mod tests {
         arrivals.remove(2);
         assert_eq!(arrivals.count(at(1_999)), 1);
         assert_eq!(arrivals.count(at(2_000)), 0, "said again is no reason to count for longer");
-        assert!(arrivals.ends.is_empty());
+        arrivals.add(at(2_000), 3);
+        assert_eq!(arrivals.len(), 1, "and what is over is forgotten");
     }
 
     #[test]

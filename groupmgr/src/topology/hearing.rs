@@ -9,7 +9,7 @@ use proto::net::{IfName, Interface};
 use proto::time::Duration;
 use serde::{Deserialize, Serialize};
 
-use super::row::DOWN_AFTER;
+use super::words::DOWN_AFTER;
 
 /// Own interfaces on which one of a host's interfaces was heard, remembered per interface of the host.
 const HEARD_ON_MAX: usize = 16;

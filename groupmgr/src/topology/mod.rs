@@ -8,6 +8,7 @@
 //! that time ([`Topology::was_away`]): a slow host must not accuse healthy ones.
 
 mod clock;
+mod doubles;
 mod facts;
 mod hearing;
 mod ignored;
@@ -16,12 +17,12 @@ mod proof;
 mod rivals;
 mod row;
 mod strangers;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
 
 use proto::beacon::{self, Beacon};
 use proto::host_message::HostMessage;
@@ -30,16 +31,17 @@ use proto::lack::Lacks;
 use proto::net::IfName;
 use proto::time::{Duration, earliest};
 use proto::version::Version;
-use proto::{BootId, HostName, Instant, Nonce, WallTime};
+use proto::{BootId, HostName, Instant, Nonce};
 
+use crate::announce::Announcer;
 use crate::entropy::Entropy;
 pub use facts::Facts;
 pub use hearing::Audible;
 pub use ignored::Ignored;
 pub use print::{InterfaceView, RowView};
-pub use rivals::Double;
-pub use row::{DOWN_AFTER, FORGOTTEN_AFTER, Row, Standing};
+pub use row::{Row, Standing};
 pub use strangers::{STRANGERS_MAX, Strangers};
+pub use words::{Arrival, Change, DOWN_AFTER, Double, FORGOTTEN_AFTER, ProofWanted};
 
 use hearing::{Hearing, Kind};
 use proof::Candidate;
@@ -47,64 +49,6 @@ use rivals::Rivals;
 
 /// Trusted hosts a table holds: above the three hundred we promise, with room for a group that grew.
 pub const HOSTS_MAX: usize = 1_024;
-
-/// What an observer of the table wants to know at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A run of a host has proved itself, or was heard again.
-    Up(HostName),
-    /// Three beacons missed.
-    Silent(HostName),
-    /// Not heard for [`DOWN_AFTER`].
-    Down(HostName),
-    /// It said goodbye.
-    Left(HostName),
-    /// Another run of it took over: what the old one had is gone, unless it keeps its sessions.
-    Restarted(HostName),
-    /// What it announces of itself changed.
-    Changed(HostName),
-    /// One interface of a host that is up was declared down, or was heard again.
-    Interface {
-        /// Whose.
-        host: HostName,
-        /// Which.
-        iface: IfName,
-        /// Whether it is down now.
-        down: bool,
-    },
-    /// It was gone for [`FORGOTTEN_AFTER`], and left the table.
-    Forgotten(HostName),
-    /// What it lacks to make sessions changed; nothing when it is well again.
-    Lacks(HostName, Lacks),
-    /// Two hosts have one name.
-    Two(Double),
-    /// And no longer have.
-    OneAgain(HostName),
-}
-
-/// What to send so that a run of a host proves itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProofWanted {
-    /// Where its message came from.
-    pub addr: SocketAddrV4,
-    /// The run that is meant.
-    pub to: BootId,
-    /// To be sent back.
-    pub nonce: Nonce,
-}
-
-/// Where and when a datagram came in.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
-    /// Monotonic clock.
-    pub now: Instant,
-    /// Wall clock.
-    pub wall: WallTime,
-    /// Our interface.
-    pub iface: &'a IfName,
-    /// Its source.
-    pub from: SocketAddrV4,
-}
 
 /// Who says something, and in which run.
 #[derive(Clone, Copy, Debug)]
@@ -473,6 +417,15 @@ impl Topology {
         let rows = self.rows.values().filter_map(Row::poll_at).min();
         let others = earliest(self.rivals.poll_at(), self.candidates.values().map(|c| c.due).min());
         self.due = earliest(rows, others);
+    }
+
+    /// The whole table: this host first (as in the seed's), then the trusted ones, then strangers.
+    #[must_use]
+    pub fn view(&self, now: Instant, own: &Announcer) -> Vec<RowView> {
+        let mut rows = vec![RowView::of_self(now, own, &self.echo)];
+        rows.extend(self.rows().map(|row| RowView::of_row(now, row)));
+        rows.extend(self.strangers.iter().map(|stranger| RowView::of_stranger(now, stranger)));
+        rows
     }
 
     /// When [`Topology::on_timeout`] wants to be called.

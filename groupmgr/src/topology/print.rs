@@ -11,9 +11,8 @@ use proto::{BootId, HostName, Instant, MachineId, StoreId};
 use serde::{Deserialize, Serialize};
 
 use super::hearing::{Audible, Hearing};
-use super::row::Row;
+use super::row::{Row, Standing};
 use super::strangers::Stranger;
-use super::{Standing, Topology};
 use crate::announce::Announcer;
 
 /// One host of the table, as it is printed.
@@ -110,7 +109,7 @@ fn age_secs(now: Instant, at: Option<Instant>) -> i64 {
 }
 
 impl RowView {
-    fn of_row(now: Instant, row: &Row) -> Self {
+    pub(super) fn of_row(now: Instant, row: &Row) -> Self {
         let facts = row.facts();
         let view = |i: &Interface| InterfaceView {
             interface: i.clone(),
@@ -148,7 +147,7 @@ impl RowView {
         }
     }
 
-    fn of_stranger(now: Instant, stranger: &Stranger) -> Self {
+    pub(super) fn of_stranger(now: Instant, stranger: &Stranger) -> Self {
         let message = &stranger.message;
         // A stranger may be shown what it claims; nothing else here is believed.
         let iface = message.vitals.as_ref().map(|v| &v.iface);
@@ -191,7 +190,7 @@ impl RowView {
     }
 
     /// This host. Its ages are those of its own messages that it heard back.
-    fn of_self(now: Instant, announcer: &Announcer, echo: &Hearing) -> Self {
+    pub(super) fn of_self(now: Instant, announcer: &Announcer, echo: &Hearing) -> Self {
         let id = announcer.identity();
         let load = announcer.load();
         let patience = announcer.every() * beacon::MISSED_MAX;
@@ -258,16 +257,5 @@ impl RowView {
             );
         }
         text
-    }
-}
-
-impl Topology {
-    /// The whole table: this host first (as in the seed's), then the trusted ones, then strangers.
-    #[must_use]
-    pub fn view(&self, now: Instant, own: &Announcer) -> Vec<RowView> {
-        let mut rows = vec![RowView::of_self(now, own, &self.echo)];
-        rows.extend(self.rows().map(|row| RowView::of_row(now, row)));
-        rows.extend(self.strangers.iter().map(|stranger| RowView::of_stranger(now, stranger)));
-        rows
     }
 }

@@ -10,7 +10,7 @@ use proto::host_message::{HostMessage, INTERFACES_MAX, INTERFACES_PER_MESSAGE};
 use proto::time::Duration;
 use proto::{BootId, Instant, Nonce};
 
-use super::{Arrival, ProofWanted};
+use super::words::{Arrival, ProofWanted};
 use crate::entropy::Entropy;
 
 /// The first answer is waited for this long; then the wait doubles.

@@ -12,18 +12,13 @@ use proto::{BootId, HostName, Instant, Nonce, WallTime};
 
 use super::facts::Facts;
 use super::hearing::{Audible, Hearing, Kind};
+use super::ignored::Ignored;
 use super::proof::Candidate;
-use super::{Arrival, Change, Ignored, ProofWanted};
+use super::words::{Arrival, Change, DOWN_AFTER, FORGOTTEN_AFTER, ProofWanted};
 use crate::entropy::Entropy;
-
-/// Not heard for this long, a host or an interface is out of the table's service (seed 003).
-pub const DOWN_AFTER: Duration = Duration::from_secs(60);
 
 /// Old runs remembered, so that a recording of one is not even asked for proof.
 const OLD_BOOTS_MAX: usize = 8;
-
-/// A host that is down or has left for this long leaves the table by itself.
-pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// What is thought of a host. The order is that of its service, best first.
 ///

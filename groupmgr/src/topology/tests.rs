@@ -1,4 +1,7 @@
+use std::net::SocketAddrV4;
+
 use proto::MachineId;
+use proto::WallTime;
 use proto::chain::Link;
 use proto::host_message::{Load, Vitals};
 use proto::keys::{GroupKey, KeyRing, Purpose};

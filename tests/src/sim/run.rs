@@ -16,6 +16,9 @@ use super::stage;
 use super::trouble::{Island, Trouble};
 use crate::world::{Dice, Sight, World, ms, secs};
 
+/// Steps that one input may cause in a host: a large group and a storm cause a hundred thousand, a circle any number.
+const STEPS_MAX: usize = 1_000_000;
+
 /// Everybody must be attached so long after the last desk was switched on.
 const SETTLE: Duration = secs(15);
 /// The group must have come to rest so long after all was repaired. A session may be held for the next daemon of its
@@ -300,7 +303,10 @@ impl<'a> Run<'a> {
     fn look_at_tables(&mut self) {
         for name in self.islands.iter().flat_map(|island| &island.hosts) {
             let Some(host) = self.w.host(name) else { continue };
+            let steps = usize::try_from(host.most_steps()).unwrap_or(usize::MAX);
             let (host, tables) = (host.name().clone(), host.tables());
+            let table = "steps of one input";
+            self.w.see(Sight::Size { host: host.clone(), table, len: steps, max: STEPS_MAX });
             for fill in tables {
                 let (table, len, max) = (fill.table, fill.len, fill.max);
                 self.w.see(Sight::Size { host: host.clone(), table, len, max });

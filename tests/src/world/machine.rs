@@ -206,7 +206,7 @@ impl World {
         let (at, calls) = running.idle_calls;
         running.idle_calls = if idle && at == now { (at, calls + 1) } else { (now, 0) };
         if running.idle_calls.1 > IDLE_CALLS_MAX {
-            let due = running.core.poll_at();
+            let due = running.core.deadlines().into_iter().next();
             self.fail(&format!("{} hangs: it wants to be called at {due:?}", self.machines[host].name));
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-use authmgr::{Denial, Gate, GateEffect, GateEvent, Stage};
+use authmgr::{Denial, Gate, GateEffect, GateEvent, Order, Stage};
 use datastore::{MemoryStore, Request, Value};
 use groupmgr::announce::Identity;
 use groupmgr::host::guests::GuestLimits;
@@ -66,15 +66,24 @@ fn gate(bytes: &[u8]) {
                 now += Duration::from_millis(number(rest) % 1_000_000);
                 gate.on_timeout(now, &mut out);
             }
-            "grant" => gate.grant(now, order, &"card.9".parse().unwrap(), grant(), &mut out),
-            "deny" => gate.deny(now, order, Denial::Full, &mut out),
-            "redirect" => {
-                let redirect = RedirectInf { addr: peer(), props: None, host: None };
-                gate.redirect(now, order, redirect, &mut out);
+            verb => {
+                let token_seq = order;
+                let order = match verb {
+                    "grant" => {
+                        let (token, grant) = ("card.9".parse().unwrap(), Box::new(grant()));
+                        Order::Grant { token_seq, token, grant }
+                    }
+                    "deny" => Order::Deny { token_seq, why: Denial::Full, reason: String::new() },
+                    "redirect" => {
+                        let redirect = Box::new(RedirectInf { addr: peer(), props: None, host: None });
+                        Order::Redirect { token_seq, redirect }
+                    }
+                    "disconnect" => Order::Disconnect(DisconnectCause::Ended),
+                    "refresh" => Order::Refresh { anchor: grant().anchor, standbys: grant().standbys },
+                    _ => Order::Notice(verb.to_owned()),
+                };
+                gate.obey(now, order, &mut out);
             }
-            "disconnect" => gate.disconnect(now, DisconnectCause::Ended, &mut out),
-            "refresh" => gate.refresh(grant().anchor, grant().standbys, &mut out),
-            _ => gate.notice(verb, &mut out),
         }
         for effect in out.drain(..) {
             match effect {

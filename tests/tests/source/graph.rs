@@ -50,6 +50,11 @@ impl Graph {
         graph
     }
 
+    /// All edges, as the names of two files.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.edges.iter().flat_map(|(from, to)| to.iter().map(|to| (from.as_str(), to.as_str())))
+    }
+
     /// The most files of which each reaches each other, and one way round through two of them; nothing and an empty
     /// way if there is no cycle.
     pub(crate) fn largest_cycle(&self) -> (BTreeSet<String>, Vec<String>) {
@@ -185,7 +190,7 @@ fn expand(prefix: &[String], tree: &[String], found: &mut Vec<Vec<String>>) {
 }
 
 /// Words, `::` and single characters.
-fn tokens(code: &str) -> Vec<String> {
+pub(crate) fn tokens(code: &str) -> Vec<String> {
     let chars: Vec<char> = code.chars().collect();
     let (mut found, mut at) = (Vec::new(), 0);
     while at < chars.len() {

@@ -9,13 +9,7 @@ enum Act {
     Say(String),
     Wait(u64),
     Oversleep(u64),
-    Grant(u32),
-    Deny(u32),
-    Redirect(u32),
-    Challenge(u32),
-    Disconnect(DisconnectCause),
-    Refresh,
-    Notice(String),
+    Order(Order),
 }
 
 fn lines() -> impl Strategy<Value = String> {
@@ -64,13 +58,20 @@ fn acts() -> impl Strategy<Value = Act> {
         12 => lines().prop_map(Act::Say),
         2 => (0_u64..30_000).prop_map(Act::Wait),
         1 => (0_u64..300_000).prop_map(Act::Oversleep),
-        6 => seq().prop_map(Act::Grant),
-        2 => seq().prop_map(Act::Deny),
-        1 => seq().prop_map(Act::Redirect),
-        2 => seq().prop_map(Act::Challenge),
-        1 => cause.prop_map(Act::Disconnect),
-        1 => Just(Act::Refresh),
-        1 => "\\PC{0,20}".prop_map(Act::Notice),
+        6 => seq().prop_map(|token_seq| {
+            let (token, grant) = (token("card.9"), Box::new(grant()));
+            Act::Order(Order::Grant { token_seq, token, grant })
+        }),
+        2 => seq().prop_map(|token_seq| {
+            Act::Order(Order::Deny { token_seq, why: Denial::Full, reason: String::new() })
+        }),
+        1 => seq().prop_map(|token_seq| {
+            Act::Order(Order::Redirect { token_seq, redirect: Box::new(redirect()) })
+        }),
+        2 => seq().prop_map(|token_seq| Act::Order(Order::Challenge { token_seq, challenge: Box::new(challenge()) })),
+        1 => cause.prop_map(|cause| Act::Order(Order::Disconnect(cause))),
+        1 => Just(Act::Order(Order::Refresh { anchor: grant().anchor, standbys: grant().standbys })),
+        1 => "\\PC{0,20}".prop_map(|text| Act::Order(Order::Notice(text))),
     ]
 }
 
@@ -89,13 +90,9 @@ fn perform(desk: &mut Desk, act: Act) {
             desk.now += Duration::from_millis(ms);
             desk.gate.on_timeout(desk.now, &mut desk.out);
         }
-        Act::Grant(seq) => gate.grant(now, seq, &token("card.9"), grant(), out),
-        Act::Deny(seq) => gate.deny(now, seq, Denial::Full, out),
-        Act::Redirect(seq) => gate.redirect(now, seq, redirect(), out),
-        Act::Challenge(seq) => gate.challenge(now, seq, challenge(), out),
-        Act::Disconnect(cause) => gate.disconnect(now, cause, out),
-        Act::Refresh => gate.refresh(grant().anchor, grant().standbys, out),
-        Act::Notice(text) => gate.notice(&text, out),
+        Act::Order(order) => {
+            gate.obey(now, order, out);
+        }
     }
 }
 
@@ -188,8 +185,15 @@ proptest! {
             prop_assert_eq!(before, 0);
             // Orders name presentations around the present one, so that many of them hit.
             let act = match act {
-                Act::Grant(n) => Act::Grant((desk.gate.token_seq() + n / 6).wrapping_sub(n % 2)),
-                Act::Challenge(n) => Act::Challenge((desk.gate.token_seq() + n / 6).wrapping_sub(n % 2)),
+                // Mostly of the present presentation, or of the one before.
+                Act::Order(Order::Grant { token_seq: n, token, grant }) => {
+                    let token_seq = (desk.gate.token_seq() + n / 6).wrapping_sub(n % 2);
+                    Act::Order(Order::Grant { token_seq, token, grant })
+                }
+                Act::Order(Order::Challenge { token_seq: n, challenge }) => {
+                    let token_seq = (desk.gate.token_seq() + n / 6).wrapping_sub(n % 2);
+                    Act::Order(Order::Challenge { token_seq, challenge })
+                }
                 other => other,
             };
             perform(&mut desk, act);

@@ -12,9 +12,14 @@ fn a_terminal_that_does_not_know_ours_is_sent_no_notice_and_no_key_twice() {
     desk.say(SEEN);
     let token = token("card.1");
     let grant = Grant { displays: vec![display(); 3], ..grant() };
-    desk.gate.grant(desk.now, 1, &token, grant, &mut desk.out);
-    desk.gate.notice("Please wait.", &mut desk.out);
-    desk.gate.refresh(super::grant().anchor, super::grant().standbys, &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Grant { token_seq: 1, token: token.clone(), grant: Box::new(grant) },
+        &mut desk.out,
+    );
+    desk.gate.obey(desk.now, Order::Notice("Please wait.".to_owned()), &mut desk.out);
+    let refresh = Order::Refresh { anchor: super::grant().anchor, standbys: super::grant().standbys };
+    desk.gate.obey(desk.now, refresh, &mut desk.out);
     assert_eq!(desk.sent_words(), ["connInf"]);
     let sent = desk.sent().remove(0);
     let mut keys: Vec<&str> = sent.split(' ').filter_map(|w| w.split('=').next()).collect();
@@ -64,7 +69,11 @@ fn a_dtu_that_cannot_follow_a_redirect_is_decided_about_once_more_without_that_h
     for says in says {
         let mut desk = Desk::connected();
         desk.say(SEEN);
-        desk.gate.redirect(desk.now, 1, redirect(), &mut desk.out);
+        desk.gate.obey(
+            desk.now,
+            Order::Redirect { token_seq: 1, redirect: Box::new(redirect()) },
+            &mut desk.out,
+        );
         desk.forget().say(says);
         let presented = desk.presented();
         assert_eq!(presented.avoid, Some("b".parse().unwrap()), "{says}");
@@ -88,11 +97,11 @@ fn a_redirect_error_of_a_dtu_that_was_sent_nowhere_changes_nothing() {
 fn every_presentation_after_a_redirect_is_answered() {
     let mut desk = Desk::connected();
     desk.say(SEEN);
-    desk.gate.redirect(desk.now, 1, redirect(), &mut desk.out);
+    desk.gate.obey(desk.now, Order::Redirect { token_seq: 1, redirect: Box::new(redirect()) }, &mut desk.out);
     desk.forget().insert("card", "2", 2);
     assert_eq!((desk.presented().avoid, desk.presented().token), (None, token("card.2")));
     let mut desk = Desk::at_work();
-    desk.gate.disconnect(desk.now, DisconnectCause::HostStopping, &mut desk.out);
+    desk.gate.obey(desk.now, Order::Disconnect(DisconnectCause::HostStopping), &mut desk.out);
     desk.forget().insert("card", "2", 2);
     assert_eq!(desk.sent_words(), ["connInf"]);
     assert!(desk.sent()[0].contains("access=denied"), "{:?}", desk.sent());

@@ -52,7 +52,11 @@ impl Desk {
 
     fn grant(&mut self, seq: u32) -> &mut Self {
         let token = self.gate.token().cloned().unwrap_or_else(|| "card.none".parse().unwrap());
-        self.gate.grant(self.now, seq, &token, grant(), &mut self.out);
+        self.gate.obey(
+            self.now,
+            Order::Grant { token_seq: seq, token: token.clone(), grant: Box::new(grant()) },
+            &mut self.out,
+        );
         self
     }
 

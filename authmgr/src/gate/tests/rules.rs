@@ -95,9 +95,17 @@ fn an_order_for_an_older_presentation_changes_nothing_even_if_the_dtu_counts_wro
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1).insert("card", "2", 1).forget();
     desk.grant(1);
-    desk.gate.deny(desk.now, 1, Denial::Full, &mut desk.out);
-    desk.gate.redirect(desk.now, 1, redirect(), &mut desk.out);
-    desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Deny { token_seq: 1, why: Denial::Full, reason: String::new() },
+        &mut desk.out,
+    );
+    desk.gate.obey(desk.now, Order::Redirect { token_seq: 1, redirect: Box::new(redirect()) }, &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
+        &mut desk.out,
+    );
     assert_eq!(desk.out, []);
     desk.grant(2);
     assert!(desk.sent()[0].starts_with("connInf tokenSeq=1 access=allowed"), "its own number comes back");
@@ -160,7 +168,11 @@ fn a_card_that_cannot_be_read_is_denied_with_a_sentence_for_the_person_there() {
 fn a_denied_token_that_stays_in_its_desk_can_be_granted_later() {
     let mut desk = Desk::connected();
     desk.insert("card", "1", 3).forget();
-    desk.gate.deny(desk.now, 1, Denial::StoreAway, &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Deny { token_seq: 1, why: Denial::StoreAway, reason: String::new() },
+        &mut desk.out,
+    );
     assert!(desk.sent()[0].starts_with("connInf tokenSeq=3 access=denied"));
     desk.say("connRsp access=denied state=disconnected");
     assert_eq!(desk.events(), []);
@@ -197,7 +209,11 @@ fn cause_redirect_counts_only_with_a_ticket() {
 fn a_redirected_dtu_says_goodbye_and_is_closed_and_so_is_one_that_ignores_the_redirect() {
     for says_goodbye in [true, false] {
         let mut desk = Desk::at_work();
-        desk.gate.redirect(desk.now, 1, redirect(), &mut desk.out);
+        desk.gate.obey(
+            desk.now,
+            Order::Redirect { token_seq: 1, redirect: Box::new(redirect()) },
+            &mut desk.out,
+        );
         assert_eq!(desk.sent(), ["redirectInf authipa=c0000202 authport=7009 redirectProps=t host=b"]);
         assert_eq!(desk.closed(), None);
         if says_goodbye {
@@ -213,7 +229,7 @@ fn a_redirected_dtu_says_goodbye_and_is_closed_and_so_is_one_that_ignores_the_re
 #[test]
 fn a_dtu_that_cannot_reach_the_target_comes_back_naming_it() {
     let mut desk = Desk::at_work();
-    desk.gate.redirect(desk.now, 1, redirect(), &mut desk.out);
+    desk.gate.obey(desk.now, Order::Redirect { token_seq: 1, redirect: Box::new(redirect()) }, &mut desk.out);
     desk.say("protocolErrorReq cause=redirectError");
     desk.say("infoReq event=insert type=card id=1 cause=insert tokenSeq=2 avoid=b");
     assert_eq!(desk.presented().avoid, Some("b".parse().unwrap()));
@@ -236,15 +252,19 @@ fn a_heartbeat_of_the_dtu_is_answered_at_once_in_every_stage_of_an_open_connecti
     check(&mut desk);
     desk.insert("card", "1", 1);
     check(&mut desk);
-    desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
+        &mut desk.out,
+    );
     check(&mut desk);
     desk.wait(ANSWER_WITHIN).grant(1);
     check(&mut desk);
     desk.say("connRsp access=allowed");
     check(&mut desk);
-    desk.gate.disconnect(desk.now, DisconnectCause::Detached, &mut desk.out);
+    desk.gate.obey(desk.now, Order::Disconnect(DisconnectCause::Detached), &mut desk.out);
     check(&mut desk);
-    desk.gate.redirect(desk.now, 1, redirect(), &mut desk.out);
+    desk.gate.obey(desk.now, Order::Redirect { token_seq: 1, redirect: Box::new(redirect()) }, &mut desk.out);
     check(&mut desk);
     seen.sort();
     seen.dedup();
@@ -336,10 +356,10 @@ fn an_answer_that_answers_something_older_does_not_count() {
 #[test]
 fn a_session_taken_off_a_dtu_leaves_the_token_there_to_be_granted_again() {
     let mut desk = Desk::at_work();
-    desk.gate.disconnect(desk.now, DisconnectCause::ShownElsewhere, &mut desk.out);
+    desk.gate.obey(desk.now, Order::Disconnect(DisconnectCause::ShownElsewhere), &mut desk.out);
     assert_eq!(desk.sent(), ["discInf access=denied tokenSeq=1 cause=shownElsewhere"]);
     desk.forget().say("discRsp state=disconnected");
-    desk.gate.disconnect(desk.now, DisconnectCause::Ended, &mut desk.out);
+    desk.gate.obey(desk.now, Order::Disconnect(DisconnectCause::Ended), &mut desk.out);
     assert_eq!(desk.out, [], "nothing is shown any more");
     desk.grant(1).say("connRsp access=allowed");
     assert_eq!(desk.gate.stage(), Stage::Shown);
@@ -349,7 +369,7 @@ fn a_session_taken_off_a_dtu_leaves_the_token_there_to_be_granted_again() {
 fn a_host_that_goes_tells_every_dtu_whatever_it_shows_and_hangs_up() {
     for shows in [true, false] {
         let mut desk = if shows { Desk::at_work() } else { Desk::connected() };
-        desk.gate.disconnect(desk.now, DisconnectCause::HostStopping, &mut desk.out);
+        desk.gate.obey(desk.now, Order::Disconnect(DisconnectCause::HostStopping), &mut desk.out);
         assert_eq!(desk.sent_words(), ["discInf"]);
         assert!(desk.sent()[0].ends_with("cause=hostStopping"));
         desk.say("discRsp");
@@ -378,7 +398,11 @@ fn a_dtu_that_leaves_or_is_cut_off_is_reported_once() {
 fn a_keyed_card_is_asked_and_its_answer_comes_back_judged() {
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1).forget();
-    desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
+        &mut desk.out,
+    );
     let sent = desk.sent().remove(0);
     assert!(sent.starts_with("controlSmartCard tag=hotdesk-1 command=apduInf head=00880000 tdata=0707"));
     let data = proto::hex::encode(&CardSecret::new([1; 16]).answer(&[7; 16]));
@@ -401,7 +425,11 @@ fn a_card_that_does_not_answer_holds_no_secret() {
     {
         let mut desk = Desk::connected();
         desk.insert("card", "1", 1);
-        desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+        desk.gate.obey(
+            desk.now,
+            Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
+            &mut desk.out,
+        );
         match how {
             "" => desk.wait(ANSWER_WITHIN),
             line => desk.say(line),
@@ -415,7 +443,11 @@ fn a_card_whose_session_has_ended_is_asked_again_while_the_desk_still_shows_it()
     let mut offered = Desk::connected();
     offered.insert("card", "1", 1).grant(1);
     for mut desk in [Desk::at_work(), offered] {
-        desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+        desk.gate.obey(
+            desk.now,
+            Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
+            &mut desk.out,
+        );
         assert_eq!(desk.gate.stage(), Stage::Challenged);
         desk.forget().wait(ANSWER_WITHIN);
         assert!(matches!(desk.events().last(), Some(GateEvent::CardAnswered { token_seq: 1, .. })));
@@ -426,7 +458,11 @@ fn a_card_whose_session_has_ended_is_asked_again_while_the_desk_still_shows_it()
 fn a_card_pulled_while_it_is_asked_takes_the_question_along() {
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1);
-    desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
+        &mut desk.out,
+    );
     desk.forget().remove("card", "1").wait(ANSWER_WITHIN * 2);
     assert_eq!(desk.events(), [GateEvent::Removed { token_seq: 1, token: token("card.1") }]);
 }
@@ -435,7 +471,11 @@ fn a_card_pulled_while_it_is_asked_takes_the_question_along() {
 fn nothing_is_granted_while_a_card_owes_its_proof() {
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1);
-    desk.gate.challenge(desk.now, 1, challenge(), &mut desk.out);
+    desk.gate.obey(
+        desk.now,
+        Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
+        &mut desk.out,
+    );
     desk.forget().grant(1);
     assert_eq!((desk.out.len(), desk.gate.stage()), (0, Stage::Challenged));
 }
@@ -443,7 +483,8 @@ fn nothing_is_granted_while_a_card_owes_its_proof() {
 #[test]
 fn a_fresh_anchor_and_the_hosts_to_fail_over_to_ride_in_a_heartbeat() {
     let mut desk = Desk::at_work();
-    desk.gate.refresh(grant().anchor, grant().standbys, &mut desk.out);
+    let refresh = Order::Refresh { anchor: grant().anchor, standbys: grant().standbys };
+    desk.gate.obey(desk.now, refresh, &mut desk.out);
     let anchor = grant().anchor;
     assert_eq!(desk.sent(), [format!("keepAliveInf anchor={anchor} server=b@192.0.2.2:7009")]);
 }
@@ -456,7 +497,9 @@ fn what_does_not_fit_into_a_line_is_left_out_from_the_end_and_the_first_service_
     big.displays = vec![display(); 9];
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1).forget();
-    desk.gate.grant(desk.now, 1, &token(&format!("card.{}", "x".repeat(150))), big.clone(), &mut desk.out);
+    let token = token(&format!("card.{}", "x".repeat(150)));
+    let order = Order::Grant { token_seq: 1, token, grant: Box::new(big.clone()) };
+    desk.gate.obey(desk.now, order, &mut desk.out);
     let sent = desk.sent().remove(0);
     assert!(sent.len() <= LINE_MAX);
     let read = FromHost::from_line(&sent.parse().unwrap()).unwrap();
@@ -469,14 +512,15 @@ fn what_does_not_fit_into_a_line_is_left_out_from_the_end_and_the_first_service_
         read.displays.len()
     );
     desk.forget();
-    desk.gate.refresh(big.anchor, big.standbys, &mut desk.out);
+    let refresh = Order::Refresh { anchor: big.anchor, standbys: big.standbys };
+    desk.gate.obey(desk.now, refresh, &mut desk.out);
     assert!(desk.sent()[0].len() <= LINE_MAX);
 }
 
 #[test]
 fn a_notice_of_any_length_fits_into_a_line() {
     let mut desk = Desk::at_work();
-    desk.gate.notice(&"ä \u{1f600}".repeat(500), &mut desk.out);
+    desk.gate.obey(desk.now, Order::Notice("ä \u{1f600}".repeat(500)), &mut desk.out);
     let sent = desk.sent().remove(0);
     assert!(sent.len() <= LINE_MAX && sent.starts_with("notice text="), "{}", sent.len());
 }

@@ -1,0 +1,313 @@
+//! Which session is shown on which connection, and nowhere else.
+//!
+//! Owns that map, the announcement that a token is shown here now, and what is done when another host announces the same
+//! with a later time: after a partition two sessions of a token may exist, but one is shown (DESIGN 4.3).
+
+mod announce;
+
+pub(super) use announce::REPEATS_MAX;
+
+use std::collections::BTreeMap;
+
+use authmgr::{Denial, Order};
+use proto::alp::{DISPLAYS_MAX, DisconnectCause, Display, Grant};
+use proto::peer::{PeerBody, SHOWN_PER_MESSAGE_MAX};
+use proto::{HostName, Instant, KeyId, Last, Nonce, ServiceName, SessionId, Token, TokenTag};
+use sessiond::manager::Session;
+
+use super::driver::{ConnId, Effect};
+use super::env::Ctx;
+use super::note::Note;
+use super::out::Out;
+use super::step::{
+    Attach, EndedSession, ToAttachments, ToClaims, ToConnections, ToPresentations, ToSessions,
+};
+use crate::directory::Ask;
+use crate::entropy::Entropy;
+use announce::Announcements;
+
+/// Where a session is shown.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    conn: ConnId,
+    /// Its time of last connection as this machine has set it: the table of sessions may show it a step later.
+    last: Last,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(super) struct Attachments {
+    shown: BTreeMap<SessionId, Shown>,
+    /// The same by connection.
+    at: BTreeMap<ConnId, SessionId>,
+    /// The latest time of last connection that another host announced for a token with sessions here.
+    heard: BTreeMap<Token, Last>,
+    announcements: Announcements,
+    entropy: Entropy,
+}
+
+impl Attachments {
+    pub(super) fn new(entropy: Entropy) -> Self {
+        Self {
+            shown: BTreeMap::new(),
+            at: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            announcements: Announcements::default(),
+            entropy,
+        }
+    }
+
+    /// Sessions that are shown.
+    pub(super) fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    /// Announcements to be said again.
+    pub(super) fn repeats(&self) -> usize {
+        self.announcements.repeats()
+    }
+
+    /// What a connection is shown.
+    pub(super) fn shown_at(&self, conn: ConnId) -> Option<SessionId> {
+        self.at.get(&conn).copied()
+    }
+
+    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 2] {
+        let [say, repeat] = self.announcements.poll_at();
+        [("announcement", say), ("repeat of an announcement", repeat)]
+    }
+
+    pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToAttachments, out: &mut Out<'_>) {
+        match step {
+            ToAttachments::Attach(attach) => self.attach(ctx, &attach, out),
+            ToAttachments::Hide { conn } => {
+                if let Some(session) = self.remove(conn) {
+                    detach(ctx, session, out);
+                }
+            }
+            ToAttachments::Unseen { conn } => {
+                if let Some(session) = self.remove(conn) {
+                    out.step(ToSessions::Unseen { session });
+                }
+            }
+            ToAttachments::Evict { session, cause, end } => {
+                self.evict(ctx, session, cause, out);
+                if end {
+                    out.step(ToSessions::End { session });
+                }
+            }
+            ToAttachments::TakenUp { session } => self.correct_last(ctx, session, out),
+            ToAttachments::Ended(ended) => self.on_ended(ctx, &ended, out),
+            ToAttachments::ShownAt { host, tagged, tokens } => {
+                self.on_shown_at(ctx, &host, tagged, &tokens, out);
+            }
+            ToAttachments::HostUp(host) => self.tell_what_is_shown(ctx, &host, out),
+            ToAttachments::ClockSetBack => self.correct_lasts(ctx, out),
+            ToAttachments::Due => {
+                let due = self.announcements.due(ctx.now, |token, last| {
+                    let sessions = ctx.sessions.of_token(token);
+                    sessions.iter().any(|s| s.last == last && self.shown.contains_key(&s.id))
+                });
+                for part in due {
+                    ctx.members.broadcast(&shown_message(ctx, &part), out);
+                }
+            }
+        }
+    }
+
+    /// Shows a session at a DTU, and nowhere else. The order of what is told matters: whoever shows the token lets go
+    /// before it is shown anew, and others hear of it after.
+    fn attach(&mut self, ctx: &Ctx<'_>, attach: &Attach, out: &mut Out<'_>) {
+        let Attach { conn, token_seq, session, serial, dtu, size, last_heard } = attach;
+        let (conn, session, token_seq) = (*conn, *session, *token_seq);
+        let Some(s) = ctx.sessions.get(session).filter(|s| s.is_running()) else {
+            let (why, reason) = (Denial::SessionFailed, String::new());
+            order(conn, Order::Deny { token_seq, why, reason }, out);
+            return;
+        };
+        let token = s.token.clone();
+        let announced = self.heard.get(&token).copied().unwrap_or_default();
+        let last = Last::next(ctx.group_time(), Some(self.last_of(s).max(announced).max(*last_heard)));
+        self.take_from_others(ctx, conn, session, &token, out);
+        let ticket = Nonce(self.entropy.u128());
+        let (serial, size) = (serial.clone(), *size);
+        out.step(ToSessions::Attach { session, last, ticket, serial: serial.clone(), size });
+        self.shown.insert(session, Shown { conn, last });
+        self.at.insert(conn, session);
+        out.note(Note::Attached { token: token.clone(), session, serial });
+        out.done("attached");
+        self.announcements.add(ctx.now, token.clone(), last);
+        let grant = Grant {
+            host: ctx.name().clone(),
+            standbys: ctx.members.standbys(ctx.now, *dtu),
+            anchor: ctx.members.anchor(),
+            displays: displays(ctx, s, dtu.addr, ticket),
+        };
+        order(conn, Order::Grant { token_seq, token, grant: Box::new(grant) }, out);
+        out.step(ToClaims::Shown { session });
+    }
+
+    /// Whatever else on this host shows the token no longer does: another DTU (the card was moved, or there are
+    /// two), or another session of the token. And the DTU shows nothing else.
+    fn take_from_others(
+        &mut self,
+        ctx: &Ctx<'_>,
+        conn: ConnId,
+        session: SessionId,
+        token: &Token,
+        out: &mut Out<'_>,
+    ) {
+        let before = self.shown_at(conn).filter(|before| *before != session);
+        if let Some(before) = before {
+            self.remove(conn);
+            detach(ctx, before, out);
+        }
+        let others: Vec<SessionId> = ctx
+            .sessions
+            .of_token(token)
+            .into_iter()
+            .filter(|s| Some(s.id) != before && (s.shown.is_some() || self.shown.contains_key(&s.id)))
+            .map(|s| s.id)
+            .collect();
+        for other in others {
+            let at = self.shown.get(&other).map(|shown| shown.conn);
+            if other != session || at.is_some_and(|at| at != conn) {
+                self.evict(ctx, other, DisconnectCause::ShownElsewhere, out);
+            }
+        }
+    }
+
+    /// Takes a session off whatever DTU shows it, which is told why.
+    fn evict(&mut self, ctx: &Ctx<'_>, session: SessionId, cause: DisconnectCause, out: &mut Out<'_>) {
+        if let Some(Shown { conn, .. }) = self.shown.get(&session).copied() {
+            self.remove(conn);
+            order(conn, Order::Disconnect(cause), out);
+        }
+        detach(ctx, session, out);
+    }
+
+    /// What a connection showed, which it no longer does.
+    fn remove(&mut self, conn: ConnId) -> Option<SessionId> {
+        let session = self.at.remove(&conn)?;
+        self.shown.remove(&session);
+        Some(session)
+    }
+
+    fn last_of(&self, session: &Session) -> Last {
+        self.shown.get(&session.id).map_or(session.last, |shown| shown.last.max(session.last))
+    }
+
+    fn on_ended(&mut self, ctx: &Ctx<'_>, ended: &EndedSession, out: &mut Out<'_>) {
+        if ctx.sessions.of_token(&ended.token).is_empty() {
+            self.heard.remove(&ended.token);
+        }
+        if let Some(Shown { conn, .. }) = self.shown.get(&ended.session).copied() {
+            self.remove(conn);
+            out.step(ToPresentations::Over { conn, lived: ended.lived });
+        }
+    }
+
+    /// The group's time was set back. Times that it gave before may now be as absurd as those of others whose clock
+    /// is wrong: they would win every comparison for years.
+    fn correct_lasts(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
+        let group_time = ctx.group_time();
+        self.heard.retain(|_, last| last.is_plausible(group_time));
+        for session in ctx.sessions.iter() {
+            self.correct_last(ctx, session.id, out);
+        }
+    }
+
+    /// A session whose time of last connection is absurd was last connected when this host had no clock to go by: to
+    /// any other that is before theirs. One that is shown is connected now.
+    fn correct_last(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
+        let group_time = ctx.group_time();
+        let Some(s) = ctx.sessions.get(session).filter(|s| !s.last.is_plausible(group_time)) else { return };
+        let heard = self.heard.get(&s.token).copied();
+        let shown = self.shown.get_mut(&session);
+        let last = if shown.is_some() { Last::next(group_time, heard) } else { Last::default() };
+        out.refused("absurd_last");
+        out.step(ToSessions::SetLast { session, last });
+        if let Some(shown) = shown {
+            shown.last = last;
+            self.announcements.add(ctx.now, s.token.clone(), last);
+        }
+    }
+
+    /// A host came up, for the first time or after a partition: it hears what is shown here.
+    fn tell_what_is_shown(&self, ctx: &Ctx<'_>, host: &HostName, out: &mut Out<'_>) {
+        let Some(to) = ctx.members.row(host).map(|row| row.ask_at(ctx.now)) else { return };
+        let shown = self.shown.iter().filter_map(|(id, shown)| Some((ctx.sessions.get(*id)?, shown.last)));
+        let tokens: Vec<(Token, Last)> = shown.map(|(s, last)| (s.token.clone(), last)).collect();
+        for part in tokens.chunks(SHOWN_PER_MESSAGE_MAX) {
+            out.effect(Effect::Ask(Ask { to, bytes: shown_message(ctx, part) }));
+        }
+    }
+
+    /// Another host shows tokens: where the same is shown here since an earlier time, it is taken off.
+    fn on_shown_at(
+        &mut self,
+        ctx: &Ctx<'_>,
+        host: &HostName,
+        tagged: KeyId,
+        tokens: &[(TokenTag, Last)],
+        out: &mut Out<'_>,
+    ) {
+        let group_time = ctx.group_time();
+        for (tag, last) in tokens {
+            let Some(token) = ctx.sessions.token_of(tagged, *tag).cloned() else { continue };
+            if !last.is_plausible(group_time) {
+                out.refused("absurd_last");
+                continue;
+            }
+            let heard = self.heard.entry(token.clone()).or_default();
+            *heard = (*heard).max(*last);
+            let shown = ctx.sessions.of_token(&token).into_iter().filter(|s| self.shown.contains_key(&s.id));
+            // Equal times cannot be told apart by time: then the lower host keeps it.
+            let (earlier, later): (Vec<_>, Vec<_>) = shown
+                .map(|s| (s.id, self.last_of(s)))
+                .partition(|(_, here)| (*here, host) < (*last, ctx.name()));
+            for (session, _) in earlier {
+                out.done("shown_elsewhere");
+                self.evict(ctx, session, DisconnectCause::ShownElsewhere, out);
+            }
+            // Its host did not hear that, or had no session of the token then and did not care.
+            for (_, here) in later {
+                self.announcements.add(ctx.now, token.clone(), here);
+            }
+            // Two sessions of one token: the claim is one's only, and which one's was decided out of our sight.
+            out.step(ToClaims::Contested { token });
+        }
+    }
+}
+
+fn order(conn: ConnId, order: Order, out: &mut Out<'_>) {
+    out.step(ToConnections::Order { conn, order: Box::new(order) });
+}
+
+/// The session's services run on.
+fn detach(ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
+    if let Some(s) = ctx.sessions.get(session) {
+        out.note(Note::Detached { token: s.token.clone(), session });
+    }
+    out.step(ToSessions::Detach { session });
+}
+
+fn shown_message(ctx: &Ctx<'_>, tokens: &[(Token, Last)]) -> Vec<u8> {
+    let ring = &ctx.config.ring;
+    let tagged = ring.signing();
+    let tags = tokens.iter().filter_map(|(token, last)| Some((ring.tag(tagged, token)?, *last)));
+    ctx.seal_peer(PeerBody::Shown { tagged, tokens: tags.collect() })
+}
+
+fn displays(ctx: &Ctx<'_>, session: &Session, addr: std::net::Ipv4Addr, ticket: Nonce) -> Vec<Display> {
+    let Some(fp) = session.fingerprint() else { return Vec::new() };
+    let at = ctx.members.address_for(addr);
+    let display = |service: &ServiceName| Display {
+        addr: at,
+        session: session.id,
+        service: service.clone(),
+        ticket,
+        fp,
+    };
+    session.displays().iter().take(DISPLAYS_MAX).map(display).collect()
+}

@@ -1,0 +1,32 @@
+//! Which machine tells which something. What is not in this table is not told, which debug builds check: whoever
+//! adds an edge sees here what it does to the whole.
+
+use super::step::Machine;
+use Machine::{
+    Admission, Attachments, Claims, Connections, Directory, Membership, Operations, Placing, Presentations,
+    Relay, Sessions, Store,
+};
+
+/// The receivers of each machine's steps.
+const EDGES: [(Machine, &[Machine]); 12] = [
+    (Membership, &[Directory, Attachments, Claims, Connections, Sessions]),
+    (Directory, &[Presentations, Placing]),
+    (Placing, &[Presentations]),
+    (Admission, &[Presentations, Operations, Store]),
+    (Claims, &[Presentations, Operations, Sessions, Store]),
+    (Presentations, &[Admission, Directory, Placing, Claims, Sessions, Attachments, Connections, Operations]),
+    (Attachments, &[Connections, Sessions, Claims, Presentations]),
+    (Connections, &[Presentations, Attachments]),
+    (Sessions, &[Presentations, Attachments, Claims, Membership, Relay, Operations, Placing]),
+    (Relay, &[Store]),
+    (Store, &[Membership, Admission, Claims, Presentations, Store]),
+    (
+        Operations,
+        &[Admission, Claims, Presentations, Attachments, Connections, Sessions, Membership, Operations],
+    ),
+];
+
+/// Whether a machine may tell another something.
+pub(super) fn is_one(from: Machine, to: Machine) -> bool {
+    EDGES.iter().any(|(machine, receivers)| *machine == from && receivers.contains(&to))
+}

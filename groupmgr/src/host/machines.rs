@@ -1,0 +1,127 @@
+//! The machines of a host, and the tables that they lend each other.
+
+use proto::Instant;
+use proto::time::earliest;
+
+use super::admission::Gatekeeper;
+use super::attachments::Attachments;
+use super::claims::Claims;
+use super::connections::Connections;
+use super::directory::Lookups;
+use super::driver::{Port, StoreReq};
+use super::env::{Ctx, Env, Local};
+use super::membership::Membership;
+use super::operations::Operations;
+use super::placing::Placing;
+use super::presentations::Presentations;
+use super::relay::Relay;
+use super::sessions::SessionHost;
+use super::step::Machine;
+use super::store::StoreWatch;
+use crate::entropy::Entropy;
+
+/// A moment at which a machine wants to be called, and what for.
+pub(super) type Deadline = (&'static str, Option<Instant>);
+
+fn first(deadlines: &[Deadline]) -> Option<Instant> {
+    deadlines.iter().map(|(_, at)| *at).fold(None, earliest)
+}
+
+/// All of them. None reads another's fields: what several need is in the tables.
+#[derive(Debug)]
+pub(super) struct Machines {
+    pub(super) membership: Membership,
+    pub(super) directory: Lookups,
+    pub(super) placing: Placing,
+    pub(super) admission: Gatekeeper,
+    pub(super) claims: Claims,
+    pub(super) presentations: Presentations,
+    pub(super) attachments: Attachments,
+    pub(super) connections: Connections,
+    pub(super) sessions: SessionHost,
+    pub(super) relay: Relay,
+    pub(super) store: StoreWatch,
+    pub(super) operations: Operations,
+}
+
+impl Machines {
+    /// Each with random numbers of its own: a draw of one shifts no other's.
+    pub(super) fn new(env: &Env<'_>, seed: [u8; 32]) -> Self {
+        let entropy = Entropy::new(seed);
+        let id = &env.config.identity;
+        Self {
+            membership: Membership::new(env, entropy.fork("membership")),
+            directory: Lookups::new(id.host.clone(), id.boot, entropy.fork("directory")),
+            placing: Placing::new(entropy.fork("placing")),
+            admission: Gatekeeper::new(env.now, entropy.fork("admission")),
+            claims: Claims::new(env.now),
+            presentations: Presentations::new(entropy.fork("presentations")),
+            attachments: Attachments::new(entropy.fork("attachments")),
+            connections: Connections::default(),
+            sessions: SessionHost::new(env),
+            relay: Relay::new(),
+            store: StoreWatch::new(),
+            operations: Operations::new(entropy.fork("operations")),
+        }
+    }
+
+    /// The tables as they are now.
+    pub(super) const fn ctx<'a>(&'a self, env: Env<'a>) -> Ctx<'a> {
+        let (members, sessions) = (self.membership.members(), self.sessions.table());
+        let local = Local { env, members, sessions };
+        Ctx { local, store: self.store.state(), workload: self.placing.workload() }
+    }
+
+    /// The deadlines of a machine, by name.
+    pub(super) fn deadlines(&self, machine: Machine) -> Vec<Deadline> {
+        match machine {
+            Machine::Membership => self.membership.deadlines().to_vec(),
+            Machine::Directory => self.directory.deadlines().to_vec(),
+            Machine::Placing => self.placing.deadlines().to_vec(),
+            Machine::Admission => self.admission.deadlines().to_vec(),
+            Machine::Claims => self.claims.deadlines().to_vec(),
+            Machine::Presentations => self.presentations.deadlines().to_vec(),
+            Machine::Attachments => self.attachments.deadlines().to_vec(),
+            Machine::Connections => self.connections.deadlines().to_vec(),
+            Machine::Sessions => self.sessions.deadlines().to_vec(),
+            Machine::Relay => self.relay.deadlines().to_vec(),
+            Machine::Store => self.store.deadlines().to_vec(),
+            Machine::Operations => self.operations.deadlines().to_vec(),
+        }
+    }
+
+    /// When a machine wants to be called.
+    pub(super) fn due(&self, machine: Machine) -> Option<Instant> {
+        match machine {
+            Machine::Membership => first(&self.membership.deadlines()),
+            Machine::Directory => first(&self.directory.deadlines()),
+            Machine::Placing => first(&self.placing.deadlines()),
+            Machine::Admission => first(&self.admission.deadlines()),
+            Machine::Claims => first(&self.claims.deadlines()),
+            Machine::Presentations => first(&self.presentations.deadlines()),
+            Machine::Attachments => first(&self.attachments.deadlines()),
+            Machine::Connections => first(&self.connections.deadlines()),
+            Machine::Sessions => first(&self.sessions.deadlines()),
+            Machine::Relay => first(&self.relay.deadlines()),
+            Machine::Store => first(&self.store.deadlines()),
+            Machine::Operations => first(&self.operations.deadlines()),
+        }
+    }
+
+    /// Whether somebody waits for the answer to this request.
+    pub(super) fn awaits(&self, req: StoreReq) -> bool {
+        match req.port {
+            Port::Admission => self.admission.awaits(req.seq),
+            Port::Claims => self.claims.awaits(req.seq),
+            Port::Relay => self.relay.awaits(req.seq),
+            Port::Store => self.store.awaits(req.seq),
+        }
+    }
+
+    /// Requests to the data store under way, those that are late included.
+    pub(super) fn store_requests(&self) -> usize {
+        let [_, _, admission] = self.admission.sizes();
+        let [_, _, claims] = self.claims.sizes();
+        admission + claims + self.relay.pending() + self.store.pending()
+    }
+}

@@ -1,0 +1,204 @@
+//! Is the token genuine and allowed, and who has a session for it? The session with the most recent last connection
+//! wins (seed 003, Figure 9b, 916 to 922).
+
+use authmgr::{Admitted, Denial, Order, Presentation};
+use proto::alp::RedirectInf;
+use proto::peer::SessionNote;
+use proto::ticket::{Ticket, TicketClaims};
+use proto::time::Duration;
+use proto::{HostName, SessionId, Token};
+
+use super::super::candidates::candidates;
+use super::super::driver::ConnId;
+use super::super::env::Ctx;
+use super::super::note::Note;
+use super::super::out::Out;
+use super::super::step::{Asker, Judgement, Lookup, LookupScope, PresentationId, ToAdmission, ToDirectory};
+use super::stage::{Decision, Stage};
+use super::{Presentations, order};
+use crate::directory::{Answer, Found};
+
+/// How soon a presentation that came before the policy is decided anew.
+const POLICY_SOON: Duration = Duration::from_millis(5);
+/// How soon one that waits for the data store is.
+const STORE_AGAIN: Duration = Duration::from_millis(500);
+
+impl Presentations {
+    pub(super) fn ask_admission(&mut self, id: PresentationId, token: Token, out: &mut Out<'_>) {
+        out.step(ToAdmission::Admit { asker: Asker::Presentation(id), token });
+    }
+
+    pub(super) fn on_verdict(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        judgement: Judgement,
+        out: &mut Out<'_>,
+    ) {
+        if self.find(id).is_some_and(|decision| matches!(decision.stage(), Stage::Admitting)) {
+            self.on_judgement(ctx, id, judgement, out);
+        }
+    }
+
+    /// The decision whose card was asked.
+    pub(super) fn challenged(&self, conn: ConnId, token_seq: u32) -> Option<PresentationId> {
+        let is_asked = |decision: &&Decision| {
+            decision.presented.token_seq == token_seq && matches!(decision.stage(), Stage::Challenged)
+        };
+        self.decisions.get(&conn).filter(is_asked).map(|decision| decision.id)
+    }
+
+    pub(super) fn on_judgement(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        judgement: Judgement,
+        out: &mut Out<'_>,
+    ) {
+        let Some(decision) = self.find(id) else { return };
+        match judgement {
+            Judgement::Admit(admitted) => self.on_admitted(ctx, id, admitted, out),
+            // Whoever made the ticket has asked the card.
+            Judgement::Challenge(challenge) if decision.bound => {
+                self.on_admitted(ctx, id, challenge.waive(), out);
+            }
+            Judgement::Challenge(challenge) => {
+                let token_seq = decision.presented.token_seq;
+                self.turn(id.conn, Stage::Challenged, out);
+                order(id.conn, Order::Challenge { token_seq, challenge }, out);
+            }
+            // What needs the data store waits for it, and says so (DESIGN 5).
+            Judgement::Refuse(Denial::StoreAway) => {
+                self.wait(ctx, id, STORE_AGAIN, Denial::StoreAway.notice(), out);
+            }
+            Judgement::NotYet => self.wait(ctx, id, POLICY_SOON, "", out),
+            Judgement::Refuse(why) => self.deny(id, why, "", out),
+        }
+    }
+
+    fn on_admitted(&mut self, ctx: &Ctx<'_>, id: PresentationId, admitted: Admitted, out: &mut Out<'_>) {
+        let Some(decision) = self.find(id) else { return };
+        if decision.admitted.is_none() && !decision.bound {
+            let Presentation { token, serial, .. } = decision.presented.clone();
+            out.note(Note::Admitted { token, serial, of: admitted.token.clone() });
+        }
+        let (token, bound) = (admitted.token.clone(), decision.bound);
+        decision.admitted = Some(admitted);
+        if !bound {
+            return self.look_up(id, out);
+        }
+        // Sent here to make a session, or the one it was sent for has gone; another of its may be here.
+        match ctx.sessions.of_token(&token).first().map(|s| s.id) {
+            Some(session) => self.attach_when_running(ctx, id, session, out),
+            None => self.read_claim(id, out),
+        }
+    }
+
+    /// Asks whoever may have a session.
+    pub(super) fn look_up(&mut self, id: PresentationId, out: &mut Out<'_>) {
+        let Some(decision) = self.find(id) else { return };
+        let lookup = Lookup {
+            id,
+            token: decision.token().clone(),
+            dtu: decision.dtu,
+            avoid: decision.presented.avoid.clone(),
+            scope: decision.scope.clone(),
+        };
+        self.turn(id.conn, Stage::LookingUp, out);
+        out.step(ToDirectory::Look(Box::new(lookup)));
+    }
+
+    /// Asks again, and more hosts than before.
+    pub(super) fn widen_lookup(&mut self, id: PresentationId, scope: LookupScope, out: &mut Out<'_>) {
+        if let Some(decision) = self.find(id) {
+            decision.scope = scope;
+        }
+        out.done("asked_besides");
+        self.look_up(id, out);
+    }
+
+    pub(super) fn on_found(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        skips: bool,
+        found: Box<Found>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(decision) = self.find(id) else { return };
+        if !matches!(decision.stage(), Stage::LookingUp) {
+            return;
+        }
+        decision.skips = skips;
+        let (token, bound) = (decision.token().clone(), decision.bound);
+        let local = ctx.sessions.of_token(&token).first().map(|s| (s.last, s.id));
+        let remote = newest(&found).map(|(answer, note)| (note.last, answer.clone(), note.session));
+        decision.found = Some(found);
+        match (local, remote) {
+            (Some((here, session)), Some((there, _, _))) if here >= there => {
+                self.attach_when_running(ctx, id, session, out);
+            }
+            // Who was sent here is not sent on, but goes back and is sent again.
+            (None, Some(_)) if bound => self.deny(id, Denial::SessionFailed, "", out),
+            (Some((_, session)), _) if bound => self.attach_when_running(ctx, id, session, out),
+            (_, Some((_, answer, session))) => self.redirect(ctx, id, &answer, Some(session), out),
+            (Some((_, session)), None) => self.attach_when_running(ctx, id, session, out),
+            (None, None) => self.read_claim(id, out),
+        }
+    }
+
+    /// Whether `host` could have been asked by the last lookup and was not, for its digest gave no reason to.
+    pub(super) fn was_skipped(ctx: &Ctx<'_>, decision: &Decision, host: &HostName) -> bool {
+        let was_asked = |found: &Found| {
+            let answered = found.answers.iter().any(|answer| answer.reach.host == *host);
+            answered || found.gone.contains(host) || found.mute.contains(host)
+        };
+        let could_be = || {
+            let avoid = decision.presented.avoid.as_ref();
+            let all = candidates(ctx.now, ctx.members, decision.dtu, avoid);
+            all.iter().any(|target| target.reach.host == *host)
+        };
+        decision.skips
+            && decision.scope != LookupScope::Named(host.clone())
+            && !decision.found.as_deref().is_some_and(was_asked)
+            && could_be()
+    }
+
+    /// Sends a DTU to another host, with the ticket that lets it in there.
+    pub(super) fn redirect(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        to: &Answer,
+        session: Option<SessionId>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(decision) = self.find(id) else { return };
+        let Presentation { token_seq, token, serial, .. } = decision.presented.clone();
+        let claims = TicketClaims {
+            grant: to.grant,
+            token: token.clone(),
+            session,
+            serial: serial.clone(),
+            target: to.reach.host.clone(),
+            boot: to.reach.boot,
+        };
+        let ticket = Ticket::issue(&ctx.config.ring, &claims);
+        let redirect = Box::new(RedirectInf {
+            addr: to.reach.addr,
+            props: ticket.map(|t| t.to_string()),
+            host: Some(to.reach.host.clone()),
+        });
+        out.done("redirected");
+        out.note(Note::Redirected { token, serial, to: to.reach.host.clone() });
+        self.turn(id.conn, Stage::Settled, out);
+        order(id.conn, Order::Redirect { token_seq, redirect }, out);
+    }
+}
+
+/// The session with the most recent last connection; of two equal ones, that of the lower host, so that all
+/// who ask choose alike.
+fn newest(found: &Found) -> Option<(&Answer, &SessionNote)> {
+    let all = found.answers.iter().flat_map(|answer| answer.sessions.iter().map(move |note| (answer, note)));
+    all.min_by_key(|(answer, note)| (core::cmp::Reverse(note.last), &answer.reach.host, note.session))
+}

@@ -1,0 +1,181 @@
+//! One decision about one presented token, as a value, and the table of its stages.
+//!
+//! ```text
+//! Redeeming    → Admitting | Starting | Settled
+//! Admitting    → Challenged | LookingUp | ReadingClaim | Starting | Waiting | Settled
+//! Challenged   → LookingUp | Settled
+//! LookingUp    → ReadingClaim | Starting | Settled
+//! ReadingClaim → LookingUp | AskingRivals | Placing | Preparing | Starting | Waiting | Settled
+//! AskingRivals → Preparing | Waiting | Settled
+//! Placing      → Preparing | Waiting | Settled
+//! Preparing    → Claiming | Starting | Settled
+//! Claiming     → LookingUp | AskingRivals | Starting | Waiting | Settled
+//! Starting     → Settled
+//! Waiting      → Admitting | LookingUp | ReadingClaim
+//! ```
+
+use authmgr::{Admitted, Presentation};
+use datastore::Value;
+use proto::{Epoch, Instant, Last, SessionId, Token};
+
+use super::super::step::{LookupScope, PresentationId};
+use crate::directory::Found;
+use crate::reach::Dtu;
+
+/// Where a decision stands. Each stage is left by one kind of answer; those without a deadline wait for something that
+/// has one itself.
+#[derive(Clone, Debug)]
+pub(super) enum Stage {
+    /// For the directory to say whether the grant of a ticket is good; of which session.
+    Redeeming(Option<SessionId>),
+    /// For admission.
+    Admitting,
+    /// For the card; the gate has the deadline.
+    Challenged,
+    /// For other hosts; the directory has the deadline.
+    LookingUp,
+    /// For the claim to be read.
+    ReadingClaim,
+    /// For the directory to say who else asks for the token: there is no data store to decide.
+    AskingRivals,
+    /// For the host that takes the new session to be chosen.
+    Placing(NewClaim),
+    /// For the template.
+    Preparing(NewClaim),
+    /// For the claim to be made.
+    Claiming(Box<sessiond::template::Template>),
+    /// For the session to start; the session manager has the deadline.
+    Starting(SessionId),
+    /// For a host that may come back, for a lower one to go first, or for the data store.
+    Waiting {
+        /// When it is tried again.
+        again_at: Instant,
+    },
+    /// Attached, denied or sent elsewhere. What was presented stays known, for an operator's "again".
+    Settled,
+}
+
+/// How a session that is about to be made stands with the data store.
+#[derive(Clone, Debug)]
+pub(super) enum NewClaim {
+    /// To be claimed, in the place of what was read.
+    Swap {
+        /// What was read.
+        expected: Option<Value>,
+        /// The epoch of that.
+        epoch: Epoch,
+    },
+    /// The store is away.
+    Unclaimed,
+    /// The claim is another session's, which the DTU cannot reach.
+    Beside,
+}
+
+impl Stage {
+    /// Whether a decision may go from this stage to `next`: the table above.
+    pub(super) const fn may_become(&self, next: &Self) -> bool {
+        use Stage::{
+            Admitting, AskingRivals, Challenged, Claiming, LookingUp, Placing, Preparing, ReadingClaim,
+            Redeeming, Settled, Starting, Waiting,
+        };
+        match self {
+            Redeeming(_) => matches!(next, Admitting | Starting(_) | Settled),
+            Admitting => {
+                matches!(next, Challenged | LookingUp | ReadingClaim | Starting(_) | Waiting { .. } | Settled)
+            }
+            Challenged => matches!(next, LookingUp | Settled),
+            LookingUp => matches!(next, ReadingClaim | Starting(_) | Settled),
+            ReadingClaim => matches!(
+                next,
+                LookingUp | AskingRivals | Placing(_) | Preparing(_) | Starting(_) | Waiting { .. } | Settled
+            ),
+            AskingRivals => matches!(next, Preparing(_) | Waiting { .. } | Settled),
+            Placing(_) => matches!(next, Preparing(_) | Waiting { .. } | Settled),
+            Preparing(_) => matches!(next, Claiming(_) | Starting(_) | Settled),
+            Claiming(_) => matches!(next, LookingUp | AskingRivals | Starting(_) | Waiting { .. } | Settled),
+            Starting(_) => matches!(next, Settled),
+            Waiting { .. } => matches!(next, Admitting | LookingUp | ReadingClaim),
+            Settled => false,
+        }
+    }
+}
+
+/// A presented token, and what is decided about it.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) id: PresentationId,
+    pub(super) presented: Presentation,
+    /// Where the DTU can go.
+    pub(super) dtu: Dtu,
+    /// Whether another host decided it and sent the DTU here: then it is served here or denied.
+    pub(super) bound: bool,
+    pub(super) admitted: Option<Admitted>,
+    pub(super) attempts: u32,
+    /// How often the claim named a session that its host knew nothing of.
+    pub(super) doubts: u32,
+    pub(super) scope: LookupScope,
+    /// Whether the last lookup left anybody out who could have been asked.
+    pub(super) skips: bool,
+    /// What the last lookup found.
+    pub(super) found: Option<Box<Found>>,
+    stage: Stage,
+}
+
+impl Decision {
+    pub(super) fn new(id: PresentationId, presented: Presentation, dtu: Dtu, stage: Stage) -> Self {
+        Self {
+            id,
+            presented,
+            dtu,
+            bound: false,
+            admitted: None,
+            attempts: 0,
+            doubts: 0,
+            scope: LookupScope::default(),
+            skips: false,
+            found: None,
+            stage,
+        }
+    }
+
+    pub(super) const fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// Goes on to another stage, and returns the one before.
+    pub(super) fn turn(&mut self, next: Stage) -> Stage {
+        debug_assert!(self.stage.may_become(&next), "{:?} became {next:?}", self.stage);
+        core::mem::replace(&mut self.stage, next)
+    }
+
+    /// Ends a wait. Returns when it would have ended.
+    pub(super) const fn hurry(&mut self, now: Instant) -> Option<Instant> {
+        match &mut self.stage {
+            Stage::Waiting { again_at } => Some(core::mem::replace(again_at, now)),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn due(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Waiting { again_at } => Some(again_at),
+            _ => None,
+        }
+    }
+
+    /// Whose sessions are looked for: those of the token, or of the one it is an alias of.
+    pub(super) fn token(&self) -> &Token {
+        self.admitted.as_ref().map_or(&self.presented.token, |admitted| &admitted.token)
+    }
+
+    /// Whether the registry has a record of the token.
+    pub(super) fn is_registered(&self) -> bool {
+        self.admitted.as_ref().is_some_and(|admitted| admitted.registered)
+    }
+
+    /// The latest time of last connection that any host told of.
+    pub(super) fn last_heard(&self) -> Last {
+        let notes = self.found.iter().flat_map(|f| &f.answers).flat_map(|a| &a.sessions);
+        notes.map(|note| note.last).max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,434 @@
+//! The steps of a host: what one machine tells another, and what inputs become. There is one enum for each receiver, and
+//! its variants name what happened or what is wanted; whoever emits a step names its receiver.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use authmgr::admission::Policy;
+use authmgr::{Denial, Order, Presentation};
+use datastore::{Key, Response, StoreError};
+use proto::alp::DisconnectCause;
+use proto::digest::ShortTag;
+use proto::frame::Size;
+use proto::line::{Line, LineError};
+use proto::net::{IfName, Interface};
+use proto::time::Duration;
+use proto::{
+    BootId, Epoch, GrantId, HostName, KeyId, Last, Nonce, Serial, ServiceName, SessionId, StoreId, Token,
+    TokenTag,
+};
+use sessiond::control::{Bytes, FromSession};
+use sessiond::manager::{Claim, NewSession};
+use sessiond::template::{Service, Template};
+
+use super::admin::Command;
+use super::driver::{AdminReq, ConnId, Followed};
+pub(super) use super::payload::{
+    Asker, Attach, ClaimRead, EndedSession, Judgement, Lookup, LookupScope, NotMade, PresentationId,
+    ReadClaim, Taken, Taking, TokenQuestion,
+};
+use super::store::Bearing;
+use crate::directory::{Answer, Found, TokenReply};
+use crate::fitness::Finding;
+use crate::reach::Dtu;
+use crate::topology::Change;
+
+/// What a request to the data store came to.
+pub(super) type Outcome = Box<Result<Response, StoreError>>;
+
+/// A machine of a host, in the order in which those that are due are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Machine {
+    Membership,
+    Directory,
+    Connections,
+    Store,
+    Admission,
+    Claims,
+    Relay,
+    Sessions,
+    Presentations,
+    Placing,
+    Attachments,
+    Operations,
+}
+
+impl Machine {
+    pub(super) const DUE_ORDER: [Self; 12] = [
+        Self::Membership,
+        Self::Directory,
+        Self::Connections,
+        Self::Store,
+        Self::Claims,
+        Self::Admission,
+        Self::Relay,
+        Self::Sessions,
+        Self::Presentations,
+        Self::Placing,
+        Self::Attachments,
+        Self::Operations,
+    ];
+
+    /// The step that tells it that a deadline of its has come.
+    pub(super) const fn due_step(self) -> Step {
+        match self {
+            Self::Membership => Step::Membership(ToMembership::Due),
+            Self::Directory => Step::Directory(ToDirectory::Due),
+            Self::Connections => Step::Connections(ToConnections::Due),
+            Self::Store => Step::Store(ToStore::Due),
+            Self::Admission => Step::Admission(ToAdmission::Due),
+            Self::Claims => Step::Claims(ToClaims::Due),
+            Self::Relay => Step::Relay(ToRelay::Due),
+            Self::Sessions => Step::Sessions(ToSessions::Due),
+            Self::Presentations => Step::Presentations(ToPresentations::Due),
+            Self::Placing => Step::Placing(ToPlacing::Due),
+            Self::Attachments => Step::Attachments(ToAttachments::Due),
+            Self::Operations => Step::Operations(ToOperations::Due),
+        }
+    }
+}
+
+/// A step, by the machine that it is for.
+#[derive(Debug)]
+pub(super) enum Step {
+    Membership(ToMembership),
+    Directory(ToDirectory),
+    Placing(ToPlacing),
+    Admission(ToAdmission),
+    Claims(ToClaims),
+    Presentations(ToPresentations),
+    Attachments(ToAttachments),
+    Connections(ToConnections),
+    Sessions(ToSessions),
+    Relay(ToRelay),
+    Store(ToStore),
+    Operations(ToOperations),
+}
+
+impl Step {
+    /// Whom it is for.
+    pub(super) const fn receiver(&self) -> Machine {
+        match self {
+            Self::Membership(_) => Machine::Membership,
+            Self::Directory(_) => Machine::Directory,
+            Self::Placing(_) => Machine::Placing,
+            Self::Admission(_) => Machine::Admission,
+            Self::Claims(_) => Machine::Claims,
+            Self::Presentations(_) => Machine::Presentations,
+            Self::Attachments(_) => Machine::Attachments,
+            Self::Connections(_) => Machine::Connections,
+            Self::Sessions(_) => Machine::Sessions,
+            Self::Relay(_) => Machine::Relay,
+            Self::Store(_) => Machine::Store,
+            Self::Operations(_) => Machine::Operations,
+        }
+    }
+}
+
+// Thousands may be queued, and each is moved a few times.
+const _: () = assert!(size_of::<Step>() <= 160);
+
+macro_rules! steps {
+    ($($to:ident $machine:ident)*) => {
+        $(impl From<$to> for Step {
+            fn from(step: $to) -> Self {
+                Self::$machine(step)
+            }
+        })*
+    };
+}
+steps! {
+    ToMembership Membership
+    ToDirectory Directory
+    ToPlacing Placing
+    ToAdmission Admission
+    ToClaims Claims
+    ToPresentations Presentations
+    ToAttachments Attachments
+    ToConnections Connections
+    ToSessions Sessions
+    ToRelay Relay
+    ToStore Store
+    ToOperations Operations
+}
+
+/// For membership.
+#[derive(Debug)]
+pub(super) enum ToMembership {
+    // An input is about to be handed in.
+    Resumed,
+    Interfaces(Vec<Interface>),
+    // How busy the machine is.
+    Vitals { run_queue: u32, mem_mib: u32 },
+    // What was found of the things that sessions need.
+    Findings(Vec<Finding>),
+    // A session process was made.
+    Spawned,
+    SpawnFailed { reason: String },
+    // Which data store this host uses.
+    StoreIs(StoreId),
+    Datagram { iface: IfName, from: SocketAddrV4, bytes: Vec<u8> },
+    // Nobody listens at an address that was asked.
+    Refused { addr: SocketAddrV4 },
+    // A token has its first session here, or its last one has ended.
+    Token { tag: ShortTag, is_here: bool },
+    // Take no new sessions, or take them again.
+    Drain(bool),
+    // Take a host out of the table, and answer the operator.
+    Forget { req: AdminReq, host: HostName },
+    // Say goodbye.
+    Stop,
+    Due,
+}
+
+/// For the directory.
+#[derive(Debug)]
+pub(super) enum ToDirectory {
+    Look(Box<Lookup>),
+    // A DTU brings a grant: it is used up.
+    Redeem { id: PresentationId, grant: GrantId },
+    // Which other hosts ask for the token at this moment.
+    Rivals { id: PresentationId, token: Token },
+    // Nobody listens at an address that was asked.
+    Refused { addr: SocketAddrV4 },
+    // A member asks for the sessions of a token.
+    Asked(Box<TokenQuestion>),
+    // A member answers such a question.
+    Answered { host: HostName, boot: BootId, reply: Box<TokenReply> },
+    // DTUs with these grants are on their way here.
+    Coming(Vec<GrantId>),
+    // A run of a host has ended or is out of sight.
+    Lost(HostName),
+    Due,
+}
+
+/// For placing.
+#[derive(Debug)]
+pub(super) enum ToPlacing {
+    // Choose between this host and those that answered.
+    Place { id: PresentationId, dtu: Dtu, answers: Vec<Answer> },
+    // The session of a DTU that is here will be made here.
+    Expect { conn: ConnId },
+    // It will not.
+    GaveUp { conn: ConnId },
+    // A session has begun to start, of a DTU that waits for it or of none.
+    Begun { conn: Option<ConnId> },
+    // DTUs with these grants are on their way here.
+    Coming(Vec<GrantId>),
+    // One of them has come.
+    Arrived(GrantId),
+    Due,
+}
+
+/// For admission.
+#[derive(Debug)]
+pub(super) enum ToAdmission {
+    // Whether a token is genuine and allowed.
+    Admit { asker: Asker, token: Token },
+    // Fetch a template.
+    Template { asker: Asker, name: String },
+    // Be sure that a change of a key holds here, and answer the operator.
+    Follow { req: AdminReq, key: Key },
+    // News of the login policy and the registry.
+    Followed(Followed),
+    // The data store answers again.
+    StoreUp,
+    // The data store's answer to a question of this machine.
+    Stored { seq: u64, outcome: Outcome },
+    Due,
+}
+
+/// For the claims.
+#[derive(Debug)]
+pub(super) enum ToClaims {
+    // Whose is the token?
+    Read { asker: Asker, token: Token },
+    // Make the claim of a session that is about to be made, in the place of what was read.
+    Take(Box<Taking>),
+    // A claim was made that nobody needs, or may have been.
+    Release { token: Token, session: SessionId, epoch: Epoch },
+    // A session was made.
+    Made { session: SessionId, token: Token, claim: Claim, epoch: Epoch, offer_now: bool },
+    // A session of an earlier daemon is known now.
+    TakenUp { session: SessionId },
+    Ended(Box<EndedSession>),
+    // A session is shown at a DTU.
+    Shown { session: SessionId },
+    // Another host shows a session of the token, too.
+    Contested { token: Token },
+    // Something has become of another host.
+    Group(Change),
+    // This host was not run for so long that the others may have taken it for dead.
+    OutOfSight,
+    // The data store answers again.
+    StoreUp,
+    // It is another one: a backup was put in its place.
+    Restored,
+    // The host stops, and its sessions with it: all claims are given back.
+    GiveBack,
+    // The data store's answer to a question of this machine.
+    Stored { seq: u64, outcome: Outcome },
+    Due,
+}
+
+/// For the presentations.
+#[derive(Debug)]
+pub(super) enum ToPresentations {
+    // A token is presented: whatever was being decided at this DTU is void.
+    Presented { dtu: Dtu, conn: ConnId, presentation: Box<Presentation> },
+    // The token is gone from the DTU, or the DTU is.
+    Removed { conn: ConnId },
+    // The card's answer to a challenge was judged.
+    CardAnswered { conn: ConnId, token_seq: u32, result: Box<Judgement> },
+    // Whether a grant was good.
+    Redeemed { id: PresentationId, good: bool },
+    // A lookup is over; `skips` says whether it left anybody out who could have been asked.
+    Found { id: PresentationId, skips: bool, found: Box<Found> },
+    TooManyLookups { id: PresentationId },
+    // The lowest other host that asks for the token at this moment.
+    Rivals { id: PresentationId, lowest: Option<HostName> },
+    Verdict { id: PresentationId, judgement: Box<Judgement> },
+    // A template, or why there is none.
+    Template { id: PresentationId, result: Result<Box<Template>, String> },
+    Claim { id: PresentationId, result: Box<ReadClaim> },
+    // Where the new session goes: to one that answered, or here.
+    Placed { id: PresentationId, elsewhere: Option<Box<Answer>> },
+    Taken { id: PresentationId, token: Token, session: SessionId, epoch: Epoch, result: Taken },
+    // Its session waits in the queue of those that are to start.
+    Queued { id: PresentationId },
+    // There is no room for its session.
+    NotMade { id: PresentationId, new: Box<NotMade> },
+    // A session can be attached.
+    Ready { session: SessionId },
+    // A session of an earlier daemon is known now.
+    TakenUp { session: SessionId, guest: Option<Ipv4Addr> },
+    Ended(Box<EndedSession>),
+    // The session that a DTU was shown has ended.
+    Over { conn: ConnId, lived: Duration },
+    // Decide anew about a token wherever it is presented, and answer the operator.
+    Again { req: AdminReq, token: Token },
+    // The data store answers again.
+    StoreUp,
+    // The host stops.
+    Stop,
+    Due,
+}
+
+/// For the attachments.
+#[derive(Debug)]
+pub(super) enum ToAttachments {
+    Attach(Box<Attach>),
+    // Take what a DTU is shown off it.
+    Hide { conn: ConnId },
+    // The connection is lost, and the display may be alive: a DTU that comes back at once has lost nothing.
+    Unseen { conn: ConnId },
+    // Take a session off whatever DTU shows it, which is told why; and end it, if that is wanted.
+    Evict { session: SessionId, cause: DisconnectCause, end: bool },
+    // A session of an earlier daemon is known now.
+    TakenUp { session: SessionId },
+    Ended(Box<EndedSession>),
+    // Another host shows these tokens.
+    ShownAt { host: HostName, tagged: KeyId, tokens: Vec<(TokenTag, Last)> },
+    // A host came up, and has not heard what is shown here.
+    HostUp(HostName),
+    // The group's time was set back.
+    ClockSetBack,
+    Due,
+}
+
+/// For the connections.
+#[derive(Debug)]
+pub(super) enum ToConnections {
+    Opened { conn: ConnId, peer: SocketAddrV4, plain: bool },
+    Line { conn: ConnId, line: Result<Line, LineError> },
+    Closed { conn: ConnId },
+    // The host has started: whoever has come before is served.
+    Begin,
+    // Order something of a gate.
+    Order { conn: ConnId, order: Box<Order> },
+    // Show a line at a DTU, or at all, and answer the operator.
+    Message { req: AdminReq, to: Option<Serial>, text: String },
+    // The host stops: every DTU is told to go.
+    SendAway,
+    // Tell every DTU where it may fail over to.
+    Refresh,
+    Due,
+}
+
+/// For the sessions.
+#[derive(Debug)]
+pub(super) enum ToSessions {
+    Spawned { session: SessionId, kept: bool },
+    SpawnFailed { session: SessionId, reason: String },
+    Exited { session: SessionId },
+    Said { session: SessionId, said: Box<FromSession> },
+    // A connection wants the display of a session.
+    Display { conn: ConnId, session: SessionId },
+    Make { asker: Asker, new: Box<NewSession> },
+    // Show a running session at a DTU.
+    Attach { session: SessionId, last: Last, ticket: Nonce, serial: Serial, size: Size },
+    // Take it off its DTU; its services run on.
+    Detach { session: SessionId },
+    // The connection of its DTU is lost.
+    Unseen { session: SessionId },
+    End { session: SessionId },
+    SetClaim { session: SessionId, claim: Claim, epoch: Epoch },
+    // Set its time of last connection.
+    SetLast { session: SessionId, last: Last },
+    // Its token was registered: it is no guest's any more.
+    Adopt { session: SessionId },
+    // Start one of its services, or a new one, and answer the operator.
+    StartService { req: AdminReq, session: SessionId, service: Box<Service> },
+    // End one of its services, and answer the operator.
+    StopService { req: AdminReq, session: SessionId, service: ServiceName },
+    // This host was not run for so long.
+    WasAway(Duration),
+    Due,
+}
+
+/// For the relay of programs' requests.
+#[derive(Debug)]
+pub(super) enum ToRelay {
+    // A program of a session asks the data store for something.
+    Data { session: SessionId, owner: String, client: u32, request: Bytes },
+    // The data store's answer to a question of this machine.
+    Stored { seq: u64, outcome: Outcome },
+    Due,
+}
+
+/// For the store.
+#[derive(Debug)]
+pub(super) enum ToStore {
+    Link { up: bool, store: Option<StoreId> },
+    // Somebody was answered, or told that there will be no answer.
+    Answered { in_time: bool, bearing: Bearing },
+    // Somebody was not answered in time.
+    Late,
+    // The data store's answer to a question of this machine.
+    Stored { seq: u64 },
+    Due,
+}
+
+/// For the operations.
+#[derive(Debug)]
+pub(super) enum ToOperations {
+    Command { req: AdminReq, command: Command },
+    // Whether a token is admitted, and the policy in force.
+    Verdict { req: AdminReq, judgement: Box<Judgement>, policy: Option<Policy> },
+    // A template, or why there is none.
+    Template { req: AdminReq, result: Result<Box<Template>, String> },
+    Claim { req: AdminReq, result: Box<ReadClaim> },
+    // A session was made, or why it was not.
+    Made { req: AdminReq, result: Result<SessionId, Denial> },
+    // A session of the token runs.
+    Started(Token),
+    // A session could not be made for the token.
+    Failed { token: Token, why: String },
+    Ended(Box<EndedSession>),
+    // What was asked of a service has come out.
+    ServiceSettled { session: SessionId, service: ServiceName },
+    // All claims are given back, or cannot be.
+    GivenBack,
+    // Everything that was ordered when the host stopped has been done: queued last.
+    Stopped { req: AdminReq },
+    Due,
+}

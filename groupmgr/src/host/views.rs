@@ -1,0 +1,125 @@
+//! What operators see of the tables of several machines together, and how full those tables are that others make grow.
+
+use std::collections::BTreeMap;
+
+use proto::keys::GroupKey;
+use sessiond::manager::Claim;
+
+use super::admin::{Command, DtuView, Reply, SessionView, Status};
+use super::counters::Counters;
+use super::env::Env;
+use super::machines::Machines;
+use super::session_view::session_view;
+use super::{admission, askers, attachments, claims, membership, operations, port};
+use crate::directory::{self, grants};
+use crate::{placement, topology};
+
+/// One table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Its name.
+    pub table: &'static str,
+    /// Entries in it.
+    pub len: usize,
+    /// Entries it may have.
+    pub max: usize,
+}
+
+/// The answer to an operator's question that a look at the tables answers; none to any other command.
+pub(super) fn answer(env: Env<'_>, m: &Machines, counters: &Counters, command: &Command) -> Option<Reply> {
+    Some(match command {
+        Command::Status => Reply::Status(Box::new(status(env, m, counters))),
+        Command::Topology => Reply::Topology(m.membership.members().view(env.now)),
+        Command::Sessions => Reply::Sessions(sessions(env, m)),
+        Command::Dtus => Reply::Dtus(dtus(env, m)),
+        _ => return None,
+    })
+}
+
+fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
+    let id = &env.config.identity;
+    let ctx = m.ctx(env);
+    let members = ctx.members;
+    let mut hosts = BTreeMap::from([("up".to_owned(), 1)]);
+    for row in members.rows() {
+        *hosts.entry(format!("{:?}", row.standing()).to_lowercase()).or_default() += 1;
+    }
+    let silent = members.rows().filter(|row| row.standing().is_unheard());
+    Status {
+        host: id.host.clone(),
+        boot: id.boot,
+        up_secs: members.up_for(env.now).as_secs(),
+        key: env.config.ring.signing(),
+        keys: env.config.ring.keys().iter().map(GroupKey::id).collect(),
+        store: id.store.to_string(),
+        store_up: ctx.store.is_up(),
+        store_refuses: ctx.store.refuses().map(str::to_owned),
+        store_trouble: ctx.store.trouble().map(|trouble| trouble.why.clone()),
+        store_distrusts: ctx.store.trouble().is_some_and(|trouble| trouble.is_distrust),
+        drain: members.is_drained(),
+        lacks: members.fitness().why().iter().map(|(of, why)| (of.to_string(), why.clone())).collect(),
+        keep: id.keep,
+        hosts,
+        silent: silent.map(|row| row.host().clone()).collect(),
+        mute: m.directory.mute().cloned().collect(),
+        strangers: members.topology().strangers.iter().count(),
+        doubles: members.doubles(env.now),
+        digest: m.membership.digest_status(),
+        sessions: ctx.sessions.len(),
+        unclaimed: ctx.sessions.iter().filter(|s| s.claim == Claim::Unclaimed).count(),
+        dtus: m.connections.len(),
+        attached: m.attachments.len(),
+        refused: counters.all_refused(),
+        done: counters.all_done(),
+    }
+}
+
+/// The sessions here, and those that could not be started of late.
+fn sessions(env: Env<'_>, m: &Machines) -> Vec<SessionView> {
+    let local = m.ctx(env).local;
+    let here = local.sessions.iter().map(|s| session_view(&local, s));
+    here.chain(m.operations.failed_sessions(&local)).collect()
+}
+
+fn dtus(env: Env<'_>, m: &Machines) -> Vec<DtuView> {
+    let view = |(conn, addr, serial): (_, _, Option<&proto::Serial>)| DtuView {
+        host: env.name().clone(),
+        serial: serial.cloned(),
+        addr,
+        token: m.presentations.presented_at(conn).cloned(),
+        session: m.attachments.shown_at(conn),
+    };
+    m.connections.view().map(view).collect()
+}
+
+/// All tables that strangers, other hosts or DTUs can make grow.
+pub(super) fn tables(m: &Machines) -> Vec<Fill> {
+    let fill = |table, len, max| Fill { table, len, max };
+    let topology = m.membership.members().topology();
+    let [lookups, grants, askers] = m.directory.sizes();
+    let [changes, templates, _] = m.admission.sizes();
+    let [releases, unreleased, _] = m.claims.sizes();
+    let [failures, outcomes] = m.operations.sizes();
+    let workload = m.placing.workload();
+    vec![
+        fill("hosts", topology.rows().count() + topology.candidates(), topology::HOSTS_MAX),
+        fill("strangers", topology.strangers.iter().count(), topology::STRANGERS_MAX),
+        fill("lookups", lookups, directory::LOOKUPS_MAX),
+        fill("grants", grants, grants::GRANTS_MAX),
+        fill("answered", m.membership.answered(), membership::ANSWERED_MAX),
+        fill("sent here", workload.sent_here.len(), placement::ARRIVALS_MAX),
+        fill("being made", workload.being_made.len(), placement::ARRIVALS_MAX),
+        fill("notices", m.placing.notices(), placement::NOTICES_MAX),
+        fill("askers", askers, askers::ASKERS_MAX),
+        fill("unreleased claims", unreleased, claims::UNRELEASED_MAX),
+        fill("releases", releases, claims::UNRELEASED_MAX),
+        fill("start queue", m.sessions.all().in_line(), sessiond::manager::WAITING_MAX),
+        // One port of four may be full.
+        fill("store requests", m.store_requests(), 4 * port::PENDING_MAX),
+        fill("repeats", m.attachments.repeats(), attachments::REPEATS_MAX),
+        fill("registry changes", changes, admission::CHANGES_MAX),
+        fill("failures", failures, operations::FAILURES_MAX),
+        fill("outcomes", outcomes, operations::WAITING_MAX),
+        fill("templates", templates, admission::TEMPLATES_MAX),
+    ]
+}
