@@ -1,10 +1,9 @@
 //! The group manager: what makes servers that share a key one failover group (seed 003).
 //!
-//! The pure half decides: [`arrivals`] says which connections are served, [`announce`] what this host is, [`fitness`]
-//! whether it can make a session, [`topology`] knows the others, [`reach`] says whom a
-//! DTU can reach, [`digest`] who of them may have its session, [`directory`] asks them, [`placement`] chooses who gets a new one, and [`host`]
-//! composes them with gates, admission and sessions into one machine. `io` (feature `io`) awaits for it: the
-//! daemon, its sockets, the command line.
+//! The pure half decides: [`announce`] says what this host is, [`fitness`] whether it can make a session, [`topology`]
+//! knows the others, [`reach`] says whom a DTU can reach, [`digest`] who of them may have its session, [`directory`] asks
+//! them, [`placement`] chooses who gets a new one, and [`host`] composes them with gates, admission and sessions into one
+//! machine. `io` (feature `io`) awaits for it: the daemon, its sockets, the command line.
 
 pub mod announce;
 pub mod digest;
