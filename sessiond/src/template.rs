@@ -282,11 +282,34 @@ const fn yes() -> bool {
 }
 
 impl Template {
-    /// Reads a template from its text.
+    /// Reads a template that is to be stored. What nothing implements is a flaw, so that nobody relies on it: a continuity
+    /// class other than [`Continuity::Restart`], and services on other hosts.
     ///
     /// # Errors
-    /// The first flaw, with its line and its remedy. Nothing was changed.
+    /// The first flaw, with its line and its remedy.
+    ///
+    /// # Examples
+    /// ```
+    /// use sessiond::template::Template;
+    ///
+    /// let text = "continuity = \"replicated\"\n[[service]]\nname = \"terminal\"\n";
+    /// assert_eq!(Template::parse(text).unwrap_err().line, 1);
+    /// let (template, ignored) = Template::parse_stored(text)?;
+    /// assert_eq!((template.continuity.as_str(), ignored.len()), ("restart", 1));
+    /// # Ok::<(), sessiond::template::TemplateError>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let (template, ignored) = Self::parse_stored(text)?;
+        ignored.into_iter().next().map_or(Ok(template), Err)
+    }
+
+    /// Reads a template that is in the data store, perhaps since a version that let everything pass. What nothing
+    /// implements is told and has no effect: the session's continuity is [`Continuity::Restart`], and services run only on
+    /// the host they are named for, if that is the session's home.
+    ///
+    /// # Errors
+    /// The first flaw for which there can be no session, with its line and its remedy.
+    pub fn parse_stored(text: &str) -> Result<(Self, Vec<TemplateError>), TemplateError> {
         if text.len() > TEXT_MAX {
             return Err(
                 Flaw::new("the template is too long", format!("keep it to {TEXT_MAX} bytes")).at("", 0)
@@ -308,10 +331,17 @@ impl Template {
             }
             None => None,
         };
+        let mut ignored = Vec::new();
         let continuity = one_of(text, raw.continuity.as_ref(), "continuity class", &Continuity::ALL)?;
+        if let Some(class) = raw.continuity.as_ref().filter(|_| continuity != Continuity::Restart) {
+            let problem = format!("no host can make a session of the class {continuity} yet");
+            ignored.push(
+                Flaw::new(problem, "leave continuity out, or say restart").at(text, class.span().start),
+            );
+        }
         let size = read_size(text, raw.size.as_ref())?;
-        let services = read_services(text, raw.service)?;
-        Ok(Self { account, continuity, size, services })
+        let services = read_services(text, raw.service, &mut ignored)?;
+        Ok((Self { account, continuity: Continuity::Restart, size, services }, ignored))
     }
 
     /// The text that reads back as this template.
@@ -390,7 +420,11 @@ fn read_size(text: &str, value: Option<&Spanned<String>>) -> Result<Size, Templa
     }
 }
 
-fn read_services(text: &str, raw: Option<Vec<Spanned<ServiceText>>>) -> Result<Vec<Service>, TemplateError> {
+fn read_services(
+    text: &str,
+    raw: Option<Vec<Spanned<ServiceText>>>,
+    ignored: &mut Vec<TemplateError>,
+) -> Result<Vec<Service>, TemplateError> {
     let Some(raw) = raw else {
         let remedy = "add a [[service]] with a name, or say `service = []` if nothing is to run";
         return Err(Flaw::new("the template has no service", remedy).at(text, 0));
@@ -403,7 +437,13 @@ fn read_services(text: &str, raw: Option<Vec<Spanned<ServiceText>>>) -> Result<V
     let mut services = Vec::with_capacity(raw.len());
     for spanned in raw {
         let start = spanned.span().start;
+        let host_at = spanned.get_ref().host.as_ref().map_or(start, |host| host.span().start);
         let service = read_service(text, start, spanned.into_inner())?;
+        if let Some(host) = &service.host {
+            let problem =
+                format!("service {} is to run on host {host}, and services run only at home", service.name);
+            ignored.push(Flaw::new(problem, "leave host out").at(text, host_at));
+        }
         if !names.insert(service.name.clone()) {
             return Err(Flaw::new(
                 format!("a second service is called {}", service.name),

@@ -103,6 +103,13 @@ pub enum Note {
         /// Why.
         why: String,
     },
+    /// A stored template asks for something that nothing implements: its sessions are made without.
+    TemplateIgnored {
+        /// The template's name.
+        template: String,
+        /// What is ignored, with its line.
+        what: String,
+    },
     /// Another host took over the token while this one was out of sight: its session here stays and is not
     /// the one shown.
     Superseded {

@@ -29,20 +29,40 @@ fn a_template_says_all_that_a_session_is_made_of() {
         cwd = "/srv"
         env = { LANG = "C" }
     "#;
-    let template = Template::parse(text).unwrap();
+    let (template, ignored) = Template::parse_stored(text).unwrap();
     assert_eq!(template.account.as_deref(), Some("alice"));
-    assert_eq!(template.continuity, Continuity::Replicated);
+    assert_eq!(template.continuity, Continuity::Restart, "whatever it asks for");
+    assert_eq!(ignored.iter().map(|flaw| flaw.line).collect::<Vec<_>>(), [3, 12]);
     assert_eq!(template.size, Size { cols: 132, rows: 43 });
     let mail = &template.services[1];
     assert_eq!(mail.command, Command::Words(vec!["/usr/bin/mutt".into(), "-R".into()]));
     assert_eq!((mail.required, mail.display), (false, Display::None));
-    assert_eq!(Template::parse(&template.to_text()), Ok(template.clone()));
+    assert_eq!(Template::parse_stored(&template.to_text()).unwrap().0, template);
     let (a, b): (HostName, HostName) = ("a".parse().unwrap(), "b".parse().unwrap());
     let at = |host, home| template.services_at(host, home).map(|s| s.name.as_str()).collect::<Vec<_>>();
     assert_eq!(
         (at(&a, &a), at(&b, &a), at(&b, &b)),
         (vec!["terminal"], vec!["mail"], vec!["terminal", "mail"])
     );
+}
+
+#[test]
+fn what_nothing_implements_is_refused_with_its_line_and_a_stored_one_is_read_without_it() {
+    for class in ["replicated", "carried", "continuous", "checkpoint"] {
+        let text = format!("\ncontinuity = {class:?}\n[[service]]\nname = \"t\"\n");
+        let error = Template::parse(&text).unwrap_err();
+        assert_eq!(error.line, 2);
+        assert!(error.to_string().contains(class) && error.to_string().contains("say restart"), "{error}");
+        let (template, ignored) = Template::parse_stored(&text).unwrap();
+        assert_eq!((template.continuity, ignored), (Continuity::Restart, vec![error]));
+        assert!(Template::parse(&template.to_text()).is_ok(), "what is read can be put");
+    }
+    let text =
+        "continuity = \"restart\"\n[[service]]\nname = \"t\"\n[[service]]\nname = \"u\"\nhost = \"b\"\n";
+    let error = Template::parse(text).unwrap_err();
+    assert_eq!(error.line, 6);
+    assert!(error.to_string().contains("host b"), "{error}");
+    assert_eq!(Template::parse_stored(text).unwrap().1, [error]);
 }
 
 #[test]
@@ -74,8 +94,8 @@ fn a_flaw_is_told_with_its_line_and_its_remedy() {
 proptest! {
     #[test]
     fn reading_a_template_never_panics(text in "(\\[\\[service\\]\\]|name|size|=|\"|x|[0-9]|\\n|\\PC){0,60}") {
-        if let Ok(template) = Template::parse(&text) {
-            prop_assert_eq!(Template::parse(&template.to_text()), Ok(template));
+        if let Ok((template, _)) = Template::parse_stored(&text) {
+            prop_assert_eq!(Template::parse_stored(&template.to_text()).map(|(read, _)| read), Ok(template));
         }
     }
 }

@@ -123,7 +123,12 @@ impl Gatekeeper {
             Wanted::Template(asker, name) => {
                 let found = match outcome {
                     Ok(Response { answer: Answer::Value(value), .. }) => {
-                        self.templates.put(ctx.now, &name, value.as_ref())
+                        self.templates.put(ctx.now, &name, value.as_ref()).map(|ignored| {
+                            for what in ignored {
+                                let what = what.to_string();
+                                out.note(Note::TemplateIgnored { template: name.clone(), what });
+                            }
+                        })
                     }
                     // Away: what was fetched before has to do, else the default.
                     _ => Ok(()),

@@ -15,6 +15,7 @@ mod keys;
 mod machine;
 mod seen;
 mod store;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     fitness::check_fitness,
     store::check_reached,
     store::check_same,
+    store::check_templates,
     machine::check_terminals,
     machine::check_buffers,
     machine::check_descriptors,

@@ -14,6 +14,12 @@ pub(super) fn log(note: &Note) {
         Note::Lacks { of, why: None } => {
             tracing::info!(no_longer_lacks = %of, "this host has what it lacked");
         }
+        Note::TemplateIgnored { template, what } => {
+            tracing::warn!(
+                template,
+                "this template asks for what no host can do, and is used without it: {what}"
+            );
+        }
         Note::WasAway { ms } => {
             tracing::warn!(ms, "this host was not run for a while and judges nobody by it");
         }

@@ -7,9 +7,12 @@ use super::super::CliError;
 use super::super::args::{At, KEYS};
 use super::super::ask::{Daemon, Gathered};
 use crate::host::admin::{Command, Reply, Status};
-use crate::io::admin::wire::{Answer, Ask, Facts, Outcome, Target};
+use crate::io::admin::wire::{Answer, Ask, Facts, Outcome, Target, TemplateAsk};
 use crate::topology::RowView;
 use proto::HostName;
+
+/// Templates that are looked at.
+const TEMPLATES_MAX: usize = 256;
 
 /// What the checks look at.
 pub(super) struct Seen {
@@ -31,6 +34,8 @@ pub(super) struct Group {
     pub(super) rows: Vec<RowView>,
     /// The topology table of every host that answered, the asked one's among them.
     pub(super) tables: BTreeMap<HostName, Vec<RowView>>,
+    /// The stored templates, with their texts; none where whoever asks may not see them.
+    pub(super) templates: Vec<(String, String)>,
 }
 
 impl Seen {
@@ -78,7 +83,8 @@ impl Group {
         let own = tables(daemon.command(Target::Local, Command::Topology)?).next();
         let rows = own.map(|(_, rows)| rows).unwrap_or_default();
         let tables = tables(daemon.command(Target::All, Command::Topology)?).collect();
-        Ok(Self { facts, hosts, unreachable: gathered.unreachable, rows, tables })
+        let templates = templates(&mut daemon)?;
+        Ok(Self { facts, hosts, unreachable: gathered.unreachable, rows, tables, templates })
     }
 
     /// The status of the host that was asked.
@@ -91,4 +97,23 @@ impl Group {
     pub(super) fn trusted(&self) -> impl Iterator<Item = &RowView> {
         self.rows.iter().filter(|row| row.trusted)
     }
+}
+
+/// All stored templates, as far as the daemon and its data store tell them.
+fn templates(daemon: &mut Daemon) -> Result<Vec<(String, String)>, CliError> {
+    let mut one = |ask| -> Result<Option<Answer>, CliError> {
+        let answers = daemon.ask(Target::Local, Ask::Template(ask))?;
+        Ok(answers.into_iter().find_map(|answer| match answer.outcome {
+            Outcome::Answer(answer) => Some(answer),
+            _ => None,
+        }))
+    };
+    let Some(Answer::Templates(names)) = one(TemplateAsk::List)? else { return Ok(Vec::new()) };
+    let mut templates = Vec::new();
+    for name in names.into_iter().take(TEMPLATES_MAX) {
+        if let Some(Answer::Template(text)) = one(TemplateAsk::Show(name.clone()))? {
+            templates.push((name, text));
+        }
+    }
+    Ok(templates)
 }

@@ -6,6 +6,7 @@ use proto::StoreId;
 
 use super::checks::Checks;
 use super::seen::Seen;
+use super::templates;
 use crate::host::admin::Status;
 
 pub(super) fn check_reached(seen: &Seen, checks: &mut Checks) {
@@ -62,5 +63,11 @@ pub(super) fn check_same(seen: &Seen, checks: &mut Checks) {
             ),
             "run one (datastore serve) and start every host with the same --store IP:PORT",
         ),
+    }
+}
+
+pub(super) fn check_templates(seen: &Seen, checks: &mut Checks) {
+    if let Some(group) = seen.group() {
+        templates::judge(&group.templates, checks);
     }
 }

@@ -54,6 +54,7 @@ fn seen(a: &Value, b: Option<&Value>, row_of_b: &Value, homes: &Value) -> Seen {
         unreachable: unreachable.into_iter().collect(),
         rows: vec![row("a", &json!({"machine": "00000000000000a1"})), row("b", row_of_b)],
         tables: std::collections::BTreeMap::new(),
+        templates: Vec::new(),
     };
     Seen { keys: "keys".into(), group: Ok(group) }
 }
