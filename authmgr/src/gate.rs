@@ -51,8 +51,6 @@ const GRACE: Duration = Duration::from_secs(5);
 const TEXT_MAX: usize = 64;
 /// Longest reason of a denial that a person is told, in bytes.
 pub const REASON_MAX: usize = 300;
-/// A character of real terminals' screens, in pixels.
-const CELL: (u16, u16) = (8, 16);
 
 // A healthy DTU answers several heartbeats before it would expire.
 const _: () = assert!(EXPIRY.as_secs() >= 3 * HEARTBEAT.as_secs());

@@ -44,6 +44,33 @@ impl Default for Size {
     }
 }
 
+/// Pixels of a character cell on a screen that does not say how large its characters are.
+const CELL: Pixels = Pixels { width: 8, height: 16 };
+
+/// Width and height of a screen in pixels, as the protocol of real terminals states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// Width.
+    pub width: u16,
+    /// Height.
+    pub height: u16,
+}
+
+impl Pixels {
+    /// The size in characters; `None` for a screen that has no room for one.
+    #[must_use]
+    pub fn in_cells(self) -> Option<Size> {
+        let (cols, rows) = (self.width / CELL.width, self.height / CELL.height);
+        (cols > 0 && rows > 0).then(|| Size::clamped(cols, rows))
+    }
+}
+
+impl From<Size> for Pixels {
+    fn from(Size { cols, rows }: Size) -> Self {
+        Self { width: cols.saturating_mul(CELL.width), height: rows.saturating_mul(CELL.height) }
+    }
+}
+
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {

@@ -295,7 +295,7 @@ fn info_req() -> InfoReq {
         presented: Presented { kind: "pseudo".into(), id: "080020abcdef".into() },
         cause: Some(Cause::Insert),
         token_seq: Some(1.into()),
-        start_res: Some((1280, 1024)),
+        start_res: Some(proto::frame::Pixels { width: 1280, height: 1024 }),
         real_ip: Some(Ipv4Addr::new(192, 0, 2, 10)),
         redirect_props: None,
         atr: None,

@@ -16,26 +16,22 @@
 //! it the DTU is repainted.
 
 mod backlog;
+mod feed;
 mod input;
 
 use std::collections::VecDeque;
 
-use proto::frame::{Frame, Hello, INPUT_WINDOW, PAYLOAD_MAX, Size};
+use proto::frame::{Frame, Hello, INPUT_WINDOW, Size};
 use proto::{Instant, Nonce, time::Duration};
-use terminal::Terminal;
 
 pub use backlog::{BACKLOG_MAX, Backlog};
+pub use feed::{Extent, Feed, TerminalFeed};
 pub use input::{InputFault, InputQueue};
 
-/// Longest repaint: what fits a frame beside its fields.
-const REPAINT_MAX: usize = PAYLOAD_MAX - 64;
+use feed::UNDIGESTED_MAX;
 
 /// Largest piece of output in one frame: with its header it fills one TLS record.
 pub const PIECE_MAX: usize = 16 * 1024 - 32;
-
-/// Output that may wait for [`DisplayFeed::digest`] before it is digested on the spot.
-const UNDIGESTED_MAX: u64 = 64 * 1024;
-const _: () = assert!((UNDIGESTED_MAX as usize) * 2 <= BACKLOG_MAX);
 
 /// An acknowledgement of input waits this long for output to travel with, since an echo is the usual answer.
 const ACK_DELAY: Duration = Duration::from_millis(20);
@@ -48,8 +44,8 @@ const PONGS_MAX: usize = 8;
 pub enum FeedEffect {
     /// Input waits for the service ([`DisplayFeed::input`]).
     Input,
-    /// The service's terminal has this size now.
-    Resize(Size),
+    /// The service's display has this size now.
+    Resize(Extent),
 }
 
 /// What a DTU must not do on the display channel. The connection is of no further use.
@@ -100,15 +96,9 @@ struct Viewer {
 #[derive(Debug)]
 pub struct DisplayFeed {
     stream: Nonce,
-    backlog: Backlog,
-    screen: Terminal,
-    digested: u64,
+    feed: Feed,
     /// Answers of the terminal were put into the input since [`DisplayFeed::take_answered`].
     answered: bool,
-    /// Where the output was when the screen last changed its size. What was written before has been broken into
-    /// lines of another length, so it is never replayed; nor is a DTU that has just this much known to have seen
-    /// the repaint that followed.
-    resized_at: Option<u64>,
     input: InputQueue,
     viewer: Option<Viewer>,
     ended: Option<i32>,
@@ -117,14 +107,11 @@ pub struct DisplayFeed {
 impl DisplayFeed {
     /// A service that has written nothing yet. `stream` names this run of it and is never used again.
     #[must_use]
-    pub fn new(stream: Nonce, size: Size) -> Self {
+    pub fn new(stream: Nonce, extent: Extent) -> Self {
         Self {
             stream,
-            backlog: Backlog::default(),
-            screen: Terminal::new(size),
-            digested: 0,
+            feed: Feed::new(extent),
             answered: false,
-            resized_at: None,
             input: InputQueue::default(),
             viewer: None,
             ended: None,
@@ -135,29 +122,27 @@ impl DisplayFeed {
     #[must_use]
     pub fn restarted(mut self, stream: Nonce) -> Self {
         self.input.lose();
-        Self { input: self.input, ..Self::new(stream, self.screen.size()) }
+        Self { input: self.input, ..Self::new(stream, self.feed.extent()) }
     }
 
-    /// The present size of its screen.
+    /// Its present size.
     #[must_use]
-    pub fn size(&self) -> Size {
-        self.screen.size()
+    pub fn extent(&self) -> Extent {
+        self.feed.extent()
     }
 
     /// The lines on its screen.
     #[must_use]
     pub fn lines(&mut self) -> Vec<String> {
         self.digest();
-        self.screen.lines()
+        self.feed.lines()
     }
 
     /// A DTU has opened the display; another one that had it open has no longer. It is sent what it lacks, or the
     /// whole screen.
     pub fn attach(&mut self, hello: &Hello, out: &mut Vec<FeedEffect>) {
-        self.resize(hello.size, out);
-        let resumes = hello.stream == self.stream
-            && self.backlog.reaches(hello.have)
-            && self.resized_at.is_none_or(|at| hello.have > at);
+        self.resize(Extent::Cells(hello.size), out);
+        let resumes = hello.stream == self.stream && self.feed.resumes(hello.have);
         self.viewer = Some(Viewer {
             run: hello.run,
             place: if resumes { Place::At(hello.have) } else { Place::Lost },
@@ -176,42 +161,35 @@ impl DisplayFeed {
     }
 
     /// Gives the screen another size, if it has not got it already.
-    pub fn resize(&mut self, size: Size, out: &mut Vec<FeedEffect>) {
-        let size = Size::clamped(size.cols, size.rows);
-        if size == self.screen.size() {
+    pub fn resize(&mut self, extent: Extent, out: &mut Vec<FeedEffect>) {
+        let Extent::Cells(Size { cols, rows }) = extent;
+        let extent = Extent::Cells(Size::clamped(cols, rows));
+        if extent == self.feed.extent() {
             return;
         }
         self.digest();
-        self.screen.resize(size);
-        self.resized_at = Some(self.backlog.end());
+        self.feed.resize(extent);
         if let Some(viewer) = &mut self.viewer {
             // The DTU breaks its lines by its own rules, so only a repaint shows it what is here.
             viewer.place = Place::Lost;
         }
-        out.push(FeedEffect::Resize(size));
+        out.push(FeedEffect::Resize(extent));
     }
 
     /// The service wrote something.
     pub fn output(&mut self, bytes: &[u8]) {
-        for piece in bytes.chunks(UNDIGESTED_MAX as usize) {
-            if self.backlog.end() - self.digested + piece.len() as u64 > UNDIGESTED_MAX {
+        for piece in bytes.chunks(UNDIGESTED_MAX) {
+            if !self.feed.has_room(piece.len()) {
                 self.digest();
             }
-            self.backlog.push(piece);
+            self.feed.push(piece);
         }
         self.drop_behind();
     }
 
-    /// Brings the screen up to date. To be called when the DTU has been sent what there is.
+    /// Brings the picture up to date. To be called when the DTU has been sent what there is.
     pub fn digest(&mut self) {
-        while self.digested < self.backlog.end() {
-            let piece = self.backlog.piece(self.digested, usize::MAX);
-            self.digested += piece.len() as u64;
-            self.screen.feed(piece);
-        }
-        // Nothing here rings or has a clipboard.
-        let _ = self.screen.take_events();
-        let answers = self.screen.take_answers();
+        let answers = self.feed.digest();
         if self.ended.is_none() {
             self.answered |= self.input.answer(&answers);
         }
@@ -220,13 +198,6 @@ impl DisplayFeed {
     /// Whether the terminal has answered something since this was last asked: the service has input then.
     pub fn take_answered(&mut self) -> bool {
         core::mem::take(&mut self.answered)
-    }
-
-    /// What draws the screen. Of one that would take more than a frame holds, which needs colours of its own in each of
-    /// some twenty thousand cells, only the text.
-    fn repaint(screen: &Terminal) -> Vec<u8> {
-        let all = screen.snapshot();
-        if all.len() > REPAINT_MAX { screen.text_snapshot(REPAINT_MAX) } else { all }
     }
 
     /// The service ended with `status`; the DTU is told when it has all output.
@@ -278,10 +249,10 @@ impl DisplayFeed {
             }
             Frame::Ack { output, .. } => match viewer.place {
                 Place::At(sent) if output > sent => return Err(DtuFault::AckAhead),
-                Place::At(_) => self.backlog.trim(output.min(self.digested)),
+                Place::At(_) => self.feed.trim(output),
                 Place::Lost => {}
             },
-            Frame::Resize(size) => self.resize(size, out),
+            Frame::Resize(size) => self.resize(Extent::Cells(size), out),
             Frame::WantRepaint => viewer.place = Place::Lost,
             Frame::Ping(number) => {
                 if viewer.pongs.len() == PONGS_MAX {
@@ -320,15 +291,15 @@ impl DisplayFeed {
         for text in viewer.notices.drain(..) {
             Frame::Notice(text).emit(out);
         }
-        let end = self.backlog.end();
+        let end = self.feed.end();
         if viewer.place == Place::Lost {
-            Frame::Repaint { offset: end, size: self.screen.size(), bytes: Self::repaint(&self.screen) }
-                .emit(out);
+            let Extent::Cells(size) = self.feed.extent();
+            Frame::Repaint { offset: end, size, bytes: self.feed.repaint() }.emit(out);
             viewer.place = Place::At(end);
         }
         if let Place::At(offset) = &mut viewer.place {
             while *offset < end && out.len() - before < room {
-                let piece = self.backlog.piece(*offset, PIECE_MAX);
+                let piece = self.feed.replay(*offset, PIECE_MAX);
                 let frame = Frame::Output { offset: *offset, bytes: piece.to_vec() };
                 frame.emit(out);
                 *offset += piece.len() as u64;
@@ -358,7 +329,7 @@ impl DisplayFeed {
     /// A place that fell out of the backlog is lost.
     fn drop_behind(&mut self) {
         if let Some(viewer) = &mut self.viewer
-            && matches!(viewer.place, Place::At(offset) if !self.backlog.reaches(offset))
+            && matches!(viewer.place, Place::At(offset) if !self.feed.reaches(offset))
         {
             viewer.place = Place::Lost;
         }

@@ -27,7 +27,7 @@ pub use effect::{Change, ConnId, Effect};
 use crate::control::{
     Description, EndReason, Exit, Fingerprint, FromSession, Gone, ServiceState, SessionSpec, ToSession, short,
 };
-use crate::display::{DisplayFeed, FeedEffect};
+use crate::display::{DisplayFeed, Extent, FeedEffect};
 use crate::template::{Display, SERVICES_MAX, Service};
 
 /// How long programs may take to end, and to save what they hold, after SIGHUP and before SIGTERM.
@@ -130,7 +130,7 @@ impl SessionCore {
 
     fn add(&mut self, service: Service) {
         let slot = Slot {
-            feed: DisplayFeed::new(self.new_stream(), self.size),
+            feed: DisplayFeed::new(self.new_stream(), Extent::Cells(self.size)),
             state: ServiceState::Idle,
             stop: None,
             viewer: None,
@@ -194,11 +194,12 @@ impl SessionCore {
             ServiceState::Running { .. } | ServiceState::Stopping { .. } => return,
             ServiceState::Idle => {}
             ServiceState::Exited(_) | ServiceState::Failed(_) => {
-                let old = core::mem::replace(&mut slot.feed, DisplayFeed::new(stream, self.size));
+                let old =
+                    core::mem::replace(&mut slot.feed, DisplayFeed::new(stream, Extent::Cells(self.size)));
                 slot.feed = old.restarted(stream);
             }
         }
-        slot.feed.resize(self.size, &mut Vec::new());
+        slot.feed.resize(Extent::Cells(self.size), &mut Vec::new());
         out.push(Effect::Start { service: Box::new(slot.service.clone()), size: self.size });
     }
 
@@ -290,7 +291,7 @@ impl SessionCore {
         let mut feed_effects = Vec::new();
         for (name, slot) in &mut self.slots {
             if slot.viewer.is_none() && slot.service.display == Display::Terminal {
-                slot.feed.resize(self.size, &mut feed_effects);
+                slot.feed.resize(Extent::Cells(self.size), &mut feed_effects);
                 carry_over(name, &mut feed_effects, out);
             }
         }
@@ -425,7 +426,7 @@ fn lose_viewer(name: &ServiceName, slot: &mut Slot, why: Gone, last: &[Frame], o
 fn carry_over(name: &ServiceName, from: &mut Vec<FeedEffect>, to: &mut Vec<Effect>) {
     to.extend(from.drain(..).map(|effect| match effect {
         FeedEffect::Input => Effect::Input(name.clone()),
-        FeedEffect::Resize(size) => Effect::Resize(name.clone(), size),
+        FeedEffect::Resize(Extent::Cells(size)) => Effect::Resize(name.clone(), size),
     }));
 }
 

@@ -3,14 +3,13 @@
 use proto::alp::{
     Access, Cause, ConnInf, Event, FromDtu, FromHost, InfoReq, ProtocolFault, State, Terminal, TokenSeq,
 };
-use proto::frame::Size;
+use proto::frame::Pixels;
 use proto::line::Line;
 use proto::{Serial, Token};
 
 use super::stage::Phase;
 use super::{
-    CELL, CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, REASON_MAX, Stage, TEXT_MAX, cut,
-    token,
+    CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, REASON_MAX, Stage, TEXT_MAX, cut, token,
 };
 use crate::challenge::CardAnswer;
 use crate::denial::Denial;
@@ -79,7 +78,7 @@ impl Gate {
 
     fn on_insert(&mut self, info: &InfoReq, out: &mut Vec<GateEffect>) {
         self.knows_ours |= info.size.is_some();
-        if let Some(size) = info.size.or_else(|| info.start_res.and_then(in_cells)) {
+        if let Some(size) = info.size.or_else(|| info.start_res.and_then(Pixels::in_cells)) {
             self.size = size;
         }
         if let Some(seq) = &info.token_seq {
@@ -250,12 +249,6 @@ impl Gate {
     pub(super) fn tag(&self) -> String {
         format!("hotdesk-{}", self.token_seq)
     }
-}
-
-/// The screen in characters; `None` for a screen that has no room for one.
-fn in_cells((width, height): (u16, u16)) -> Option<Size> {
-    let (cols, rows) = (width / CELL.0, height / CELL.1);
-    (cols > 0 && rows > 0).then(|| Size::clamped(cols, rows))
 }
 
 pub(super) fn odd(reason: Odd, out: &mut Vec<GateEffect>) {

@@ -55,8 +55,6 @@ pub(super) struct Channel {
     pub(super) ping_at: Instant,
     pings: u64,
     up_at: Instant,
-    /// Something was drawn since the channel was opened.
-    pub(super) painted: bool,
 }
 
 impl Channel {
@@ -71,7 +69,6 @@ impl Channel {
             ping_at: now + timing.display_idle,
             pings: 0,
             up_at: now,
-            painted: false,
         }
     }
 

@@ -16,7 +16,6 @@
 use core::time::Duration;
 
 use proto::alp::{Cause, Event, FromDtu, InfoReq, KeepAliveReq, State as TerminalState, Terminal};
-use proto::frame::Size;
 use proto::{HostName, Instant};
 
 use super::ctx::{Ctx, Out};
@@ -33,9 +32,8 @@ use super::watch::{Prompt, Watch};
 
 /// After a service ended, its host has this long to say what comes next.
 const EXIT_PAUSE: Duration = Duration::from_secs(1);
-/// Pixels of a character cell, to state a screen's size in the protocol's own unit.
-const CELL: (u16, u16) = (8, 16);
-
+/// A display that nobody misses yet is opened again after this time.
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 /// Where the control connection stands.
 #[derive(Debug)]
 pub(super) enum State {
@@ -186,6 +184,13 @@ impl Connection {
                     linked.again_at = Some(ctx.env.now + EXIT_PAUSE);
                 }
             }
+            ToConnection::ReopenDisplay => {
+                if let State::Open(linked) = &mut self.state
+                    && matches!(linked.talk, Talk::Attached)
+                {
+                    linked.again_at.get_or_insert(ctx.env.now + REOPEN_PAUSE);
+                }
+            }
             ToConnection::InputStuck => self.probe_both(ctx, Prompt::Path, out),
         }
     }
@@ -261,13 +266,12 @@ impl Connection {
             limit: now + timing.ask_max,
         };
         Self::set_talk(linked, Talk::Asking(asking), out);
-        let Size { cols, rows } = ctx.env.seat.size;
         let info = InfoReq {
             event: Event::Insert,
             presented: seat::presented(&ctx.env.token()),
             cause: Some(cause),
             token_seq: Some(self.token_seq.into()),
-            start_res: Some((cols.saturating_mul(CELL.0), rows.saturating_mul(CELL.1))),
+            start_res: Some(ctx.env.seat.size.into()),
             real_ip: Some(linked.local),
             redirect_props: props,
             atr: None,

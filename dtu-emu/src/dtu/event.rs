@@ -85,7 +85,7 @@ pub enum DtuEvent {
         token: Token,
         /// Which; `None` when nothing of it can be shown.
         session: Option<SessionId>,
-        /// What of it is shown.
+        /// Its first display.
         service: Option<ServiceName>,
     },
     /// The session's first output after an attach is on the screen.
@@ -288,6 +288,10 @@ pub struct Status {
     pub session: Option<SessionId>,
     /// Whether something of the session was drawn since it was attached.
     pub shown: bool,
+    /// The service that is shown.
+    pub service: Option<ServiceName>,
+    /// How many displays the session has.
+    pub displays: usize,
     /// Typed bytes that the session has not acknowledged yet.
     pub unacknowledged: usize,
     /// Typed bytes that were dropped since the DTU was switched on.

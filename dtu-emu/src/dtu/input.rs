@@ -11,6 +11,9 @@ use proto::{Instant, Line, SessionId};
 use super::event::DtuEvent;
 use super::fault::{ConnId, Fault};
 
+/// The keys that show the next display of a session, as they are told to whoever may press them.
+pub const FLIP_KEYS: &str = "Ctrl-] n";
+
 /// What happens to a DTU.
 #[derive(Clone, Debug)]
 pub enum DtuInput<'a> {
@@ -83,6 +86,8 @@ pub enum DtuInput<'a> {
     },
     /// The user typed.
     Typed(&'a [u8]),
+    /// The user wants to see the next display of the session.
+    Flip,
     /// The screen has another size now.
     Resized(Size),
     /// The time that `poll_at` named has come.

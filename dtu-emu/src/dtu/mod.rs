@@ -26,7 +26,7 @@
 //! | [`discovery`] | the known hosts, the search for one | [`hosts`], [`search`], [`attempt`] |
 //! | [`connection`] | the control connection | [`linked`], [`watch`], [`talk`], [`redirect`], [`watching`] |
 //! | [`failover`] | a held session, the length of a gap | [`gap`] |
-//! | [`display`] | the screen and what is typed | [`channel`], [`picture`], [`typed`] |
+//! | [`display`] | the screen and what is typed | [`flipping`], [`panel`], [`channel`], [`picture`], [`typed`] |
 //! | [`cards`] | who sits here | [`seat`] |
 
 mod attempt;
@@ -42,11 +42,13 @@ mod edges;
 mod event;
 mod failover;
 mod fault;
+mod flipping;
 mod gap;
 mod host_ref;
 mod hosts;
 mod input;
 mod linked;
+mod panel;
 mod picture;
 mod reason;
 mod redirect;
@@ -73,7 +75,7 @@ pub use config::{Config, Shows, Timing};
 pub use event::{DtuEvent, Gap, Loss, Phase, Status};
 pub use fault::{ConnId, Fault};
 pub use host_ref::HostRef;
-pub use input::{DisplayTarget, DtuInput, Effect, Notice, Paint};
+pub use input::{DisplayTarget, DtuInput, Effect, FLIP_KEYS, Notice, Paint};
 
 use cards::Cards;
 use connection::Connection;
@@ -83,7 +85,6 @@ use discovery::Discovery;
 use display::Display;
 use failover::Failover;
 use step::{Step, ToCards, ToConnection, ToDiscovery, ToDisplay, ToFailover, Unusable};
-use typed::TypedInput;
 use watch::Watch;
 
 /// Whose beacons a DTU goes by at a moment.
@@ -147,7 +148,7 @@ impl Dtu {
             discovery: Discovery::new(),
             connection: Connection::new(),
             failover: Failover::new(),
-            display: Display::new(TypedInput::new(dice.nonce())),
+            display: Display::new(dice.nonce()),
             queue: VecDeque::new(),
             conns: 0,
             due: None,
@@ -207,6 +208,8 @@ impl Dtu {
             token: self.token(),
             session: self.display.state().session,
             shown: self.display.is_painted(),
+            service: self.display.service().cloned(),
+            displays: self.display.count(),
             unacknowledged: self.display.unacknowledged(),
             input_dropped: self.display.input_dropped(),
         }
@@ -272,6 +275,7 @@ impl Dtu {
             DtuInput::DisplayHeard { conn } => ToDisplay::Heard { conn }.into(),
             DtuInput::DisplayFrame { conn, frame } => ToDisplay::Frame { conn, frame }.into(),
             DtuInput::DisplayClosed { conn, fault } => ToDisplay::Closed { conn, fault }.into(),
+            DtuInput::Flip => ToDisplay::Flip.into(),
             DtuInput::Typed(bytes) => ToDisplay::Typed(bytes.to_vec()).into(),
             DtuInput::Resized(size) => ToCards::Resized(size).into(),
             DtuInput::ControlLine { .. } | DtuInput::Timeout => return,

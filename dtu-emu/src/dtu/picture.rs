@@ -1,9 +1,9 @@
-//! How far a DTU's screen has followed a service's output.
+//! How far a DTU has followed a service's output, and whether its screen shows all of that.
 
 use core::time::Duration;
 
 use proto::frame::Size;
-use proto::{Instant, Nonce, SessionId};
+use proto::{Instant, Nonce};
 
 use super::input::Paint;
 
@@ -22,34 +22,34 @@ pub(super) enum Drawn {
     Gap,
 }
 
+/// What a Welcome means for the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Welcomed {
+    /// It shows this stream already.
+    Same,
+    /// What it shows belongs to another stream; what it needs will come.
+    Another,
+    /// It shows another display: ask for a repaint.
+    Unpainted,
+}
+
 /// Which output the screen shows, and whether it shows all of it.
 #[derive(Debug)]
 pub(super) struct Picture {
-    session: Option<SessionId>,
     /// The run of the service whose output is numbered; all zeros for none.
     stream: Nonce,
     have: u64,
     /// A repaint was asked for; output is of no use until it comes.
     awaiting: bool,
+    /// It came to be looked at after Hello said how far it was: the repaint is still to be asked for.
+    revealed: bool,
     acked: u64,
     ack_at: Option<Instant>,
 }
 
 impl Picture {
     pub(super) const fn new() -> Self {
-        Self { session: None, stream: Nonce(0), have: 0, awaiting: false, acked: 0, ack_at: None }
-    }
-
-    /// The session it is of.
-    pub(super) const fn session(&self) -> Option<SessionId> {
-        self.session
-    }
-
-    /// What comes next is of `session`. What the screen has of another one is of no use to it.
-    pub(super) fn of(&mut self, session: SessionId) {
-        if self.session != Some(session) {
-            *self = Self { session: Some(session), ..Self::new() };
-        }
+        Self { stream: Nonce(0), have: 0, awaiting: false, revealed: false, acked: 0, ack_at: None }
     }
 
     /// The screen was cleared.
@@ -57,21 +57,45 @@ impl Picture {
         *self = Self::new();
     }
 
+    /// The screen shows something else: a repaint is needed.
+    pub(super) const fn reveal(&mut self) {
+        self.awaiting = true;
+        self.revealed = true;
+    }
+
     /// What to say in Hello: the stream the screen has part of, and how much.
-    pub(super) const fn position(&self) -> (Nonce, u64) {
+    pub(super) const fn position(&mut self) -> (Nonce, u64) {
+        self.revealed = false;
+        self.said()
+    }
+
+    const fn said(&self) -> (Nonce, u64) {
         if self.awaiting { (Nonce(0), 0) } else { (self.stream, self.have) }
     }
 
-    /// The session named its stream. True when what is on the screen belongs to another one.
-    pub(super) fn welcome(&mut self, stream: Nonce) -> bool {
-        let (said, _) = self.position();
-        let other = said != stream;
-        if other {
-            (self.stream, self.have, self.acked) = (stream, 0, 0);
-        }
-        self.awaiting = false;
+    /// The session named its stream.
+    pub(super) fn welcome(&mut self, stream: Nonce) -> Welcomed {
         self.ack_at = None;
-        other
+        if core::mem::take(&mut self.revealed) {
+            if self.stream != stream {
+                (self.stream, self.have, self.acked) = (stream, 0, 0);
+            }
+            return Welcomed::Unpainted;
+        }
+        let (said, _) = self.said();
+        self.awaiting = false;
+        if said == stream {
+            return Welcomed::Same;
+        }
+        (self.stream, self.have, self.acked) = (stream, 0, 0);
+        Welcomed::Another
+    }
+
+    /// Output came that nobody looks at.
+    pub(super) fn skip(&mut self, now: Instant, end: u64) {
+        if end > self.have {
+            self.advance(now, end);
+        }
     }
 
     pub(super) fn output(&mut self, now: Instant, offset: u64, mut bytes: Vec<u8>) -> Drawn {
@@ -90,7 +114,7 @@ impl Picture {
     }
 
     pub(super) fn repaint(&mut self, now: Instant, offset: u64, size: Size, bytes: Vec<u8>) -> Paint {
-        self.awaiting = false;
+        (self.awaiting, self.revealed) = (false, false);
         self.advance(now, offset);
         Paint::Repaint { size, bytes }
     }
@@ -122,8 +146,7 @@ mod tests {
 
     fn picture() -> Picture {
         let mut picture = Picture::new();
-        picture.of(SessionId(1));
-        assert!(picture.welcome(Nonce(7)));
+        assert_eq!(picture.welcome(Nonce(7)), Welcomed::Another);
         picture
     }
 
@@ -154,20 +177,26 @@ mod tests {
     fn another_stream_starts_anew_and_the_same_goes_on() {
         let mut picture = picture();
         picture.output(NOW, 0, b"abc".to_vec());
-        assert!(!picture.welcome(Nonce(7)));
+        assert_eq!(picture.welcome(Nonce(7)), Welcomed::Same);
         assert_eq!(picture.output(NOW, 3, b"d".to_vec()), painted("d"));
-        assert!(picture.welcome(Nonce(8)));
+        assert_eq!(picture.welcome(Nonce(8)), Welcomed::Another);
         assert_eq!(picture.output(NOW, 0, b"x".to_vec()), painted("x"));
     }
 
     #[test]
-    fn another_session_leaves_nothing_of_the_old_one_to_claim() {
+    fn a_picture_that_comes_to_be_looked_at_needs_a_repaint_whenever_that_is() {
         let mut picture = picture();
-        picture.output(NOW, 0, b"abc".to_vec());
-        picture.of(SessionId(1));
-        assert_eq!(picture.position(), (Nonce(7), 3));
-        picture.of(SessionId(2));
-        assert_eq!(picture.position(), (Nonce(0), 0));
+        picture.skip(NOW, 3);
+        assert_eq!((picture.position(), picture.ack(NOW + ACK_DELAY)), ((Nonce(7), 3), Some(3)));
+        picture.reveal();
+        assert_eq!(picture.output(NOW, 3, b"d".to_vec()), Drawn::Nothing);
+        assert_eq!(picture.position(), (Nonce(0), 0), "Hello asks for all of it");
+        assert_eq!(picture.welcome(Nonce(7)), Welcomed::Another);
+        picture.reveal();
+        assert_eq!(picture.welcome(Nonce(7)), Welcomed::Unpainted, "Hello was out before");
+        assert_eq!(picture.output(NOW, 0, b"abc".to_vec()), Drawn::Nothing);
+        picture.repaint(NOW, 4, Size::default(), b"x".to_vec());
+        assert_eq!(picture.output(NOW, 4, b"e".to_vec()), painted("e"));
     }
 
     #[test]

@@ -141,6 +141,8 @@ pub(super) enum ToConnection {
     DisplayDied(DisplayDeath),
     /// The service ended; its host says what follows.
     ServiceEnded,
+    /// A display besides the one that was shown needs a new ticket.
+    ReopenDisplay,
     /// Nobody takes what is typed.
     InputStuck,
 }
@@ -224,10 +226,12 @@ pub(super) enum ToDisplay {
         fault: Fault,
     },
     Typed(Vec<u8>),
+    /// The next display of the session is wanted on the screen.
+    Flip,
     Resize(Size),
-    /// A session was granted that was asked for then; `None` where nothing of it can be shown.
+    /// A session was granted that was asked for then, and these displays of it can be shown.
     Granted {
-        display: Option<Box<Display>>,
+        displays: Vec<Display>,
         asked_at: Instant,
     },
     /// The display is closed; the session may come back.
@@ -330,6 +334,16 @@ pub(super) struct DisplayDeath {
     pub(super) heard: Instant,
     /// Since when output had come, if it had.
     pub(super) up_at: Option<Instant>,
+}
+
+/// A display that was up for this long is not one that keeps dying.
+const DISPLAY_GOOD: Duration = Duration::from_secs(3);
+
+impl DisplayDeath {
+    /// Whether it was up for long enough not to be one that keeps dying.
+    pub(super) fn was_good(&self, now: Instant) -> bool {
+        self.up_at.is_some_and(|at| now.since(at) >= DISPLAY_GOOD)
+    }
 }
 
 impl ControlDeath {

@@ -151,14 +151,14 @@ impl Connection {
             }
         }
         out.tell(ToFailover::Granted { host: host.clone() });
-        let display = inf.grant.and_then(|grant| grant.displays.into_iter().next());
+        let displays = inf.grant.map_or_else(Vec::new, |grant| grant.displays);
         out.report(DtuEvent::Attached {
             host,
             token: ctx.env.token(),
-            session: display.as_ref().map(|display| display.session),
-            service: display.as_ref().map(|display| display.service.clone()),
+            session: displays.first().map(|display| display.session),
+            service: displays.first().map(|display| display.service.clone()),
         });
-        out.tell(ToDisplay::Granted { display: display.map(Box::new), asked_at: self.presented_at });
+        out.tell(ToDisplay::Granted { displays, asked_at: self.presented_at });
         if let Some(text) = inf.notice {
             out.tell(ToDisplay::PassingNotice(text));
         }

@@ -41,13 +41,6 @@ impl TypedInput {
         self.kept.len()
     }
 
-    /// What follows is for another session. Says how many bytes meant for the old one are dropped.
-    pub(super) fn restart(&mut self, run: Nonce) -> usize {
-        let dropped = self.kept.len();
-        *self = Self::new(run);
-        dropped
-    }
-
     /// Keeps `bytes`, or as many of them as there is room for, and says how many.
     pub(super) fn keep(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(KEPT_MAX.saturating_sub(self.kept.len()));
@@ -152,8 +145,7 @@ mod tests {
         let mut typed = TypedInput::new(Nonce(1));
         assert_eq!(typed.keep(&vec![0; KEPT_MAX + 10]), KEPT_MAX);
         assert_eq!(typed.keep(b"x"), 0);
-        assert_eq!(typed.restart(Nonce(2)), KEPT_MAX);
-        assert_eq!(typed.keep(b"x"), 1);
+        assert_eq!(typed.kept(), KEPT_MAX);
     }
 
     #[test]

@@ -17,8 +17,6 @@ use super::watch::{Prompt, Sign};
 /// First and longest pause before a token is presented again whose display keeps dying.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// A display that was up for this long is not one that keeps dying.
-const DISPLAY_GOOD: Duration = Duration::from_secs(3);
 
 impl Connection {
     fn silent(&mut self, ctx: &Ctx<'_>, farewell: Option<DiscCause>, out: &mut Out<'_>) {
@@ -137,7 +135,7 @@ impl Connection {
         }
         let (host, is_attached) = (linked.host.clone(), matches!(linked.talk, Talk::Attached));
         out.tell(ToFailover::DisplayLost { host: host.clone(), good: death.heard });
-        if death.up_at.is_some_and(|at| now.since(at) >= DISPLAY_GOOD) {
+        if death.was_good(now) {
             self.display_failures = 0;
         }
         let pause = again_after(self.display_failures);

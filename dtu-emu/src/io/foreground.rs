@@ -78,6 +78,7 @@ pub(super) async fn run(port: Port) -> Result<(), CliError> {
                             true
                         }
                         Act::Send(keys) => ask(Request::Type { keys: proto::hex::encode(&keys), wait_ms: None }).await,
+                        Act::Flip => ask(Request::Flip).await & ask(Request::Redraw).await,
                         Act::Redraw => ask(Request::Redraw).await,
                         Act::Remove => ask(Request::Remove).await & ask(Request::Redraw).await,
                         Act::Insert(path) => match read_card(Path::new(&path)) {

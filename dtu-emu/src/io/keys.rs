@@ -1,12 +1,13 @@
 //! What the keys of this terminal mean: everything goes to the session, except after Ctrl-].
 //!
-//! After Ctrl-]: `q` or `.` leaves, `i` asks for a card file and inserts the card, `r` removes it, `l` draws
-//! the screen again, Ctrl-] sends itself, anything else shows this list.
+//! After Ctrl-]: `n` shows the next display of the session, `q` or `.` leaves, `i` asks for a card file and inserts the
+//! card, `r` removes it, `l` draws the screen again, Ctrl-] sends itself, anything else ends the list.
 
 /// Ctrl-], as telnet has it: shells and editors leave it alone.
 const ESCAPE: u8 = 0x1d;
 /// The list.
-pub(super) const MENU: &str = "Ctrl-] then: q quit, i insert a card, r remove it, l redraw, Ctrl-] itself";
+pub(super) const MENU: &str =
+    "Ctrl-] then: n next display, q quit, i insert a card, r remove it, l redraw, Ctrl-] itself";
 /// A path of more than this is not typed.
 const PATH_MAX: usize = 1024;
 
@@ -20,6 +21,8 @@ pub(super) enum Act {
     /// Draw the screen again.
     Redraw,
     Insert(String),
+    /// Show the next display.
+    Flip,
     Remove,
     Quit,
 }
@@ -72,6 +75,7 @@ impl Keys {
                 Some(match byte {
                     b'q' | b'.' => Act::Quit,
                     b'r' => Act::Remove,
+                    b'n' => Act::Flip,
                     b'i' => {
                         *self = Self::Path(Vec::new());
                         return Some(Act::Line(prompt(b"")));

@@ -88,6 +88,7 @@ enum Command {
 enum Deed {
     Insert(Card),
     Remove,
+    Flip,
     Type(Vec<u8>),
     Resize(Size),
 }
@@ -112,6 +113,11 @@ impl ShellHandle {
     /// Takes it out.
     pub async fn remove(&self, desk: Desk) {
         self.tell(desk, Deed::Remove).await;
+    }
+
+    /// Shows the next display of its session.
+    pub async fn flip(&self, desk: Desk) {
+        self.tell(desk, Deed::Flip).await;
     }
 
     /// Types.
@@ -260,6 +266,7 @@ impl Shell {
             Command::Do { desk, deed } => match deed {
                 Deed::Insert(card) => self.input(desk.0, DtuInput::CardInserted(card)),
                 Deed::Remove => self.input(desk.0, DtuInput::CardRemoved),
+                Deed::Flip => self.input(desk.0, DtuInput::Flip),
                 Deed::Type(keys) => self.input(desk.0, DtuInput::Typed(&keys)),
                 Deed::Resize(size) => {
                     if let Some(slot) = self.slots.get_mut(desk.0) {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::host::Access;
 use super::seq::TokenSeq;
 use super::words;
-use crate::frame::Size;
+use crate::frame::{Pixels, Size};
 use crate::ids::{HostName, Serial};
 use crate::line::{FieldError, Line};
 use crate::net::HexIp;
@@ -144,8 +144,8 @@ pub struct InfoReq {
     pub cause: Option<Cause>,
     /// The number of this presentation, to be echoed; absent means the last one.
     pub token_seq: Option<TokenSeq>,
-    /// Screen size in pixels; the part before a colon counts.
-    pub start_res: Option<(u16, u16)>,
+    /// Screen size; the part before a colon counts.
+    pub start_res: Option<Pixels>,
     /// What the DTU believes its address is. May be wrong: the TCP peer is what counts.
     pub real_ip: Option<Ipv4Addr>,
     /// The ticket of a redirect, unread.
@@ -165,11 +165,11 @@ impl InfoReq {
             presented: Presented { kind: line.need("type")?, id: line.need("id")? },
             cause: line.lenient("cause"),
             token_seq: line.lenient("tokenSeq"),
-            start_res: line.get("startRes").and_then(pixels),
+            start_res: line.get("startRes").and_then(pair).map(|(width, height)| Pixels { width, height }),
             real_ip: line.lenient::<HexIp>("realIP").map(|ip| ip.0),
             redirect_props: line.get("redirectProps").map(str::to_owned),
             atr: line.get("atr").map(str::to_owned),
-            size: line.get("size").and_then(pixels).map(|(cols, rows)| Size::clamped(cols, rows)),
+            size: line.get("size").and_then(pair).map(|(cols, rows)| Size::clamped(cols, rows)),
             avoid: line.lenient("avoid"),
         })
     }
@@ -180,7 +180,7 @@ impl InfoReq {
             .with("id", &self.presented.id)
             .with_some("cause", self.cause)
             .with_some("tokenSeq", self.token_seq.as_ref())
-            .with_some("startRes", self.start_res.map(|(w, h)| format!("{w}x{h}")))
+            .with_some("startRes", self.start_res.map(|Pixels { width, height }| format!("{width}x{height}")))
             .with_some("realIP", self.real_ip.map(HexIp))
             .with_some("redirectProps", self.redirect_props.as_ref())
             .with_some("atr", self.atr.as_ref())
@@ -190,7 +190,7 @@ impl InfoReq {
 }
 
 /// Reads `WxH` or `WxH:WxH`.
-fn pixels(text: &str) -> Option<(u16, u16)> {
+fn pair(text: &str) -> Option<(u16, u16)> {
     let (w, h) = text.split(':').next()?.split_once('x')?;
     Some((w.parse().ok()?, h.parse().ok()?))
 }

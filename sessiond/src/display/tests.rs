@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use proto::frame::FrameBuffer;
+use terminal::Terminal;
 
 use super::*;
 
@@ -20,6 +21,11 @@ fn output() -> impl Strategy<Value = Vec<u8>> {
         1 => proptest::collection::vec(28_u8.., 1..4),
     ];
     proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+fn terminal(feed: &DisplayFeed) -> &Terminal {
+    let Feed::Terminal(terminal) = &feed.feed;
+    terminal.screen()
 }
 
 fn same(a: &Terminal, b: &Terminal) -> bool {
@@ -129,8 +135,12 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let mut pair =
-            Self { feed: DisplayFeed::new(Nonce(77), SIZE), dtu: Dtu::new(1), now: NOW, taken: Vec::new() };
+        let mut pair = Self {
+            feed: DisplayFeed::new(Nonce(77), Extent::Cells(SIZE)),
+            dtu: Dtu::new(1),
+            now: NOW,
+            taken: Vec::new(),
+        };
         pair.connect();
         pair
     }
@@ -215,7 +225,7 @@ fn a_slow_dtu_is_repainted_and_never_waited_for() {
     assert!(bytes.len() < 2000, "one repaint, not the backlog: {}", bytes.len());
     pair.dtu.receive(&bytes);
     pair.feed.digest();
-    assert!(same(&pair.dtu.screen, &pair.feed.screen));
+    assert!(same(&pair.dtu.screen, terminal(&pair.feed)));
 }
 
 #[test]
@@ -226,7 +236,7 @@ fn another_size_means_a_repaint_and_a_word_to_the_service() {
     let mut effects = Vec::new();
     let small = Size { cols: 5, rows: 6 };
     pair.feed.frame(Frame::Resize(small), &mut effects).unwrap();
-    assert_eq!(effects, [FeedEffect::Resize(small)]);
+    assert_eq!(effects, [FeedEffect::Resize(Extent::Cells(small))]);
     pair.deliver();
     assert_eq!(pair.dtu.screen.lines()[..2], ["01234", "56789"]);
     effects.clear();
@@ -322,7 +332,7 @@ fn what_a_service_asks_its_terminal_is_answered_once_whoever_looks() {
 fn the_largest_screen_full_of_colours_still_fits_a_frame() {
     let size = Size { cols: Size::MAX, rows: Size::MAX };
     let mut pair = Pair::new();
-    pair.feed.resize(size, &mut Vec::new());
+    pair.feed.resize(Extent::Cells(size), &mut Vec::new());
     for n in 0..u32::from(Size::MAX) * u32::from(Size::MAX) {
         let cell = format!("\x1b[38;2;{};{};9;48;2;{};1;1m@", n % 251, n % 241, n % 239);
         pair.feed.output(cell.as_bytes());
@@ -404,7 +414,7 @@ fn run(steps: Vec<Step>) -> (Pair, Vec<u8>) {
             }
             Step::Later => pair.now += ACK_DELAY,
         }
-        assert!(pair.feed.backlog.end() - pair.feed.backlog.start() <= BACKLOG_MAX as u64);
+        assert!(pair.feed.feed.kept() <= BACKLOG_MAX);
     }
     (pair, written)
 }
@@ -432,7 +442,7 @@ proptest! {
         prop_assert_eq!(&pair.taken, &pair.dtu.typed);
         prop_assert_eq!(pair.dtu.acked, pair.dtu.typed.len() as u64);
         prop_assert_eq!(pair.dtu.have, written.len() as u64);
-        prop_assert!(same(&pair.dtu.screen, &pair.feed.screen), "{:?}\n{:?}", pair.dtu.screen.lines(), pair.feed.screen.lines());
+        prop_assert!(same(&pair.dtu.screen, terminal(&pair.feed)), "{:?}\n{:?}", pair.dtu.screen.lines(), terminal(&pair.feed).lines());
         if let Some(bytes) = pair.dtu.bytes {
             prop_assert_eq!(bytes, written);
         }

@@ -106,6 +106,12 @@ impl World {
         self.give(desk.0, DtuInput::CardRemoved);
     }
 
+    /// Wants to see the next display of the session.
+    pub fn flip(&mut self, desk: DeskId) {
+        self.history.tell(self.now, || format!("{}: flips", self.desks[desk.0].name));
+        self.give(desk.0, DtuInput::Flip);
+    }
+
     /// Types a line and Enter.
     pub fn type_line(&mut self, desk: DeskId, line: &str) {
         self.history.tell(self.now, || format!("{}: types {line:?}", self.desks[desk.0].name));

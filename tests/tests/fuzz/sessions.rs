@@ -6,7 +6,7 @@ use proto::frame::{Frame, FrameBuffer, Hello, Size};
 use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, ServiceName, SessionId};
 use sessiond::control::{Bytes, Exit, Fingerprint, FromSession, Message as _, SessionSpec, ToSession};
-use sessiond::display::{BACKLOG_MAX, DisplayFeed};
+use sessiond::display::{BACKLOG_MAX, DisplayFeed, Extent};
 use sessiond::manager::{Claim, NewSession, SessionEffect, SessionEvent, Sessions};
 use sessiond::session::{self, ConnId, SessionCore};
 use sessiond::template::{Command, Service, Template};
@@ -299,7 +299,7 @@ impl Theatre {
 fn display(bytes: &[u8]) {
     let mut choices = Feed(bytes);
     let mut theatre = Theatre {
-        feed: DisplayFeed::new(Nonce(1), Size::default()),
+        feed: DisplayFeed::new(Nonce(1), Extent::Cells(Size::default())),
         now: Instant::from_micros(1),
         run: 0,
         sent: BTreeMap::new(),

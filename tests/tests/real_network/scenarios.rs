@@ -38,6 +38,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("the_readmes_commands_by_hand_do_what_it_says", crate::readme::by_hand),
     (ACCOUNTS, crate::readme::accounts),
     ("an_editors_modes_move_to_a_real_terminal_with_the_card_and_leave_with_it", crate::screens::moved),
+    ("a_key_flips_between_the_displays_of_a_session_in_a_real_terminal", crate::screens::flipped),
 ];
 
 const PYTHON: &str = "keys_typed_at_a_desk_interrupt_stop_and_quit_python";

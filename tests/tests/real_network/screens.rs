@@ -78,7 +78,7 @@ impl Real {
     }
 
     fn shows(&self, text: &str) -> bool {
-        self.terminal.lines().iter().any(|line| line.contains(text))
+        has(&self.terminal, text)
     }
 }
 
@@ -138,4 +138,56 @@ pub(crate) fn moved(binary: PathBuf) -> Played {
         "the session answers, and a real terminal is asked nothing"
     );
     Ok(())
+}
+
+/// A service that says who it is, and what it is told.
+const SAYS: &str = r#"printf '%s is here\r\n' "$1"; while read -r word; do echo "$1 was told $word"; done"#;
+
+/// Two services of a session, flipped between with the key at a desk in a real terminal, and by command at another one.
+pub(crate) fn flipped(binary: PathBuf) -> Played {
+    let dir = tempfile::tempdir()?;
+    let mut hand = Hand::new(dir.path(), &binary)?;
+    std::fs::write(dir.path().join("says"), SAYS)?;
+    let service = |name: &str| {
+        let says = dir.path().join("says");
+        format!(
+            "[[service]]\nname = \"{name}\"\ncommand = [\"/bin/sh\", {says:?}, \"{name}\"]\ncwd = \"/\"\n"
+        )
+    };
+    let two = service("terminal") + &service("mail");
+    std::fs::write(dir.path().join("two.toml"), &two)?;
+    std::fs::write(dir.path().join("replicated.toml"), format!("continuity = \"replicated\"\n{two}"))?;
+    std::fs::write(dir.path().join("elsewhere.toml"), format!("{two}host = \"b\"\n"))?;
+    hand.foreground("groupmgr keygen keys")?;
+    hand.start("datastore serve --keys keys --dir store --listen 127.0.0.1:7010", "data store ready")?;
+    let run = "groupmgr run --keys keys --store 127.0.0.1:7010 --name a --bind 127.0.1.1 --run-dir run --state-dir state";
+    hand.start(run, "ready host=")?;
+    for (file, line) in [("replicated", "line 1"), ("elsewhere", "line 9")] {
+        let put = format!("groupmgr template put default {file}.toml --run-dir run --host a 2>&1 || true");
+        let said = hand.foreground(&put)?;
+        assert!(said.contains(line), "{file}: {said}");
+    }
+    hand.foreground("groupmgr template put default two.toml --run-dir run --host a")?;
+    hand.foreground("authmgr card new ann.card")?;
+    let boot = "dtu-emu boot --ca keys/ca.pem --card ann.card";
+    let mut real = Real::start(&hand, &format!("{boot} --serial 080020000002 --bind 127.0.200.2"))?;
+    real.until("the first display", |t| has(t, "terminal is here"))?;
+    real.type_keys(b"one\r")?;
+    real.until("what was typed there", |t| has(t, "terminal was told one"))?;
+    real.type_keys(b"\x1dn")?;
+    real.until("the second", |t| has(t, "mail is here") && has(t, "Display 2 of 2: mail"))?;
+    assert!(!real.shows("terminal"), "{:#?}", real.terminal.lines());
+    real.type_keys(b"two\r")?;
+    real.until("what was typed there", |t| has(t, "mail was told two"))?;
+    hand.foreground("dtu-emu list --json | grep '\"service\":\"mail\"'")?;
+    hand.foreground("dtu-emu flip --dtu 080020000002")?;
+    real.until("the first again", |t| has(t, "terminal was told one") && !has(t, "told two"))?;
+    // What the version before took is stored as it is there, told, and made sessions of all the same.
+    hand.foreground("groupmgr template show default --run-dir run --host a | grep mail")?;
+    real.type_keys(b"\x1dq")?;
+    real.until("the owner's terminal", is_calm)
+}
+
+fn has(terminal: &Terminal, text: &str) -> bool {
+    terminal.lines().iter().any(|line| line.contains(text))
 }

@@ -132,3 +132,22 @@ fn typing_while_nothing_is_shown_is_dropped_and_said() {
     world.type_text("x");
     assert_eq!(world.names(), ["input_dropped"]);
 }
+
+#[test]
+fn a_display_that_nobody_looks_at_and_that_keeps_ending_is_asked_for_three_times_and_again_when_looked_at() {
+    let mut world = World::new(&["a"], |_| {});
+    world.host("a").has_broken_second = true;
+    world.input(DtuInput::Boot);
+    world.run_ms(20_000);
+    assert_eq!((world.phase(), world.host("a").asked.len()), (Phase::Attached, 3));
+    world.type_text("x");
+    world.run_ms(50);
+    let lost = world.count("display_lost");
+    assert_eq!((world.host("a").typed.as_slice(), lost), (&b"x"[..], 0));
+    world.input(DtuInput::Flip);
+    world.run_ms(1_000);
+    assert!(world.host("a").asked.len() > 3 && world.count("display_lost") > 0, "{:?}", world.events);
+    world.input(DtuInput::Flip);
+    world.run_ms(1_000);
+    assert_eq!(world.screen, "a$ ");
+}

@@ -76,6 +76,8 @@ pub(super) struct Host {
     pub(super) greets: bool,
     /// The frames its session got.
     pub(super) frames: Vec<Frame>,
+    /// Its sessions have a second display, which ends when it is opened.
+    pub(super) has_broken_second: bool,
 }
 
 impl Host {
@@ -109,6 +111,7 @@ impl Host {
             out_of_reach: false,
             greets: true,
             frames: Vec::new(),
+            has_broken_second: false,
         }
     }
 

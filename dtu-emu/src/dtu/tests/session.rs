@@ -21,7 +21,7 @@ fn the_first_words_present_the_token_with_its_number_and_the_screens_size() {
         (Event::Insert, Some(Cause::Insert), Some(1.into()))
     );
     assert_eq!(info.presented.to_string(), "card.1");
-    assert_eq!(info.start_res, Some((640, 384)));
+    assert_eq!(info.start_res, Some(proto::frame::Pixels { width: 640, height: 384 }));
     assert_eq!(info.size, Some(proto::frame::Size { cols: 80, rows: 24 }));
     assert_eq!(info.real_ip, Some([10, 0, 0, 200].into()));
     assert!(world.host("a").said.contains(&FromDtu::ConnRsp { access: Access::Allowed }));

@@ -289,12 +289,16 @@ impl World {
             ticket: Nonce(token_seq.to_string().parse().unwrap()),
             fp: [host.run; 32],
         };
-        let grant =
-            Grant { host: host.name.clone(), standbys, anchor: host.anchor(), displays: vec![display] };
+        let second = Display { service: "second".parse().unwrap(), ..display.clone() };
+        let displays = [display].into_iter().chain(host.has_broken_second.then_some(second)).collect();
+        let grant = Grant { host: host.name.clone(), standbys, anchor: host.anchor(), displays };
         ConnInf { token_seq, access: Access::Allowed, token: None, grant: Some(grant), notice: None }
     }
 
     fn on_frame(&mut self, name: &'static str, conn: ConnId, frame: Frame) {
+        if matches!(&frame, Frame::Hello(hello) if hello.service.as_str() == "second") {
+            return self.later_by(HOP * 2, Delivery::DisplayClosed(conn, Fault::Closed));
+        }
         for frame in self.host(name).on_frame(frame) {
             self.later_by(HOP * 2, Delivery::Frame(conn, frame));
         }

@@ -34,6 +34,11 @@ pub(super) enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Show the next display of the session, as Ctrl-] n does
+    Flip {
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Type into the session; \n presses Enter, as a line's end does; also \t \e \b \xHH \\
     Type {
         /// What to type

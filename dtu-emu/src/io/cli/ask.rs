@@ -14,6 +14,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             ask(reach, &Request::Insert { card }).await
         }
         Command::Remove { reach } => ask(reach, &Request::Remove).await,
+        Command::Flip { reach } => ask(reach, &Request::Flip).await,
         Command::Type { text, enter, raw, timeout, reach } => {
             let mut keys = if raw { text.replace('\n', "\r").into_bytes() } else { escapes::to_keys(&text) };
             keys.extend(enter.then_some(b'\r'));
@@ -69,8 +70,8 @@ async fn show_list(json: bool, control: Option<PathBuf>) -> Result<(), CliError>
     let mut text = String::new();
     if !json {
         text.push_str(&format!(
-            "{:<14} {:<11} {:<16} {:<9} {}\n",
-            "DTU", "STATE", "HOST", "SESSION", "TOKEN"
+            "{:<14} {:<11} {:<16} {:<9} {:<14} {}\n",
+            "DTU", "STATE", "HOST", "SESSION", "SHOWS", "TOKEN"
         ));
     }
     for mut client in list(&dir).await {
@@ -79,14 +80,15 @@ async fn show_list(json: bool, control: Option<PathBuf>) -> Result<(), CliError>
         if json {
             let object = serde_json::json!({
                 "dtu": look.dtu, "state": look.state, "host": look.host, "session": look.session,
-                "token": look.token,
+                "service": look.service, "displays": look.displays, "token": look.token,
             });
             text.push_str(&format!("{object}\n"));
         } else {
             let session = look.session.map_or_else(|| "-".to_owned(), |s| s[..8.min(s.len())].to_owned());
             let host = look.host.unwrap_or_else(|| "-".to_owned());
+            let shows = look.service.unwrap_or_else(|| "-".to_owned());
             text.push_str(&format!(
-                "{:<14} {:<11} {host:<16} {session:<9} {}\n",
+                "{:<14} {:<11} {host:<16} {session:<9} {shows:<14} {}\n",
                 look.dtu, look.state, look.token
             ));
         }

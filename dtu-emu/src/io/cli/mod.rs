@@ -1,4 +1,4 @@
-//! The command line: `dtu-emu boot | insert | remove | type | screen | attach | wait | list | fleet |
+//! The command line: `dtu-emu boot | insert | remove | flip | type | screen | attach | wait | list | fleet |
 //! completions`.
 //!
 //! The exit codes are those of [`proto::exit`].

@@ -22,6 +22,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_ms: Option<u64>,
     },
+    /// Show the next display of the session.
+    Flip,
     /// Change the size of the screen.
     Resize {
         /// Columns.
@@ -74,6 +76,12 @@ pub struct Appearance {
     /// The session that is, or was last, shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// The service of it that is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How many displays it has.
+    #[serde(default)]
+    pub displays: usize,
     /// Columns of its screen.
     pub cols: u16,
     /// Rows of its screen.

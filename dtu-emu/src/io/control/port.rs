@@ -66,6 +66,7 @@ pub(super) async fn perform(handle: &ShellHandle, desk: Desk, request: Request) 
             handle.insert(desk, card).await;
         }
         Request::Remove => handle.remove(desk).await,
+        Request::Flip => handle.flip(desk).await,
         Request::Type { keys, .. } => {
             let keys = from_hex(&keys).ok_or("keys are not hex")?;
             handle.type_keys(desk, keys).await;

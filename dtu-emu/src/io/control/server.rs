@@ -269,6 +269,8 @@ impl From<Look> for Appearance {
             host: look.status.host.map(|host| host.to_string()),
             token: look.status.token.to_string(),
             session: look.status.session.map(|session| session.to_string()),
+            service: look.status.service.map(|service| service.to_string()),
+            displays: look.status.displays,
             cols: look.size.cols,
             rows: look.size.rows,
             lines: look.lines,

@@ -1,0 +1,160 @@
+//! A session with several displays: a desk opens them all, shows one, and flips to the next.
+
+use dtu_emu::dtu::DtuEvent;
+use groupmgr::host::Note;
+use tests::scene::{desk_with_session, pid_on};
+use tests::world::{DeskId, World, ms, secs};
+
+const TWO: &str = "[[service]]\nname = \"terminal\"\n[[service]]\nname = \"mail\"\n";
+
+/// A desk that shows the first of two displays on `h1`.
+fn with_two(hosts: usize) -> (World, DeskId) {
+    let mut w = World::of(hosts);
+    w.store_put("template/default", TWO);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    (w, desk)
+}
+
+fn service(w: &World, desk: DeskId) -> Option<String> {
+    w.status(desk).service.map(|service| service.to_string())
+}
+
+/// Shows the next display, and waits until its prompt is there.
+fn flip(w: &mut World, desk: DeskId, to: &str) {
+    let to = to.to_owned();
+    w.flip(desk);
+    w.expect_that(&format!("the desk shows {to}"), move |w| {
+        service(w, desk).as_ref() == Some(&to) && w.screen(desk).iter().any(|line| line.contains('$'))
+    })
+    .within(ms(100));
+}
+
+#[test]
+fn a_flip_shows_the_next_display_at_once_and_the_first_again_as_it_went_on_meanwhile() {
+    let (mut w, desk) = with_two(1);
+    w.expect(desk).noticing("Display 1 of 2: terminal. Ctrl-] n shows the next one.").within(ms(1));
+    let terminal = pid_on(&mut w, desk);
+    // What is typed last is answered while the other display is shown.
+    w.type_line(desk, "count");
+    flip(&mut w, desk, "mail");
+    w.expect(desk).noticing("Display 2 of 2: mail").now();
+    assert!(!w.can_read(desk, "count="), "nothing of the other display is left: {:?}", w.screen(desk));
+    let mail = pid_on(&mut w, desk);
+    assert_ne!(terminal, mail);
+    flip(&mut w, desk, "terminal");
+    w.expect(desk).reading("count=1").within(ms(100));
+    assert_eq!(pid_on(&mut w, desk), terminal);
+    w.run_for(ms(50));
+    assert_eq!(w.status(desk).unacknowledged, 0);
+}
+
+#[test]
+fn a_second_display_costs_the_first_no_time_and_is_there_before_anybody_asks() {
+    let took = |template: &str| {
+        let mut w = World::of(1);
+        w.store_put("template/default", template);
+        let desk = desk_with_session(&mut w, "h1", "card.ann");
+        let begin = w.now() - secs(2);
+        let shown = w.events_since(desk, begin).find_map(|event| match event {
+            DtuEvent::Shown { took, .. } => Some(*took),
+            _ => None,
+        });
+        // Long after the tickets of its connInf are void.
+        w.run_for(secs(60));
+        w.flip(desk);
+        w.run_for(ms(20));
+        (shown, w.status(desk).displays, w.screen(desk).join(" ").matches('$').count())
+    };
+    let (one, two) = (took("[[service]]\nname = \"terminal\"\n"), took(TWO));
+    assert_eq!((one.1, two.1), (1, 2));
+    assert_eq!((one.2, two.2), (1, 1), "a flip to nowhere leaves the screen as it is");
+    assert!(two.0 <= one.0.map(|took| took + ms(1)), "{one:?} {two:?}");
+}
+
+#[test]
+fn a_desk_whose_host_dies_shows_the_display_of_the_same_name_elsewhere() {
+    let (mut w, desk) = with_two(2);
+    flip(&mut w, desk, "mail");
+    let before = pid_on(&mut w, desk);
+    w.kill("h1");
+    w.expect(desk).attached_to("h2").within(secs(2));
+    w.run_for(ms(100));
+    assert_eq!(service(&w, desk).as_deref(), Some("mail"));
+    assert_ne!(pid_on(&mut w, desk), before);
+    flip(&mut w, desk, "terminal");
+}
+
+#[test]
+fn where_a_shown_service_ends_the_next_is_shown_and_a_flip_starts_it_again() {
+    let (mut w, desk) = with_two(1);
+    let terminal = pid_on(&mut w, desk);
+    flip(&mut w, desk, "mail");
+    let mail = pid_on(&mut w, desk);
+    w.type_line(desk, "exit 0");
+    w.expect(desk).noticing("mail has ended. Display 1 of 2: terminal").within(ms(200));
+    assert_eq!(pid_on(&mut w, desk), terminal);
+    let at = w.now();
+    w.run_for(secs(20));
+    assert_eq!(w.count_since(desk, "attached", at), 0, "nobody asks for what ended");
+    w.flip(desk);
+    w.run_for(secs(1));
+    assert_eq!(service(&w, desk).as_deref(), Some("mail"));
+    assert_ne!(pid_on(&mut w, desk), mail, "a required service is started again");
+}
+
+#[test]
+fn displays_that_break_are_back_with_what_was_typed_into_each() {
+    let (mut w, desk) = with_two(1);
+    w.type_line(desk, "count");
+    flip(&mut w, desk, "mail");
+    w.type_line(desk, "count");
+    w.run_for(ms(50));
+    w.break_displays(desk, "h1");
+    w.type_line(desk, "count");
+    w.expect(desk).reading("count=2").within(ms(500));
+    // The other one is asked when the first is found broken, and opened again.
+    w.run_for(ms(500));
+    flip(&mut w, desk, "terminal");
+    w.type_line(desk, "count");
+    w.expect(desk).reading("count=2").within(ms(100));
+}
+
+#[test]
+fn another_person_begins_with_the_first_display_and_sees_nothing_of_the_second() {
+    let (mut w, desk) = with_two(1);
+    flip(&mut w, desk, "mail");
+    w.type_line(desk, "secret");
+    w.run_for(ms(50));
+    w.insert(desk, "card.bob");
+    w.expect(desk).blank().now();
+    w.expect(desk).attached_to("h1").within(secs(2));
+    w.run_for(ms(50));
+    assert_eq!(service(&w, desk).as_deref(), Some("terminal"));
+    assert!(!w.can_read(desk, "secret"));
+    flip(&mut w, desk, "mail");
+    assert!(!w.can_read(desk, "secret"));
+}
+
+#[test]
+fn a_stored_template_with_what_nothing_implements_makes_sessions_that_restart_and_warns_once() {
+    let mut w = World::of(1);
+    let from = w.now();
+    w.store_put(
+        "template/default",
+        "continuity = \"replicated\"\n[[service]]\nname = \"terminal\"\n[[service]]\nname = \"mail\"\nhost = \"h2\"\n",
+    );
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    assert_eq!(w.status(desk).displays, 1, "what is to run elsewhere runs nowhere");
+    w.insert(desk, "card.bob");
+    w.expect(desk).attached_to("h1").within(secs(2));
+    let warned: Vec<&str> = w
+        .notes_since("h1", from)
+        .filter_map(|note| match note {
+            Note::TemplateIgnored { what, .. } => Some(what.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(warned[0].contains("line 1") && warned[0].contains("replicated"), "{warned:?}");
+    assert!(warned[1].contains("line 6") && warned[1].contains("h2"), "{warned:?}");
+}
