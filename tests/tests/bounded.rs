@@ -65,7 +65,8 @@ const GROW: &[(&str, By)] = &[
     ),
     ("groupmgr/src/host/attachments/announce.rs repeats", Table("repeats")),
     ("groupmgr/src/host/attachments/mod.rs at", Else("one for each session that is shown")),
-    ("groupmgr/src/host/attachments/mod.rs heard", Else("one for each token with sessions here")),
+    ("groupmgr/src/host/attachments/heard.rs lasts", Table("announced elsewhere")),
+    ("groupmgr/src/host/attachments/heard.rs oldest", Table("announced elsewhere")),
     ("groupmgr/src/host/attachments/mod.rs shown", Else("one for each session that is shown")),
     ("groupmgr/src/host/claims/mod.rs own", Else("one for each session")),
     ("groupmgr/src/host/claims/queue.rs releases", Table("releases")),
@@ -117,6 +118,7 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/topology/print.rs interfaces", Else("a view, for one answer")),
     ("groupmgr/src/topology/print.rs lacks", Else("printed once")),
     ("groupmgr/src/topology/proof.rs messages", Else("one for each interface")),
+    ("groupmgr/src/topology/proof.rs mute", Else("MUTE_RUNS_MAX")),
     (
         "groupmgr/src/topology/rivals.rs Rivals",
         Else("one for each host of the topology table, and one of this host's name"),

@@ -358,11 +358,14 @@ fn each_connection_is_later_than_all_that_were_heard_for_its_token() {
 
 #[test]
 fn an_absurd_time_of_last_connection_wins_nothing() {
-    let mut w = World::of(2);
+    let mut w = World::of(3);
     let lan = w.lan();
-    // Three days ahead: nobody believes it.
+    // Three days ahead of the others: nobody believes it.
     w.set_clock("h1", 3 * 86_400_000);
     w.set_clock("h2", 0);
+    w.set_clock("h3", 0);
+    // Nobody's session goes there.
+    w.set_load("h3", 9_999, 4_000);
     let (a, b) = two_sessions(&mut w);
     w.join(lan);
     w.run_for(secs(2));

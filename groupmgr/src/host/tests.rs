@@ -170,6 +170,21 @@ fn whoever_shows_a_session_lets_go_before_it_is_shown_anew_and_its_claim_is_look
 }
 
 #[test]
+fn a_session_is_connected_later_than_all_that_was_announced_of_its_token_before_it_was_made() {
+    let mut bench = Bench::new(0);
+    let kid = bench.config.ring.signing();
+    let tag = bench.config.ring.tag(kid, &"card.ann".parse().unwrap()).unwrap();
+    // A little ahead of this host's clock.
+    let announced = Last(1_000_000_000 + 5_000);
+    let (host, tokens) = ("b".parse().unwrap(), vec![(tag, announced)]);
+    bench.run(ToAttachments::ShownAt { host, tagged: kid, tokens });
+    let session = bench.session(1, "card.ann");
+    bench.tell(attach(1, session));
+    let Some(Step::Sessions(ToSessions::Attach { last, .. })) = bench.queue.pop_front() else { panic!() };
+    assert!(last > announced, "{last:?}");
+}
+
+#[test]
 fn another_session_of_the_token_at_the_same_desk_takes_the_place_of_the_first() {
     let mut bench = Bench::new(0);
     let (one, two) = (bench.session(1, "card.ann"), bench.session(2, "card.ann"));

@@ -100,6 +100,7 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
     let [changes, templates, _] = m.admission.sizes();
     let [releases, unreleased, _] = m.claims.sizes();
     let [failures, outcomes] = m.operations.sizes();
+    let [repeats, heard] = m.attachments.sizes();
     let workload = m.placing.workload();
     vec![
         fill("hosts", topology.rows().count() + topology.candidates(), topology::HOSTS_MAX),
@@ -116,7 +117,8 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
         fill("start queue", m.sessions.all().in_line(), sessiond::manager::WAITING_MAX),
         // One port of four may be full.
         fill("store requests", m.store_requests(), 4 * port::PENDING_MAX),
-        fill("repeats", m.attachments.repeats(), attachments::REPEATS_MAX),
+        fill("repeats", repeats, attachments::REPEATS_MAX),
+        fill("announced elsewhere", heard, attachments::HEARD_MAX),
         fill("registry changes", changes, admission::CHANGES_MAX),
         fill("failures", failures, operations::FAILURES_MAX),
         fill("outcomes", outcomes, operations::WAITING_MAX),

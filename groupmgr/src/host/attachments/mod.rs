@@ -4,8 +4,10 @@
 //! with a later time: after a partition two sessions of a token may exist, but one is shown (DESIGN 4.3).
 
 mod announce;
+mod heard;
 
 pub(super) use announce::REPEATS_MAX;
+pub(super) use heard::HEARD_MAX;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +27,7 @@ use super::step::{
 use crate::directory::Ask;
 use crate::entropy::Entropy;
 use announce::Announcements;
+use heard::Heard;
 
 /// Where a session is shown.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +43,7 @@ pub(super) struct Attachments {
     shown: BTreeMap<SessionId, Shown>,
     /// The same by connection.
     at: BTreeMap<ConnId, SessionId>,
-    /// The latest time of last connection that another host announced for a token with sessions here.
-    heard: BTreeMap<Token, Last>,
+    heard: Heard,
     announcements: Announcements,
     entropy: Entropy,
 }
@@ -51,7 +53,7 @@ impl Attachments {
         Self {
             shown: BTreeMap::new(),
             at: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            heard: Heard::default(),
             announcements: Announcements::default(),
             entropy,
         }
@@ -62,9 +64,9 @@ impl Attachments {
         self.at.len()
     }
 
-    /// Announcements to be said again.
-    pub(super) fn repeats(&self) -> usize {
-        self.announcements.repeats()
+    /// Announcements to be said again, and those of others that are remembered.
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        [self.announcements.repeats(), self.heard.len()]
     }
 
     /// What a connection is shown.
@@ -97,7 +99,7 @@ impl Attachments {
                 }
             }
             ToAttachments::TakenUp { session } => self.correct_last(ctx, session, out),
-            ToAttachments::Ended(ended) => self.on_ended(ctx, &ended, out),
+            ToAttachments::Ended(ended) => self.on_ended(&ended, out),
             ToAttachments::ShownAt { host, tagged, tokens } => {
                 self.on_shown_at(ctx, &host, tagged, &tokens, out);
             }
@@ -126,7 +128,7 @@ impl Attachments {
             return;
         };
         let token = s.token.clone();
-        let announced = self.heard.get(&token).copied().unwrap_or_default();
+        let announced = self.heard.of(&ctx.config.ring, &token);
         let last = Last::next(ctx.group_time(), Some(self.last_of(s).max(announced).max(*last_heard)));
         self.take_from_others(ctx, conn, session, &token, out);
         let ticket = Nonce(self.entropy.u128());
@@ -197,10 +199,7 @@ impl Attachments {
         self.shown.get(&session.id).map_or(session.last, |shown| shown.last.max(session.last))
     }
 
-    fn on_ended(&mut self, ctx: &Ctx<'_>, ended: &EndedSession, out: &mut Out<'_>) {
-        if ctx.sessions.of_token(&ended.token).is_empty() {
-            self.heard.remove(&ended.token);
-        }
+    fn on_ended(&mut self, ended: &EndedSession, out: &mut Out<'_>) {
         if let Some(Shown { conn, .. }) = self.shown.get(&ended.session).copied() {
             self.remove(conn);
             out.step(ToPresentations::Over { conn, lived: ended.lived });
@@ -210,8 +209,7 @@ impl Attachments {
     /// The group's time was set back. Times that it gave before may now be as absurd as those of others whose clock
     /// is wrong: they would win every comparison for years.
     fn correct_lasts(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
-        let group_time = ctx.group_time();
-        self.heard.retain(|_, last| last.is_plausible(group_time));
+        self.heard.forget_absurd(ctx.group_time());
         for session in ctx.sessions.iter() {
             self.correct_last(ctx, session.id, out);
         }
@@ -222,9 +220,9 @@ impl Attachments {
     fn correct_last(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
         let group_time = ctx.group_time();
         let Some(s) = ctx.sessions.get(session).filter(|s| !s.last.is_plausible(group_time)) else { return };
-        let heard = self.heard.get(&s.token).copied();
+        let heard = self.heard.of(&ctx.config.ring, &s.token);
         let shown = self.shown.get_mut(&session);
-        let last = if shown.is_some() { Last::next(group_time, heard) } else { Last::default() };
+        let last = if shown.is_some() { Last::next(group_time, Some(heard)) } else { Last::default() };
         out.refused("absurd_last");
         out.step(ToSessions::SetLast { session, last });
         if let Some(shown) = shown {
@@ -254,13 +252,15 @@ impl Attachments {
     ) {
         let group_time = ctx.group_time();
         for (tag, last) in tokens {
+            let is_plausible = last.is_plausible(group_time);
+            if is_plausible {
+                self.heard.note((tagged, *tag), *last);
+            }
             let Some(token) = ctx.sessions.token_of(tagged, *tag).cloned() else { continue };
-            if !last.is_plausible(group_time) {
+            if !is_plausible {
                 out.refused("absurd_last");
                 continue;
             }
-            let heard = self.heard.entry(token.clone()).or_default();
-            *heard = (*heard).max(*last);
             let shown = ctx.sessions.of_token(&token).into_iter().filter(|s| self.shown.contains_key(&s.id));
             // Equal times cannot be told apart by time: then the lower host keeps it.
             let (earlier, later): (Vec<_>, Vec<_>) = shown

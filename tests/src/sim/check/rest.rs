@@ -8,6 +8,9 @@ use crate::world::Shown;
 
 /// Sessions that a host may have above 1.3 times the mean.
 const MORE_BY_CHANCE: usize = 2;
+/// The same where there are between two and five for each host: of a dozen desks that are switched on in one moment, whose
+/// hosts know nothing of each other's choices yet, half may draw the same idle one.
+const MORE_OF_A_DOZEN: usize = 3;
 
 /// A desk at rest.
 #[derive(Clone, Debug)]
@@ -114,11 +117,13 @@ impl Rest {
 }
 
 /// Whether sessions lie unevenly on hosts that could have shared them: one has more than 1.3 times the mean, and more
-/// than two sessions more than that, which is as much as chance does to a few.
+/// than two or three sessions more than that, which is as much as chance does to a few.
 #[must_use]
 pub fn uneven(counts: &[usize]) -> Option<String> {
     let (total, most) = (counts.iter().sum::<usize>(), counts.iter().max().copied()?);
-    let may_have = (total * 13).div_ceil(10 * counts.len()) + MORE_BY_CHANCE;
+    let are_few = (2 * counts.len() + 1..5 * counts.len()).contains(&total);
+    let by_chance = if are_few { MORE_OF_A_DOZEN } else { MORE_BY_CHANCE };
+    let may_have = (total * 13).div_ceil(10 * counts.len()) + by_chance;
     (most > may_have)
         .then(|| format!("{most} sessions on one of {} hosts that have {total} in all", counts.len()))
 }

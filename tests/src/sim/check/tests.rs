@@ -324,6 +324,8 @@ fn sessions_that_lie_unevenly_are_complained_of() {
     assert!(uneven(&[28, 12, 20]).is_none());
     assert!(uneven(&[5, 0, 0]).is_none());
     assert!(uneven(&[6, 0, 0]).is_some(), "even six sessions could have been shared");
+    assert!(uneven(&[6, 2, 2, 1, 0]).is_none());
+    assert!(uneven(&[7, 2, 1, 1, 0]).is_some());
 }
 
 #[test]
