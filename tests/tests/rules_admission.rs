@@ -170,3 +170,29 @@ fn explain_names_the_account_that_a_session_would_have_and_the_template_that_can
     let new = explain(&mut w, "card.new");
     assert!(new.reasons.iter().any(|why| why.contains("no template nosuch")), "{new:?}");
 }
+
+#[test]
+fn a_card_costs_two_round_trips_to_the_data_store_and_an_alias_or_a_template_of_its_own_one_more() {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    w.store_put("template/kiosk", "[[service]]\nname = \"terminal\"\n");
+    registry(&mut w, "card.plain", "owner=ann");
+    registry(&mut w, "card.kiosk", "owner=ann template=kiosk");
+    registry(&mut w, "card.new", "alias=card.old");
+    let d = w.desk("d", lan);
+    w.expect(d).attached().within(secs(1));
+    // What the host knows by watching the registry is not asked for while it is fresh.
+    w.run_for(secs(3));
+    w.slow_down_store(ms(50));
+    for (card, trips) in [("card.plain", 2), ("card.kiosk", 3), ("card.new", 3), ("card.unknown", 2)] {
+        w.run_for(secs(3));
+        let before = w.now();
+        w.insert(d, card);
+        w.expect_that(card, move |w| w.status(d).token.to_string() == card && w.shows(d).is_some())
+            .within(secs(1));
+        let took = w.now().since(before);
+        assert!(took >= ms(50 * trips) && took < ms(50 * (trips + 1)), "{card} took {took:?}");
+        w.remove(d);
+        w.run_for(ms(300));
+    }
+}

@@ -4,7 +4,7 @@
 //! next. The daemon's loop and a simulation call the same code. An input becomes a step of the machine it belongs to; a
 //! machine answers a step with effects for the driver and steps for other machines; steps are delivered in the order in
 //! which they were queued, until none is left. No machine calls another, and what several need is in tables that one of
-//! them writes ([`env`]).
+//! them writes ([`mod@env`]).
 //!
 //! | Machine | What it owns |
 //! |---|---|

@@ -288,8 +288,8 @@ pub(super) enum ToPresentations {
     Rivals { id: PresentationId, lowest: Option<HostName> },
     Verdict { id: PresentationId, judgement: Box<Judgement> },
     // A template, or why there is none.
-    Template { id: PresentationId, result: Result<Box<Template>, String> },
-    Claim { id: PresentationId, result: Box<ReadClaim> },
+    Template { id: PresentationId, name: String, result: Result<Box<Template>, String> },
+    Claim { id: PresentationId, token: Token, result: Box<ReadClaim> },
     // Where the new session goes: to one that answered, or here.
     Placed { id: PresentationId, elsewhere: Option<Box<Answer>> },
     Taken { id: PresentationId, token: Token, session: SessionId, epoch: Epoch, result: Taken },

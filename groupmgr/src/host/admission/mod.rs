@@ -177,7 +177,9 @@ impl Gatekeeper {
     fn tell_template(&self, asker: Asker, name: &str, found: Result<(), String>, out: &mut Out<'_>) {
         let result = found.map(|()| Box::new(self.templates.get(name)));
         match asker {
-            Asker::Presentation(id) => out.step(ToPresentations::Template { id, result }),
+            Asker::Presentation(id) => {
+                out.step(ToPresentations::Template { id, name: name.to_owned(), result });
+            }
             Asker::Operator(req) => out.step(ToOperations::Template { req, result }),
         }
     }

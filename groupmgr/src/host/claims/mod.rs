@@ -49,7 +49,7 @@ use sweep::Sweep;
 #[derive(Clone, Debug)]
 enum Wanted {
     /// The claim of a token.
-    Read(Asker),
+    Read(Asker, Token),
     /// The claim for a session that is about to be made.
     Take { id: PresentationId, token: Token, record: ClaimRecord },
     /// A session without a claim is offered.
@@ -69,7 +69,7 @@ enum Wanted {
 impl Wanted {
     /// Whether nobody at a desk waits for it.
     const fn is_upkeep(&self) -> bool {
-        !matches!(self, Self::Read(_) | Self::Take { .. } | Self::Page)
+        !matches!(self, Self::Read(..) | Self::Take { .. } | Self::Page)
     }
 }
 
@@ -133,7 +133,7 @@ impl Claims {
 
     pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToClaims, out: &mut Out<'_>) {
         match step {
-            ToClaims::Read { asker, token } => self.read(ctx, asker, &token, out),
+            ToClaims::Read { asker, token } => self.read(ctx, asker, token, out),
             ToClaims::Take(taking) => self.take(ctx, *taking, out),
             ToClaims::Release { token, session, epoch } => {
                 let record = claim_of(ctx, session, epoch);
@@ -261,7 +261,7 @@ impl Claims {
             self.tasks.ended();
         }
         match wanted {
-            Wanted::Read(asker) => self.tell_claim(asker, outcome, out),
+            Wanted::Read(asker, token) => self.tell_claim(asker, token, outcome, out),
             Wanted::Take { id, token, record } => {
                 let result = match outcome.map(|response| response.answer) {
                     Ok(Answer::Swapped) => Taken::Won,
@@ -282,21 +282,27 @@ impl Claims {
     }
 
     /// Whose is the token?
-    fn read(&mut self, ctx: &Ctx<'_>, asker: Asker, token: &Token, out: &mut Out<'_>) {
-        match ClaimRecord::key(token).filter(|_| ctx.store.is_up()) {
-            Some(key) => self.ask(ctx, Wanted::Read(asker), Request::Get { key }, out),
-            None => self.tell_claim(asker, Err(not_asked()), out),
+    fn read(&mut self, ctx: &Ctx<'_>, asker: Asker, token: Token, out: &mut Out<'_>) {
+        match ClaimRecord::key(&token).filter(|_| ctx.store.is_up()) {
+            Some(key) => self.ask(ctx, Wanted::Read(asker, token), Request::Get { key }, out),
+            None => self.tell_claim(asker, token, Err(not_asked()), out),
         }
     }
 
-    fn tell_claim(&self, asker: Asker, outcome: Result<Response, StoreError>, out: &mut Out<'_>) {
+    fn tell_claim(
+        &self,
+        asker: Asker,
+        token: Token,
+        outcome: Result<Response, StoreError>,
+        out: &mut Out<'_>,
+    ) {
         let result: Box<ReadClaim> = Box::new(value_of(outcome).map(|value| {
             let record = value.as_ref().and_then(|v| ClaimRecord::parse(v.as_bytes()).ok());
             let is_being_made = record.as_ref().is_some_and(|record| self.is_claiming(record.session));
             ClaimRead { value, record, is_being_made }
         }));
         match asker {
-            Asker::Presentation(id) => out.step(ToPresentations::Claim { id, result }),
+            Asker::Presentation(id) => out.step(ToPresentations::Claim { id, token, result }),
             Asker::Operator(req) => out.step(ToOperations::Claim { req, result }),
         }
     }

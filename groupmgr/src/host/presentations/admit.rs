@@ -11,10 +11,13 @@ use proto::{HostName, SessionId, Token};
 use super::super::candidates::candidates;
 use super::super::driver::ConnId;
 use super::super::env::Ctx;
+use super::super::new_session::DEFAULT_TEMPLATE;
 use super::super::note::Note;
 use super::super::out::Out;
-use super::super::step::{Asker, Judgement, Lookup, LookupScope, PresentationId, ToAdmission, ToDirectory};
-use super::stage::{Decision, Stage};
+use super::super::step::{
+    Asker, Judgement, Lookup, LookupScope, PresentationId, ToAdmission, ToClaims, ToDirectory,
+};
+use super::stage::{Decision, Early, Stage};
 use super::{Presentations, order};
 use crate::directory::{Answer, Found};
 
@@ -24,8 +27,16 @@ const POLICY_SOON: Duration = Duration::from_millis(5);
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Presentations {
+    /// Asks whether the token is genuine and allowed, and reads meanwhile what a session of it will need.
     pub(super) fn ask_admission(&mut self, id: PresentationId, token: Token, out: &mut Out<'_>) {
-        out.step(ToAdmission::Admit { asker: Asker::Presentation(id), token });
+        let Some(decision) = self.find(id) else { return };
+        (decision.claim, decision.template) = (Early::Asked, Early::Asked);
+        let (asker, name) = (Asker::Presentation(id), DEFAULT_TEMPLATE.to_owned());
+        out.step(ToAdmission::Admit { asker, token: token.clone() });
+        // Most cards are no aliases and have no template of their own. An early read of the claim is safe: it is made by a
+        // swap against exactly what was read.
+        out.step(ToClaims::Read { asker, token });
+        out.step(ToAdmission::Template { asker, name });
     }
 
     pub(super) fn on_verdict(
@@ -90,7 +101,7 @@ impl Presentations {
         // Sent here to make a session, or the one it was sent for has gone; another of its may be here.
         match ctx.sessions.of_token(&token).first().map(|s| s.id) {
             Some(session) => self.attach_when_running(ctx, id, session, out),
-            None => self.read_claim(id, out),
+            None => self.read_claim(ctx, id, out),
         }
     }
 
@@ -143,7 +154,7 @@ impl Presentations {
             (Some((_, session)), _) if bound => self.attach_when_running(ctx, id, session, out),
             (_, Some((_, answer, session))) => self.redirect(ctx, id, &answer, Some(session), out),
             (Some((_, session)), None) => self.attach_when_running(ctx, id, session, out),
-            (None, None) => self.read_claim(id, out),
+            (None, None) => self.read_claim(ctx, id, out),
         }
     }
 

@@ -3,7 +3,7 @@
 use authmgr::Denial;
 use datastore::StoreError;
 use proto::time::Duration;
-use proto::{Epoch, HostName, SessionId};
+use proto::{Epoch, HostName, SessionId, Token};
 use sessiond::manager::Claim;
 use sessiond::template::Template;
 
@@ -16,7 +16,7 @@ use super::super::step::{
     Asker, ClaimRead, LookupScope, NotMade, PresentationId, Taken, Taking, ToAdmission, ToClaims,
     ToDirectory, ToPlacing, ToSessions,
 };
-use super::stage::{Decision, NewClaim, Stage};
+use super::stage::{Decision, Early, NewClaim, Stage};
 use super::{Presentations, is_left};
 use crate::directory::Answer;
 
@@ -49,13 +49,42 @@ enum Outlook {
 }
 
 impl Presentations {
-    pub(super) fn read_claim(&mut self, id: PresentationId, out: &mut Out<'_>) {
-        let Some(token) = self.find(id).map(|decision| decision.token().clone()) else { return };
+    /// Reads the claim, unless it was read together with the record of the token, or is being read.
+    pub(super) fn read_claim(&mut self, ctx: &Ctx<'_>, id: PresentationId, out: &mut Out<'_>) {
+        let Some(decision) = self.find(id) else { return };
+        let token = decision.token().clone();
+        let early = if token == decision.presented.token {
+            core::mem::replace(&mut decision.claim, Early::Gone)
+        } else {
+            Early::Gone
+        };
         self.turn(id.conn, Stage::ReadingClaim, out);
-        out.step(ToClaims::Read { asker: Asker::Presentation(id), token });
+        match early {
+            Early::Known(claim) => self.on_claim(ctx, id, Ok(*claim), out),
+            Early::Asked => {}
+            Early::Gone => out.step(ToClaims::Read { asker: Asker::Presentation(id), token }),
+        }
     }
 
-    pub(super) fn on_claim(
+    pub(super) fn on_claim_read(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        token: &Token,
+        claim: Result<ClaimRead, StoreError>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(decision) = self.find(id) else { return };
+        if matches!(decision.stage(), Stage::ReadingClaim) {
+            if decision.token() == token {
+                self.on_claim(ctx, id, claim, out);
+            }
+        } else if decision.presented.token == *token {
+            decision.claim.put(claim.ok().map(Box::new));
+        }
+    }
+
+    fn on_claim(
         &mut self,
         ctx: &Ctx<'_>,
         id: PresentationId,
@@ -63,9 +92,6 @@ impl Presentations {
         out: &mut Out<'_>,
     ) {
         let Some(decision) = self.find(id) else { return };
-        if !matches!(decision.stage(), Stage::ReadingClaim) {
-            return;
-        }
         let Ok(read) = claim else { return self.create_unclaimed(ctx, id, out) };
         let record = read.record.as_ref();
         // Made here for another DTU while this one was being decided about.
@@ -176,7 +202,7 @@ impl Presentations {
     fn create(&mut self, ctx: &Ctx<'_>, id: PresentationId, claim: NewClaim, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
         let (bound, registered) = (decision.bound, decision.is_registered());
-        let (from, name) = (decision.presented.addr, decision.admitted.as_ref().map(template_of));
+        let (from, name) = (decision.presented.addr, template_name(decision));
         if ctx.is_full() {
             return self.deny(id, Denial::Full, "", out);
         }
@@ -192,8 +218,35 @@ impl Presentations {
             return self.deny(id, Denial::TooManyGuests, "", out);
         }
         self.turn(id.conn, Stage::Preparing(claim), out);
-        let name = name.unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
-        out.step(ToAdmission::Template { asker: Asker::Presentation(id), name });
+        let Some(decision) = self.find(id) else { return };
+        let early = if name == DEFAULT_TEMPLATE {
+            core::mem::replace(&mut decision.template, Early::Gone)
+        } else {
+            Early::Gone
+        };
+        match early {
+            Early::Known(template) => self.on_template(ctx, id, Ok(template), out),
+            Early::Asked => {}
+            Early::Gone => out.step(ToAdmission::Template { asker: Asker::Presentation(id), name }),
+        }
+    }
+
+    pub(super) fn on_template_read(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        name: &str,
+        result: Result<Box<Template>, String>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(decision) = self.find(id) else { return };
+        if matches!(decision.stage(), Stage::Preparing(_)) {
+            if template_name(decision) == name {
+                self.on_template(ctx, id, result, out);
+            }
+        } else if name == DEFAULT_TEMPLATE {
+            decision.template.put(result.ok());
+        }
     }
 
     /// Whether a session may be made for a guest at `from`. One that was left behind may end for it.
@@ -218,7 +271,7 @@ impl Presentations {
         }
     }
 
-    pub(super) fn on_template(
+    fn on_template(
         &mut self,
         ctx: &Ctx<'_>,
         id: PresentationId,
@@ -303,6 +356,10 @@ impl Presentations {
         }
         self.deny(id, Denial::Full, "", out);
     }
+}
+
+fn template_name(decision: &Decision) -> String {
+    decision.admitted.as_ref().map_or_else(|| DEFAULT_TEMPLATE.to_owned(), template_of)
 }
 
 fn outlook(ctx: &Ctx<'_>, decision: &Decision, read: &ClaimRead) -> Outlook {

@@ -106,10 +106,12 @@ impl Presentations {
             ToPresentations::Verdict { id, judgement } => self.on_verdict(ctx, id, *judgement, out),
             ToPresentations::Found { id, skips, found } => self.on_found(ctx, id, skips, found, out),
             ToPresentations::TooManyLookups { id } => self.deny(id, Denial::Full, "", out),
-            ToPresentations::Claim { id, result } => self.on_claim(ctx, id, *result, out),
+            ToPresentations::Claim { id, token, result } => self.on_claim_read(ctx, id, &token, *result, out),
             ToPresentations::Rivals { id, lowest } => self.on_rivals(ctx, id, lowest.as_ref(), out),
             ToPresentations::Placed { id, elsewhere } => self.on_placed(ctx, id, elsewhere, out),
-            ToPresentations::Template { id, result } => self.on_template(ctx, id, result, out),
+            ToPresentations::Template { id, name, result } => {
+                self.on_template_read(ctx, id, &name, result, out);
+            }
             ToPresentations::Taken { id, token, session, epoch, result } => {
                 if self.find(id).is_some() {
                     self.on_taken(ctx, id, session, epoch, &result, out);
@@ -385,7 +387,7 @@ impl Presentations {
                 self.ask_admission(id, token, out);
             } else if decision.bound {
                 // Who was sent here is not sent on: only the claim may have changed.
-                self.read_claim(id, out);
+                self.read_claim(ctx, id, out);
             } else {
                 self.look_up(id, out);
             }

@@ -17,8 +17,9 @@
 use authmgr::{Admitted, Presentation};
 use datastore::Value;
 use proto::{Epoch, Instant, Last, SessionId, Token};
+use sessiond::template::Template;
 
-use super::super::step::{LookupScope, PresentationId};
+use super::super::step::{ClaimRead, LookupScope, PresentationId};
 use crate::directory::Found;
 use crate::reach::Dtu;
 
@@ -43,7 +44,7 @@ pub(super) enum Stage {
     /// For the template.
     Preparing(NewClaim),
     /// For the claim to be made.
-    Claiming(Box<sessiond::template::Template>),
+    Claiming(Box<Template>),
     /// For the session to start; the session manager has the deadline.
     Starting(SessionId),
     /// For a host that may come back, for a lower one to go first, or for the data store.
@@ -100,6 +101,25 @@ impl Stage {
     }
 }
 
+/// Something that is read before it is known to be needed, so that reads of the store that need not wait for each other
+/// start together.
+#[derive(Debug)]
+pub(super) enum Early<T> {
+    Asked,
+    Known(T),
+    /// It was used, is not good for anything, or was not asked for.
+    Gone,
+}
+
+impl<T> Early<T> {
+    /// An answer has come; none if it is not good for anything.
+    pub(super) fn put(&mut self, answer: Option<T>) {
+        if matches!(self, Self::Asked) {
+            *self = answer.map_or(Self::Gone, Self::Known);
+        }
+    }
+}
+
 /// A presented token, and what is decided about it.
 #[derive(Debug)]
 pub(super) struct Decision {
@@ -118,6 +138,9 @@ pub(super) struct Decision {
     pub(super) skips: bool,
     /// What the last lookup found.
     pub(super) found: Option<Box<Found>>,
+    /// The claim and the template that were asked for together with the token's record.
+    pub(super) claim: Early<Box<ClaimRead>>,
+    pub(super) template: Early<Box<Template>>,
     stage: Stage,
 }
 
@@ -134,6 +157,8 @@ impl Decision {
             scope: LookupScope::default(),
             skips: false,
             found: None,
+            claim: Early::Asked,
+            template: Early::Asked,
             stage,
         }
     }
