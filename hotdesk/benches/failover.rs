@@ -176,7 +176,7 @@ impl Scene {
         self.desk.insert(&format!("card type=card id=bench{}", self.cards))?;
         let mine = |told: &Told| told.is("attached") && told.fields["token"] == token.as_str();
         let victim = host_of(&self.desk.wait(mark, "attached", mine)?)?;
-        let (shell, _) = self.desk.wait_for_prompt(mark, &victim, &token)?;
+        let (shell, _) = self.desk.wait_for_prompt(&victim, &token)?;
         self.count_desertions("");
         std::thread::sleep(SPREAD.mul_f64(golden(self.cards)));
 
@@ -186,7 +186,7 @@ impl Scene {
         let elsewhere = |told: &Told| mine(told) && told.host() != Some(&victim);
         let attached = self.desk.wait(mark, "attached to another host", elsewhere)?;
         let refuge = host_of(&attached)?;
-        let (fresh, drawn) = self.desk.wait_for_prompt(mark, &refuge, &token)?;
+        let (fresh, drawn) = self.desk.wait_for_prompt(&refuge, &token)?;
         if fresh == shell {
             return Err(format!("the shell on {refuge} has the process id of the one on {victim}"));
         }

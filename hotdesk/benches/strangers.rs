@@ -144,7 +144,7 @@ impl Scene {
         self.desk.insert(&format!("card type=card id=desk{}", self.cards))?;
         let mine = |told: &Told| told.is("attached") && told.fields["token"] == token.as_str();
         let victim = host_of(&self.desk.wait(mark, "attached", mine)?)?;
-        self.desk.wait_for_prompt(mark, &victim, &token)?;
+        self.desk.wait_for_prompt(&victim, &token)?;
 
         let mark = self.desk.mark();
         let hit = self.world.kill(&victim).map_err(cannot("kill a host"))?;
@@ -153,7 +153,7 @@ impl Scene {
         let elsewhere = |told: &Told| mine(told) && told.host() != Some(&victim);
         let attached = self.desk.wait(mark, "attached to another host", elsewhere)?;
         let refuge = host_of(&attached)?;
-        let (_, drawn) = self.desk.wait_for_prompt(mark, &refuge, &token)?;
+        let (_, drawn) = self.desk.wait_for_prompt(&refuge, &token)?;
         conn_inf.add(self.desk.moment(&attached)?.saturating_duration_since(hit));
         prompt.add(drawn.saturating_duration_since(hit));
         self.desk.remove()?;

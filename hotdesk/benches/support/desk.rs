@@ -1,5 +1,6 @@
 //! One DTU as a process: its events with its own clock, its screen as it is drawn, and a person's hands.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,6 +12,7 @@ use dtu_emu::io::control::{Reply, Request};
 use lab::backend::Ground;
 use lab::world::World;
 use serde_json::Value;
+use terminal::{Size, Terminal};
 
 use super::{DESK, Outcome, PATIENCE, binary, cannot, wait_for};
 
@@ -38,11 +40,10 @@ impl Told {
     }
 }
 
-/// A place in what the DTU told and drew: everything before it is known.
+/// A place in what the DTU told: everything before it is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     event: usize,
-    drawn: usize,
 }
 
 /// The desk of a lab. Killed when dropped.
@@ -51,9 +52,10 @@ pub(crate) struct Desk {
     hands: BufReader<UnixStream>,
     news: Receiver<News>,
     pub(crate) events: Vec<Told>,
-    drawn: Vec<u8>,
-    /// How much was drawn when.
-    drawn_at: Vec<(usize, Instant)>,
+    /// What a person sees: only what differs from it is drawn.
+    screen: Terminal,
+    /// Every prompt that was seen on it, and when it was first.
+    prompts: BTreeMap<String, Instant>,
     /// The start of the DTU's clock, as exact as the quickest of its lines came to us.
     origin: Option<Instant>,
 }
@@ -82,8 +84,9 @@ impl Desk {
         let mut eyes = BufReader::new(connect(&socket)?);
         ask(&mut eyes, &Request::Attach)?;
         std::thread::spawn(move || watch_screen(eyes, &to));
-        let (events, drawn, drawn_at) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { child, hands, news, events, drawn, drawn_at, origin: None })
+        let screen = Terminal::without_scrollback(Size::default());
+        let (events, prompts) = (Vec::new(), BTreeMap::new());
+        Ok(Self { child, hands, news, events, screen, prompts, origin: None })
     }
 
     /// Puts a card in.
@@ -106,7 +109,7 @@ impl Desk {
         while let Ok(news) = self.news.try_recv() {
             self.take(news);
         }
-        Mark { event: self.events.len(), drawn: self.drawn.len() }
+        Mark { event: self.events.len() }
     }
 
     /// Waits for the first event behind `from` that is `wanted`.
@@ -114,23 +117,12 @@ impl Desk {
         self.until(what, |desk| desk.events.iter().skip(from.event).find(|told| wanted(told)).cloned())
     }
 
-    /// Waits until a prompt of a shell of `token` on `host` was drawn behind `from`: its process, and when it was
-    /// drawn.
-    pub(crate) fn wait_for_prompt(
-        &mut self,
-        from: Mark,
-        host: &str,
-        token: &str,
-    ) -> Outcome<(String, Instant)> {
-        let start = format!("<{host}:{token}:").into_bytes();
+    /// Waits until a prompt of a shell of `token` on `host` was seen: its process, and when it first was.
+    pub(crate) fn wait_for_prompt(&mut self, host: &str, token: &str) -> Outcome<(String, Instant)> {
+        let start = format!("<{host}:{token}:");
         self.until(&format!("a prompt on {host}"), |desk| {
-            let drawn = desk.drawn.get(from.drawn..)?;
-            let at = drawn.windows(start.len()).position(|text| text == start)? + start.len();
-            let len = drawn[at..].iter().position(|b| *b == b'>')?;
-            let pid = String::from_utf8_lossy(&drawn[at..at + len]).into_owned();
-            let end = from.drawn + at + len;
-            let (_, when) = desk.drawn_at.iter().find(|(until, _)| *until > end)?;
-            Some((pid, *when))
+            let mut prompts = desk.prompts.iter();
+            prompts.find_map(|(prompt, at)| Some((prompt.strip_prefix(&start)?.to_owned(), *at)))
         })
     }
 
@@ -178,8 +170,14 @@ impl Desk {
                 self.events.push(Told { t_ms, fields });
             }
             News::Drawn(at, bytes) => {
-                self.drawn.extend(bytes);
-                self.drawn_at.push((self.drawn.len(), at));
+                self.screen.feed(&bytes);
+                for line in self.screen.lines() {
+                    if let Some((prompt, _)) =
+                        line.split_once('>').filter(|(start, _)| start.starts_with('<'))
+                    {
+                        self.prompts.entry(prompt.to_owned()).or_insert(at);
+                    }
+                }
             }
         }
     }
