@@ -65,17 +65,20 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
     support::enter_loopback_of_our_own()?;
     let ending = Ending::hold()?;
     println!("{HOSTS} hosts on loopback, {}; milliseconds, median / p99", support::machine());
-    println!("{:<44} {:>17} {:>17} {:>17}", "held at each host", "login", "failover: connInf", "prompt");
+    println!(
+        "{:<44} {:>13} {:>17} {:>15} {:>15}",
+        "held at each host", "login", "failover: noticed", "connInf", "prompt"
+    );
     support::go_first();
     let mut scene = Scene::new(&ending)?;
     for (count, addresses, begins) in KINDS {
         let holding = Holding::start(&scene.world, count, addresses, begins)?;
-        let (mut login, mut conn_inf, mut prompt) =
-            (Figures::default(), Figures::default(), Figures::default());
+        let mut login = Figures::default();
+        let mut gaps = Gaps::default();
         for round in 0..arguments.rounds {
             scene.login(&mut login)?;
             if round % LOGINS_A_FAILOVER == 0 {
-                scene.failover(&mut conn_inf, &mut prompt)?;
+                scene.failover(&mut gaps)?;
             }
         }
         let what = match (count, addresses, begins) {
@@ -85,10 +88,20 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
             (..) => format!("{count} handshakes of one address, never ended"),
         };
         let pair = |figures: &Figures| format!("{:.1} / {:.1}", figures.median(), figures.at(99));
-        println!("{what:<44} {:>17} {:>17} {:>17}", pair(&login), pair(&conn_inf), pair(&prompt));
+        let [login, noticed, conn_inf, prompt] =
+            [&login, &gaps.noticed, &gaps.conn_inf, &gaps.prompt].map(pair);
+        println!("{what:<44} {login:>13} {noticed:>17} {conn_inf:>15} {prompt:>15}");
         drop(holding);
     }
     Ok(())
+}
+
+/// From the kill of a host to what its desk has of another one.
+#[derive(Default)]
+struct Gaps {
+    noticed: Figures,
+    conn_inf: Figures,
+    prompt: Figures,
 }
 
 struct Scene {
@@ -137,7 +150,7 @@ impl Scene {
         }
     }
 
-    fn failover(&mut self, conn_inf: &mut Figures, prompt: &mut Figures) -> Outcome<()> {
+    fn failover(&mut self, gaps: &mut Gaps) -> Outcome<()> {
         self.cards += 1;
         let token = format!("card.desk{}", self.cards);
         let mark = self.desk.mark();
@@ -154,8 +167,10 @@ impl Scene {
         let attached = self.desk.wait(mark, "attached to another host", elsewhere)?;
         let refuge = host_of(&attached)?;
         let (_, drawn) = self.desk.wait_for_prompt(&refuge, &token)?;
-        conn_inf.add(self.desk.moment(&attached)?.saturating_duration_since(hit));
-        prompt.add(drawn.saturating_duration_since(hit));
+        let lost = self.desk.wait(mark, "lost", |told| told.is("lost"))?;
+        gaps.noticed.add(self.desk.moment(&lost)?.saturating_duration_since(hit));
+        gaps.conn_inf.add(self.desk.moment(&attached)?.saturating_duration_since(hit));
+        gaps.prompt.add(drawn.saturating_duration_since(hit));
         self.desk.remove()?;
         self.world.start_host(&victim).map_err(cannot("start a host"))?;
         self.logs.wait_until_all_are_up()
