@@ -6,7 +6,7 @@ use groupmgr::host::ClaimRecord;
 use proto::Epoch;
 use sessiond::manager::Claim;
 use tests::scene::desk_with_session;
-use tests::world::{World, ms, secs};
+use tests::world::{HostPlan, World, ms, secs};
 
 fn write_claim(w: &mut World, token: &str, claim: &ClaimRecord) {
     w.store_put(&format!("claim/{token}"), core::str::from_utf8(claim.value().unwrap().as_bytes()).unwrap());
@@ -68,4 +68,25 @@ fn a_claim_of_an_earlier_run_of_its_host_is_written_anew() {
     write_claim(&mut w, "card.ann", &ClaimRecord { boot: proto::BootId(1), ..held.clone() });
     look_at_claims_again(&mut w);
     assert_eq!(w.claim_on("card.ann"), Some(held), "\n{}", w.story());
+}
+
+/// A daemon died after the store had raised the epoch and before the session's process was told. Meanwhile another host
+/// took the claim over and gave it back.
+#[test]
+fn a_session_that_was_kept_may_have_had_a_higher_epoch_than_it_was_told() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep(), HostPlan::named("h2")]);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    w.remove(desk);
+    w.run_for(secs(3));
+    let held = w.claim_on("card.ann").unwrap();
+    w.kill("h1");
+    let risen = ClaimRecord { epoch: held.epoch.next(held.epoch.generation), ..held };
+    write_claim(&mut w, "card.ann", &risen);
+    w.store_delete("claim/card.ann");
+    w.start("h1");
+    w.run_for(secs(5));
+    let now = w.claim_on("card.ann").unwrap();
+    assert!(now.session == session && now.epoch >= risen.epoch, "{now:?}\n{}", w.story());
+    assert_eq!(w.epoch_of("h1", session), Some(now.epoch));
 }

@@ -80,6 +80,9 @@ struct Own {
     token: Token,
     claim: Claim,
     epoch: Epoch,
+    /// The daemon before may have died when the store had raised the epoch and the session's process was not told yet:
+    /// by one, since nothing else is asked before it is.
+    may_have_risen: bool,
 }
 
 /// The machine.
@@ -140,7 +143,7 @@ impl Claims {
                 self.release(ctx, &token, record, out);
             }
             ToClaims::Made { session, token, claim, epoch, offer_now } => {
-                self.own.insert(session, Own { token, claim, epoch });
+                self.own.insert(session, Own { token, claim, epoch, may_have_risen: false });
                 self.renew_outdated(ctx, session);
                 match (claim, offer_now) {
                     (Claim::Unclaimed, true) => self.offer(ctx, session, out),
@@ -150,7 +153,8 @@ impl Claims {
             }
             ToClaims::TakenUp { session } => {
                 if let Some(s) = ctx.sessions.get(session) {
-                    let own = Own { token: s.token.clone(), claim: s.claim, epoch: s.epoch };
+                    let (token, claim, epoch) = (s.token.clone(), s.claim, s.epoch);
+                    let own = Own { token, claim, epoch, may_have_risen: true };
                     self.own.insert(session, own);
                     self.tasks.schedule(session, ClaimTask::Renew);
                 }
@@ -350,6 +354,7 @@ impl Claims {
         let Some(own) = self.own.get_mut(&session) else { return };
         own.claim = claim;
         own.epoch = own.epoch.max(epoch);
+        own.may_have_risen &= claim != Claim::Held;
         out.step(ToSessions::SetClaim { session, claim, epoch: own.epoch });
     }
 

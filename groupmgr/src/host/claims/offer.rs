@@ -54,7 +54,8 @@ impl Claims {
     pub(super) fn offer(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
         let Some(own) = self.own.get(&session) else { return };
         let token = own.token.clone();
-        let record = claim_of(ctx, session, in_this_generation(ctx, own.epoch));
+        let least = if own.may_have_risen { own.epoch.next(own.epoch.generation) } else { own.epoch };
+        let record = claim_of(ctx, session, in_this_generation(ctx, least));
         self.offer_in_place_of(ctx, Expected::Absent, &token, record, out);
     }
 
