@@ -209,12 +209,3 @@ impl Gate {
         }
     }
 }
-
-/// The beginning of `text`, at most `max` bytes of it.
-fn cut(text: &str, max: usize) -> &str {
-    let mut end = max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}

@@ -10,42 +10,29 @@ use core::str::FromStr;
 use std::sync::Arc;
 
 use proto::ids::BadName;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Names one value: parts of letters, digits, `.`, `_`, `:`, `@` and `-`, separated by `/`.
-///
-/// At most [`Key::LEN_MAX`] bytes; no part is empty, `.` or `..`. Keys are ordered by their bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(Arc<str>);
-
-impl Key {
-    /// Longest accepted text, in bytes.
-    pub const LEN_MAX: usize = 256;
-
-    const RULE: &'static str = "1 to 256 bytes: parts of letters, digits and \"._:@-\" with one '/' between them, none of them . or ..";
-
-    /// The key as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+proto::text_name! {
+    /// Names one value: parts of letters, digits, `.`, `_`, `:`, `@` and `-`, separated by `/`.
+    ///
+    /// At most [`Key::LEN_MAX`] bytes; no part is empty, `.` or `..`. Keys are ordered by their bytes.
+    ///
+    /// ```
+    /// use datastore::{Key, Prefix};
+    ///
+    /// let (key, prefix): (Key, Prefix) = ("data/ann/note".parse()?, "data/ann/".parse()?);
+    /// assert!(prefix.holds(&key));
+    /// assert!("data/../token".parse::<Key>().is_err());
+    /// # Ok::<(), proto::ids::BadName>(())
+    /// ```
+    Key, "key", 256,
+    "1 to 256 bytes: parts of letters, digits and \"._:@-\" with one '/' between them, none of them . or ..",
+    |s| s.split('/').all(is_part)
 }
 
 impl Borrow<str> for Key {
     /// Keys are ordered as their text is, so that a map of keys can be searched from a [`Prefix`] on.
     fn borrow(&self) -> &str {
         &self.0
-    }
-}
-
-impl FromStr for Key {
-    type Err = BadName;
-    fn from_str(s: &str) -> Result<Self, BadName> {
-        if s.len() <= Self::LEN_MAX && s.split('/').all(is_part) {
-            Ok(Self(s.into()))
-        } else {
-            Err(bad("key", s, Self::RULE))
-        }
     }
 }
 
@@ -78,7 +65,7 @@ impl FromStr for Prefix {
         if s.len() <= Key::LEN_MAX && !empty_part && s.bytes().all(|c| c == b'/' || is_key_byte(c)) {
             Ok(Self(s.into()))
         } else {
-            Err(bad("prefix", s, Self::RULE))
+            Err(BadName::new("prefix", s, Self::RULE))
         }
     }
 }
@@ -97,36 +84,13 @@ const fn is_key_byte(c: u8) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b':' | b'@' | b'-')
 }
 
-fn bad(what: &'static str, text: &str, rule: &'static str) -> BadName {
-    BadName { what, text: text.chars().take(64).collect(), rule }
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
 }
 
-macro_rules! as_text {
-    ($($name:ident),*) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(&self.0)
-            }
-        }
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({self})", stringify!($name))
-            }
-        }
-    )*};
-}
-
-as_text!(Key, Prefix);
+proto::as_text!(Prefix);
 
 #[cfg(test)]
 mod tests {

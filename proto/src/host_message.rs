@@ -5,7 +5,6 @@
 //! accepted. Whether one is believed is decided by its signature ([`crate::keys`]), not here.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use crate::ids::{BootId, HostName, MachineId, StoreId};
 use crate::lack::Lacks;
@@ -95,50 +94,21 @@ pub struct Load {
     pub sessions: u32,
 }
 
-/// A short free text in a message: a rack, a site or a data store's name, with `-` for none. At most 40
-/// printable characters without spaces.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Label(Arc<str>);
+crate::text_name! {
+    /// A short free text in a message: a rack, a site or a data store's name, with `-` for none. At most 40
+    /// printable characters without spaces.
+    Label, "label", 40, "1 to 40 printable characters without space, '=' or '\\'",
+    |s| s.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'=' | b'\\'))
+}
 
 /// A rack or a site.
 pub type Place = Label;
 /// Names a data store: `ip:port` of a served one, or `own-<boot>` of an embedded one.
 pub type StoreName = Label;
 
-impl Label {
-    /// The label as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Default for Label {
     fn default() -> Self {
         Self("-".into())
-    }
-}
-
-impl core::str::FromStr for Label {
-    type Err = crate::ids::BadName;
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let fits = !s.is_empty()
-            && s.len() <= 40
-            && s.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'=' | b'\\'));
-        if fits {
-            return Ok(Self(s.into()));
-        }
-        Err(crate::ids::BadName {
-            what: "label",
-            text: s.chars().take(64).collect(),
-            rule: "1 to 40 printable characters without space, '=' or '\\'",
-        })
-    }
-}
-
-impl core::fmt::Display for Label {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(&self.0)
     }
 }
 

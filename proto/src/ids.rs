@@ -7,7 +7,7 @@ use core::fmt;
 use core::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::hex;
 
@@ -24,39 +24,55 @@ pub struct BadName {
 }
 
 impl BadName {
-    fn new(what: &'static str, text: &str, rule: &'static str) -> Self {
+    /// Says that `text` is no `what`, because of `rule`.
+    #[must_use]
+    pub fn new(what: &'static str, text: &str, rule: &'static str) -> Self {
         Self { what, text: text.chars().take(64).collect(), rule }
     }
 }
 
+#[doc(hidden)]
+pub use serde;
+
 /// Text and serde forms by way of `Display` and `FromStr`, which every name has.
+#[macro_export]
 macro_rules! as_text {
     ($($name:ident),*) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        impl $crate::ids::serde::Serialize for $name {
+            fn serialize<S: $crate::ids::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.collect_str(self)
             }
         }
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        impl<'de> $crate::ids::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::ids::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(d)?;
-                text.parse().map_err(serde::de::Error::custom)
+                text.parse().map_err($crate::ids::serde::de::Error::custom)
             }
         }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 write!(f, "{}({self})", stringify!($name))
             }
         }
     )*};
 }
 
-/// A name that is text of a bounded length from a bounded alphabet.
+/// A type for names: text of 1 to `$max` bytes of which `$fits` holds. `$rule` tells both to people.
+///
+/// ```
+/// proto::text_name! {
+///     /// The name of a rack.
+///     Rack, "rack", 8, "1 to 8 letters", |s: &str| s.bytes().all(|b| b.is_ascii_alphabetic())
+/// }
+/// assert_eq!("north".parse::<Rack>().unwrap().as_str(), "north");
+/// assert_eq!("7".parse::<Rack>().unwrap_err().to_string(), "\"7\" is not a rack: 1 to 8 letters");
+/// ```
+#[macro_export]
 macro_rules! text_name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $extra:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, $rule:expr, $fits:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(::std::sync::Arc<str>);
 
         impl $name {
             /// Longest accepted text, in bytes.
@@ -69,46 +85,53 @@ macro_rules! text_name {
             }
         }
 
-        impl FromStr for $name {
-            type Err = BadName;
-            fn from_str(s: &str) -> Result<Self, BadName> {
-                // Names become parts of paths, in which dots alone are other directories.
-                if is_name(s, Self::LEN_MAX, $extra) && s.bytes().any(|b| b != b'.') {
+        impl ::core::str::FromStr for $name {
+            type Err = $crate::ids::BadName;
+            fn from_str(s: &str) -> Result<Self, $crate::ids::BadName> {
+                let fits: fn(&str) -> bool = $fits;
+                if !s.is_empty() && s.len() <= Self::LEN_MAX && fits(s) {
                     Ok(Self(s.into()))
                 } else {
-                    Err(BadName::new($what, s, concat!("1 to ", $max, " of letters, digits and ", $extra, ", not dots alone")))
+                    Err($crate::ids::BadName::new($what, s, $rule))
                 }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::core::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 f.pad(&self.0)
             }
         }
 
-        as_text!($name);
+        $crate::as_text!($name);
     };
 }
 
-fn is_name(s: &str, len_max: usize, extra: &str) -> bool {
-    !s.is_empty() && s.len() <= len_max && s.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+/// Whether text is letters, digits and bytes of `extra` only.
+#[must_use]
+pub fn is_word(s: &str, extra: &str) -> bool {
+    s.bytes().all(|b| b.is_ascii_alphanumeric() || extra.as_bytes().contains(&b))
+}
+
+/// Whether a word can be a part of a path: dots alone are other directories.
+fn is_path_word(s: &str, extra: &str) -> bool {
+    is_word(s, extra) && s.bytes().any(|b| b != b'.')
 }
 
 text_name! {
     /// A host's name, unique within its group. Rows of the topology table are keyed by it, never by an
     /// address: the seed's own Table A has one address on four hosts.
-    HostName, "host name", 63, "._-"
+    HostName, "host name", 63, "1 to 63 of letters, digits and ._-, not dots alone", |s| is_path_word(s, "._-")
 }
 
 text_name! {
     /// A DTU's serial: its MAC address as 12 hex digits, or what a software terminal says instead.
-    Serial, "serial", 64, "._:-"
+    Serial, "serial", 64, "1 to 64 of letters, digits and ._:-, not dots alone", |s| is_path_word(s, "._:-")
 }
 
 text_name! {
     /// The name of a service within a session.
-    ServiceName, "service name", 32, "_-"
+    ServiceName, "service name", 32, "1 to 32 of letters, digits and _-", |s| is_word(s, "_-")
 }
 
 /// A number shown as a fixed count of hex digits.
@@ -212,7 +235,8 @@ impl Token {
         let bad = |text: &str| BadName::new("token", text, Self::RULE);
         let Ok(dot) = u8::try_from(kind.len()) else { return Err(bad(kind)) };
         let text = format!("{kind}.{id}");
-        if !is_name(kind, 32, "_-") || !is_name(id, Self::LEN_MAX - kind.len() - 1, "._:@-") {
+        let is_kind = !kind.is_empty() && kind.len() <= 32 && is_word(kind, "_-");
+        if !is_kind || id.is_empty() || text.len() > Self::LEN_MAX || !is_word(id, "._:@-") {
             return Err(bad(&text));
         }
         Ok(Self { text: text.into(), dot })

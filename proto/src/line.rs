@@ -360,6 +360,20 @@ impl Splitter {
     }
 }
 
+/// The beginning of `text`: at most `max` bytes of it, and only whole characters.
+///
+/// ```
+/// assert_eq!(proto::line::cut("grün", 3), "gr");
+/// ```
+#[must_use]
+pub fn cut(text: &str, max: usize) -> &str {
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

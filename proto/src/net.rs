@@ -3,7 +3,6 @@
 use core::fmt;
 use core::str::FromStr;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -26,58 +25,11 @@ impl FromStr for HexIp {
     }
 }
 
-/// The name of a network interface: what Linux allows (at most 15 bytes, no space, no slash), and nothing
-/// that would need an escape in a message.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct IfName(Arc<str>);
-
-impl IfName {
-    /// Longest accepted name, in bytes.
-    pub const LEN_MAX: usize = 15;
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for IfName {
-    type Err = crate::ids::BadName;
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let fits = !s.is_empty()
-            && s.len() <= Self::LEN_MAX
-            && s.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'=' | b'\\'));
-        if fits {
-            Ok(Self(s.into()))
-        } else {
-            Err(crate::ids::BadName {
-                what: "interface name",
-                text: s.chars().take(64).collect(),
-                rule: "1 to 15 printable characters other than '/', '=' and '\\'",
-            })
-        }
-    }
-}
-
-impl TryFrom<String> for IfName {
-    type Error = crate::ids::BadName;
-    fn try_from(s: String) -> Result<Self, Self::Error> {
-        s.parse()
-    }
-}
-
-impl From<IfName> for String {
-    fn from(name: IfName) -> Self {
-        name.as_str().into()
-    }
-}
-
-impl fmt::Display for IfName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
+crate::text_name! {
+    /// The name of a network interface: what Linux allows (no space, no slash), and nothing that would need an escape
+    /// in a message.
+    IfName, "interface name", 15, "1 to 15 printable characters other than '/', '=' and '\\'",
+    |s| s.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'=' | b'\\'))
 }
 
 /// One network interface of a host (seed 003, the "host message" and Table A).

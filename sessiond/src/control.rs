@@ -456,10 +456,7 @@ pub enum EndReason {
 /// `text` cut to [`TEXT_MAX`] bytes at a character's end.
 #[must_use]
 pub fn short(mut text: String) -> String {
-    let mut end = text.len().min(TEXT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = proto::line::cut(&text, TEXT_MAX).len();
     text.truncate(end);
     text
 }

@@ -1,12 +1,11 @@
 //! Names of users, templates and accounts, and the keys of the registry in the data store.
 
 use core::fmt;
-use core::str::FromStr;
 use std::sync::Arc;
 
 use datastore::{Key, Prefix};
 use proto::Token;
-use proto::ids::BadName;
+use proto::ids::{BadName, is_word};
 use proto::line::Line;
 
 /// Whose permanent data a session works on: the data store keeps it under `data/<owner>/`.
@@ -26,10 +25,10 @@ impl Owner {
     /// When it is empty, too long or outside its alphabet, which has no dot.
     pub fn user(name: &str) -> Result<Self, BadName> {
         let rule = "1 to 64 of letters, digits and \"_@-\", without a dot";
-        if is_word(name, Self::USER_MAX, "_@-") {
+        if !name.is_empty() && name.len() <= Self::USER_MAX && is_word(name, "_@-") {
             Ok(Self(name.into()))
         } else {
-            Err(bad("user name", name, rule))
+            Err(BadName::new("user name", name, rule))
         }
     }
 
@@ -52,72 +51,31 @@ impl Owner {
     }
 }
 
-/// A name that is one word.
-macro_rules! word_name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// Longest accepted text, in bytes.
-            pub const LEN_MAX: usize = $max;
-
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = BadName;
-            fn from_str(s: &str) -> Result<Self, BadName> {
-                // A leading dot or dash would be a hidden file or an option somewhere.
-                if is_word(s, $max, "._-") && s.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
-                    Ok(Self(s.into()))
-                } else {
-                    let rule = concat!("1 to ", $max, " of letters, digits and \"._-\", a letter or digit first");
-                    Err(bad($what, s, rule))
-                }
-            }
-        }
-    };
+/// A word that begins neither as an option nor as a hidden file.
+fn is_plain_word(s: &str) -> bool {
+    is_word(s, "._-") && s.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
 }
 
-word_name! {
+proto::text_name! {
     /// The name of a template, under which the data store keeps it.
-    TemplateName, "template name", 64
+    TemplateName, "template name", 64, "1 to 64 of letters, digits and \"._-\", a letter or digit first", is_plain_word
 }
 
-word_name! {
+proto::text_name! {
     /// The name of an account of the hosts' operating system.
-    AccountName, "account name", 32
+    AccountName, "account name", 32, "1 to 32 of letters, digits and \"._-\", a letter or digit first", is_plain_word
 }
 
-macro_rules! show {
-    ($($name:ident),*) => {$(
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({self})", stringify!($name))
-            }
-        }
-    )*};
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
 }
 
-show!(Owner, TemplateName, AccountName);
-
-fn is_word(s: &str, len_max: usize, extra: &str) -> bool {
-    !s.is_empty() && s.len() <= len_max && s.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
-}
-
-fn bad(what: &'static str, text: &str, rule: &'static str) -> BadName {
-    BadName { what, text: text.chars().take(64).collect(), rule }
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Owner({self})")
+    }
 }
 
 /// Where the policy is stored.

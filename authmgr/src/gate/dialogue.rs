@@ -4,12 +4,12 @@ use proto::alp::{
     Access, Cause, ConnInf, Event, FromDtu, FromHost, InfoReq, ProtocolFault, State, Terminal, TokenSeq,
 };
 use proto::frame::Pixels;
-use proto::line::Line;
+use proto::line::{Line, cut};
 use proto::{Serial, Token};
 
 use super::stage::Phase;
 use super::{
-    CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, REASON_MAX, Stage, TEXT_MAX, cut, token,
+    CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, REASON_MAX, Stage, TEXT_MAX, token,
 };
 use crate::challenge::CardAnswer;
 use crate::denial::Denial;

@@ -7,11 +7,11 @@ use proto::alp::{
     Access, AnchorNote, ConnInf, DISPLAYS_MAX, DisconnectCause, FromHost, Grant, RedirectInf, STANDBYS_MAX,
     Standby,
 };
-use proto::line::LINE_MAX;
+use proto::line::{LINE_MAX, cut};
 
 use super::dialogue::denied;
 use super::stage::{Phase, Sent};
-use super::{ANSWER_WITHIN, CloseReason, Gate, GateEffect, LEAVE_WITHIN, Stage, TAKE_WITHIN, cut};
+use super::{ANSWER_WITHIN, CloseReason, Gate, GateEffect, LEAVE_WITHIN, Stage, TAKE_WITHIN};
 use crate::challenge::CardChallenge;
 use crate::denial::Denial;
 

@@ -1,6 +1,5 @@
-//! What awaits, or touches a disk: card files, the registry in the data store, and the command line.
+//! What awaits, or touches a disk: the registry in the data store, and the command line.
 
-pub mod card_file;
 pub mod cli;
 mod handover;
 pub mod named;

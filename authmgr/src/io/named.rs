@@ -6,8 +6,8 @@ use std::path::Path;
 
 use proto::Token;
 use proto::ids::BadName;
+use proto::io::card_file::{self, CardFileError};
 
-use super::card_file::{self, CardFileError};
 use crate::registry::Named;
 
 /// Said before a token whose type is none of [`PLAIN_KINDS`].

@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use proto::frame::Size;
+use proto::io::cli::Failure;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::cli::error::{CliError, read_card};
+use super::cli::error::read_card;
 use super::control::{Port, Request};
 use super::keys::{Act, Keys};
 use crate::notice::Layout;
@@ -16,15 +17,17 @@ use crate::notice::Layout;
 struct RawTerminal;
 
 impl RawTerminal {
-    fn take() -> Result<Self, CliError> {
+    fn take() -> Result<Self, Failure> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-            return Err(CliError::NoTerminal);
+            return Err(Failure::machine(
+                "boot shows the session in this terminal, and this is none; use --headless",
+            ));
         }
-        crossterm::terminal::enable_raw_mode().map_err(CliError::Here)?;
+        crossterm::terminal::enable_raw_mode()?;
         let raw = Self;
         // On the alternate screen nothing goes into the scrollback. The title and the mode that makes keys of the mouse
         // wheel are put by.
-        write(b"\x1b[22;0t\x1b[?1007s\x1b[?1049h\x1b[?1007l").map_err(CliError::Here)?;
+        write(b"\x1b[22;0t\x1b[?1007s\x1b[?1049h\x1b[?1007l")?;
         Ok(raw)
     }
 }
@@ -51,13 +54,13 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Shows a port in this terminal until the user leaves or the port closes.
-pub(super) async fn run(port: Port) -> Result<(), CliError> {
+pub(super) async fn run(port: Port) -> Result<(), Failure> {
     let _raw = RawTerminal::take()?;
     let Port { requests, mut screen } = port;
     let mut typed = keyboard();
     let mut keys = Keys::default();
-    let mut resized = signal(SignalKind::window_change()).map_err(CliError::Here)?;
-    let mut ended = signal(SignalKind::terminate()).map_err(CliError::Here)?;
+    let mut resized = signal(SignalKind::window_change())?;
+    let mut ended = signal(SignalKind::terminate())?;
     let ask = async |request: Request| requests.send(request).await.is_ok();
     if let Some(Size { cols, rows }) = terminal_size() {
         ask(Request::Resize { cols, rows }).await;
@@ -65,7 +68,7 @@ pub(super) async fn run(port: Port) -> Result<(), CliError> {
     loop {
         tokio::select! {
             bytes = screen.recv() => match bytes {
-                Some(bytes) => write(&bytes).map_err(CliError::Here)?,
+                Some(bytes) => write(&bytes)?,
                 None => return Ok(()),
             },
             bytes = typed.recv() => {
@@ -74,7 +77,7 @@ pub(super) async fn run(port: Port) -> Result<(), CliError> {
                     let asked = match act {
                         Act::Quit => return Ok(()),
                         Act::Line(text) => {
-                            show_line(&text).map_err(CliError::Here)?;
+                            show_line(&text)?;
                             true
                         }
                         Act::Send(keys) => ask(Request::Type { keys: proto::hex::encode(&keys), wait_ms: None }).await,
@@ -84,7 +87,7 @@ pub(super) async fn run(port: Port) -> Result<(), CliError> {
                         Act::Insert(path) => match read_card(Path::new(&path)) {
                             Ok(card) => ask(Request::Insert { card }).await & ask(Request::Redraw).await,
                             Err(error) => {
-                                show_line(&error.to_string()).map_err(CliError::Here)?;
+                                show_line(&error.to_string())?;
                                 true
                             }
                         },

@@ -1,5 +1,7 @@
 //! What the programs log: one environment variable says it for all of them.
 
+use std::io::IsTerminal as _;
+
 /// The environment variable, with directives such as `info`, `debug,hyper=warn` or `groupmgr=debug`.
 pub const LOG: &str = "HOTDESK_LOG";
 
@@ -9,6 +11,14 @@ pub const LOG: &str = "HOTDESK_LOG";
 pub fn directives(default: &str, always: Option<&str>) -> String {
     let said = std::env::var(LOG).ok().filter(|said| !said.trim().is_empty());
     join(said.as_deref().unwrap_or(default), always)
+}
+
+/// Logs to the standard error from `warn` on, unless [`LOG`] says otherwise. A log that was started before stays: a program
+/// may be part of another one.
+pub fn to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::new(directives("warn", None));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    drop(log.with_ansi(std::io::stderr().is_terminal()).try_init());
 }
 
 fn join(said: &str, always: Option<&str>) -> String {

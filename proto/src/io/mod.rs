@@ -1,9 +1,11 @@
 //! The one part of this crate that touches a disk and ambient randomness: the key directory ([`keydir`]),
-//! the replacement of its keys ([`rotate`](mod@rotate)), the TLS configurations made from it ([`tls`]), and what is found
-//! on this machine ([`local`]).
+//! the replacement of its keys ([`rotate`](mod@rotate)), the TLS configurations made from it ([`tls`]), card files
+//! ([`card_file`]), what is found on this machine ([`local`]), and what all command lines share ([`cli`]).
 
 #![allow(clippy::disallowed_methods, reason = "io is where clocks may be read")]
 
+pub mod card_file;
+pub mod cli;
 pub mod keydir;
 pub mod local;
 pub mod log;

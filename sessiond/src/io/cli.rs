@@ -2,11 +2,14 @@
 //! can ask of it.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use proto::exit::Exit;
+use proto::io::cli::{Failure, print};
 
 use super::spawner::{self, Options};
 
@@ -44,46 +47,29 @@ enum Command {
     Events,
 }
 
-/// Runs the command line `args`, the program's name first, and returns the status to exit with.
+/// Runs the command line `args`, the program's name first, and says how to exit.
 ///
 /// To be called before any thread is started: the spawner forks.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
-    let arguments = match Arguments::try_parse_from(args) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return error.exit_code();
-        }
-    };
-    let done = match arguments.command {
-        Command::Spawner { run_dir, keep, daemon_uid, inherited, open_files } => {
-            spawner::run(&Options { run_dir, keep, daemon: daemon_uid, inherited, open_files })
-        }
-        Command::Events => print_events(),
-    };
-    match done {
-        Ok(()) => 0,
-        Err(reason) => {
-            eprintln!("sessiond: {reason}");
-            1
-        }
-    }
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    proto::io::cli::run(args, |arguments: Arguments| {
+        match arguments.command {
+            Command::Spawner { run_dir, keep, daemon_uid, inherited, open_files } => {
+                let options = Options { run_dir, keep, daemon: daemon_uid, inherited, open_files };
+                spawner::run(&options).map_err(Failure::no)
+            }
+            Command::Events => print_events(),
+        }?;
+        Ok(Exit::Done)
+    })
 }
 
-fn print_events() -> Result<(), String> {
-    let path = std::env::var_os("HOTDESK_EVENTS")
-        .ok_or("HOTDESK_EVENTS is not set: this works inside a session of Hotdesk only")?;
-    let told = |error: io::Error| format!("{}: {error}", Path::new(&path).display());
+fn print_events() -> Result<(), Failure> {
+    let path = std::env::var_os("HOTDESK_EVENTS").ok_or_else(|| {
+        Failure::no("HOTDESK_EVENTS is not set: this works inside a session of Hotdesk only")
+    })?;
+    let told = |error: io::Error| Failure::no(format!("{}: {error}", Path::new(&path).display()));
     let stream = UnixStream::connect(&path).map_err(told)?;
-    let mut out = io::stdout().lock();
     // Line by line and not by io::copy: that may splice, and a splice that waits for the next event holds the pipe
     // behind the standard output, so that nobody can read from it what was said before.
-    for line in BufReader::new(stream).lines() {
-        let line = line.map_err(told)?;
-        match writeln!(out, "{line}").and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            said => said.map_err(|error| format!("cannot print: {error}"))?,
-        }
-    }
-    Ok(())
+    BufReader::new(stream).lines().try_for_each(|line| print(line.map_err(told)? + "\n"))
 }

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use proto::exit::Exit;
+use proto::io::cli::Failure;
 use proto::io::local::{Daemon, run_base};
 use serde_json::{Value, json};
 
-use super::{At, CliError, show};
+use super::{At, show};
 use crate::io::store::Written;
 
 /// After this long the hosts that have not followed are named.
@@ -28,7 +29,7 @@ const ANSWER_MAX: u64 = 4 << 20;
 pub(super) type Followed = BTreeMap<String, Result<(), String>>;
 
 /// Prints what was changed when it holds everywhere, or the time is over.
-pub(super) fn finish(at: &At, written: &Written, object: Value, text: &str) -> Result<Exit, CliError> {
+pub(super) fn finish(at: &At, written: &Written, object: Value, text: &str) -> Result<Exit, Failure> {
     report(at, follow(at, written), object, text)
 }
 
@@ -38,30 +39,32 @@ pub(super) fn report(
     followed: Result<Followed, String>,
     mut object: Value,
     text: &str,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Failure> {
     if let Ok(followed) = &followed {
         let holds = followed.iter().filter(|(_, held)| held.is_ok());
         object["hosts"] = holds.map(|(host, _)| host.as_str()).collect();
         let missing = followed.iter().filter_map(|(host, held)| Some((host, held.as_ref().err()?)));
         object["missing"] = missing.map(|(host, why)| json!({"host": host, "why": why})).collect();
     }
-    show::say(at.json, &object, text)?;
-    match followed {
+    // Who does not follow is told, and is in the exit code, also when nobody reads the rest.
+    let printed = show::print_as(at.json, &object, text);
+    let exit = match followed {
         Ok(followed) => {
             let mut exit = Exit::Done;
             for (host, why) in followed.iter().filter_map(|(host, held)| Some((host, held.as_ref().err()?))) {
                 eprintln!("authmgr: it is stored, and {host} does not follow it yet: {why}");
                 exit = Exit::NotEverywhere;
             }
-            Ok(exit)
+            exit
         }
         Err(why) => {
             eprintln!(
                 "authmgr: it is stored; whether every host follows it within a second was not asked: {why}"
             );
-            Ok(Exit::Done)
+            Exit::Done
         }
-    }
+    };
+    printed.map(|()| exit)
 }
 
 /// Asks until all hosts that are up have followed, or the time is over. `Err` when nobody can be asked.

@@ -11,12 +11,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use clap_complete::Shell;
-use datastore::StoreError;
+use clap::{Args, Parser, Subcommand};
 use proto::exit::Exit;
+use proto::io::cli::{Failure, KEYS, Shell, print_completions};
 
-use super::card_file::CardFileError;
 use super::named::NamedError;
 use super::store::RegistryError;
 use crate::admission::{AccountName, Cards, Owner, Policy, Pseudo, TemplateName};
@@ -180,8 +178,6 @@ struct At {
     json: bool,
 }
 
-/// Where the group's keys are unless said otherwise, relative to where the program is started.
-const KEYS: &str = "hotdesk-keys";
 const STORE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), datastore::io::PORT);
 
 /// One field of a policy.
@@ -211,69 +207,33 @@ impl FromStr for Rule {
     }
 }
 
-/// What ended a command early, with its exit code.
-#[derive(Debug, thiserror::Error)]
-enum CliError {
-    #[error(transparent)]
-    CardFile(#[from] CardFileError),
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    #[error(transparent)]
-    Named(#[from] NamedError),
-    /// The registration itself is stored.
-    #[error("it is registered, but not all of the card's data was handed over; run this again: {0}")]
-    HandOver(StoreError),
-    #[error("{0}")]
-    Card(String),
-    #[error(transparent)]
-    Keys(#[from] proto::io::KeyDirError),
-    #[error("{0}")]
-    Here(#[from] std::io::Error),
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Store(error) => error.into(),
+            _ => Self::no(error),
+        }
+    }
 }
 
-impl CliError {
-    const fn exit(&self) -> Exit {
-        match self {
-            Self::Registry(RegistryError::Store(error)) => error.exit(),
-            // Something was changed, so not the code that says that nothing was.
-            Self::HandOver(_) => Exit::Unknown,
-            Self::Registry(_) => Exit::No,
-            Self::CardFile(CardFileError::Write { .. }) | Self::Here(_) => Exit::Machine,
-            Self::CardFile(_) | Self::Named(_) | Self::Card(_) | Self::Keys(_) => Exit::Usage,
-        }
+impl From<NamedError> for Failure {
+    fn from(error: NamedError) -> Self {
+        Self::usage(error)
     }
 }
 
 /// Runs the program on a command line whose first word is the program's name, and says how to exit. Starts a
 /// runtime of its own: not to be called within one.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
-    match dispatch(cli.command) {
-        Ok(exit) => exit.code().into(),
-        Err(error) => {
-            eprintln!("authmgr: {error}");
-            error.exit().code().into()
-        }
-    }
+    proto::io::cli::run(args, dispatch)
 }
 
-fn dispatch(command: Command) -> Result<Exit, CliError> {
-    match command {
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
         Command::Card(CardCommand::New(new)) => run::new_card(new),
         Command::Card(command) => runtime()?.block_on(run::card(command)),
         Command::Policy(command) => runtime()?.block_on(run::policy(command)),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "authmgr", &mut script);
-            show::write(&script)?;
-            Ok(Exit::Done)
-        }
+        Command::Completions { shell } => print_completions::<Cli>(shell),
     }
 }
 
@@ -284,6 +244,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_well_formed() {

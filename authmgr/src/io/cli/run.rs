@@ -8,13 +8,14 @@ use datastore::client::Patience;
 use datastore::io::{Remote, Target};
 use proto::card::{Card, CardSecret};
 use proto::exit::Exit;
+use proto::io::card_file::{self, CardFileError};
+use proto::io::cli::Failure;
 use proto::io::{KeyDir, local, random};
 use proto::{Token, hex};
 use serde_json::Value;
 
-use super::{At, CardCommand, CliError, NewCard, PolicyCommand, follow, show};
+use super::{At, CardCommand, NewCard, PolicyCommand, follow, show};
 use crate::admission::Record;
-use crate::io::card_file;
 use crate::io::handover::HandedOver;
 use crate::io::named::named;
 use crate::io::store::{StoredRegistry, Written};
@@ -24,31 +25,32 @@ use crate::registry::Details;
 const PATIENCE: Patience = Patience { connect: Duration::from_secs(3), answer: Duration::from_secs(10) };
 
 /// Must be called within a runtime.
-fn registry(at: &At) -> Result<StoredRegistry, CliError> {
+fn registry(at: &At) -> Result<StoredRegistry, Failure> {
     let target = Target::tcp(at.store, &KeyDir::open(&at.keys)?)?;
     Ok(StoredRegistry::new(Arc::new(Remote::connect(target, PATIENCE)), &local::author()))
 }
 
-pub(super) fn new_card(args: NewCard) -> Result<Exit, CliError> {
+pub(super) fn new_card(args: NewCard) -> Result<Exit, Failure> {
     let path = args.file.or(args.output).unwrap_or_else(|| PathBuf::from("card"));
     let id = args.id.unwrap_or_else(|| hex::encode(&random::<16>()));
     if id.bytes().all(|b| b == b'0') {
-        return Err(CliError::Card(
-            "an id of nothing but zeros stands for a card that cannot be read".into(),
-        ));
+        return Err(Failure::usage("an id of nothing but zeros stands for a card that cannot be read"));
     }
-    let token = Token::new(&args.kind, &id).map_err(|error| CliError::Card(error.to_string()))?;
+    let token = Token::new(&args.kind, &id).map_err(Failure::usage)?;
     if token.kind() == "invalid" {
-        return Err(CliError::Card("type invalid stands for a card that cannot be read".into()));
+        return Err(Failure::usage("type invalid stands for a card that cannot be read"));
     }
     let secret = args.keyed.then(|| CardSecret::new(random()));
-    let card = Card::new(token, secret).map_err(|error| CliError::Card(error.to_string()))?;
-    card_file::write_new(&path, &card)?;
+    let card = Card::new(token, secret).map_err(Failure::usage)?;
+    card_file::write_new(&path, &card).map_err(|error| match error {
+        CardFileError::Write { .. } => Failure::machine(error),
+        _ => Failure::usage(error),
+    })?;
     show::new_card(&path, &card, args.json)?;
     Ok(Exit::Done)
 }
 
-pub(super) async fn card(command: CardCommand) -> Result<Exit, CliError> {
+pub(super) async fn card(command: CardCommand) -> Result<Exit, Failure> {
     match command {
         CardCommand::New(new) => new_card(new),
         CardCommand::Register { card, user, template, account, at } => {
@@ -101,7 +103,7 @@ async fn hand_over(
     record: Option<&Record>,
     written: &Written,
     (mut object, mut text): (Value, String),
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Failure> {
     let followed = follow::follow(at, written);
     let outcome = match record {
         Some(record) => {
@@ -113,16 +115,20 @@ async fn hand_over(
         None => Ok(()),
     };
     let exit = follow::report(at, followed, object, &text)?;
-    outcome.map_err(CliError::HandOver)?;
+    // The registration is stored, so not a code that says that nothing was changed.
+    outcome.map_err(|error| {
+        let what = "it is registered, but not all of the card's data was handed over; run this again";
+        Failure::new(Exit::Unknown, format!("{what}: {error}"))
+    })?;
     Ok(exit)
 }
 
-pub(super) async fn policy(command: PolicyCommand) -> Result<Exit, CliError> {
+pub(super) async fn policy(command: PolicyCommand) -> Result<Exit, Failure> {
     match command {
         PolicyCommand::Show { at } => {
             let (policy, is_set) = registry(&at)?.policy().await?;
             let (object, text) = show::policy(policy, is_set);
-            show::say(at.json, &object, &text)?;
+            show::print_as(at.json, &object, &text)?;
             Ok(Exit::Done)
         }
         PolicyCommand::Set { rules, at } => {

@@ -1,39 +1,28 @@
 //! What is printed: lines for a person, or one JSON object a line.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use proto::Token;
 use proto::card::Card;
+use proto::io::cli::{Failure, print};
 use serde_json::{Value, json};
 
-use super::CliError;
 use crate::admission::{Policy, Pseudo, Record};
 use crate::io::handover::HandedOver;
 use crate::io::named::written_file;
 use crate::io::store::{Changed, Listed};
 use crate::registry::Replacement;
 
-pub(super) fn write(bytes: &[u8]) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        // A reader that has seen enough is no error: `authmgr card list | head`.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
 /// Prints `object` or `text`.
-pub(super) fn say(as_json: bool, object: &Value, text: &str) -> Result<(), CliError> {
-    let line = if as_json { format!("{object}\n") } else { format!("{text}\n") };
-    write(line.as_bytes())
+pub(super) fn print_as(as_json: bool, object: &Value, text: &str) -> Result<(), Failure> {
+    print(if as_json { format!("{object}\n") } else { format!("{text}\n") })
 }
 
-pub(super) fn new_card(path: &Path, card: &Card, as_json: bool) -> Result<(), CliError> {
+pub(super) fn new_card(path: &Path, card: &Card, as_json: bool) -> Result<(), Failure> {
     let (file, token, keyed) = (written_file(path), card.token().as_str(), card.secret().is_some());
     let hint = if keyed { format!("; register it: authmgr card register {file}") } else { String::new() };
     let kind = if keyed { " (keyed)" } else { "" };
-    say(
+    print_as(
         as_json,
         &json!({"file": file, "token": token, "keyed": keyed}),
         &format!("{file}: {token}{kind}{hint}"),
@@ -170,11 +159,11 @@ pub(super) fn handed_over(record: &Record, done: &HandedOver, object: &mut Value
     }
 }
 
-pub(super) fn record(record: &Record, as_json: bool) -> Result<(), CliError> {
-    say(as_json, &object(record), &line(record))
+pub(super) fn record(record: &Record, as_json: bool) -> Result<(), Failure> {
+    print_as(as_json, &object(record), &line(record))
 }
 
-pub(super) fn list(listed: &[Listed], as_json: bool) -> Result<(), CliError> {
+pub(super) fn list(listed: &[Listed], as_json: bool) -> Result<(), Failure> {
     let width = listed.iter().map(|entry| entry.token.as_str().len()).max().unwrap_or(0);
     let mut text = String::new();
     for Listed { token, record } in listed {
@@ -190,7 +179,7 @@ pub(super) fn list(listed: &[Listed], as_json: bool) -> Result<(), CliError> {
     if listed.is_empty() && !as_json {
         eprintln!("no token is registered");
     }
-    write(text.as_bytes())
+    print(text)
 }
 
 pub(super) fn policy(policy: Policy, is_set: bool) -> (Value, String) {

@@ -1,15 +1,16 @@
 //! The commands that use a data store: by TCP with the group's keys, or by the session's socket.
 
 use std::ffi::OsStr;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use proto::io::KeyDir;
+use proto::io::cli::{Failure, print};
 use serde_json::json;
 
-use super::{At, CliError, LISTEN};
+use super::{At, LISTEN};
 use crate::client::Patience;
 use crate::io::{Remote, Store, Target, back_up};
 use crate::key::{Key, Prefix};
@@ -23,7 +24,7 @@ const SOCKET: &str = "HOTDESK_SOCKET";
 const PATIENCE: Patience = Patience { connect: Duration::from_secs(3), answer: Duration::from_secs(10) };
 
 /// `--store` goes before the session's socket: who names an address means it.
-fn connect(at: &At) -> Result<Remote, CliError> {
+fn connect(at: &At) -> Result<Remote, Failure> {
     let socket = std::env::var_os(SOCKET).filter(|path| !path.is_empty());
     let target = match (at.store, socket) {
         (None, Some(path)) => Target::Unix(path.into()),
@@ -32,48 +33,41 @@ fn connect(at: &At) -> Result<Remote, CliError> {
     Ok(Remote::connect(target, PATIENCE))
 }
 
-pub(super) async fn get(key: &Key, at: &At) -> Result<(), CliError> {
-    let value = connect(at)?.get(key).await?.ok_or_else(|| CliError::Absent(key.clone()))?;
-    let mut out = std::io::stdout().lock();
+pub(super) async fn get(key: &Key, at: &At) -> Result<(), Failure> {
+    let value = connect(at)?.get(key).await?.ok_or_else(|| absent(key))?;
     if at.json {
-        writeln!(out, "{}", entry(key, &value))?;
-        return Ok(());
+        return print(format!("{}\n", entry(key, &value)));
     }
-    out.write_all(value.as_bytes())?;
+    print(value.as_bytes())?;
     // The value as it is, for whoever reads it; a line of its own for a person.
-    if out.is_terminal() && !value.as_bytes().ends_with(b"\n") {
-        out.write_all(b"\n")?;
-    }
-    Ok(out.flush()?)
+    let is_line = value.as_bytes().ends_with(b"\n") || !std::io::stdout().is_terminal();
+    if is_line { Ok(()) } else { print("\n") }
 }
 
-pub(super) async fn put(key: &Key, value: &OsStr, at: &At) -> Result<(), CliError> {
+pub(super) async fn put(key: &Key, value: &OsStr, at: &At) -> Result<(), Failure> {
     let mut bytes = value.as_bytes().to_vec();
     if value == "-" {
         bytes.clear();
         std::io::stdin().lock().take(Value::LEN_MAX as u64 + 1).read_to_end(&mut bytes)?;
     }
-    let value = Value::new(&bytes).map_err(|e| CliError::Input(e.to_string()))?;
+    let value = Value::new(&bytes).map_err(Failure::usage)?;
     connect(at)?.put(key, value).await?;
     if at.json {
-        writeln!(std::io::stdout(), "{}", json!({"key": key.as_str(), "stored": true}))?;
+        print(format!("{}\n", json!({"key": key.as_str(), "stored": true})))?;
     }
     Ok(())
 }
 
-pub(super) async fn ls(prefix: &Prefix, at: &At) -> Result<(), CliError> {
+pub(super) async fn ls(prefix: &Prefix, at: &At) -> Result<(), Failure> {
     let store = connect(at)?;
     let mut after = None;
     loop {
         let page = store.scan(prefix, after.as_ref(), Page::ENTRIES_MAX).await?;
-        let mut out = std::io::stdout().lock();
-        for (key, value) in &page.entries {
-            if at.json {
-                writeln!(out, "{}", entry(key, value))?;
-            } else {
-                writeln!(out, "{key}")?;
-            }
-        }
+        let line = |(key, value): &(Key, Value)| match at.json {
+            true => format!("{}\n", entry(key, value)),
+            false => format!("{key}\n"),
+        };
+        print(page.entries.iter().map(line).collect::<String>())?;
         if !page.more {
             return Ok(());
         }
@@ -81,32 +75,28 @@ pub(super) async fn ls(prefix: &Prefix, at: &At) -> Result<(), CliError> {
     }
 }
 
-pub(super) async fn rm(key: &Key, at: &At) -> Result<(), CliError> {
+pub(super) async fn rm(key: &Key, at: &At) -> Result<(), Failure> {
     let existed = connect(at)?.delete(key).await?;
     if at.json {
-        writeln!(std::io::stdout(), "{}", json!({"key": key.as_str(), "existed": existed}))?;
+        print(format!("{}\n", json!({"key": key.as_str(), "existed": existed})))?;
     }
-    if existed { Ok(()) } else { Err(CliError::Absent(key.clone())) }
+    if existed { Ok(()) } else { Err(absent(key)) }
 }
 
-pub(super) async fn status(at: &At) -> Result<(), CliError> {
+pub(super) async fn status(at: &At) -> Result<(), Failure> {
     let response = connect(at)?.call(Request::Status).await?;
-    let Answer::Status(counted) = response.answer else { return Err(CliError::Here("no status".into())) };
-    let mut out = std::io::stdout().lock();
+    let Answer::Status(counted) = response.answer else { return Err(Failure::machine("no status")) };
     let (generation, revision) = (response.generation.0, response.revision.0);
     if at.json {
         let counted: serde_json::Map<_, _> = counted.into_iter().map(|(name, n)| (name, n.into())).collect();
-        writeln!(out, "{}", json!({"generation": generation, "revision": revision, "counted": counted}))?;
-    } else {
-        writeln!(out, "generation {generation}, revision {revision}")?;
-        for (name, count) in counted {
-            writeln!(out, "{name:20} {count}")?;
-        }
+        let object = json!({"generation": generation, "revision": revision, "counted": counted});
+        return print(format!("{object}\n"));
     }
-    Ok(())
+    let lines: String = counted.iter().map(|(name, count)| format!("{name:20} {count}\n")).collect();
+    print(format!("generation {generation}, revision {revision}\n{lines}"))
 }
 
-pub(super) async fn backup(file: &Path, at: &At) -> Result<(), CliError> {
+pub(super) async fn backup(file: &Path, at: &At) -> Result<(), Failure> {
     let saved = back_up(&connect(at)?, file).await?;
     let (generation, revision, records) = (saved.generation.0, saved.revision.0, saved.records);
     let file = file.display().to_string();
@@ -115,10 +105,10 @@ pub(super) async fn backup(file: &Path, at: &At) -> Result<(), CliError> {
     } else {
         format!("{file}: generation {generation} at revision {revision}, {records} records")
     };
-    Ok(writeln!(std::io::stdout(), "{said}")?)
+    print(said + "\n")
 }
 
-pub(super) fn restore(file: &Path, dir: &Path, forced: bool, as_json: bool) -> Result<(), CliError> {
+pub(super) fn restore(file: &Path, dir: &Path, forced: bool, as_json: bool) -> Result<(), Failure> {
     let restored = crate::io::restore(file, dir, forced)?;
     let (generation, keys) = (restored.generation.0, restored.keys);
     let dir = dir.display().to_string();
@@ -129,7 +119,12 @@ pub(super) fn restore(file: &Path, dir: &Path, forced: bool, as_json: bool) -> R
         let kept = kept.map_or(String::new(), |path| format!("; the data it replaces is kept in {path}"));
         format!("{dir}: {keys} keys, now generation {generation}{kept}")
     };
-    Ok(writeln!(std::io::stdout(), "{said}")?)
+    print(said + "\n")
+}
+
+/// With `rm` and `get` the exit code is the answer, as with `test`.
+fn absent(key: &Key) -> Failure {
+    Failure::no(format!("no such key: {key}"))
 }
 
 /// A key and its value as JSON: as text when it is text, else as hex.

@@ -11,10 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use proto::exit::Exit;
+use proto::io::cli::{Failure, KEYS};
 
 use super::backup::BackupFileError;
-use super::engine::OpenError;
-use super::server::ServerError;
 use crate::error::StoreError;
 use crate::key::{Key, Prefix};
 
@@ -93,8 +92,6 @@ enum Command {
 
 /// Where data is kept unless said otherwise, relative to where the program is started.
 const DIR: &str = "hotdesk-store";
-/// Where the group's keys are unless said otherwise.
-const KEYS: &str = "hotdesk-keys";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), super::PORT);
 
 const QUOTA_MIB: u32 = 16;
@@ -135,64 +132,18 @@ struct At {
     json: bool,
 }
 
-/// What ended a command early, with its exit code.
-#[derive(Debug, thiserror::Error)]
-enum CliError {
-    /// No such key. Says nothing: the exit code is the answer, as with `test`.
-    #[error("no such key: {0}")]
-    Absent(Key),
-    #[error("{0}")]
-    Input(String),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Keys(#[from] proto::io::KeyDirError),
-    #[error("{0}")]
-    Here(String),
-    /// Whoever read our output has gone, as `head` does when it has enough. Nothing to be said.
-    #[error("nobody reads the output")]
-    NobodyReads,
-}
-
-impl CliError {
-    const fn exit(&self) -> Exit {
-        match self {
-            Self::Absent(_) => Exit::No,
-            Self::Input(_) | Self::Keys(_) => Exit::Usage,
-            Self::Store(error) => error.exit(),
-            Self::Here(_) => Exit::Machine,
-            Self::NobodyReads => Exit::Done,
-        }
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(error.exit(), error)
     }
 }
 
-macro_rules! here {
-    ($($error:ty),*) => {$(
-        impl From<$error> for CliError {
-            fn from(error: $error) -> Self {
-                Self::Here(error.to_string())
-            }
-        }
-    )*};
-}
-
-here!(OpenError, ServerError);
-
-impl From<std::io::Error> for CliError {
-    fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Self::NobodyReads,
-            _ => Self::Here(error.to_string()),
-        }
-    }
-}
-
-impl From<BackupFileError> for CliError {
+impl From<BackupFileError> for Failure {
     fn from(error: BackupFileError) -> Self {
         match error {
-            BackupFileError::Store(error) => Self::Store(error),
-            BackupFileError::Content { .. } => Self::Input(error.to_string()),
-            other => Self::Here(other.to_string()),
+            BackupFileError::Store(error) => error.into(),
+            BackupFileError::Content { .. } => Self::usage(error),
+            other => Self::machine(other),
         }
     }
 }
@@ -200,25 +151,11 @@ impl From<BackupFileError> for CliError {
 /// Runs the program on a command line whose first word is the program's name, and says how to exit. Starts
 /// a runtime of its own: not to be called within one.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
-    match dispatch(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error @ CliError::NobodyReads) => error.exit().code().into(),
-        Err(error) => {
-            eprintln!("datastore: {error}");
-            error.exit().code().into()
-        }
-    }
+    proto::io::cli::run(args, dispatch)
 }
 
-fn dispatch(command: Command) -> Result<(), CliError> {
-    match command {
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
         Command::Serve(serve) => runtime(true)?.block_on(serve::serve(&serve)),
         Command::Restore { file, dir, force, json } => access::restore(&file, &dir, force, json),
         Command::Get { key, at } => runtime(false)?.block_on(access::get(&key, &at)),
@@ -227,7 +164,8 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Rm { key, at } => runtime(false)?.block_on(access::rm(&key, &at)),
         Command::Status { at } => runtime(false)?.block_on(access::status(&at)),
         Command::Backup { file, at } => runtime(false)?.block_on(access::backup(&file, &at)),
-    }
+    }?;
+    Ok(Exit::Done)
 }
 
 fn runtime(serves: bool) -> std::io::Result<tokio::runtime::Runtime> {
@@ -252,7 +190,7 @@ mod tests {
     #[test]
     fn whether_a_write_may_have_happened_shows_in_the_exit_code() {
         let (at, why) = (String::from("a"), String::from("b"));
-        let code = |error: StoreError| CliError::from(error).exit().code();
+        let code = |error: StoreError| Failure::from(error).exit().code();
         assert_eq!(code(StoreError::Unreachable { at: at.clone(), why: why.clone() }), 3);
         assert_eq!(code(StoreError::OutcomeUnknown { at, why }), 5);
     }

@@ -1,32 +1,27 @@
 //! `datastore serve`.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 
 use proto::io::KeyDir;
+use proto::io::cli::Failure;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CliError, Serve};
+use super::Serve;
 use crate::Quota;
 use crate::io::{Server, SledStore};
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) async fn serve(args: &Serve) -> Result<(), CliError> {
-    let filter = tracing_subscriber::EnvFilter::new(proto::io::log::directives("warn", None));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // Another one is set already when this runs within a larger program.
-    drop(log.try_init());
-
+pub(super) async fn serve(args: &Serve) -> Result<(), Failure> {
+    proto::io::log::to_stderr();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let keys = KeyDir::open(&args.keys)?;
     let bytes = |mib: u32| u64::from(mib) << 20;
     let quota = Quota { owner: bytes(args.quota), tokens: bytes(args.quota_unregistered) };
-    let store = SledStore::open_with(&args.dir, quota)?;
+    let store = SledStore::open_with(&args.dir, quota).map_err(Failure::machine)?;
     let generation = store.generation();
-    let server = Server::bind(args.listen, &keys, Arc::new(store)).await?;
+    let server = Server::bind(args.listen, &keys, Arc::new(store)).await;
+    let server = server.map_err(Failure::machine)?;
     let (addr, counters) = (server.local_addr()?, server.counters());
     let dir = args.dir.display();
     let ready = if args.json {

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use clap_complete::Shell;
 use proto::Serial;
 use proto::frame::Size;
+use proto::io::cli::Shell;
 use proto::io::tls::Fingerprint;
 
 /// Desk units (DTUs) that are programs: one, or thousands.

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use proto::io::cli::{Failure, print};
+
 use super::args::{Command, Reach, WaitArgs};
-use super::error::{CliError, print, read_card};
+use super::error::read_card;
 use crate::io::control::{Client, Request, default_dir, find, list};
 use crate::io::{escapes, foreground, picture};
 
-pub(super) async fn run(command: Command) -> Result<(), CliError> {
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Insert { card, reach } => {
             let card = read_card(&card)?;
@@ -33,39 +35,39 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
     }
 }
 
-async fn client(reach: Reach) -> Result<Client, CliError> {
+async fn client(reach: Reach) -> Result<Client, Failure> {
     let dir = reach.control.unwrap_or_else(default_dir);
     Ok(find(&dir, reach.dtu.as_deref()).await?)
 }
 
-async fn ask(reach: Reach, request: &Request) -> Result<(), CliError> {
+async fn ask(reach: Reach, request: &Request) -> Result<(), Failure> {
     client(reach).await?.ask(request).await?;
     Ok(())
 }
 
-async fn screen(file: Option<PathBuf>, json: bool, reach: Reach) -> Result<(), CliError> {
+async fn screen(file: Option<PathBuf>, json: bool, reach: Reach) -> Result<(), Failure> {
     let look = client(reach).await?.look(&Request::Look).await?;
     if let Some(path) = file {
-        let bytes = picture::png(&look.screen())
-            .map_err(|error| CliError::Here(std::io::Error::other(error.to_string())))?;
-        std::fs::write(&path, bytes).map_err(|source| CliError::Write { path, source })?;
+        let bytes = picture::png(&look.screen()).map_err(Failure::machine)?;
+        let failed = |error| Failure::machine(format!("{}: {error}", path.display()));
+        std::fs::write(&path, bytes).map_err(failed)?;
     }
     if json {
-        let object = serde_json::to_string(&look).map_err(|error| CliError::Here(error.into()))?;
-        return print(format!("{object}\n").as_bytes());
+        let object = serde_json::to_string(&look).map_err(Failure::machine)?;
+        return print(object + "\n");
     }
     let text = look.lines.join("\n");
-    print(format!("{}\n", text.trim_end()).as_bytes())
+    print(format!("{}\n", text.trim_end()))
 }
 
-async fn wait(args: WaitArgs) -> Result<(), CliError> {
+async fn wait(args: WaitArgs) -> Result<(), Failure> {
     let timeout_ms = (args.timeout.clamp(0.0, 1e6) * 1000.0) as u64;
     let request = Request::Wait { text: args.text, phase: args.state, timeout_ms };
     client(args.reach).await?.look(&request).await?;
     Ok(())
 }
 
-async fn show_list(json: bool, control: Option<PathBuf>) -> Result<(), CliError> {
+async fn show_list(json: bool, control: Option<PathBuf>) -> Result<(), Failure> {
     let dir = control.unwrap_or_else(default_dir);
     let mut text = String::new();
     if !json {
@@ -93,5 +95,5 @@ async fn show_list(json: bool, control: Option<PathBuf>) -> Result<(), CliError>
             ));
         }
     }
-    print(text.as_bytes())
+    print(text)
 }

@@ -1,18 +1,19 @@
 //! Switching DTUs on.
 
-use std::io::{ErrorKind, IsTerminal as _};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::Serial;
 use proto::card::Card;
+use proto::io::cli::{Failure, print};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::args::{BootArgs, FleetArgs, HostArgs};
-use super::error::{CliError, print, read_card};
+use super::error::read_card;
 use crate::dtu::{Config, DtuEvent, Fault, Shows, Timing};
 use crate::io::control::{ControlSocket, default_dir, open_port, serve};
 use crate::io::fleet::{self, FleetOptions, FleetTokens};
@@ -21,13 +22,17 @@ use crate::io::{Clock, NewDesk, Options, Record, Shell, Told, Trust, foreground,
 /// Serials derived from this machine that are tried, at most.
 const DERIVED_MAX: usize = 256;
 
-pub(super) async fn run(args: BootArgs) -> Result<(), CliError> {
+/// Said to whoever does not say which hosts to believe.
+const NO_TRUST: &str = "how should hosts be verified? Give --ca FILE (the group's ca.pem), --fingerprint HEX, or set \
+                        HOTDESK_CA; --plain trusts anybody";
+
+pub(super) async fn run(args: BootArgs) -> Result<(), Failure> {
     let options = options(&args.hosts)?;
     let card = args.card.as_deref().map(read_card).transpose()?;
     // Read from a file a moment ago, and printed by ourselves.
     let card: Option<Card> = card.and_then(|card| card.parse().ok());
     if args.headless {
-        log_to_stderr();
+        proto::io::log::to_stderr();
     }
     let dir = args.control.clone().unwrap_or_else(default_dir);
     let (socket, serial) = open_socket(&dir, args.serial.clone())?;
@@ -40,7 +45,7 @@ pub(super) async fn run(args: BootArgs) -> Result<(), CliError> {
     let (tell, told) = mpsc::unbounded_channel();
     let (shell, handle) = Shell::new(options, Clock::start(), tell);
     let shell = tokio::spawn(shell.run());
-    let gone = || CliError::Here(std::io::Error::other("the DTU stopped by itself"));
+    let gone = || Failure::machine("the DTU stopped by itself");
     let desk = NewDesk { config, bind: args.hosts.bind, screen: true, card };
     let desk = handle.add(desk).await.ok_or_else(gone)?;
     let serving = tokio::spawn(serve(socket, handle.clone(), desk));
@@ -58,23 +63,13 @@ pub(super) async fn run(args: BootArgs) -> Result<(), CliError> {
     done
 }
 
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::new(proto::io::log::directives("warn", None));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // A second one in the same process keeps the first.
-    let _ = log.try_init();
-}
-
 async fn drain(mut told: mpsc::UnboundedReceiver<Told>) {
     while told.recv().await.is_some() {}
 }
 
 /// Prints events until a signal ends it.
-async fn headless(mut told: mpsc::UnboundedReceiver<Told>, json: bool) -> Result<(), CliError> {
-    let mut ends = signal(SignalKind::terminate()).map_err(CliError::Here)?;
+async fn headless(mut told: mpsc::UnboundedReceiver<Told>, json: bool) -> Result<(), Failure> {
+    let mut ends = signal(SignalKind::terminate())?;
     let mut warned = false;
     loop {
         tokio::select! {
@@ -87,7 +82,8 @@ async fn headless(mut told: mpsc::UnboundedReceiver<Told>, json: bool) -> Result
                 }
                 let record = Record::new(&told);
                 let line = if json { record.to_json() } else { record.to_text() };
-                print(format!("{line}\n").as_bytes())?;
+                // A desk goes on when nobody reads what becomes of it.
+                drop(print(line + "\n"));
             }
             _ = ends.recv() => return Ok(()),
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -95,9 +91,9 @@ async fn headless(mut told: mpsc::UnboundedReceiver<Told>, json: bool) -> Result
     }
 }
 
-fn open_socket(dir: &Path, serial: Option<Serial>) -> Result<(ControlSocket, Serial), CliError> {
+fn open_socket(dir: &Path, serial: Option<Serial>) -> Result<(ControlSocket, Serial), Failure> {
     if let Some(serial) = serial {
-        return Ok((ControlSocket::open(dir, &serial).map_err(CliError::Here)?, serial));
+        return Ok((ControlSocket::open(dir, &serial)?, serial));
     }
     let mut last = None;
     for n in 0..DERIVED_MAX {
@@ -106,24 +102,26 @@ fn open_socket(dir: &Path, serial: Option<Serial>) -> Result<(ControlSocket, Ser
             Ok(socket) => return Ok((socket, serial)),
             // Another desk of this machine has it.
             Err(error) if error.kind() == ErrorKind::AddrInUse => last = Some(error),
-            Err(error) => return Err(CliError::Here(error)),
+            Err(error) => return Err(error.into()),
         }
     }
-    Err(CliError::Here(last.unwrap_or_else(|| ErrorKind::AddrInUse.into())))
+    Err(last.unwrap_or_else(|| ErrorKind::AddrInUse.into()).into())
 }
 
-fn options(hosts: &HostArgs) -> Result<Options, CliError> {
+fn options(hosts: &HostArgs) -> Result<Options, Failure> {
     let ca = hosts.ca.clone().or_else(|| std::env::var_os("HOTDESK_CA").map(PathBuf::from));
     let trust = match (hosts.plain, hosts.fingerprint, ca) {
         (true, ..) => Trust::Plain,
         (_, Some(fingerprint), _) => Trust::of_fingerprint(fingerprint)?,
         (_, _, Some(ca)) => Trust::of_ca(&ca)?,
-        _ => return Err(CliError::NoTrust),
+        _ => return Err(Failure::usage(NO_TRUST)),
     };
     if let Some(bind) = hosts.bind
         && netif::interfaces(Some(bind)).is_empty()
     {
-        return Err(CliError::Bind(bind));
+        return Err(Failure::usage(format!(
+            "{bind} is not an address of this machine; see `ip address`, and give one of its own with --bind"
+        )));
     }
     Ok(Options { trust, bind: hosts.bind, port: hosts.port, multicast: hosts.multicast, workers: None })
 }
@@ -132,10 +130,13 @@ fn timing(hosts: &HostArgs) -> Timing {
     Timing { answer: Duration::from_millis(hosts.patience), ..Timing::default() }
 }
 
-async fn resolve(hosts: &HostArgs) -> Result<Vec<SocketAddrV4>, CliError> {
+async fn resolve(hosts: &HostArgs) -> Result<Vec<SocketAddrV4>, Failure> {
     let mut found = Vec::new();
     for name in &hosts.servers {
-        let wrong = |what: String| CliError::Server { name: name.clone(), what };
+        let wrong = |what: String| {
+            let remedy = "give an IPv4 address or a name that has one";
+            Failure::usage(format!("--server {name}: {what}; {remedy}"))
+        };
         let has_port = name.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let full = if has_port { name.clone() } else { format!("{name}:{}", hosts.port) };
         let addrs = tokio::net::lookup_host(&full).await.map_err(|error| wrong(error.to_string()))?;
@@ -153,8 +154,8 @@ async fn resolve(hosts: &HostArgs) -> Result<Vec<SocketAddrV4>, CliError> {
     Ok(found)
 }
 
-pub(super) async fn fleet(args: FleetArgs, workers: Handle) -> Result<(), CliError> {
-    log_to_stderr();
+pub(super) async fn fleet(args: FleetArgs, workers: Handle) -> Result<(), Failure> {
+    proto::io::log::to_stderr();
     let options = Options { workers: Some(workers), ..options(&args.hosts)? };
     let shows = if args.without_display { Shows::Nothing } else { Shows::Display };
     let fleet = FleetOptions {
@@ -170,12 +171,12 @@ pub(super) async fn fleet(args: FleetArgs, workers: Handle) -> Result<(), CliErr
         json: args.json,
         spread: args.hosts.bind.filter(Ipv4Addr::is_loopback),
     };
-    fleet::raise_descriptors(fleet.descriptors()).map_err(CliError::Limit)?;
-    let report = fleet::run(options, fleet, |line| drop(print(format!("{line}\n").as_bytes()))).await;
-    print(format!("{}\n", if args.json { report.to_json() } else { report.to_text() }).as_bytes())?;
+    fleet::raise_descriptors(fleet.descriptors()).map_err(Failure::machine)?;
+    let report = fleet::run(options, fleet, |line| drop(print(format!("{line}\n")))).await;
+    print(if args.json { report.to_json() } else { report.to_text() } + "\n")?;
     if report.attached == report.count {
         Ok(())
     } else {
-        Err(CliError::NotSo(format!("{} of {} DTUs are attached", report.attached, report.count)))
+        Err(Failure::no(format!("{} of {} DTUs are attached", report.attached, report.count)))
     }
 }

@@ -12,7 +12,7 @@ pub type Main = fn(Vec<OsString>) -> ExitCode;
 pub const APPLETS: [(&str, Main); 3] = [
     ("authmgr", authmgr::io::cli::run),
     ("datastore", datastore::io::cli::run),
-    ("sessiond", |args| ExitCode::from(u8::try_from(sessiond::io::cli::run(args)).unwrap_or(1))),
+    ("sessiond", sessiond::io::cli::run),
 ];
 
 /// The program of `applets` that the name of the file or the first word asks for, and its command line.

@@ -6,14 +6,12 @@ use std::path::PathBuf;
 use authmgr::admission::AccountName;
 use clap::{Args, Parser, Subcommand};
 use proto::host_message::Label;
+use proto::io::cli::KEYS;
 use proto::{HostName, Serial, ServiceName, Token};
 
 use crate::host::guests::GuestLimits;
 use crate::io::accept::bounds::PER_ADDRESS;
 use crate::io::admin::wire::Target;
-
-/// Where a group's keys are unless said otherwise, relative to where the program is started.
-pub(super) const KEYS: &str = "hotdesk-keys";
 
 /// The group manager: makes servers that share a key one failover group for thin clients.
 ///
@@ -118,7 +116,7 @@ pub(super) enum Command {
     /// Print completions for a shell
     Completions {
         /// Which
-        shell: clap_complete::Shell,
+        shell: proto::io::cli::Shell,
     },
 }
 

@@ -1,14 +1,13 @@
 //! Asking the daemon of this machine.
 
 use std::io::{self, Write as _};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use proto::HostName;
 use proto::exit::Exit;
+use proto::io::cli::Failure;
 use proto::io::local::{self, NoDaemon, run_base};
 
-use super::CliError;
 use super::args::At;
 use crate::host::admin::{Command, Reply};
 use crate::io::admin::wire::{ANSWER_MAX, Answer, Answers, Ask, Outcome, Request, Target};
@@ -21,37 +20,37 @@ pub(super) struct Daemon(local::Daemon);
 
 impl Daemon {
     /// The daemon `at` means: the one named, else the only one there is.
-    pub(super) fn connect(at: &At) -> Result<Self, CliError> {
+    pub(super) fn connect(at: &At) -> Result<Self, Failure> {
         let base = at.run_dir.clone().unwrap_or_else(run_base);
         let mut running = local::Daemon::connect_all(&base, at.host.as_ref()).map_err(|why| match why {
-            NoDaemon::NotAllowed(_) => CliError::NotAllowed(why.to_string()),
-            _ => CliError::Unreachable(why.to_string()),
+            NoDaemon::NotAllowed(_) => Failure::not_allowed(why),
+            _ => Failure::nobody(why),
         })?;
         if running.len() > 1 {
             let names: Vec<String> = running.iter().map(|daemon| daemon.host.to_string()).collect();
             let names = names.join(", ");
-            return Err(CliError::Usage(format!("several daemons run here; say which with --host: {names}")));
+            return Err(Failure::usage(format!("several daemons run here; say which with --host: {names}")));
         }
         let Some(daemon) = running.pop() else {
-            return Err(CliError::Unreachable("no daemon runs here".into()));
+            return Err(Failure::nobody("no daemon runs here"));
         };
         daemon.set_patience(ANSWER_WITHIN).map_err(|error| lost(&daemon.host, &error))?;
         Ok(Self(daemon))
     }
 
     /// Asks, and returns what every host that was meant answered.
-    pub(super) fn ask(&mut self, target: Target, ask: Ask) -> Result<Answers, CliError> {
+    pub(super) fn ask(&mut self, target: Target, ask: Ask) -> Result<Answers, Failure> {
         let request = Request { target, ask };
-        let line = serde_json::to_vec(&request).map_err(|e| CliError::Usage(e.to_string()))?;
+        let line = serde_json::to_vec(&request).map_err(Failure::usage)?;
         let answer = self.0.exchange(&line, ANSWER_MAX as u64).map_err(|error| lost(&self.0.host, &error))?;
         serde_json::from_slice(&answer).map_err(|error| {
             let host = &self.0.host;
-            CliError::No(format!("{host} speaks another version of this program: {error}; restart it"))
+            Failure::no(format!("{host} speaks another version of this program: {error}; restart it"))
         })
     }
 
     /// Asks for something the host machine answers, as [`Gathered`].
-    pub(super) fn command(&mut self, target: Target, command: Command) -> Result<Gathered, CliError> {
+    pub(super) fn command(&mut self, target: Target, command: Command) -> Result<Gathered, Failure> {
         let answers = self.ask(target, Ask::Host(command))?;
         let mut gathered = Gathered::default();
         for answer in answers {
@@ -71,19 +70,19 @@ impl Daemon {
     }
 
     /// Waits until the daemon has ended.
-    pub(super) fn wait_for_end(self) -> Result<(), CliError> {
+    pub(super) fn wait_for_end(self) -> Result<(), Failure> {
         let host = self.0.host.clone();
         self.0.wait_for_end().map_err(|error| lost(&host, &error))
     }
 }
 
-fn lost(host: &HostName, error: &io::Error) -> CliError {
+fn lost(host: &HostName, error: &io::Error) -> Failure {
     let why = match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_owned(),
         io::ErrorKind::UnexpectedEof => "it ended".to_owned(),
         _ => error.to_string(),
     };
-    CliError::Unreachable(format!("the daemon of {host}: {why}; see its log"))
+    Failure::nobody(format!("the daemon of {host}: {why}; see its log"))
 }
 
 /// What hosts answered to a command.
@@ -99,22 +98,22 @@ impl Gathered {
     /// Says on the standard error who refused and who did not answer, and returns the exit code of a command that
     /// only looks: what the others answered was printed, so a host that does not answer is no failure, unless it is
     /// the only one that was asked.
-    pub(super) fn conclude(&self) -> ExitCode {
+    pub(super) fn conclude(&self) -> Exit {
         self.tell();
         let nobody = self.replies.is_empty() && self.stopped.is_empty() && !self.unreachable.is_empty();
         match (self.refused.is_empty(), nobody) {
-            (false, _) => Exit::No.code().into(),
-            (true, true) => Exit::Nobody.code().into(),
-            (true, false) => ExitCode::SUCCESS,
+            (false, _) => Exit::No,
+            (true, true) => Exit::Nobody,
+            (true, false) => Exit::Done,
         }
     }
 
     /// As [`Self::conclude`], for a command that changes something: a host that does not answer has not done it.
-    pub(super) fn conclude_order(&self) -> ExitCode {
+    pub(super) fn conclude_order(&self) -> Exit {
         match (self.unreachable.is_empty(), self.replies.is_empty()) {
             (false, false) if self.refused.is_empty() => {
                 self.tell();
-                Exit::NotEverywhere.code().into()
+                Exit::NotEverywhere
             }
             _ => self.conclude(),
         }

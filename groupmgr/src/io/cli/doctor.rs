@@ -20,13 +20,14 @@ mod templates;
 mod tests;
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use self::checks::{Check, Checks, Verdict};
 use self::seen::Seen;
 use super::args::At;
+use super::print_json;
 use super::table::Table;
-use super::{CliError, say, say_json};
+use proto::exit::Exit;
+use proto::io::cli::{Failure, print};
 
 /// Everything that is checked, in the order of the rows.
 const CHECKS: &[fn(&Seen, &mut Checks)] = &[
@@ -51,7 +52,7 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     machine::check_homes,
 ];
 
-pub(super) fn run(at: &At, keys: Option<&Path>) -> Result<ExitCode, CliError> {
+pub(super) fn run(at: &At, keys: Option<&Path>) -> Result<Exit, Failure> {
     let seen = Seen::gather(at, keys)?;
     let mut checks = Checks::default();
     for check in CHECKS {
@@ -60,9 +61,9 @@ pub(super) fn run(at: &At, keys: Option<&Path>) -> Result<ExitCode, CliError> {
     report(at, &checks.0)
 }
 
-fn report(at: &At, checks: &[Check]) -> Result<ExitCode, CliError> {
+fn report(at: &At, checks: &[Check]) -> Result<Exit, Failure> {
     if at.json {
-        say_json(&checks)?;
+        print_json(&checks)?;
     } else {
         let mut table = Table::new(&["", "WHAT", "FOUND"]);
         for check in checks {
@@ -70,8 +71,8 @@ fn report(at: &At, checks: &[Check]) -> Result<ExitCode, CliError> {
             let verdict = check.verdict.word().to_owned();
             table.row([verdict, check.what.to_owned(), check.found.clone() + &remedy]);
         }
-        say(&table.to_string())?;
+        print(table.to_string())?;
     }
     let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed { Exit::No } else { Exit::Done })
 }

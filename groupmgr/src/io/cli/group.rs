@@ -1,15 +1,16 @@
 //! Commands about the hosts themselves.
 
 use std::io::{self, IsTerminal as _};
-use std::process::ExitCode;
 use std::time::Duration;
 
+use proto::exit::Exit;
+use proto::io::cli::{Failure, print};
 use proto::{HostName, Token};
 use serde_json::json;
 
 use super::args::{At, DtuCommand, MessageTarget, On};
 use super::ask::{Daemon, Gathered};
-use super::{CliError, say, say_json, session, show};
+use super::{print_json, session, show};
 use crate::host::admin::{Command, Explanation, Reply, Status};
 use crate::io::admin::wire::Target;
 use crate::topology::RowView;
@@ -19,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Empties a terminal and goes to its upper left corner.
 const CLEAR: &str = "\x1b[2J\x1b[1;1H";
 
-pub(super) fn stop(at: &At, on: On) -> Result<ExitCode, CliError> {
+pub(super) fn stop(at: &At, on: On) -> Result<Exit, Failure> {
     let mut daemon = Daemon::connect(at)?;
     let target = on.or(Target::Local);
     let is_elsewhere = matches!(target, Target::Host(_));
@@ -30,7 +31,7 @@ pub(super) fn stop(at: &At, on: On) -> Result<ExitCode, CliError> {
     finish(at, &done)
 }
 
-pub(super) fn topology(at: &At, on: On, seed_format: bool) -> Result<ExitCode, CliError> {
+pub(super) fn topology(at: &At, on: On, seed_format: bool) -> Result<Exit, Failure> {
     let gathered = Daemon::connect(at)?.command(on.or(Target::Local), Command::Topology)?;
     let tables: Vec<(&HostName, &Vec<RowView>)> = (gathered.replies.iter())
         .filter_map(|(host, reply)| match reply {
@@ -39,29 +40,29 @@ pub(super) fn topology(at: &At, on: On, seed_format: bool) -> Result<ExitCode, C
         })
         .collect();
     match tables[..] {
-        [(_, rows)] if at.json => say_json(rows)?,
+        [(_, rows)] if at.json => print_json(rows)?,
         _ if at.json => {
             let of_host = |(host, rows): &(&HostName, &Vec<RowView>)| json!({"host": host, "topology": rows});
-            say_json(&tables.iter().map(of_host).collect::<Vec<_>>())?;
+            print_json(&tables.iter().map(of_host).collect::<Vec<_>>())?;
         }
         _ => {
             for (at, (host, rows)) in tables.iter().enumerate() {
                 if tables.len() > 1 {
-                    say(&format!("{}as {host} sees it:\n", if at == 0 { "" } else { "\n" }))?;
+                    print(format!("{}as {host} sees it:\n", if at == 0 { "" } else { "\n" }))?;
                 }
                 let text = if seed_format {
                     rows.iter().map(RowView::seed_form).collect()
                 } else {
                     show::topology(rows)
                 };
-                say(&text)?;
+                print(&text)?;
             }
         }
     }
     Ok(gathered.conclude())
 }
 
-pub(super) fn status(at: &At, on: On, watch: bool) -> Result<ExitCode, CliError> {
+pub(super) fn status(at: &At, on: On, watch: bool) -> Result<Exit, Failure> {
     let target = on.or(Target::All);
     let mut daemon = Daemon::connect(at)?;
     loop {
@@ -74,13 +75,13 @@ pub(super) fn status(at: &At, on: On, watch: bool) -> Result<ExitCode, CliError>
             .collect();
         let whole = json!({"hosts": hosts, "unreachable": gathered.missing(), "stopped": gathered.stopped});
         match (at.json, watch) {
-            (true, true) => say(&format!("{whole}\n"))?,
-            (true, false) => say_json(&whole)?,
+            (true, true) => print(format!("{whole}\n"))?,
+            (true, false) => print_json(&whole)?,
             (false, _) => {
                 if watch && io::stdout().is_terminal() {
-                    say(CLEAR)?;
+                    print(CLEAR)?;
                 }
-                say(&show::status(&hosts, &gathered.stopped))?;
+                print(show::status(&hosts, &gathered.stopped))?;
             }
         }
         let code = gathered.conclude();
@@ -91,7 +92,7 @@ pub(super) fn status(at: &At, on: On, watch: bool) -> Result<ExitCode, CliError>
     }
 }
 
-pub(super) fn explain(at: &At, token: &Token) -> Result<ExitCode, CliError> {
+pub(super) fn explain(at: &At, token: &Token) -> Result<Exit, Failure> {
     let gathered = Daemon::connect(at)?.command(Target::All, Command::Explain(token.clone()))?;
     let explained: Vec<(&HostName, &Explanation)> = (gathered.replies.iter())
         .filter_map(|(host, reply)| match reply {
@@ -102,14 +103,14 @@ pub(super) fn explain(at: &At, token: &Token) -> Result<ExitCode, CliError> {
     if at.json {
         let hosts: Vec<_> =
             explained.iter().map(|(host, e)| json!({"host": host, "explanation": e})).collect();
-        say_json(&json!({"token": token, "hosts": hosts, "unreachable": gathered.missing()}))?;
+        print_json(&json!({"token": token, "hosts": hosts, "unreachable": gathered.missing()}))?;
     } else {
-        say(&show::explanation(token, &explained))?;
+        print(show::explanation(token, &explained))?;
     }
     Ok(gathered.conclude())
 }
 
-pub(super) fn dtu(at: &At, command: DtuCommand) -> Result<ExitCode, CliError> {
+pub(super) fn dtu(at: &At, command: DtuCommand) -> Result<Exit, Failure> {
     let (target, wanted) = match command {
         DtuCommand::List { on } => (on.or(Target::All), None),
         DtuCommand::Show { serial } => (Target::All, Some(serial)),
@@ -126,18 +127,18 @@ pub(super) fn dtu(at: &At, command: DtuCommand) -> Result<ExitCode, CliError> {
         dtus.retain(|dtu| dtu.serial.as_ref() == Some(&serial));
         if dtus.is_empty() {
             gathered.conclude();
-            return Err(CliError::No(format!("no DTU {serial} is connected; see: groupmgr dtu list")));
+            return Err(Failure::no(format!("no DTU {serial} is connected; see: groupmgr dtu list")));
         }
     }
     if at.json {
-        say_json(&json!({"dtus": dtus, "unreachable": gathered.missing()}))?;
+        print_json(&json!({"dtus": dtus, "unreachable": gathered.missing()}))?;
     } else {
-        say(&show::dtus(&dtus))?;
+        print(show::dtus(&dtus))?;
     }
     Ok(gathered.conclude())
 }
 
-fn message(at: &At, to: MessageTarget, text: String) -> Result<ExitCode, CliError> {
+fn message(at: &At, to: MessageTarget, text: String) -> Result<Exit, Failure> {
     let serial = match to {
         MessageTarget::All => None,
         MessageTarget::One(serial) => Some(serial),
@@ -147,17 +148,17 @@ fn message(at: &At, to: MessageTarget, text: String) -> Result<ExitCode, CliErro
     let at_desks = told.at();
     if let (Some(serial), 0) = (&serial, at_desks) {
         told.conclude();
-        return Err(CliError::No(format!("no DTU {serial} is connected; see: groupmgr dtu list")));
+        return Err(Failure::no(format!("no DTU {serial} is connected; see: groupmgr dtu list")));
     }
     if at.json {
-        say_json(&json!({"told": at_desks, "unreachable": told.missing()}))?;
+        print_json(&json!({"told": at_desks, "unreachable": told.missing()}))?;
     } else {
-        say(&format!("told at {at_desks} {}\n", if at_desks == 1 { "DTU" } else { "DTUs" }))?;
+        print(format!("told at {at_desks} {}\n", if at_desks == 1 { "DTU" } else { "DTUs" }))?;
     }
     Ok(told.conclude_order())
 }
 
-pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<ExitCode, CliError> {
+pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<Exit, Failure> {
     let target = on.or(Target::Local);
     let mut daemon = Daemon::connect(at)?;
     let done = daemon.command(target.clone(), Command::Drain(drain))?;
@@ -168,7 +169,7 @@ pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<ExitCode
 }
 
 /// Waits until no host meant has a session, and tells a person how many are left.
-fn wait_until_empty(at: &At, daemon: &mut Daemon, target: &Target) -> Result<(), CliError> {
+fn wait_until_empty(at: &At, daemon: &mut Daemon, target: &Target) -> Result<(), Failure> {
     let mut left = None;
     loop {
         let (sessions, _) = session::list(daemon, target.clone())?;
@@ -176,13 +177,13 @@ fn wait_until_empty(at: &At, daemon: &mut Daemon, target: &Target) -> Result<(),
             return Ok(());
         }
         if left.replace(sessions.len()) != Some(sessions.len()) && !at.json {
-            say(&format!("{} sessions left\n", sessions.len()))?;
+            print(format!("{} sessions left\n", sessions.len()))?;
         }
         std::thread::sleep(AGAIN);
     }
 }
 
-pub(super) fn forget(at: &At, gone: HostName) -> Result<ExitCode, CliError> {
+pub(super) fn forget(at: &At, gone: HostName) -> Result<Exit, Failure> {
     let mut done = Daemon::connect(at)?.command(Target::All, Command::Forget(gone.clone()))?;
     // The one that is to be forgotten is asked too, and its silence is why.
     done.unreachable.retain(|(host, _)| *host != gone);
@@ -190,12 +191,12 @@ pub(super) fn forget(at: &At, gone: HostName) -> Result<ExitCode, CliError> {
 }
 
 /// Prints who did what was asked, for a program; for a person, doing it is enough.
-fn finish(at: &At, done: &Gathered) -> Result<ExitCode, CliError> {
+fn finish(at: &At, done: &Gathered) -> Result<Exit, Failure> {
     if at.json {
         let hosts: Vec<&HostName> = done.replies.iter().map(|(host, _)| host).collect();
         let refused: Vec<_> =
             done.refused.iter().map(|(host, why)| json!({"host": host, "why": why})).collect();
-        say_json(&json!({"done": hosts, "refused": refused, "unreachable": done.missing()}))?;
+        print_json(&json!({"done": hosts, "refused": refused, "unreachable": done.missing()}))?;
     }
     Ok(done.conclude_order())
 }

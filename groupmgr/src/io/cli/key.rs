@@ -6,24 +6,24 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use datastore::io::Target as StoreTarget;
 use proto::exit::Exit;
+use proto::io::cli::{Failure, KEYS, print};
 use proto::io::{KeyDir, Rotation};
 use proto::keys::{GroupKey, KeyRing};
 use proto::{HostName, KeyId};
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{At, KEYS, KeyCommand};
+use super::args::{At, KeyCommand};
 use super::ask::Daemon;
+use super::print_json;
 use super::table::Table;
-use super::{CliError, say, say_json};
 use crate::host::admin::{Command, Reply, Status};
 use crate::io::admin::wire::{Answer, Ask, Outcome, Target};
 
-pub(super) fn run(at: &At, command: KeyCommand) -> Result<ExitCode, CliError> {
+pub(super) fn run(at: &At, command: KeyCommand) -> Result<Exit, Failure> {
     match command {
         KeyCommand::Status { dir } => status(at, dir),
         KeyCommand::Rotate { dir, force } => rotate(at, &dir, force),
@@ -83,7 +83,7 @@ fn list(keys: &[KeyId]) -> String {
 }
 
 /// Asks every host, and each data store that a host uses. `ca` of `keys` is what the data stores are believed by.
-fn ask(at: &At, keys: Option<&KeyDir>) -> Result<Holders, CliError> {
+fn ask(at: &At, keys: Option<&KeyDir>) -> Result<Holders, Failure> {
     let mut daemon = Daemon::connect(at)?;
     let dir = daemon.ask(Target::Local, Ask::Facts)?.into_iter().find_map(|answer| match answer.outcome {
         Outcome::Answer(Answer::Facts(facts)) => Some(PathBuf::from(facts.keys)),
@@ -126,15 +126,15 @@ fn ask_store(addr: SocketAddr, keys: &KeyDir) -> Holder {
     }
 }
 
-fn status(at: &At, dir: Option<PathBuf>) -> Result<ExitCode, CliError> {
-    let given = dir.as_deref().map(KeyDir::open).transpose().map_err(usage)?;
+fn status(at: &At, dir: Option<PathBuf>) -> Result<Exit, Failure> {
+    let given = dir.as_deref().map(KeyDir::open).transpose()?;
     let holders = ask(at, given.as_ref())?;
     let dir = dir.or(holders.dir).unwrap_or_else(|| KEYS.into());
     let disk = KeyDir::open(&dir);
     if at.json {
         let on_disk = disk.as_ref().map(|keys| ids(&keys.ring)).unwrap_or_default();
         let strangers = &holders.strangers;
-        say_json(&json!({"dir": dir, "keys": on_disk, "holders": holders.all, "strangers": strangers}))?;
+        print_json(&json!({"dir": dir, "keys": on_disk, "holders": holders.all, "strangers": strangers}))?;
     } else {
         let mut table = Table::new(&["WHO", "SIGNS WITH", "VERIFIES TOO"]);
         let mut row = |name: &str, keys: &[KeyId], why: Option<&String>| {
@@ -154,25 +154,21 @@ fn status(at: &At, dir: Option<PathBuf>) -> Result<ExitCode, CliError> {
         for stranger in &holders.strangers {
             row(stranger.as_str(), &[], Some(&"a key of another group, or one that was given up".to_owned()));
         }
-        say(&table.to_string())?;
+        print(table.to_string())?;
     }
-    let on_disk = disk.map_err(usage)?;
+    let on_disk = disk?;
     let agree = holders.all.iter().all(|holder| holder.differs(&ids(&on_disk.ring)).is_none());
-    Ok(if agree { Exit::Done } else { Exit::No }.code().into())
-}
-
-fn usage(error: proto::io::KeyDirError) -> CliError {
-    CliError::Usage(error.to_string())
+    Ok(if agree { Exit::Done } else { Exit::No })
 }
 
 /// Refuses the next step while somebody does not have the one before.
-fn check(at: &At, dir: &Path) -> Result<(), CliError> {
-    let keys = KeyDir::open(dir).map_err(usage)?;
-    let holders = ask(at, Some(&keys)).map_err(|error| match error {
-        CliError::Unreachable(why) => CliError::Unreachable(format!(
-            "{why}; the group is asked first which keys it has: if all of it is stopped, say --force"
+fn check(at: &At, dir: &Path) -> Result<(), Failure> {
+    let keys = KeyDir::open(dir)?;
+    let holders = ask(at, Some(&keys)).map_err(|failure| match failure.exit() {
+        Exit::Nobody => Failure::nobody(format!(
+            "{failure}; the group is asked first which keys it has: if all of it is stopped, say --force"
         )),
-        other => other,
+        _ => failure,
     })?;
     let disk = ids(&keys.ring);
     let behind: Vec<String> = (holders.all.iter())
@@ -182,7 +178,7 @@ fn check(at: &At, dir: &Path) -> Result<(), CliError> {
         return Ok(());
     }
     let ring = dir.join("group.keys");
-    Err(CliError::No(format!(
+    Err(Failure::no(format!(
         "not everybody runs with the keys in {}: {}; nothing was changed. Copy it there and restart what runs there, then \
          look: groupmgr key status",
         ring.display(),
@@ -190,11 +186,11 @@ fn check(at: &At, dir: &Path) -> Result<(), CliError> {
     )))
 }
 
-fn rotate(at: &At, dir: &Path, force: bool) -> Result<ExitCode, CliError> {
+fn rotate(at: &At, dir: &Path, force: bool) -> Result<Exit, Failure> {
     if !force {
         check(at, dir)?;
     }
-    let step = proto::io::rotate(dir).map_err(usage)?;
+    let step = proto::io::rotate(dir)?;
     let (word, key, now, then) = match step {
         Rotation::Added(key) => ("added", key, "verifies beside the old one", "to sign with it"),
         Rotation::Promoted(key) => {
@@ -203,17 +199,17 @@ fn rotate(at: &At, dir: &Path, force: bool) -> Result<ExitCode, CliError> {
         Rotation::Retired(key) => ("retired", key, "is the only one", ""),
     };
     if at.json {
-        say_json(&json!({"step": word, "key": key, "last": then.is_empty()}))?;
-        return Ok(ExitCode::SUCCESS);
+        print_json(&json!({"step": word, "key": key, "last": then.is_empty()}))?;
+        return Ok(Exit::Done);
     }
     let dir = dir.display();
     let next =
         if then.is_empty() { String::new() } else { format!(", then {then}: groupmgr key rotate {dir}") };
-    say(&format!(
+    print(format!(
         "key {key} {now}\nCopy {dir}/group.keys to every host and the data store, and restart what runs there \
          (--keep-sessions keeps sessions){next}.\nWho has it: groupmgr key status\n"
     ))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 #[cfg(test)]

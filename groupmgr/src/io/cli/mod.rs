@@ -16,11 +16,10 @@ mod table;
 mod template;
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
 use proto::exit::Exit;
+use proto::io::cli::{Failure, print, print_completions};
 
 use self::args::{Cli, Command};
 
@@ -31,24 +30,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some((main, args)) = applets::find(&applets::APPLETS, &args) {
         return main(args);
     }
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
-    match dispatch(cli) {
-        Ok(code) => code,
-        Err(CliError::Quiet) => ExitCode::SUCCESS,
-        Err(error) => {
-            drop(writeln!(io::stderr(), "groupmgr: {error}"));
-            error.exit().code().into()
-        }
-    }
+    proto::io::cli::run(args, dispatch)
 }
 
-fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let at = cli.at;
     match cli.command {
         Command::Keygen { dir } => run::keygen(&dir, at.json),
@@ -66,67 +51,20 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Undrain { on } => group::drain(&at, on, false, false),
         Command::Forget { gone } => group::forget(&at, gone),
         Command::Template(command) => template::run(&at, command),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "groupmgr", &mut io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => print_completions::<Cli>(shell),
     }
-}
-
-/// What ended a command early.
-#[derive(Debug, thiserror::Error)]
-enum CliError {
-    /// It was refused, or cannot be done.
-    #[error("{0}")]
-    No(String),
-    /// What was given is wrong.
-    #[error("{0}")]
-    Usage(String),
-    /// Nobody can be asked.
-    #[error("{0}")]
-    Unreachable(String),
-    /// This user may not ask.
-    #[error("{0}")]
-    NotAllowed(String),
-    /// The machine is in the way.
-    #[error("{0}")]
-    Machine(String),
-    /// Nobody reads what is printed.
-    #[error("")]
-    Quiet,
-}
-
-impl CliError {
-    const fn exit(&self) -> Exit {
-        match self {
-            Self::Quiet => Exit::Done,
-            Self::No(_) => Exit::No,
-            Self::Usage(_) => Exit::Usage,
-            Self::Unreachable(_) => Exit::Nobody,
-            Self::NotAllowed(_) => Exit::NotAllowed,
-            Self::Machine(_) => Exit::Machine,
-        }
-    }
-}
-
-/// Prints text as it is.
-fn say(text: &str) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => CliError::Quiet,
-        _ => CliError::Machine(format!("cannot print: {error}")),
-    })
 }
 
 /// Prints JSON for a program, on several lines.
-fn say_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| CliError::No(e.to_string()))?;
-    say(&(text + "\n"))
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::no)?;
+    print(text + "\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{CommandFactory as _, Parser as _};
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -1,34 +1,35 @@
 //! `keygen` and `run`.
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use proto::HostName;
+use proto::exit::Exit;
 use proto::io::KeyDir;
+use proto::io::cli::{Failure, print};
 use serde_json::json;
 
 use super::args::{At, RunArgs};
-use super::{CliError, say, say_json};
+use super::print_json;
 use crate::host::guests::GuestLimits;
 use crate::io::daemon::{Options, RunError};
 use crate::io::dirs::DirError;
 use crate::io::net::NetOptions;
 use crate::io::{dirs, logging};
 
-pub(super) fn keygen(dir: &Path, json: bool) -> Result<ExitCode, CliError> {
-    let keys = KeyDir::generate(dir).map_err(|error| CliError::Usage(error.to_string()))?;
+pub(super) fn keygen(dir: &Path, json: bool) -> Result<Exit, Failure> {
+    let keys = KeyDir::generate(dir)?;
     let (dir, key, ca) = (dir.display().to_string(), keys.ring.signing(), keys.fingerprint());
     if json {
-        say_json(&json!({"dir": dir, "key": key, "ca": ca.to_string()}))?;
+        print_json(&json!({"dir": dir, "key": key, "ca": ca.to_string()}))?;
     } else {
-        say(&format!(
+        print(format!(
             "{dir}: key {key}\nca fingerprint {ca}\nCopy the directory to every host of the group; a DTU needs {dir}/ca.pem or the fingerprint only.\n"
         ))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-pub(super) fn run(args: RunArgs, at: &At) -> Result<ExitCode, CliError> {
+pub(super) fn run(args: RunArgs, at: &At) -> Result<Exit, Failure> {
     let _log = logging::start(args.log_json);
     let options = Options {
         keys: args.keys,
@@ -51,24 +52,24 @@ pub(super) fn run(args: RunArgs, at: &At) -> Result<ExitCode, CliError> {
         account: args.account,
     };
     crate::io::daemon::run(&options).map_err(|error| match error {
-        RunError::Keys(error) => CliError::Usage(error.to_string()),
-        RunError::Accounts(error) => CliError::Usage(error.to_string()),
-        RunError::Dir(DirError::Running { .. }) => CliError::No(error.to_string()),
+        RunError::Keys(error) => Failure::usage(error),
+        RunError::Accounts(error) => Failure::usage(error),
+        RunError::Dir(DirError::Running { .. }) => Failure::no(error),
         RunError::Dir(_) | RunError::Net(_) | RunError::Admin { .. } | RunError::Threads(_) => {
-            CliError::Machine(error.to_string())
+            Failure::machine(error)
         }
-        other => CliError::No(other.to_string()),
+        other => Failure::no(other),
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 /// The machine's name up to its first dot.
-fn machine_name() -> Result<HostName, CliError> {
+fn machine_name() -> Result<HostName, Failure> {
     let remedy = "give this host a name with --name";
     let name = nix::unistd::gethostname()
-        .map_err(|error| CliError::Usage(format!("the machine has no name: {error}; {remedy}")))?;
+        .map_err(|error| Failure::usage(format!("the machine has no name: {error}; {remedy}")))?;
     let name = name.to_string_lossy();
     let name = name.split('.').next().unwrap_or_default();
     name.parse()
-        .map_err(|error| CliError::Usage(format!("the machine's name cannot be used: {error}; {remedy}")))
+        .map_err(|error| Failure::usage(format!("the machine's name cannot be used: {error}; {remedy}")))
 }

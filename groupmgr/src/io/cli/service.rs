@@ -1,18 +1,18 @@
 //! `service list | start | stop`.
 
-use std::process::ExitCode;
-
 use proto::ServiceName;
+use proto::exit::Exit;
+use proto::io::cli::{Failure, print};
 use serde_json::json;
 
 use super::args::{At, ServiceCommand};
 use super::ask::Daemon;
 use super::session::do_to;
-use super::{CliError, say, say_json, show};
+use super::{print_json, show};
 use crate::host::admin::{Command, Reply, ServiceStart, ServiceView, SessionAct, SessionView};
 use crate::io::admin::wire::Target;
 
-pub(super) fn run(at: &At, command: ServiceCommand) -> Result<ExitCode, CliError> {
+pub(super) fn run(at: &At, command: ServiceCommand) -> Result<Exit, Failure> {
     let mut daemon = Daemon::connect(at)?;
     match command {
         ServiceCommand::List { session } => list(at, &mut daemon, &session),
@@ -26,14 +26,14 @@ pub(super) fn run(at: &At, command: ServiceCommand) -> Result<ExitCode, CliError
     }
 }
 
-fn list(at: &At, daemon: &mut Daemon, session: &str) -> Result<ExitCode, CliError> {
+fn list(at: &At, daemon: &mut Daemon, session: &str) -> Result<Exit, Failure> {
     let (session, done) = do_to(daemon, session, SessionAct::Services)?;
     for (_, reply) in &done.replies {
         match reply {
             Reply::Services(services) if at.json => {
-                say_json(&json!({"session": session.session, "host": session.host, "services": services}))?;
+                print_json(&json!({"session": session.session, "host": session.host, "services": services}))?;
             }
-            Reply::Services(services) => say(&show::services(services))?,
+            Reply::Services(services) => print(show::services(services))?,
             _ => {}
         }
     }
@@ -46,14 +46,14 @@ fn change(
     daemon: &mut Daemon,
     session: &str,
     (act, service, waits): (SessionAct, ServiceName, bool),
-) -> Result<ExitCode, CliError> {
+) -> Result<Exit, Failure> {
     let starts = matches!(act, SessionAct::Start(_));
     let (session, done) = do_to(daemon, session, act)?;
     let accepted = done.replies.iter().any(|(_, reply)| matches!(reply, Reply::Done));
     if !accepted || !waits {
         if at.json {
             let done = if waits { json!(false) } else { json!(accepted) };
-            say_json(&json!({"session": session.session, "host": session.host, "done": done}))?;
+            print_json(&json!({"session": session.session, "host": session.host, "done": done}))?;
         }
         return Ok(done.conclude());
     }
@@ -70,7 +70,7 @@ fn change(
 }
 
 /// Done is a service that was started and runs or has ended well, and one that was stopped and has ended.
-fn report(at: &At, session: &SessionView, view: &ServiceView, starts: bool) -> Result<ExitCode, CliError> {
+fn report(at: &At, session: &SessionView, view: &ServiceView, starts: bool) -> Result<Exit, Failure> {
     let runs = view.pid.is_some() && view.state == "running";
     let ended = view.state.starts_with("exited") || view.state.starts_with("ended");
     let failed = view.state.starts_with("failed");
@@ -81,13 +81,13 @@ fn report(at: &At, session: &SessionView, view: &ServiceView, starts: bool) -> R
     };
     if at.json {
         let (id, host) = (session.session, &session.host);
-        say_json(&json!({"session": id, "host": host, "done": done, "service": view}))?;
+        print_json(&json!({"session": id, "host": host, "done": done, "service": view}))?;
     } else if done {
         let process = view.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
-        say(&format!("service {} on {}: {}{process}\n", view.service, session.host, view.state))?;
+        print(format!("service {} on {}: {}{process}\n", view.service, session.host, view.state))?;
     }
     if done {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
-    Err(CliError::No(format!("service {} on {}: {}", view.service, session.host, view.state)))
+    Err(Failure::no(format!("service {} on {}: {}", view.service, session.host, view.state)))
 }

@@ -1,26 +1,26 @@
 //! `session list | new | switch | detach | end`.
 
-use std::process::ExitCode;
-
 use proto::Token;
+use proto::exit::Exit;
+use proto::io::cli::{Failure, print};
 use serde_json::json;
 
 use super::args::{At, SessionCommand};
 use super::ask::{Daemon, Gathered};
-use super::{CliError, say, say_json, show};
+use super::{print_json, show};
 use crate::host::admin::{Command, Reply, SessionAct, SessionView};
 use crate::io::admin::wire::Target;
 
-pub(super) fn run(at: &At, command: SessionCommand) -> Result<ExitCode, CliError> {
+pub(super) fn run(at: &At, command: SessionCommand) -> Result<Exit, Failure> {
     let mut daemon = Daemon::connect(at)?;
     match command {
         SessionCommand::List { token, on } => {
             let (mut sessions, gathered) = list(&mut daemon, on.or(Target::All))?;
             sessions.retain(|session| token.as_ref().is_none_or(|token| session.token == *token));
             if at.json {
-                say_json(&json!({"sessions": sessions, "unreachable": gathered.missing()}))?;
+                print_json(&json!({"sessions": sessions, "unreachable": gathered.missing()}))?;
             } else {
-                say(&show::sessions(&sessions))?;
+                print(show::sessions(&sessions))?;
             }
             Ok(gathered.conclude())
         }
@@ -34,21 +34,21 @@ pub(super) fn run(at: &At, command: SessionCommand) -> Result<ExitCode, CliError
     }
 }
 
-fn new(at: &At, daemon: &mut Daemon, target: Target, command: Command) -> Result<ExitCode, CliError> {
+fn new(at: &At, daemon: &mut Daemon, target: Target, command: Command) -> Result<Exit, Failure> {
     let made = daemon.command(target, command)?;
     for (host, reply) in &made.replies {
         let Reply::Made(session) = reply else { continue };
         if at.json {
-            say_json(&json!({"session": session, "host": host}))?;
+            print_json(&json!({"session": session, "host": host}))?;
         } else {
-            say(&format!("{session} on {host}\n"))?;
+            print(format!("{session} on {host}\n"))?;
         }
     }
     Ok(made.conclude())
 }
 
 /// Makes a session the newest of its token and has the token presented again wherever it is.
-fn switch(at: &At, daemon: &mut Daemon, text: &str) -> Result<ExitCode, CliError> {
+fn switch(at: &At, daemon: &mut Daemon, text: &str) -> Result<Exit, Failure> {
     let (sessions, _) = list(daemon, Target::All)?;
     let meant = the_one(&sessions, text)?;
     let of_token = sessions.iter().filter(|s| s.token == meant.token);
@@ -61,15 +61,15 @@ fn switch(at: &At, daemon: &mut Daemon, text: &str) -> Result<ExitCode, CliError
     let again = daemon.command(Target::All, Command::PresentAgain(meant.token.clone()))?;
     let at_desks = again.at();
     if at.json {
-        say_json(&json!({"session": meant.session, "host": meant.host, "presented_again": at_desks}))?;
+        print_json(&json!({"session": meant.session, "host": meant.host, "presented_again": at_desks}))?;
     } else if at_desks == 0 {
-        say("no desk presents its token now; the next one that does will show it\n")?;
+        print("no desk presents its token now; the next one that does will show it\n")?;
     }
     Ok(again.conclude_order())
 }
 
 /// The sessions of the hosts meant, by token and the newest first.
-pub(super) fn list(daemon: &mut Daemon, target: Target) -> Result<(Vec<SessionView>, Gathered), CliError> {
+pub(super) fn list(daemon: &mut Daemon, target: Target) -> Result<(Vec<SessionView>, Gathered), Failure> {
     let mut gathered = daemon.command(target, Command::Sessions)?;
     let mut sessions = Vec::new();
     for (_, reply) in gathered.replies.drain(..) {
@@ -82,10 +82,10 @@ pub(super) fn list(daemon: &mut Daemon, target: Target) -> Result<(Vec<SessionVi
 }
 
 /// Does something to one session, wherever it is.
-fn change(at: &At, daemon: &mut Daemon, text: &str, act: SessionAct) -> Result<ExitCode, CliError> {
+fn change(at: &At, daemon: &mut Daemon, text: &str, act: SessionAct) -> Result<Exit, Failure> {
     let (session, done) = do_to(daemon, text, act)?;
     if at.json {
-        say_json(
+        print_json(
             &json!({"session": session.session, "host": session.host, "done": done.refused.is_empty()}),
         )?;
     }
@@ -97,7 +97,7 @@ pub(super) fn do_to(
     daemon: &mut Daemon,
     text: &str,
     act: SessionAct,
-) -> Result<(SessionView, Gathered), CliError> {
+) -> Result<(SessionView, Gathered), Failure> {
     let (sessions, _) = list(daemon, Target::All)?;
     let meant = the_one(&sessions, text)?.clone();
     let command = Command::Session { session: meant.session, act };
@@ -105,13 +105,13 @@ pub(super) fn do_to(
     Ok((meant, done))
 }
 
-fn the_one<'a>(sessions: &'a [SessionView], text: &str) -> Result<&'a SessionView, CliError> {
+fn the_one<'a>(sessions: &'a [SessionView], text: &str) -> Result<&'a SessionView, Failure> {
     match find(sessions, text)[..] {
         [session] => Ok(session),
-        [] => Err(CliError::No(format!("no session {text}; see: groupmgr session list"))),
+        [] => Err(Failure::no(format!("no session {text}; see: groupmgr session list"))),
         ref several => {
             let ids: Vec<String> = several.iter().map(|s| format!("{} on {}", s.session, s.host)).collect();
-            Err(CliError::Usage(format!("{text} means several sessions; say which: {}", ids.join(", "))))
+            Err(Failure::usage(format!("{text} means several sessions; say which: {}", ids.join(", "))))
         }
     }
 }

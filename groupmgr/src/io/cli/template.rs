@@ -2,17 +2,18 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::process::ExitCode;
 
+use proto::exit::Exit;
+use proto::io::cli::{Failure, print};
 use serde_json::json;
 use sessiond::template::{TEXT_MAX, Template};
 
 use super::args::{At, TemplateCommand};
 use super::ask::Daemon;
-use super::{CliError, say, say_json};
+use super::print_json;
 use crate::io::admin::wire::{Answer, Ask, Outcome, Target, TemplateAsk};
 
-pub(super) fn run(at: &At, command: TemplateCommand) -> Result<ExitCode, CliError> {
+pub(super) fn run(at: &At, command: TemplateCommand) -> Result<Exit, Failure> {
     let ask = match command {
         TemplateCommand::List => TemplateAsk::List,
         TemplateCommand::Show { name } => TemplateAsk::Show(name),
@@ -22,28 +23,28 @@ pub(super) fn run(at: &At, command: TemplateCommand) -> Result<ExitCode, CliErro
     let answers = Daemon::connect(at)?.ask(Target::Local, Ask::Template(ask))?;
     for answer in answers {
         match answer.outcome {
-            Outcome::Answer(Answer::Templates(names)) if at.json => say_json(&names)?,
+            Outcome::Answer(Answer::Templates(names)) if at.json => print_json(&names)?,
             Outcome::Answer(Answer::Templates(names)) => {
-                say(&names.into_iter().map(|name| name + "\n").collect::<String>())?;
+                print(names.into_iter().map(|name| name + "\n").collect::<String>())?;
             }
-            Outcome::Answer(Answer::Template(text)) if at.json => say_json(&json!({"text": text}))?,
-            Outcome::Answer(Answer::Template(text)) => say(&text)?,
-            Outcome::Answer(Answer::Done) if at.json => say_json(&json!({"done": true}))?,
+            Outcome::Answer(Answer::Template(text)) if at.json => print_json(&json!({"text": text}))?,
+            Outcome::Answer(Answer::Template(text)) => print(&text)?,
+            Outcome::Answer(Answer::Done) if at.json => print_json(&json!({"done": true}))?,
             Outcome::Answer(Answer::Done) => {}
-            Outcome::Answer(Answer::Refused(why)) => return Err(CliError::No(why)),
-            other => return Err(CliError::No(format!("an answer to something else: {other:?}"))),
+            Outcome::Answer(Answer::Refused(why)) => return Err(Failure::no(why)),
+            other => return Err(Failure::no(format!("an answer to something else: {other:?}"))),
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 /// Reads and checks a template before anybody is asked to store it.
-fn read(file: &Path) -> Result<String, CliError> {
+fn read(file: &Path) -> Result<String, Failure> {
     let at = file.display();
     let mut text = String::new();
     std::fs::File::open(file)
         .and_then(|f| f.take(TEXT_MAX as u64 + 1).read_to_string(&mut text))
-        .map_err(|error| CliError::Usage(format!("{at}: {error}; name a file with a template (TOML)")))?;
-    Template::parse(&text).map_err(|error| CliError::Usage(format!("{at}: {error}")))?;
+        .map_err(|error| Failure::usage(format!("{at}: {error}; name a file with a template (TOML)")))?;
+    Template::parse(&text).map_err(|error| Failure::usage(format!("{at}: {error}")))?;
     Ok(text)
 }

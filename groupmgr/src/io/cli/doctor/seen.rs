@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::super::CliError;
-use super::super::args::{At, KEYS};
+use super::super::args::At;
 use super::super::ask::{Daemon, Gathered};
 use crate::host::admin::{Command, Reply, Status};
 use crate::io::admin::wire::{Answer, Ask, Facts, Outcome, Target, TemplateAsk};
 use crate::topology::RowView;
 use proto::HostName;
+use proto::exit::Exit;
+use proto::io::cli::{Failure, KEYS};
 
 /// Templates that are looked at.
 const TEMPLATES_MAX: usize = 256;
@@ -43,9 +44,9 @@ impl Seen {
     ///
     /// # Errors
     /// For a wrong command line; a daemon that cannot be asked is something to report, not an error.
-    pub(super) fn gather(at: &At, keys: Option<&Path>) -> Result<Self, CliError> {
+    pub(super) fn gather(at: &At, keys: Option<&Path>) -> Result<Self, Failure> {
         let group = match Group::ask(at) {
-            Err(error @ CliError::Usage(_)) => return Err(error),
+            Err(failure) if failure.exit() == Exit::Usage => return Err(failure),
             answered => answered.map_err(|error| error.to_string()),
         };
         let of_daemon = group.as_ref().ok().map(|group| PathBuf::from(&group.facts.keys));
@@ -59,15 +60,14 @@ impl Seen {
 }
 
 impl Group {
-    fn ask(at: &At) -> Result<Self, CliError> {
+    fn ask(at: &At) -> Result<Self, Failure> {
         let mut daemon = Daemon::connect(at)?;
         let facts =
             daemon.ask(Target::Local, Ask::Facts)?.into_iter().find_map(|answer| match answer.outcome {
                 Outcome::Answer(Answer::Facts(facts)) => Some(*facts),
                 _ => None,
             });
-        let facts =
-            facts.ok_or_else(|| CliError::No("the daemon does not tell its facts; restart it".into()))?;
+        let facts = facts.ok_or_else(|| Failure::no("the daemon does not tell its facts; restart it"))?;
         let gathered = daemon.command(Target::All, Command::Status)?;
         let hosts = gathered.replies.into_iter().filter_map(|(_, reply)| match reply {
             Reply::Status(status) => Some(*status),

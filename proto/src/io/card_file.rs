@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use proto::card::{Card, CardError};
+use crate::card::{Card, CardError};
 use zeroize::Zeroizing;
 
 /// Largest card file, in bytes.
