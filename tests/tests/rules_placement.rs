@@ -8,7 +8,7 @@ use dtu_emu::dtu::Phase;
 use groupmgr::host::admin::Command;
 use proto::time::Duration;
 use tests::scene::{desk_with_session, drain, end};
-use tests::world::{DeskId, DeskPlan, Dice, HostPlan, World, ms, secs};
+use tests::world::{DeskId, DeskPlan, HostPlan, TestRng, World, ms, secs};
 
 /// Puts so many new cards in, this far apart; on which hosts their sessions are.
 fn place(w: &mut World, cards: usize, apart_ms: u64) -> BTreeMap<String, usize> {
@@ -68,7 +68,7 @@ fn sessions_spread_over_hosts_that_are_equally_idle() {
 /// how many sessions are on each host, of all of them.
 fn switch_on(w: &mut World, cards: u64, within: Duration, all_at_first: bool) -> Vec<usize> {
     let (lan, hosts) = (w.lan(), w.host_names().map(str::to_owned).collect::<Vec<_>>());
-    let mut dice = Dice::new(cards ^ hosts.len() as u64);
+    let mut dice = TestRng::new(cards ^ hosts.len() as u64);
     let desks: Vec<DeskId> = (0..cards)
         .map(|n| {
             let first = if all_at_first { 0 } else { dice.below(hosts.len() as u64) as usize };

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::Instant;
+use proto::rng::SecretRng;
 
-use super::chance::Chance;
 use super::rule::{Counts, End, Rule, Way};
 
 /// A port, unique within one network.
@@ -38,7 +38,7 @@ pub(super) struct Fabric {
     rules: BTreeMap<(End<PortId>, End<PortId>), Rule>,
     held: BTreeMap<(Instant, u64), Held>,
     held_so_far: u64,
-    chance: Chance,
+    rng: SecretRng,
     /// What has been done so far.
     pub(super) counts: Counts,
 }
@@ -54,7 +54,7 @@ impl Fabric {
             rules: BTreeMap::new(),
             held: BTreeMap::new(),
             held_so_far: 0,
-            chance: Chance::new(seed),
+            rng: SecretRng::new(core::array::from_fn(|at| seed.to_be_bytes()[at % 8])),
             counts: Counts::default(),
         }
     }
@@ -142,15 +142,15 @@ impl Fabric {
             self.counts.cut += 1;
             return;
         }
-        if self.chance.strikes(rule.loss) {
+        if self.rng.happens(rule.loss) {
             self.counts.lost += 1;
             return;
         }
-        let copies = if self.chance.strikes(rule.duplicate) { 2 } else { 1 };
+        let copies = if self.rng.happens(rule.duplicate) { 2 } else { 1 };
         self.counts.duplicated += copies - 1;
         for _ in 0..copies {
-            let mut wait = rule.delay + self.chance.up_to(rule.jitter);
-            if self.chance.strikes(rule.reorder) {
+            let mut wait = rule.delay + self.rng.up_to(rule.jitter);
+            if self.rng.happens(rule.reorder) {
                 wait += Rule::REORDER_HOLD;
             }
             if wait.is_zero() {

@@ -13,7 +13,6 @@
 //!
 //! A program calls [`available`] and [`enter()`] while it has one thread, then makes a [`Net`].
 
-mod chance;
 mod enter;
 mod fabric;
 mod launch;

@@ -9,7 +9,7 @@ use proto::line::Line;
 use super::forgery::{FORGERIES, Names};
 use super::people::People;
 use super::trouble::Island;
-use crate::world::{DeskId, Dice, Heard, LanId, StrangerId, World};
+use crate::world::{DeskId, Heard, LanId, StrangerId, TestRng, World};
 
 /// Tickets it remembers.
 const TICKETS_MAX: usize = 64;
@@ -30,7 +30,7 @@ struct Place {
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Intruder {
-    dice: Dice,
+    dice: TestRng,
     places: Vec<Place>,
     tickets: VecDeque<String>,
     conns: u64,
@@ -47,7 +47,7 @@ impl Intruder {
                 places.push(Place::new(w, places.len(), island, *lan));
             }
         }
-        let dice = Dice::new(seed ^ 0x696e_7472_7564_6572);
+        let dice = TestRng::new(seed ^ 0x696e_7472_7564_6572);
         Self { dice, places, tickets: VecDeque::new(), conns: 0, said: 0 }
     }
 
@@ -87,7 +87,7 @@ impl Intruder {
     /// To one host, to one desk, or to everybody.
     fn say(&mut self, w: &mut World, number: usize, bytes: &[u8]) {
         let place = &self.places[number];
-        let one = |dice: &mut Dice, n: usize| dice.below(n as u64) as usize;
+        let one = |dice: &mut TestRng, n: usize| dice.below(n as u64) as usize;
         match self.dice.below(3) {
             0 => w.stranger_says(place.machine, place.hosts[one(&mut self.dice, place.hosts.len())], bytes),
             1 if !place.desks.is_empty() => {

@@ -4,7 +4,7 @@ use core::fmt;
 
 use proto::time::Duration;
 
-use crate::world::Dice;
+use crate::world::TestRng;
 
 /// Hosts that are in one LAN and know each other, at most: each hears the beacons of all others, and is asked by
 /// them for every card. What a thousand in one LAN cost is in the table of `--cost`.
@@ -104,7 +104,7 @@ impl Options {
     /// what was drawn.
     #[must_use]
     pub fn draw(seed: u64, given: Given) -> Self {
-        let mut dice = Dice::new(seed ^ 0x6f70_7469_6f6e_7300);
+        let mut dice = TestRng::new(seed ^ 0x6f70_7469_6f6e_7300);
         let mut one_of = |few: &[u64]| few[dice.below(few.len() as u64) as usize];
         let drawn = one_of(&[2, 3, 3, 4, 5, 5, 6, 7]) as usize;
         let hosts = given.hosts.unwrap_or(drawn);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proto::Token;
 use proto::card::{Card, CardSecret};
 
-use crate::world::{DeskId, Dice, Sight, World};
+use crate::world::{DeskId, Sight, TestRng, World};
 
 /// One card of so many is disabled.
 const DISABLED_OF: usize = 8;
@@ -43,7 +43,7 @@ impl Seat {
 /// All of them.
 #[derive(Debug)]
 pub(super) struct People {
-    dice: Dice,
+    dice: TestRng,
     cards: Vec<PersonCard>,
     /// The cards of each island.
     of_island: Vec<Vec<usize>>,
@@ -54,7 +54,7 @@ pub(super) struct People {
 impl People {
     /// So many cards on so many islands; this share of them, in percent, has a secret. What has one is registered.
     pub(super) fn new(w: &mut World, seed: u64, cards: usize, islands: usize, keyed: u64) -> Self {
-        let mut dice = Dice::new(seed ^ 0x7065_6f70_6c65);
+        let mut dice = TestRng::new(seed ^ 0x7065_6f70_6c65);
         let mut made = Vec::with_capacity(cards);
         let mut of_island = vec![Vec::new(); islands];
         for n in 0..cards {
@@ -87,7 +87,7 @@ impl People {
     }
 
     /// A token that needs a secret, if there is one: for whoever wants to be let in without it.
-    pub(super) fn a_keyed_token(&self, dice: &mut Dice) -> Option<Token> {
+    pub(super) fn a_keyed_token(&self, dice: &mut TestRng) -> Option<Token> {
         let card = self.cards.get(dice.below(self.cards.len() as u64) as usize)?;
         card.secret.filter(|_| !card.is_disabled).map(|_| card.token.clone())
     }

@@ -6,7 +6,7 @@ use proto::time::Duration;
 
 use super::people::People;
 use super::trouble::Island;
-use crate::world::{Dice, World, ms};
+use crate::world::{TestRng, World, ms};
 
 /// Between two of them, at most.
 const PAUSE_MAX_MS: u64 = 20_000;
@@ -23,7 +23,7 @@ enum Step {
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Restarts {
-    dice: Dice,
+    dice: TestRng,
     next_at: Instant,
     steps: Vec<(Instant, Step)>,
     /// How many there were.
@@ -32,7 +32,7 @@ pub(super) struct Restarts {
 
 impl Restarts {
     pub(super) fn new(seed: u64, now: Instant) -> Self {
-        Self { dice: Dice::new(seed ^ 0x7265_7374_6172_7473), next_at: now, steps: Vec::new(), made: 0 }
+        Self { dice: TestRng::new(seed ^ 0x7265_7374_6172_7473), next_at: now, steps: Vec::new(), made: 0 }
     }
 
     /// Goes on with it. Returns whether anything has changed.

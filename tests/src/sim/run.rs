@@ -14,7 +14,7 @@ use super::people::People;
 use super::restarts::Restarts;
 use super::stage;
 use super::trouble::{Island, Trouble};
-use crate::world::{Dice, Sight, World, ms, secs};
+use crate::world::{Sight, TestRng, World, ms, secs};
 
 /// Steps that one input may cause in a host: a large group and a storm cause a hundred thousand, a circle any number.
 const STEPS_MAX: usize = 1_000_000;
@@ -93,7 +93,7 @@ struct Run<'a> {
     ways_well: BTreeMap<String, bool>,
     desks_well: Vec<bool>,
     store_well: bool,
-    pauses: Dice,
+    pauses: TestRng,
     acts_at: Instant,
     intrudes_at: Instant,
     looks_at: Instant,
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
             ways_well: BTreeMap::new(),
             desks_well: vec![true; options.dtus],
             store_well: true,
-            pauses: Dice::new(options.seed ^ 0x7061_7573_6573),
+            pauses: TestRng::new(options.seed ^ 0x7061_7573_6573),
             acts_at: w.now(),
             intrudes_at: w.now(),
             looks_at: w.now(),

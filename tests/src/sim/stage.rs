@@ -8,7 +8,7 @@ use proto::time::Duration;
 use super::options::Options;
 use super::people::{People, Seat};
 use super::trouble::Island;
-use crate::world::{DeskPlan, Dice, HostPlan, LanId, World, ms};
+use crate::world::{DeskPlan, HostPlan, LanId, TestRng, World, ms};
 
 /// Hosts that a desk behind a router is told of: it hears no beacon, and no answer to a broadcast.
 const SERVERS: usize = 3;
@@ -23,7 +23,7 @@ const CHAIN_LEN: usize = 1_200;
 #[must_use]
 pub(super) fn build(options: &Options) -> (World, People, Vec<Island>) {
     let mut w = World::new(options.seed);
-    let mut dice = Dice::new(options.seed ^ 0x0073_7461_6765);
+    let mut dice = TestRng::new(options.seed ^ 0x0073_7461_6765);
     if options.hosts + options.dtus > 200 {
         w.without_story();
     }
@@ -53,7 +53,7 @@ fn net_of(number: usize) -> String {
     format!("10.{}.{}.0", number / 16, number % 16 * 16)
 }
 
-fn add_hosts(w: &mut World, options: &Options, dice: &mut Dice, islands: &mut [Island]) {
+fn add_hosts(w: &mut World, options: &Options, dice: &mut TestRng, islands: &mut [Island]) {
     let count = islands.len();
     for n in 0..options.hosts {
         let name = format!("h{}", n + 1);
@@ -78,7 +78,13 @@ fn add_hosts(w: &mut World, options: &Options, dice: &mut Dice, islands: &mut [I
     }
 }
 
-fn add_desks(w: &mut World, options: &Options, dice: &mut Dice, islands: &mut [Island], people: &mut People) {
+fn add_desks(
+    w: &mut World,
+    options: &Options,
+    dice: &mut TestRng,
+    islands: &mut [Island],
+    people: &mut People,
+) {
     let mut behind: BTreeMap<usize, LanId> = BTreeMap::new();
     let count = islands.len();
     for n in 0..options.dtus {

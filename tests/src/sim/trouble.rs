@@ -4,7 +4,7 @@ use proto::Instant;
 use proto::time::Duration;
 
 use super::options::Faults;
-use crate::world::{Backup, DeskId, Dice, LanId, Rule, Way, World, ms};
+use crate::world::{Backup, DeskId, LanId, Rule, TestRng, Way, World, ms};
 
 /// A clock that nobody can have meant.
 const YEARS_AHEAD_MS: i64 = 10 * 365 * 24 * 3_600_000;
@@ -43,7 +43,7 @@ enum Undo {
 /// The faults of a run.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    dice: Dice,
+    dice: TestRng,
     faults: Faults,
     islands: Vec<Island>,
     ongoing: Vec<(Instant, Undo)>,
@@ -57,7 +57,7 @@ impl Trouble {
     /// So much of it, in these places.
     #[must_use]
     pub(super) fn new(seed: u64, faults: Faults, islands: Vec<Island>) -> Self {
-        let dice = Dice::new(seed ^ 0x0074_726f_7562_6c65);
+        let dice = TestRng::new(seed ^ 0x0074_726f_7562_6c65);
         let calm_until = Instant::ZERO;
         Self { dice, faults, islands, ongoing: Vec::new(), calm_until, backup: None, made: 0 }
     }

@@ -15,7 +15,6 @@
 #![allow(clippy::panic, reason = "a world that cannot go on is a failed test")]
 
 mod desk;
-mod dice;
 mod expect;
 mod faults;
 mod hand;
@@ -27,6 +26,7 @@ mod meter;
 mod parts;
 mod process;
 mod queue;
+mod rng;
 mod second;
 mod shell;
 mod sight;
@@ -47,7 +47,6 @@ use groupmgr::topology::Standing;
 use proto::keys::{GroupKey, KeyRing};
 use proto::{BootId, HostName, Instant, SessionId};
 
-pub use dice::Dice;
 pub use expect::{Expect, Goal, HostExpect};
 pub use parts::desk::{DeskId, DeskPlan};
 pub use parts::meter::Meter;
@@ -57,6 +56,7 @@ pub use parts::store::Backup;
 pub use parts::stranger::StrangerId;
 pub use parts::udp::Heard;
 pub use proto::time::Duration;
+pub use rng::TestRng;
 pub use wire::{LanId, Rule, Way};
 
 use history::History;
@@ -122,7 +122,7 @@ enum Event {
 pub struct World {
     now: Instant,
     queue: Queue<Event>,
-    dice: Dice,
+    dice: TestRng,
     wire: Wire,
     ring: KeyRing,
     /// That of another group on the same LANs.
@@ -201,7 +201,7 @@ impl World {
     /// An empty world.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut dice = TestRng::new(seed);
         let mut ring = || match GroupKey::new(&dice.seed()) {
             Ok(key) => KeyRing::new(key, Vec::new()),
             Err(short) => panic!("32 bytes: {short}"),
@@ -210,7 +210,7 @@ impl World {
         Self {
             now: Instant::from_micros(1_000_000),
             queue: Queue::new(),
-            wire: Wire::new(Dice::new(dice.u64())),
+            wire: Wire::new(TestRng::new(dice.u64())),
             dice,
             ring,
             foreign_ring,

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use proto::net::{IfName, Interface};
 use proto::time::Duration;
 
-use super::dice::Dice;
+use super::rng::TestRng;
 
 /// How long a LAN takes to carry a datagram.
 const LAN_DELAY: Duration = Duration::from_micros(100);
@@ -92,7 +92,7 @@ pub(super) struct Link {
 pub(super) struct Wire {
     pub(super) lans: Vec<Lan>,
     pub(super) links: Vec<Link>,
-    dice: Dice,
+    dice: TestRng,
 }
 
 impl Lan {
@@ -116,7 +116,7 @@ impl Lan {
 }
 
 impl Wire {
-    pub(super) const fn new(dice: Dice) -> Self {
+    pub(super) const fn new(dice: TestRng) -> Self {
         Self { lans: Vec::new(), links: Vec::new(), dice }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lab::net::{Rule, Way};
+use tests::world::TestRng;
 
 use crate::scene::Played;
 
@@ -98,13 +99,12 @@ pub(crate) struct Plan {
     pub(crate) deeds: Vec<(Duration, Deed)>,
 }
 
-/// A stream of small numbers.
-struct Dice(u64);
+/// What is drawn for a plan.
+struct Draw(TestRng);
 
-impl Dice {
+impl Draw {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap_or(0) % n.max(1)
+        usize::try_from(self.0.below(n as u64)).unwrap_or(0)
     }
 
     fn millis(&mut self, from: usize, to: usize) -> Duration {
@@ -147,33 +147,33 @@ impl Dice {
 impl Plan {
     /// The plan of a seed for so long.
     pub(crate) fn draw(seed: u64, length: Duration) -> Self {
-        let mut dice = Dice(seed.wrapping_mul(77).wrapping_add(5));
+        let mut draw = Draw(TestRng::new(seed));
         let mut plan = Self { faults: Vec::new(), deeds: Vec::new() };
         for card in 0..CARDS {
             plan.deeds.push((Duration::from_millis(10), Deed::Insert { desk: card, card }));
         }
         let mut now = Duration::from_secs(3);
         while now < length {
-            if dice.below(3) == 0 {
-                plan.draw_card(&mut dice, now);
+            if draw.below(3) == 0 {
+                plan.draw_card(&mut draw, now);
             } else {
-                plan.draw_fault(&mut dice, now, length);
+                plan.draw_fault(&mut draw, now, length);
             }
-            now += dice.millis(300, 2_500);
+            now += draw.millis(300, 2_500);
         }
         plan.deeds.sort_by_key(|(at, _)| *at);
         plan
     }
 
-    fn draw_card(&mut self, dice: &mut Dice, now: Duration) {
-        let (desk, card) = (dice.below(DESKS), dice.below(CARDS + 1));
+    fn draw_card(&mut self, draw: &mut Draw, now: Duration) {
+        let (desk, card) = (draw.below(DESKS), draw.below(CARDS + 1));
         let deed = if card < CARDS { Deed::Insert { desk, card } } else { Deed::Remove { desk } };
         self.deeds.push((now, deed));
     }
 
-    fn draw_fault(&mut self, dice: &mut Dice, now: Duration, length: Duration) {
-        let (host, fault) = (dice.below(HOSTS), dice.fault());
-        let until = (now + dice.millis(150, 6_000)).min(length);
+    fn draw_fault(&mut self, draw: &mut Draw, now: Duration, length: Duration) {
+        let (host, fault) = (draw.below(HOSTS), draw.fault());
+        let until = (now + draw.millis(150, 6_000)).min(length);
         let busy = self.faults.iter().any(|f| f.host == host && f.until + PEACE > now);
         let serious =
             self.faults.iter().filter(|f| f.until + PEACE > now && f.fault.excuses_another_session()).count();

@@ -1,10 +1,10 @@
-//! The world's own random numbers: one stream from the seed of the run.
+//! Random numbers of tests, from the seed of a run; for the system itself there is [`proto::rng::SecretRng`].
 
-/// A splitmix64 stream.
+/// A stream of random numbers (SplitMix64): quick, and for tests only, since anybody can foretell it.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct TestRng(u64);
 
-impl Dice {
+impl TestRng {
     /// A stream of its own.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
