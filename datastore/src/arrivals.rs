@@ -82,7 +82,7 @@ pub enum Told {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Progress {
     Silent,
     Waiting,
     Handshaking,
@@ -104,7 +104,7 @@ struct Holder {
 pub struct Arrivals {
     limits: Limits,
     arrived: u64,
-    stages: BTreeMap<ArrivalId, (IpAddr, Stage)>,
+    stages: BTreeMap<ArrivalId, (IpAddr, Progress)>,
     holders: BTreeMap<IpAddr, Holder>,
     /// Addresses by how many silent connections, and by how many handshakes, they have; those with none left out.
     by_silent: BTreeSet<(usize, IpAddr)>,
@@ -175,7 +175,7 @@ impl Arrivals {
         }
         self.arrived += 1;
         let id = ArrivalId(self.arrived);
-        self.stages.insert(id, (address, Stage::Silent));
+        self.stages.insert(id, (address, Progress::Silent));
         self.change(address, |holder| {
             holder.silent.insert(id);
         });
@@ -203,12 +203,12 @@ impl Arrivals {
         needs_handshake: bool,
         out: &mut Vec<Told>,
     ) -> Result<(), Refused> {
-        let Some((address, Stage::Silent)) = self.stages.get(&id).copied() else { return Ok(()) };
+        let Some((address, Progress::Silent)) = self.stages.get(&id).copied() else { return Ok(()) };
         self.forget(id);
         if self.holders.get(&address).is_some_and(|h| h.spoken >= self.limits.per_address) {
             return Err(Refused::Address);
         }
-        let stage = if needs_handshake { Stage::Waiting } else { Stage::Served };
+        let stage = if needs_handshake { Progress::Waiting } else { Progress::Served };
         self.stages.insert(id, (address, stage));
         self.change(address, |holder| {
             holder.spoken += 1;
@@ -227,8 +227,8 @@ impl Arrivals {
 
     /// A handshake is done: its connection is served, and its place is the next one's.
     pub fn finish(&mut self, now: Instant, id: ArrivalId, out: &mut Vec<Told>) {
-        let Some((address, Stage::Handshaking)) = self.stages.get(&id).copied() else { return };
-        self.stages.insert(id, (address, Stage::Served));
+        let Some((address, Progress::Handshaking)) = self.stages.get(&id).copied() else { return };
+        self.stages.insert(id, (address, Progress::Served));
         self.change(address, |holder| {
             holder.handshaking.remove(&id);
         });
@@ -239,7 +239,7 @@ impl Arrivals {
 
     /// A connection has ended.
     pub fn leave(&mut self, now: Instant, id: ArrivalId, out: &mut Vec<Told>) {
-        if self.forget(id) == Some(Stage::Handshaking) {
+        if self.forget(id) == Some(Progress::Handshaking) {
             self.moved_at = now;
             self.fill(out);
         }
@@ -280,7 +280,7 @@ impl Arrivals {
         while self.handshaking < self.limits.handshakes
             && let Some((_, id, address)) = self.queue.first().copied()
         {
-            self.stages.insert(id, (address, Stage::Handshaking));
+            self.stages.insert(id, (address, Progress::Handshaking));
             self.change(address, |holder| {
                 holder.waiting.pop_front();
                 holder.handshaking.insert(id);
@@ -290,22 +290,22 @@ impl Arrivals {
         }
     }
 
-    fn forget(&mut self, id: ArrivalId) -> Option<Stage> {
+    fn forget(&mut self, id: ArrivalId) -> Option<Progress> {
         let (address, stage) = self.stages.remove(&id)?;
-        self.silent -= usize::from(stage == Stage::Silent);
-        self.handshaking -= usize::from(stage == Stage::Handshaking);
+        self.silent -= usize::from(stage == Progress::Silent);
+        self.handshaking -= usize::from(stage == Progress::Handshaking);
         self.change(address, |holder| {
             match stage {
-                Stage::Silent => {
+                Progress::Silent => {
                     holder.silent.remove(&id);
                 }
-                Stage::Waiting => holder.waiting.retain(|other| *other != id),
-                Stage::Handshaking => {
+                Progress::Waiting => holder.waiting.retain(|other| *other != id),
+                Progress::Handshaking => {
                     holder.handshaking.remove(&id);
                 }
-                Stage::Served => {}
+                Progress::Served => {}
             }
-            holder.spoken -= usize::from(stage != Stage::Silent);
+            holder.spoken -= usize::from(stage != Progress::Silent);
         });
         Some(stage)
     }

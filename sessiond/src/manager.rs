@@ -1,13 +1,13 @@
-//! The session manager: the sessions of this host as a pure machine (seed 003, "Session Handling"; DESIGN 6).
+//! The session manager: the sessions of this host as a pure machine.
 //!
 //! Owns which sessions there are, whose they are, where each is shown, and what their processes were told.
 //! Refuses to decide whether a session may be made or who may see it: whoever calls has authenticated the token
 //! and holds the claim. The processes themselves are in `io`.
 
 mod event;
-mod line;
 mod services;
 mod session;
+mod start_queue;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +23,11 @@ use crate::control::{Description, EndReason, FromSession, ServiceState, SessionS
 use crate::template::{Display, Template};
 
 pub use event::{SessionEffect, SessionEvent};
-pub use line::{STARTING_MAX, WAITING_MAX};
 pub use session::{Claim, Phase, Session};
+pub use start_queue::{STARTING_MAX, WAITING_MAX};
 
-use line::Line;
 use session::{Why, tell, turn};
+use start_queue::StartQueue;
 
 /// A session process that has not said `Ready` after this long is given up.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ pub struct Sessions {
     by_token: BTreeMap<Token, Vec<SessionId>>,
     /// What is due when: thousands of sessions must not be looked at to find out that nothing is.
     due: BTreeSet<(Instant, SessionId)>,
-    line: Line,
+    starts: StartQueue,
 }
 
 impl Sessions {
@@ -91,7 +91,7 @@ impl Sessions {
             table: BTreeMap::new(),
             by_token: BTreeMap::new(),
             due: BTreeSet::new(),
-            line: Line::new(),
+            starts: StartQueue::new(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Sessions {
     /// Makes a session. `false` when the token has [`SESSIONS_PER_TOKEN_MAX`] here already, or [`WAITING_MAX`] wait.
     pub fn make(&mut self, now: Instant, new: NewSession, out: &mut Vec<SessionEffect>) -> bool {
         let has = self.by_token.get(&new.token).map_or(0, Vec::len);
-        if has >= SESSIONS_PER_TOKEN_MAX || self.in_line() >= WAITING_MAX {
+        if has >= SESSIONS_PER_TOKEN_MAX || self.queued() >= WAITING_MAX {
             return false;
         }
         self.by_token.entry(new.token.clone()).or_default().push(new.id);
@@ -177,7 +177,7 @@ impl Sessions {
             tools: self.tools.clone(),
             meta: session.meta(),
         };
-        let (phase, spawn) = self.line.enter(now, spec);
+        let (phase, spawn) = self.starts.enter(now, spec);
         session.phase = phase;
         self.insert(session);
         out.extend(spawn);
@@ -223,7 +223,7 @@ impl Sessions {
     /// Ends a session and all it has started.
     pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
         let Some(session) = self.table.get_mut(&id) else { return false };
-        if !session.has_process || session.phase == Phase::InLine {
+        if !session.has_process || session.phase == Phase::Queued {
             self.remove(now, id, Why::Over("it was ended".into()), out);
         } else if !matches!(session.phase, Phase::Ending { .. }) {
             turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
@@ -364,7 +364,7 @@ impl Sessions {
             Phase::Starting { .. } => {
                 turn(&mut self.due, session, Phase::Running);
                 out.push(SessionEffect::Event(SessionEvent::Ready(id)));
-                self.leave_line(now, id, out);
+                self.leave_queue(now, id, out);
             }
             Phase::TakenUp { .. } => {
                 session.token = what.spec.token.clone();
@@ -377,7 +377,7 @@ impl Sessions {
                 self.by_token.entry(what.spec.token).or_default().push(id);
                 out.push(SessionEffect::Event(SessionEvent::TakenUp(id)));
             }
-            Phase::Running | Phase::Ending { .. } | Phase::InLine => {}
+            Phase::Running | Phase::Ending { .. } | Phase::Queued => {}
         }
     }
 
@@ -403,7 +403,7 @@ impl Sessions {
             failed: matches!(why, Why::Failed(_)),
             why: why.into_text(),
         }));
-        self.leave_line(now, id, out);
+        self.leave_queue(now, id, out);
     }
 
     /// Gives up what does not start and kills what does not end.

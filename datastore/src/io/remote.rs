@@ -122,7 +122,7 @@ struct Driver {
     commands: mpsc::WeakUnboundedSender<Command>,
     waiting: BTreeMap<RequestId, Waiter>,
     feeds: BTreeMap<RequestId, Feed>,
-    link: Option<Link>,
+    link: Option<StoreConnection>,
     /// The id that the store told last.
     store: Option<StoreId>,
     state: watch::Sender<LinkState>,
@@ -191,7 +191,7 @@ impl Driver {
     fn perform(&mut self, out: &mut Vec<Effect>) {
         for effect in out.drain(..) {
             match effect {
-                Effect::Connect => self.link = Some(Link::begin(self.target.clone())),
+                Effect::Connect => self.link = Some(StoreConnection::begin(self.target.clone())),
                 Effect::Disconnect => self.link = None,
                 Effect::Send(call) => {
                     if let Some(link) = &self.link {
@@ -231,7 +231,7 @@ impl Driver {
 }
 
 /// One attempt at a connection, and the connection. Dropping it closes it.
-struct Link {
+struct StoreConnection {
     outgoing: mpsc::UnboundedSender<Call>,
     events: mpsc::Receiver<LinkEvent>,
     task: JoinHandle<()>,
@@ -245,7 +245,7 @@ enum LinkEvent {
     Broke(String),
 }
 
-impl Link {
+impl StoreConnection {
     fn begin(target: Target) -> Self {
         // Bounded by the client, which has at most so many requests and watches under way.
         let (outgoing, calls) = mpsc::unbounded_channel();
@@ -268,13 +268,13 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for StoreConnection {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn next_event(link: &mut Option<Link>) -> LinkEvent {
+async fn next_event(link: &mut Option<StoreConnection>) -> LinkEvent {
     match link {
         Some(link) => {
             link.events.recv().await.unwrap_or_else(|| LinkEvent::Broke("the connection ended".into()))

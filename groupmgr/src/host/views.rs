@@ -114,7 +114,7 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
         fill("askers", askers, askers::ASKERS_MAX),
         fill("unreleased claims", unreleased, claims::UNRELEASED_MAX),
         fill("releases", releases, claims::UNRELEASED_MAX),
-        fill("start queue", m.sessions.all().in_line(), sessiond::manager::WAITING_MAX),
+        fill("start queue", m.sessions.all().queued(), sessiond::manager::WAITING_MAX),
         // One port of four may be full.
         fill("store requests", m.store_requests(), 4 * port::PENDING_MAX),
         fill("repeats", repeats, attachments::REPEATS_MAX),

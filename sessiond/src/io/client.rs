@@ -25,7 +25,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::AbortHandle;
 
-use self::link::Link;
+use self::link::PacketLink;
 
 use super::limits::OpenFiles;
 use super::packets::{self, Receiver};
@@ -63,30 +63,30 @@ pub struct Start {
 pub enum Event {
     /// There is a session process, and it can be told things; it says [`FromSession::Ready`] when it can be attached.
     Spawned {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
         /// Whether it was made for an earlier daemon; then it has to be asked what it is.
         kept: bool,
     },
     /// There is no such session process.
     SpawnFailed {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
         /// Why not, and what to do about it.
         reason: String,
     },
     /// A session process says something.
     Session {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// What.
+        /// What the session said.
         message: FromSession,
     },
     /// A session process is gone and all it had started.
     Exited {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// How.
+        /// How its process ended.
         exit: Exit,
     },
     /// The spawner is gone. Its sessions can still be told things, but none can be made before
@@ -465,7 +465,7 @@ impl NewSpawner {
         events: &mpsc::Sender<Event>,
     ) -> Result<Self, StartError> {
         let (sender, queue) = mpsc::channel(SPAWNER_QUEUE);
-        let mut link = Link::new(fd, queue, shared)?;
+        let mut link = PacketLink::new(fd, queue, shared)?;
         match link.next::<FromSpawner>(events).await {
             Some((FromSpawner::Hello { keep, sessions: kept }, _)) => {
                 tokio::spawn(serve::serve_spawner(link, pid, Arc::clone(shared), events.clone()));

@@ -32,9 +32,9 @@ pub enum SessionEvent {
     OnScreen(SessionId, Serial),
     /// It is over; it is no longer in the table.
     Ended {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// Whose.
+        /// The token concerned.
         token: Token,
         /// Its epoch, for giving the claim back.
         epoch: Epoch,
@@ -53,14 +53,14 @@ pub enum SessionEvent {
     },
     /// What was asked of a service has come out: it runs, it ended, or it could not be started.
     ServiceSettled {
-        /// Whose.
+        /// The session concerned.
         session: SessionId,
-        /// Which.
+        /// The service concerned.
         service: ServiceName,
     },
     /// One of its programs asks the data store for something.
     Data {
-        /// Which session.
+        /// The session concerned.
         session: SessionId,
         /// Which of its programs.
         client: u32,

@@ -10,7 +10,7 @@ use proto::{Epoch, Instant, Last, Serial, ServiceName, SessionId, Token};
 use super::{SessionEffect, Sessions};
 use crate::control::{Bytes, Fingerprint, ServiceState, ToSession};
 
-/// How a session stands with the data store (DESIGN 4.3 and 5).
+/// How a session stands with the data store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The data store says that it is the token's session.
@@ -39,7 +39,7 @@ impl Claim {
 /// Where a session is in its life.
 ///
 /// ```text
-///   InLine ─ its turn ─▶ Starting
+///   Queued ─ its turn ─▶ Starting
 ///   Starting ── Ready ──▶ Running ── end ──▶ Ending ── exited ──▶ (gone)
 ///   TakenUp ─ Described ──▲  │ exited, Ended ──────────────────────▲
 ///      │ 5 s                 └──────────────────────────────────────┘
@@ -50,7 +50,7 @@ impl Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Others start before it.
-    InLine,
+    Queued,
     /// Its process was asked for.
     Starting {
         /// When it is given up.
@@ -75,7 +75,7 @@ impl Phase {
         match self {
             Self::Starting { give_up_at } | Self::TakenUp { give_up_at } => Some(give_up_at),
             Self::Ending { kill_at } => Some(kill_at),
-            Self::Running | Self::InLine => None,
+            Self::Running | Self::Queued => None,
         }
     }
 
@@ -85,7 +85,7 @@ impl Phase {
             Self::Starting { give_up_at } => Self::Starting { give_up_at: give_up_at + by },
             Self::TakenUp { give_up_at } => Self::TakenUp { give_up_at: give_up_at + by },
             Self::Ending { kill_at } => Self::Ending { kill_at: kill_at + by },
-            Self::Running | Self::InLine => self,
+            Self::Running | Self::Queued => self,
         }
     }
 
@@ -93,7 +93,7 @@ impl Phase {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::InLine => "in line",
+            Self::Queued => "in line",
             Self::Starting { .. } => "starting",
             Self::TakenUp { .. } => "taken up",
             Self::Running => "running",
@@ -160,7 +160,7 @@ impl Session {
     /// Whether a DTU can be shown it, now or as soon as it has started.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Starting { .. } | Phase::InLine)
+        matches!(self.phase, Phase::Running | Phase::Starting { .. } | Phase::Queued)
     }
 
     /// The fingerprint of its certificate, once it runs.

@@ -120,7 +120,7 @@ impl SessionHost {
         self.note_token(env, &token, out);
         let conn = match asker {
             Asker::Presentation(id) => {
-                if self.table.get(session).is_some_and(|s| s.phase == Phase::InLine) {
+                if self.table.get(session).is_some_and(|s| s.phase == Phase::Queued) {
                     out.step(ToPresentations::Queued { id });
                 }
                 Some(id.conn)

@@ -5,9 +5,9 @@
 //! hands it in with the time, and does what comes out. It runs on a thread of its own that goes before all others
 //! ([`super::rank`]); connections, TLS and the data store's client run on the other threads.
 
+mod event_loop;
 mod log;
 mod start;
-mod turn;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;

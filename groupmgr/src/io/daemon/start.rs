@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use super::turn::{Pending, Turn};
+use super::event_loop::{EventLoop, Pending};
 use super::{Event, Inbox, Options};
 use crate::announce::{CHAIN_LEN, Identity};
 use crate::host::{Host, HostConfig, Input};
@@ -187,7 +187,7 @@ impl Started {
         let host = self.host();
         self.store.watch_link(&workers, self.inbox.clone());
         self.store.follow(&workers, self.inbox.clone());
-        let mut turn = Turn {
+        let mut event_loop = EventLoop {
             host,
             net,
             store: self.store,
@@ -197,23 +197,23 @@ impl Started {
             counters: counters.clone(),
             account: self.options.account.clone(),
             run_dir: self.run_dir.path().to_owned(),
-            desk: Pending::default(),
+            pending: Pending::default(),
         };
-        turn.take_up(&mut events).await;
-        let interfaces = turn.net.open()?;
+        event_loop.take_up(&mut events).await;
+        let interfaces = event_loop.net.open()?;
         let admin_socket = self.run_dir.admin_socket();
         caretaker
             .operators
             .open(&admin_socket)
             .map_err(|source| RunError::Admin { path: self.run_dir.path().display().to_string(), source })?;
-        let caretaker = Ends::of(workers.spawn(caretaker.watch(turn.inbox.clone())).abort_handle());
-        background(&workers, &turn.inbox);
+        let caretaker = Ends::of(workers.spawn(caretaker.watch(event_loop.inbox.clone())).abort_handle());
+        background(&workers, &event_loop.inbox);
         rank::go_first();
-        let taken = turn.run(interfaces, heard, events).await;
+        let taken = event_loop.run(interfaces, heard, events).await;
         drop(caretaker);
         drop(std::fs::remove_file(admin_socket));
-        turn.let_go();
-        turn.sessions.leave().await;
+        event_loop.let_go();
+        event_loop.sessions.leave().await;
         let give_up_at = clock::now() + FAREWELL_WITHIN;
         while (desk.is_busy() || !bounds.is_empty()) && clock::now() < give_up_at {
             clock::until(Some(clock::now() + Duration::from_millis(5))).await;

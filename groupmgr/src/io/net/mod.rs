@@ -90,7 +90,7 @@ impl Drop for Ends {
 }
 
 /// The sockets of one interface.
-struct Link {
+struct OpenWire {
     wire: Wire,
     unicast: Rc<UdpSocket>,
     _readers: Vec<Ends>,
@@ -100,7 +100,7 @@ struct Link {
 /// All sockets of a host. Lives on the thread of the host machine.
 pub(crate) struct Net {
     options: NetOptions,
-    links: Vec<Link>,
+    links: Vec<OpenWire>,
     asks: Asks,
     shared: Shared,
     listen: Listen,
@@ -147,7 +147,7 @@ impl Net {
     /// Whether something has still to be closed.
     fn use_what_is_there(&mut self, found: &[Found]) -> bool {
         let wires = interfaces::choose(found, &self.options.bind);
-        let (kept, closed): (Vec<Link>, _) =
+        let (kept, closed): (Vec<OpenWire>, _) =
             self.links.drain(..).partition(|link| wires.contains(&link.wire));
         self.links = kept;
         let closed: Vec<Ipv4Addr> = closed.iter().map(|link| link.wire.interface.ip).collect();
@@ -206,7 +206,7 @@ impl Net {
         self.links.iter().map(|l| SocketAddrV4::new(l.wire.interface.ip, self.options.port)).collect()
     }
 
-    fn open_link(&self, wire: Wire) -> Result<Link, OpenError> {
+    fn open_link(&self, wire: Wire) -> Result<OpenWire, OpenError> {
         let (own, port) = (wire.interface.ip, self.options.port);
         let reader = Reader { wire: wire.clone(), shared: self.shared.clone() };
         let unicast = UdpSocket::from_std(socket::unicast(&wire, port)?).map(Rc::new);
@@ -222,10 +222,10 @@ impl Net {
             readers.push(Ends::spawn(reader.clone().run_gathering(socket)));
         }
         let listener = (self.listen)(socket::listener(&wire, port)?, &wire);
-        Ok(Link { wire, unicast, _readers: readers, _listener: listener })
+        Ok(OpenWire { wire, unicast, _readers: readers, _listener: listener })
     }
 
-    fn link(&self, iface: &IfName) -> Option<&Link> {
+    fn link(&self, iface: &IfName) -> Option<&OpenWire> {
         self.links.iter().find(|link| link.wire.interface.name == *iface)
     }
 
@@ -239,7 +239,7 @@ impl Net {
 
     /// Sends to one address from an interface's own socket.
     pub(crate) fn datagram(&self, iface: &IfName, to: SocketAddrV4, bytes: &[u8]) {
-        let holds = |link: &&Link| link.wire.interface.holds(*to.ip());
+        let holds = |link: &&OpenWire| link.wire.interface.holds(*to.ip());
         let Some(link) = self.link(iface).or_else(|| self.links.iter().find(holds)) else { return };
         // What is sent to an address of this machine never leaves by the interface, nor does what is routed.
         let is_own = self.links.iter().any(|link| link.wire.interface.ip == *to.ip());
@@ -284,7 +284,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// Sends by this interface, whatever the routing table thinks: subnets on different wires may have the same
 /// numbers.
-fn send_on(link: &Link, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
+fn send_on(link: &OpenWire, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
     let source = libc::in_addr { s_addr: u32::from_ne_bytes(link.wire.interface.ip.octets()) };
     let info = libc::in_pktinfo {
         ipi_ifindex: i32::try_from(link.wire.index).unwrap_or(0),

@@ -30,14 +30,14 @@ impl InParts for ToSession {
 }
 
 /// One control socket: what goes out waits in `queue` and `unsent` until the other side reads.
-pub(super) struct Link<M> {
+pub(super) struct PacketLink<M> {
     fd: AsyncFd<OwnedFd>,
     queue: mpsc::Receiver<Outgoing<M>>,
     unsent: VecDeque<Outgoing<M>>,
     shared: Arc<Shared>,
 }
 
-impl<M: InParts> Link<M> {
+impl<M: InParts> PacketLink<M> {
     pub(super) fn new(
         fd: OwnedFd,
         queue: mpsc::Receiver<Outgoing<M>>,

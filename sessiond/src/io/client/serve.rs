@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use proto::SessionId;
 use tokio::sync::mpsc;
 
-use super::link::Link;
+use super::link::PacketLink;
 use super::{Entry, Event, SESSION_QUEUE, Shared};
 use crate::control::{Exit, FromSession, FromSpawner, ToSession, ToSpawner, short};
 
@@ -37,7 +37,7 @@ impl Watch {
     }
 
     /// So much time has passed without a word. Returns whether it is stuck from now on.
-    fn tick(&mut self, link: &mut Link<ToSpawner>, pid: Option<Pid>) -> bool {
+    fn tick(&mut self, link: &mut PacketLink<ToSpawner>, pid: Option<Pid>) -> bool {
         let is_news = self.silent_for == STUCK_AFTER;
         if self.silent_for == KILL_AFTER
             && let Some(pid) = pid
@@ -61,7 +61,7 @@ impl Watch {
 
 /// Takes what the spawner says apart into events and new sessions.
 pub(super) async fn serve_spawner(
-    mut link: Link<ToSpawner>,
+    mut link: PacketLink<ToSpawner>,
     pid: Option<Pid>,
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
@@ -124,7 +124,7 @@ async fn take(event: Event, fd: Option<OwnedFd>, shared: &Arc<Shared>, events: &
     };
     let session = *session;
     let (sender, queue) = mpsc::channel(SESSION_QUEUE);
-    let link = match Link::new(fd, queue, shared) {
+    let link = match PacketLink::new(fd, queue, shared) {
         Ok(link) => link,
         Err(error) => {
             let reason = format!("its socket cannot be used: {error}");
@@ -147,7 +147,7 @@ async fn take(event: Event, fd: Option<OwnedFd>, shared: &Arc<Shared>, events: &
 async fn serve_session(
     session: SessionId,
     generation: u64,
-    mut link: Link<ToSession>,
+    mut link: PacketLink<ToSession>,
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
 ) {

@@ -46,7 +46,7 @@ pub(super) fn identity() -> Result<(Arc<ServerConfig>, Fingerprint), String> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum DisplayState {
     /// TLS, then the hello.
     Hello {
         until: Instant,
@@ -73,7 +73,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     tls: ServerConnection,
     inbound: Vec<u8>,
-    pub(super) stage: Stage,
+    pub(super) stage: DisplayState,
 }
 
 impl Connection {
@@ -85,7 +85,12 @@ impl Connection {
         let mut tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         // What is unsent is bounded by asking for no more (`is_idle`), not by losing the end of a frame.
         tls.set_buffer_limit(None);
-        Ok(Self { stream, tls, inbound: Vec::new(), stage: Stage::Hello { until: now + HELLO_WITHIN } })
+        Ok(Self {
+            stream,
+            tls,
+            inbound: Vec::new(),
+            stage: DisplayState::Hello { until: now + HELLO_WITHIN },
+        })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -100,8 +105,8 @@ impl Connection {
     /// When something is due.
     pub(super) fn poll_at(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Hello { until } | Stage::Closing { until, .. } => Some(until),
-            Stage::Open | Stage::Gone => None,
+            DisplayState::Hello { until } | DisplayState::Closing { until, .. } => Some(until),
+            DisplayState::Open | DisplayState::Gone => None,
         }
     }
 
@@ -118,7 +123,7 @@ impl Connection {
 
     /// Reads what the DTU has sent.
     pub(super) fn read(&mut self, frames: &mut Vec<Frame>) -> Result<(), Broken> {
-        if matches!(self.stage, Stage::Closing { .. }) {
+        if matches!(self.stage, DisplayState::Closing { .. }) {
             return self.read_to_nothing();
         }
         let mut read = 0;
@@ -163,7 +168,7 @@ impl Connection {
         let mut at = 0;
         loop {
             let rest = &self.inbound[at..];
-            let is_hello_due = matches!(self.stage, Stage::Hello { .. }) && frames.is_empty();
+            let is_hello_due = matches!(self.stage, DisplayState::Hello { .. }) && frames.is_empty();
             let max = if is_hello_due { HELLO_MAX } else { FRAME_MAX };
             if let Some([_, length @ ..]) = rest.first_chunk::<HEADER_LEN>() {
                 let length = u32::from_be_bytes(*length) as usize;
@@ -195,20 +200,20 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => {
-                    self.stage = Stage::Gone;
+                    self.stage = DisplayState::Gone;
                     return;
                 }
             }
         }
-        if let Stage::Closing { shut: false, .. } = self.stage {
+        if let DisplayState::Closing { shut: false, .. } = self.stage {
             let _ = self.stream.shutdown(Shutdown::Write);
-            self.stage = Stage::Closing { until: now + LINGER, shut: true };
+            self.stage = DisplayState::Closing { until: now + LINGER, shut: true };
         }
     }
 
     /// Closes it when `last` has been sent.
     pub(super) fn close(&mut self, last: &[Frame], now: Instant) {
-        if matches!(self.stage, Stage::Closing { .. } | Stage::Gone) {
+        if matches!(self.stage, DisplayState::Closing { .. } | DisplayState::Gone) {
             return;
         }
         let mut bytes = Vec::new();
@@ -217,7 +222,7 @@ impl Connection {
         }
         self.give(&bytes);
         self.tls.send_close_notify();
-        self.stage = Stage::Closing { until: now + LINGER, shut: false };
+        self.stage = DisplayState::Closing { until: now + LINGER, shut: false };
         self.flush(now);
     }
 }

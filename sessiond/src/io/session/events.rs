@@ -1,5 +1,5 @@
 //! The events socket of a session (`HOTDESK_EVENTS`): tells programs of the session which DTU it is shown at, as it
-//! changes (seed 003, Figure 5: connect and disconnect to every service; DESIGN 6).
+//! changes.
 //!
 //! Text, one line each, in the grammar of all our text: `connect dtu=<serial>`, `disconnect`, `end`. Who connects is told
 //! how things are, then every change. Nothing is read. Bounds: so many connections, so much that a program does not read;

@@ -18,7 +18,7 @@ use proto::time::{Duration, earliest};
 use proto::{Instant, ServiceName};
 use rustls::ServerConfig;
 
-use super::displays::{self, Connection, Stage};
+use super::displays::{self, Connection, DisplayState};
 use super::events::EventsSocket;
 use super::services::{Running, Services, Surroundings};
 use super::state::StateSocket;
@@ -239,7 +239,7 @@ impl Shell {
             .collect();
         for conn in late {
             match self.displays.get(&conn).map(|display| display.stage) {
-                Some(Stage::Hello { .. }) => self.refuse(conn, Refusal::Late),
+                Some(DisplayState::Hello { .. }) => self.refuse(conn, Refusal::Late),
                 _ => drop(self.displays.remove(&conn)),
             }
         }

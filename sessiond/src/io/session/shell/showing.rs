@@ -6,7 +6,7 @@ use proto::frame::Frame;
 
 use super::Shell;
 use crate::control::{FromSession, Refusal};
-use crate::io::session::displays::{Broken, Connection, Stage};
+use crate::io::session::displays::{Broken, Connection, DisplayState};
 use crate::session::{ConnId, Effect};
 
 /// Output given to a connection at once; as much again may be in the kernel.
@@ -22,7 +22,7 @@ impl Shell {
         let strangers = self
             .displays
             .iter()
-            .filter(|(_, d)| matches!(d.stage, Stage::Hello { .. }))
+            .filter(|(_, d)| matches!(d.stage, DisplayState::Hello { .. }))
             .map(|(conn, _)| *conn);
         let strangers: Vec<ConnId> = strangers.collect();
         if let Some(oldest) = strangers.first().filter(|_| strangers.len() >= STRANGERS_MAX) {
@@ -62,13 +62,13 @@ impl Shell {
     fn on_frame(&mut self, conn: ConnId, frame: Frame) {
         let Some(display) = self.displays.get_mut(&conn) else { return };
         match (display.stage, frame) {
-            (Stage::Hello { .. }, Frame::Hello(hello)) => {
-                display.stage = Stage::Open;
+            (DisplayState::Hello { .. }, Frame::Hello(hello)) => {
+                display.stage = DisplayState::Open;
                 self.core.hello(self.clock.now(), conn, &hello, &mut self.effects);
             }
-            (Stage::Hello { .. }, _) => self.refuse(conn, Refusal::NoHello),
-            (Stage::Open, frame) => self.core.frame(conn, frame, &mut self.effects),
-            (Stage::Closing { .. } | Stage::Gone, _) => {}
+            (DisplayState::Hello { .. }, _) => self.refuse(conn, Refusal::NoHello),
+            (DisplayState::Open, frame) => self.core.frame(conn, frame, &mut self.effects),
+            (DisplayState::Closing { .. } | DisplayState::Gone, _) => {}
         }
         // Input reaches its service before the next frame is looked at.
         self.perform();
@@ -77,9 +77,9 @@ impl Shell {
     fn on_broken(&mut self, conn: ConnId, broken: &Broken) {
         let Some(display) = self.displays.get_mut(&conn) else { return };
         match (display.stage, broken) {
-            (Stage::Hello { .. }, Broken::Tls) => self.refuse(conn, Refusal::Tls),
-            (Stage::Hello { .. }, Broken::Frame) => self.refuse(conn, Refusal::NoHello),
-            (Stage::Open, Broken::Frame | Broken::Tls) => {
+            (DisplayState::Hello { .. }, Broken::Tls) => self.refuse(conn, Refusal::Tls),
+            (DisplayState::Hello { .. }, Broken::Frame) => self.refuse(conn, Refusal::NoHello),
+            (DisplayState::Open, Broken::Frame | Broken::Tls) => {
                 self.core.lost(conn, &mut self.effects);
                 display.close(&[Frame::Notice("That was not a frame.".into())], self.clock.now());
             }
@@ -101,7 +101,7 @@ impl Shell {
     pub(super) fn feed_displays(&mut self) {
         let mut bytes = Vec::new();
         for (conn, display) in &mut self.displays {
-            while display.stage == Stage::Open && display.is_idle() {
+            while display.stage == DisplayState::Open && display.is_idle() {
                 bytes.clear();
                 self.core.pull(self.clock.now(), *conn, ROOM, &mut bytes, &mut self.effects);
                 if bytes.is_empty() {
@@ -115,8 +115,12 @@ impl Shell {
     }
 
     fn drop_gone(&mut self) {
-        let gone: Vec<ConnId> =
-            self.displays.iter().filter(|(_, d)| d.stage == Stage::Gone).map(|(conn, _)| *conn).collect();
+        let gone: Vec<ConnId> = self
+            .displays
+            .iter()
+            .filter(|(_, d)| d.stage == DisplayState::Gone)
+            .map(|(conn, _)| *conn)
+            .collect();
         for conn in gone {
             self.core.lost(conn, &mut self.effects);
             self.displays.remove(&conn);

@@ -41,7 +41,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const HELD_MAX: Duration = Duration::from_secs(5);
 
 /// The host machine and everything it moves.
-pub(super) struct Turn {
+pub(super) struct EventLoop {
     pub(super) host: Host,
     pub(super) net: Net,
     pub(super) store: StoreDriver,
@@ -52,10 +52,10 @@ pub(super) struct Turn {
     /// The account of sessions for which nothing else names one.
     pub(super) account: Option<AccountName>,
     pub(super) run_dir: PathBuf,
-    pub(super) desk: Pending,
+    pub(super) pending: Pending,
 }
 
-/// Who waits for what.
+/// Connections and operators that wait for the host machine, and inputs that wait for their turn.
 #[derive(Default)]
 pub(super) struct Pending {
     /// The ways out of connections of the session protocol.
@@ -70,12 +70,12 @@ pub(super) struct Pending {
     name_taken: Option<SocketAddrV4>,
 }
 
-impl Turn {
+impl EventLoop {
     /// Takes up what an earlier daemon has left, before any socket is open: whoever asks meanwhile is refused by the
     /// kernel, as while there was no daemon.
     pub(super) async fn take_up(&mut self, events: &mut mpsc::Receiver<Event>) {
         self.feed(Input::Timeout);
-        while !self.host.is_ready() && !self.desk.is_over {
+        while !self.host.is_ready() && !self.pending.is_over {
             tokio::select! {
                 () = clock::until(self.host.poll_at()) => self.feed(Input::Timeout),
                 input = self.sessions.next() => self.feed(input),
@@ -98,7 +98,7 @@ impl Turn {
             mem_mib: vitals::mem_mib().unwrap_or(0),
         });
         self.feed(Input::Interfaces(interfaces));
-        while !self.desk.is_over {
+        while !self.pending.is_over {
             let mut due = self.host.poll_at();
             if due.is_some_and(|at| at <= clock::now()) {
                 self.feed(Input::Timeout);
@@ -121,7 +121,7 @@ impl Turn {
                 }
             }
         }
-        self.desk.name_taken
+        self.pending.name_taken
     }
 
     /// Takes what is there already, up to a bound of either kind.
@@ -157,22 +157,22 @@ impl Turn {
         match event {
             Event::Input(input) => self.feed(input),
             Event::Opened { conn, peer, plain, outgoing } => {
-                self.desk.writers.insert(conn, outgoing);
+                self.pending.writers.insert(conn, outgoing);
                 self.feed(Input::Opened { conn, peer, plain });
             }
             Event::Line(conn, line) => {
                 // Lines of a connection that was closed meanwhile are nobody's.
-                if self.desk.writers.contains_key(&conn) {
+                if self.pending.writers.contains_key(&conn) {
                     self.feed(Input::Line { conn, line });
                 }
             }
             Event::Closed(conn) => {
-                if self.desk.writers.remove(&conn).is_some() {
+                if self.pending.writers.remove(&conn).is_some() {
                     self.feed(Input::Closed { conn });
                 }
             }
             Event::Display { conn, session, held } => {
-                self.desk.held.insert(conn, (clock::now(), held));
+                self.pending.held.insert(conn, (clock::now(), held));
                 self.feed(Input::Display { conn, session });
             }
             Event::Admin { command, answer } => self.command(command, Some(answer)),
@@ -186,10 +186,10 @@ impl Turn {
     }
 
     fn command(&mut self, command: Command, answer: Option<oneshot::Sender<Reply>>) {
-        self.desk.next_req += 1;
-        let req = AdminReq(self.desk.next_req);
+        self.pending.next_req += 1;
+        let req = AdminReq(self.pending.next_req);
         if let Some(answer) = answer {
-            self.desk.operators.insert(req, answer);
+            self.pending.operators.insert(req, answer);
         }
         self.feed(Input::Admin { req, command });
     }
@@ -206,10 +206,10 @@ impl Turn {
         }
         self.feed(Input::Interfaces(interfaces));
         let now = clock::now();
-        let before = self.desk.held.len();
-        self.desk.held.retain(|_, (since, _)| now.since(*since) < HELD_MAX);
-        self.counters.count_many(Reason::Display, (before - self.desk.held.len()) as u64);
-        self.desk.operators.retain(|_, answer| !answer.is_closed());
+        let before = self.pending.held.len();
+        self.pending.held.retain(|_, (since, _)| now.since(*since) < HELD_MAX);
+        self.counters.count_many(Reason::Display, (before - self.pending.held.len()) as u64);
+        self.pending.operators.retain(|_, answer| !answer.is_closed());
     }
 
     /// Hands one input to the machine, and what follows from doing what it says.
@@ -221,7 +221,7 @@ impl Turn {
             for effect in effects.drain(..) {
                 self.perform(effect);
             }
-            next = self.desk.inputs.pop_front();
+            next = self.pending.inputs.pop_front();
         }
     }
 
@@ -233,28 +233,28 @@ impl Turn {
             Effect::Send { conn, message } => self.send(conn, text_of(&message)),
             Effect::Close { conn } => {
                 // What waits to be written is written first: the connection ends when its queue does.
-                self.desk.writers.remove(&conn);
-                self.desk.held.remove(&conn);
+                self.pending.writers.remove(&conn);
+                self.pending.held.remove(&conn);
             }
             Effect::HandOver { conn, session } => {
-                if let Some((_, held)) = self.desk.held.remove(&conn)
+                if let Some((_, held)) = self.pending.held.remove(&conn)
                     && !self.sessions.hand_over(session, held)
                 {
                     self.counters.count(Reason::Display);
                 }
             }
             Effect::Store { req, request } => self.store.ask(&self.runtime, &self.inbox, req, *request),
-            Effect::Spawn(spec) => self.desk.inputs.extend(self.sessions.spawn(*spec)),
+            Effect::Spawn(spec) => self.pending.inputs.extend(self.sessions.spawn(*spec)),
             Effect::Kill(session) => self.sessions.kill(session),
             Effect::Tell { session, message } => self.sessions.tell(session, *message),
             Effect::Answer { req, reply } => self.answer(req, *reply),
             Effect::Note(note) => log::log(&note),
             Effect::Ready => self.say_ready(),
             Effect::Refuse { at } => {
-                self.desk.name_taken = Some(at);
-                self.desk.is_over = true;
+                self.pending.name_taken = Some(at);
+                self.pending.is_over = true;
             }
-            Effect::Stop => self.desk.is_over = true,
+            Effect::Stop => self.pending.is_over = true,
         }
     }
 
@@ -272,11 +272,11 @@ impl Turn {
 
     /// Queues a message. Whoever lets the queue fill up does not read, and is closed.
     fn send(&mut self, conn: ConnId, text: Box<str>) {
-        let Some(writer) = self.desk.writers.get(&conn) else { return };
+        let Some(writer) = self.pending.writers.get(&conn) else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = writer.try_send(text) {
             self.counters.count(Reason::WriteQueue);
-            self.desk.writers.remove(&conn);
-            self.desk.inputs.push_back(Input::Closed { conn });
+            self.pending.writers.remove(&conn);
+            self.pending.inputs.push_back(Input::Closed { conn });
         }
     }
 
@@ -284,14 +284,14 @@ impl Turn {
         if let Reply::Status(status) = &mut reply {
             self.counters.add_to(&mut status.refused);
         }
-        if let Some(answer) = self.desk.operators.remove(&req) {
+        if let Some(answer) = self.pending.operators.remove(&req) {
             drop(answer.send(reply));
         }
     }
 
     /// Lets go of every connection; each ends when what it was to be told is written.
     pub(super) fn let_go(&mut self) {
-        self.desk.writers.clear();
-        self.desk.held.clear();
+        self.pending.writers.clear();
+        self.pending.held.clear();
     }
 }

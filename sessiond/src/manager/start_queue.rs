@@ -13,18 +13,18 @@ use crate::control::SessionSpec;
 /// Processes that are started at once: enough to keep many processors busy, and few enough that each is there soon.
 pub const STARTING_MAX: usize = 32;
 
-/// Sessions that wait for their turn, at most: as many as a host starts in a minute. More are refused, as by a host
+/// Sessions that may be queued: as many as a host starts in a minute. More are refused, as by a host
 /// that is full.
 pub const WAITING_MAX: usize = 16_384;
 
-/// Who starts, and who waits for that.
+/// Sessions whose processes are being started, and those that wait for their turn.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct StartQueue {
     starting: BTreeSet<SessionId>,
     waiting: VecDeque<Box<SessionSpec>>,
 }
 
-impl Line {
+impl StartQueue {
     pub(super) const fn new() -> Self {
         Self { starting: BTreeSet::new(), waiting: VecDeque::new() }
     }
@@ -33,7 +33,7 @@ impl Line {
     pub(super) fn enter(&mut self, now: Instant, spec: SessionSpec) -> (Phase, Option<SessionEffect>) {
         if self.starting.len() >= STARTING_MAX {
             self.waiting.push_back(Box::new(spec));
-            return (Phase::InLine, None);
+            return (Phase::Queued, None);
         }
         self.starting.insert(spec.session);
         (Phase::Starting { give_up_at: now + START_WITHIN }, Some(SessionEffect::Spawn(Box::new(spec))))
@@ -43,20 +43,20 @@ impl Line {
 impl Sessions {
     /// How many sessions wait for their turn to start.
     #[must_use]
-    pub fn in_line(&self) -> usize {
-        self.line.waiting.len()
+    pub fn queued(&self) -> usize {
+        self.starts.waiting.len()
     }
 
     /// A session starts no more, or waits no more: the next has its turn.
-    pub(super) fn leave_line(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
-        if !self.line.starting.remove(&id) {
-            self.line.waiting.retain(|spec| spec.session != id);
+    pub(super) fn leave_queue(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
+        if !self.starts.starting.remove(&id) {
+            self.starts.waiting.retain(|spec| spec.session != id);
         }
-        while self.line.starting.len() < STARTING_MAX
-            && let Some(spec) = self.line.waiting.pop_front()
+        while self.starts.starting.len() < STARTING_MAX
+            && let Some(spec) = self.starts.waiting.pop_front()
         {
             if let Some(session) = self.table.get_mut(&spec.session) {
-                self.line.starting.insert(spec.session);
+                self.starts.starting.insert(spec.session);
                 turn(&mut self.due, session, Phase::Starting { give_up_at: now + START_WITHIN });
                 out.push(SessionEffect::Spawn(spec));
             }
