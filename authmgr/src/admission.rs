@@ -1,6 +1,6 @@
 //! Whether a token is genuine and allowed: the policy, the token registry, and what is remembered of it.
 //!
-//! Source: seed 003 ("responsible for ensuring the legitimacy of a token"); DESIGN 2 and 5. [`Admission`]
+//! The rules are in `docs/architecture.md`. [`Admission`]
 //! owns what is remembered and the verdict; it refuses to talk to the data store (it names the key to look up
 //! and is told what was found) and to know sessions. What is registered is written by the command line.
 //!
@@ -53,7 +53,7 @@ pub enum Step {
     Decided(Verdict),
     /// Get this key from the data store and call [`Admission::on_record`].
     Look {
-        /// Which.
+        /// The key concerned.
         key: Key,
     },
 }

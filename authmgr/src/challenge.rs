@@ -1,6 +1,6 @@
 //! Asking a keyed card to prove that it holds its secret.
 //!
-//! Source: seed 003 ("optionally, a secret code (e.g., a 128-bit random number)") and protocol sheet 3.10. A
+//! The exchange is in `docs/protocol.md`, "Keyed cards". A
 //! [`CardChallenge`] carries all it takes to judge the answer and what follows from a good one, so that
 //! nobody has to keep a table of open questions. The whole HMAC is compared: a card that can compute it can
 //! send it, so there is nothing to gain by cutting it.
@@ -35,7 +35,7 @@ pub enum CardAnswer {
 }
 
 impl CardAnswer {
-    /// Reads the fields of an infoSmartCard (protocol sheet 3.10).
+    /// Reads the fields of an infoSmartCard.
     #[must_use]
     pub fn read(success: bool, data: &str, status: &str) -> Self {
         if !success {

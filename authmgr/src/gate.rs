@@ -1,6 +1,6 @@
 //! One DTU's connection, on the host's side.
 //!
-//! A [`Gate`] reads what the DTU says (protocol sheet 3), tolerating everything that terminals are known to
+//! A [`Gate`] reads what the DTU says, tolerating everything that terminals are known to
 //! do, and turns it into few events; it carries out its holder's orders and keeps the connection alive or
 //! gives it up. It owns the order of the dialogue and its deadlines. It refuses to decide who may have a
 //! session, to know sessions, and to touch a socket: lines come in, effects go out.

@@ -1,4 +1,4 @@
-//! Who is at a DTU and whether they may come in: the authentication manager of seed 003.
+//! Who is at a DTU and whether they may come in: the authentication manager.
 //!
 //! [`gate`] is one DTU's connection as a state machine: it reads the session protocol with all its tolerance,
 //! says what is presented, and tells the DTU what was decided. [`admission`] decides whether a token is

@@ -79,7 +79,7 @@ pub enum Refused {
          card, or delete its record first: authmgr card rm {token}"
     )]
     AnothersCard {
-        /// Which.
+        /// The token concerned.
         token: Token,
         /// Whose it is.
         whose: Owner,

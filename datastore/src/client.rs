@@ -78,21 +78,21 @@ pub enum Effect {
     Disconnect,
     /// A request is done with.
     Done {
-        /// Which.
+        /// The call that this is the answer to.
         id: RequestId,
-        /// How.
+        /// The answer, or why there is none.
         result: Result<Response, StoreError>,
     },
     /// An event of a watch that has begun.
     Event {
-        /// Which watch.
+        /// The watch, by the id of the call that began it.
         watch: RequestId,
         /// What happened.
         event: WatchEvent,
     },
     /// A watch could not be taken up again: it ends.
     Ended {
-        /// Which watch.
+        /// The watch, by the id of the call that began it.
         watch: RequestId,
     },
 }

@@ -1,6 +1,6 @@
 //! Keeps a user inside their own data: keys gain a prefix on the way in and lose it on the way out.
 //!
-//! Used by a host for the requests of a session (DESIGN 6). The user cannot name a key outside, because a
+//! Used by a host for the requests of a session. The user cannot name a key outside, because a
 //! key has no way up, and is not shown one, because every listing and event is of keys under the prefix.
 
 use crate::error::{Refusal, StoreError};

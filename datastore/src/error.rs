@@ -16,7 +16,7 @@ pub enum StoreError {
     /// store's machine is at fault. May be tried again.
     #[error("the data store at {at} cannot be reached: {why}; nothing was changed")]
     Unreachable {
-        /// Which data store.
+        /// Where the data store is.
         at: String,
         /// What was seen.
         why: String,
@@ -27,7 +27,7 @@ pub enum StoreError {
         "a write was sent to the data store at {at}, and then {why}: it may or may not have been done; read the key before writing again"
     )]
     OutcomeUnknown {
-        /// Which data store.
+        /// Where the data store is.
         at: String,
         /// What was seen.
         why: String,
@@ -51,7 +51,7 @@ pub enum StoreError {
         "no trust between this host and the data store at {at}: {why}; nothing was changed. Give both the same key directory"
     )]
     NotTrusted {
-        /// Which data store.
+        /// Where the data store is.
         at: String,
         /// Who failed to prove what.
         why: String,
@@ -59,7 +59,7 @@ pub enum StoreError {
     /// The other side said something that is no message of ours. Whether a write was done is unknown.
     #[error("the data store at {at} does not speak this program's protocol: {why}")]
     Malformed {
-        /// Which data store.
+        /// Where the data store is.
         at: String,
         /// What was wrong.
         why: String,

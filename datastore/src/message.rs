@@ -1,6 +1,6 @@
 //! What is asked of a data store and what it answers.
 //!
-//! Every answer is stamped with the store's generation and revision (DESIGN 8): a restored backup has a
+//! Every answer is stamped with the store's generation and revision: a restored backup has a
 //! higher generation, and within one generation the revision only rises. Enums here are the wire form in
 //! the order of their variants: append only.
 
@@ -88,20 +88,20 @@ impl From<Option<Value>> for Expected {
 pub enum Request {
     /// The value of a key. Answered by [`Answer::Value`].
     Get {
-        /// Which.
+        /// The key concerned.
         key: Key,
     },
     /// Store a value, whatever was there. Answered by [`Answer::Stored`].
     Put {
         /// Under which key.
         key: Key,
-        /// What.
+        /// The value to store.
         value: Value,
     },
     /// Compare-and-swap: store or delete only if the key is as expected. Answered by [`Answer::Swapped`] or
     /// [`Answer::Lost`].
     Swap {
-        /// Which key.
+        /// The key concerned.
         key: Key,
         /// As it must be found.
         expected: Expected,
@@ -110,12 +110,12 @@ pub enum Request {
     },
     /// Delete a key. Answered by [`Answer::Deleted`].
     Delete {
-        /// Which.
+        /// The key concerned.
         key: Key,
     },
     /// A page of keys and values in the order of keys. Answered by [`Answer::Page`].
     Scan {
-        /// Which keys.
+        /// Only keys that begin with this.
         prefix: Prefix,
         /// Only those after this one: the last key of the page before.
         after: Option<Key>,
@@ -125,7 +125,7 @@ pub enum Request {
     /// Tell of every change to these keys from now on. Answered by [`Answer::Watching`]; then
     /// [`WatchEvent`]s come under the request's id.
     Watch {
-        /// Which keys.
+        /// Only keys that begin with this.
         prefix: Prefix,
     },
     /// End a watch. Answered by [`Answer::Unwatched`], after which no more of its events come.
@@ -238,7 +238,7 @@ impl Page {
 /// What a key is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Which key.
+    /// The key concerned.
     pub key: Key,
     /// Its value; `None` when it was deleted.
     pub value: Option<Value>,

@@ -1,5 +1,5 @@
 //! What this host says of itself without being asked: host messages every twenty seconds, at start and on
-//! change, and a beacon on every interface every 100 ms (seed 003, "The Group Manager Process"; DESIGN 4.2).
+//! change, and a beacon on every interface every 100 ms.
 //!
 //! Owns the sequence numbers, the beacon's hash chain and both schedules. Refuses to know who listens.
 
@@ -64,7 +64,7 @@ pub struct Identity {
 pub struct Announcement {
     /// On which interface.
     pub iface: IfName,
-    /// What.
+    /// The datagram.
     pub bytes: Vec<u8>,
 }
 

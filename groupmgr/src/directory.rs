@@ -1,5 +1,4 @@
-//! The directory: who has sessions for a token, asked of every live host the DTU can reach (seed 003, Figure 9b;
-//! DESIGN 4.3).
+//! The directory: who has sessions for a token, asked of every live host the DTU can reach.
 //!
 //! Owns the lookups under way, the mute hosts, and the grants this host has given in its own answers
 //! ([`grants`]). A lookup ends when everybody has answered or was refused, at the latest 150 ms after it began.
@@ -79,7 +78,7 @@ pub struct TokenReply {
 /// What a lookup found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Which lookup.
+    /// The lookup that is over.
     pub id: LookupId,
     /// Who answered.
     pub answers: Vec<Answer>,
@@ -94,7 +93,7 @@ pub struct Found {
 pub struct Ask {
     /// To whom.
     pub to: SocketAddrV4,
-    /// What.
+    /// The datagram.
     pub bytes: Vec<u8>,
 }
 

@@ -17,7 +17,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// What was found of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Of which.
+    /// The resource concerned.
     pub of: Lack,
     /// How it is.
     pub how: Condition,
@@ -33,7 +33,7 @@ pub enum Condition {
     /// So much of it is left. Below `few` it is lacking, until there is `enough` again: between the two it stays as it
     /// was, so that a host at the edge does not come and go.
     Left {
-        /// How much.
+        /// What is left of it, in its own unit.
         left: u64,
         /// Less than this is too little.
         few: u64,
@@ -47,7 +47,7 @@ pub enum Condition {
 /// A lack that has begun, or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
-    /// Which.
+    /// The resource concerned.
     pub of: Lack,
     /// Why; none when it has ended.
     pub why: Option<String>,

@@ -1,4 +1,4 @@
-//! The group manager: what makes servers that share a key one failover group (seed 003).
+//! The group manager: what makes servers that share a key one failover group.
 //!
 //! The pure half decides: [`announce`] says what this host is, [`fitness`] whether it can make a session, [`topology`]
 //! knows the others, [`reach`] says whom a DTU can reach, [`digest`] who of them may have its session, [`directory`] asks

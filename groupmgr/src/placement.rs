@@ -1,6 +1,6 @@
 //! Where a new session goes: to the most lightly loaded of the hosts its DTU can reach.
 //!
-//! Source: seed 003 ("a load balancing mechanism that attempts to find the most lightly-loaded server"). What
+//! The most lightly loaded server is wanted, as far as can be known. What
 //! counts is the run queue per processor, the processors and their clock, the sessions and the memory. A host tells
 //! them in its tokenR as they are at that moment, with the sessions that it is starting ([`Starts`]) and the DTUs that
 //! are on their way to it ([`Arrivals`]); whoever sends it one says so at once ([`Notices`]). Of a host of an older
@@ -28,7 +28,7 @@ use arrivals::STARTING_WEIGHT;
 /// What a placement knows of one host.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Which.
+    /// The host concerned.
     pub host: HostName,
     /// Whether it is the asking host.
     pub own: bool,

@@ -1,5 +1,4 @@
-//! Which hosts a DTU can reach, and at which address (seed 003: "a server can determine the subset of servers
-//! to which the DTU is able to connect"; the rule is DESIGN 4.3's).
+//! Which hosts a DTU can reach, and at which address.
 //!
 //! A host reaches a DTU through an interface whose subnet holds the DTU's address. Equal private subnets on
 //! separate wires are common, so if the asking host has an interface on that subnet too, it must have heard the
@@ -28,7 +27,7 @@ pub enum Choice {
 /// A host a DTU can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reachable {
-    /// Which.
+    /// The host concerned.
     pub host: HostName,
     /// Its run.
     pub boot: BootId,

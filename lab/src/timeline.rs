@@ -24,10 +24,10 @@ pub struct Event {
     /// On which host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Which session.
+    /// The session concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// Whose.
+    /// The token concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// How long a screen was not good, in milliseconds.

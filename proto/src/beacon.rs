@@ -1,6 +1,6 @@
 //! The beacon: a short signed line on every interface every 100 ms, by which hosts and DTUs notice a death.
 //!
-//! Source: seed 003, Figure 9a (the DTU listens to availability messages); DESIGN 4.2. Its cost does not grow
+//! See `docs/protocol.md`, "Beacons". Its cost does not grow
 //! with the number of DTUs. Hosts check the signature; DTUs, which hold no key, check `link`
 //! ([`crate::chain`]).
 

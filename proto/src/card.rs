@@ -1,6 +1,6 @@
 //! A smart card as it is put into a DTU: its token, and for a keyed card the secret it answers challenges with.
 //!
-//! Source: DESIGN 1 (token) and protocol sheet 3.10 (commands for a card). A plain card proves nothing beyond
+//! See `docs/protocol.md`, "Keyed cards". A plain card proves nothing beyond
 //! its id; a keyed card proves that it holds a secret without showing it: the host sends a challenge in
 //! [`INTERNAL_AUTHENTICATE`], the card answers HMAC-SHA256(secret, challenge). Who is admitted with which answer is not
 //! decided here.

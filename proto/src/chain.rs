@@ -1,6 +1,6 @@
 //! The hash chain by which a DTU, which holds no group key, tells a genuine beacon from a forged one.
 //!
-//! Source: DESIGN 4.4. A host draws a random seed and hashes it `LEN` times; the last value is the anchor,
+//! See `docs/protocol.md`, "Beacons". A host draws a random seed and hashes it `LEN` times; the last value is the anchor,
 //! told to DTUs over TLS. Beacon number `n` reveals the value that hashes to the anchor in `n` steps. Whoever knows an
 //! older value checks a newer one by hashing it as often as ticks lie between, usually once; nobody can
 //! compute a value that was not yet revealed.

@@ -92,7 +92,7 @@ pub struct DigestPart {
     pub tagged: KeyId,
     /// The digest's version.
     pub version: DigestVersion,
-    /// Which part.
+    /// The number of the part, from 0.
     pub number: u16,
     /// Its tags, as many as [`DigestVersion::len_of`] says, in the order of their places.
     pub tags: Vec<ShortTag>,

@@ -1,6 +1,6 @@
 //! serverQ and serverR: how a DTU that knows no host finds one.
 //!
-//! Source: seed 003, "The Self Discovery Protocol"; no published source gives their format, so it is ours, in the
+//! See `docs/protocol.md`, "Finding a host". The format is our own, in the
 //! grammar of the rest. Neither is signed: a DTU holds no group key, so a serverR is a hint that the DTU follows
 //! with a TLS connection.
 

@@ -1,6 +1,6 @@
 //! The frames of the display channel: `kind u8, length u32 (big endian), payload`.
 //!
-//! Source: DESIGN 4.5. Output carries the offset of its first byte in the service's output stream, input the number of
+//! See `docs/protocol.md`, "The display channel". Output carries the offset of its first byte in the service's output stream, input the number of
 //! its first byte in the DTU's input stream, so that either side can say what it has and the other send the
 //! rest. Integers are big endian. Unknown kinds are kept ([`Frame::Other`]) and skipped by their reader.
 
@@ -122,7 +122,7 @@ pub enum Frame {
     Notice(String),
     /// Session → DTU: the service ended with this status; the channel closes.
     Exit(i32),
-    /// Either way: answer with [`Frame::Pong`]. Only such an answer counts as life (DESIGN 5).
+    /// Either way: answer with [`Frame::Pong`]. Only such an answer counts as life.
     Ping(u64),
     /// The answer, with the same number.
     Pong(u64),

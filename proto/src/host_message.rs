@@ -1,6 +1,6 @@
 //! The host message: what a host says of itself and its interfaces, every twenty seconds and on change.
 //!
-//! Source: seed 003, the message of host `mud`. Its fields come first, as printed there and in that order; ours
+//! The fields of the original system come first, in its order (`docs/protocol.md`, "Between hosts"); ours
 //! follow ([`Vitals`]), and a message without them is still read, since host messages are always
 //! accepted. Whether one is believed is decided by its signature ([`crate::keys`]), not here.
 
@@ -32,7 +32,7 @@ pub struct HostMessage {
     pub time: u64,
     /// How many interfaces it has in all.
     pub numifs: u16,
-    /// The seed's `flags`, of unknown meaning: kept as it came.
+    /// Flags of the original system, of unknown meaning: kept as it came.
     pub flags: u32,
     /// Processors.
     pub cpus: u16,
@@ -40,11 +40,11 @@ pub struct HostMessage {
     pub clock: u32,
     /// The interfaces this message tells of.
     pub interfaces: Vec<Interface>,
-    /// What we add; absent in a message as the seed prints it.
+    /// What we add; absent in a message of the original system.
     pub vitals: Option<Vitals>,
 }
 
-/// The fields that this system adds to a host message (DESIGN 4.2).
+/// The fields that this system adds to a host message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vitals {
     /// Protocol version.
@@ -116,7 +116,7 @@ impl HostMessage {
     /// Reads a host message.
     ///
     /// # Errors
-    /// A field of the seed's that is missing or unusable, an interface without its address, or our fields
+    /// A field of the original system's that is missing or unusable, an interface without its address, or our fields
     /// begun (`ver`) and not complete. Unknown keys are ignored.
     pub fn from_line(line: &Line) -> Result<Self, FieldError> {
         line.expect("").map_err(|_| FieldError::NotThis("host"))?;
@@ -158,8 +158,7 @@ impl HostMessage {
     }
 }
 
-/// Each `interface` opens a row which the `ip`, `mask` and `bcast` that follow it fill ("the preceding
-/// interface", seed 003).
+/// Each `interface` opens a row which the `ip`, `mask` and `bcast` that follow it fill.
 fn interfaces(line: &Line) -> Result<Vec<Interface>, FieldError> {
     let ip = |value: &str, key| value.parse::<HexIp>().map(|ip| ip.0).map_err(|()| FieldError::Bad(key));
     let mut rows: Vec<(IfName, [Option<Ipv4Addr>; 3])> = Vec::new();

@@ -120,7 +120,7 @@ fn is_path_word(s: &str, extra: &str) -> bool {
 
 text_name! {
     /// A host's name, unique within its group. Rows of the topology table are keyed by it, never by an
-    /// address: the seed's own Table A has one address on four hosts.
+    /// address: hosts behind one router may show the same one.
     HostName, "host name", 63, "1 to 63 of letters, digits and ._-, not dots alone", |s| is_path_word(s, "._-")
 }
 
@@ -193,13 +193,13 @@ hex_name! {
 }
 
 hex_name! {
-    /// A target's single-use permission to present one token with cause=redirect (DESIGN 4.4).
+    /// A target's single-use permission to present one token with cause=redirect.
     GrantId, u128, 32, "grant"
 }
 
 hex_name! {
     /// A token as hosts name it to each other: an HMAC of it, since for a plain card the id is the
-    /// credential (DESIGN 4.3).
+    /// credential.
     TokenTag, u128, 32, "token tag"
 }
 
@@ -302,7 +302,7 @@ impl fmt::Display for Token {
 as_text!(Token, Epoch);
 
 /// Who is the primary of a session: rises by compare-and-swap in the data store, and a restored backup
-/// raises the generation, so that no epoch is ever given out twice (DESIGN 8). Printed `generation.counter`.
+/// raises the generation, so that no epoch is ever given out twice. Printed `generation.counter`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch {
     /// How often the data store was restored from a backup.
@@ -342,7 +342,7 @@ impl fmt::Display for Epoch {
 }
 
 /// The time of a session's last connection, in milliseconds since 1970: comparable across hosts whose
-/// clocks differ, because whoever sets it goes above every value heard for the token (DESIGN 4.3).
+/// clocks differ, because whoever sets it goes above every value heard for the token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Last(pub u64);
 

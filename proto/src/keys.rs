@@ -1,7 +1,7 @@
 //! The group key: a ring of keys, of which one signs and several verify, and what a signature proves.
 //!
-//! Source: seed 003, "As a security measure" (keyed SHA1, a key file that must be the same on all servers),
-//! with two additions: a ring, so that a key can be replaced while the group runs, and a key derived per
+//! Every host holds the same key file, and signs by keyed SHA-1 (`docs/protocol.md`, "Between hosts"). There is
+//! a ring of keys, so that a key can be replaced while the group runs, and a key derived per
 //! purpose, so that a signature made for one purpose is void for another. A verified message is a value of
 //! its own type ([`Verified`]) that only this module can make; whoever needs proof asks for one.
 

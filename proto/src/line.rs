@@ -1,6 +1,6 @@
 //! The text grammar of everything said over UDP and on the session protocol: `command key=value ...`.
 //!
-//! Source: protocol sheet 3.1. Order is kept, repeated keys and unknown ones are allowed, a bare key means
+//! See `docs/protocol.md`, "Text". Order is kept, repeated keys and unknown ones are allowed, a bare key means
 //! `key=true`, spaces around `=` are tolerated. This module only splits and joins; what a key means is said by
 //! the modules that own the messages. Nothing here fails a connection: a line that cannot be read is a value
 //! ([`LineError`]) that its reader counts.
@@ -8,12 +8,12 @@
 use core::fmt;
 use core::str::FromStr;
 
-/// Longest message in bytes, without its terminator (protocol sheet 3.1).
+/// Longest message in bytes, without its terminator.
 pub const LINE_MAX: usize = 2048;
 
 /// A message: its command, if its first word is one, and its pairs in order.
 ///
-/// A message whose first word holds a `=` has no command: that is how seed 003 prints a host message.
+/// A message whose first word holds a `=` has no command: it is a host message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     command: Option<String>,
@@ -318,7 +318,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// Cuts a TCP byte stream into messages at LF, CR or NUL (protocol sheet 3.1). Empty lines vanish. Holds at
+/// Cuts a TCP byte stream into messages at LF, CR or NUL. Empty lines vanish. Holds at
 /// most [`LINE_MAX`] bytes; a longer line is reported once and skipped up to its terminator.
 #[derive(Debug, Default)]
 pub struct Splitter {

@@ -32,7 +32,7 @@ crate::text_name! {
     |s| s.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'=' | b'\\'))
 }
 
-/// One network interface of a host (seed 003, the "host message" and Table A).
+/// One network interface of a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interface {
     /// Its name on its host.

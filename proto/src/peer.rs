@@ -12,7 +12,7 @@
 //!  A ── goodbye ──────────────▶ all   I stop on purpose
 //! ```
 //!
-//! Source: seed 003, Figures 9b and 9c; DESIGN 4.2 and 4.3. Digests: [`crate::digest`].
+//! See `docs/protocol.md`, "Between hosts". Digests: [`crate::digest`].
 
 use crate::digest::{DigestPart, parts_asked};
 use crate::host_message::Load;
@@ -121,7 +121,7 @@ pub struct LoadNote {
 /// A session as a tokenR tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionNote {
-    /// Which session.
+    /// The session concerned.
     pub session: SessionId,
     /// Its epoch.
     pub epoch: Epoch,

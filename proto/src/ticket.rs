@@ -1,6 +1,6 @@
 //! The redirect ticket: what lets a DTU skip authentication and selection at the host it was sent to.
 //!
-//! Source: DESIGN 4.4. The target gives a [`GrantId`] in its tokenR; the host that redirects binds it to the
+//! See `docs/protocol.md`, "Between hosts". The target gives a [`GrantId`] in its tokenR; the host that redirects binds it to the
 //! presentation with the group key; the DTU carries it in `redirectProps` without understanding it. Expiry and
 //! single use are the target's own memory and clock, not part of the ticket.
 

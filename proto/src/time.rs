@@ -6,7 +6,7 @@ pub use core::time::Duration;
 
 /// A point on a monotonic clock, in microseconds since an origin that only its driver knows.
 ///
-/// All liveness is judged by it (DESIGN 4.2). Differences saturate at zero, so that no ordering of events
+/// All liveness is judged by it. Differences saturate at zero, so that no ordering of events
 /// can make a core panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
@@ -61,7 +61,7 @@ impl fmt::Display for Instant {
 }
 
 /// A point on a wall clock, in microseconds since 1970. Differs from host to host and may jump: it is shown
-/// and compared with a rule that expects this (`last`, DESIGN 4.3), never used to judge liveness.
+/// and compared with a rule that expects this (`last`), never used to judge liveness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(u64);
 

@@ -1,7 +1,7 @@
 //! The version of what hosts say to each other, with one line of history for each.
 
 /// A protocol version (`ver=`). A group may run two neighbouring versions at once, so that it can be
-/// upgraded host by host (DESIGN 4.1).
+/// upgraded host by host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Version(pub u16);
 

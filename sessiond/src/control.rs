@@ -211,7 +211,7 @@ pub enum FromSpawner {
     },
     /// A session process is gone, and all it had started with it.
     Exited {
-        /// Which one.
+        /// The session concerned.
         session: SessionId,
         /// How it ended; 0 is the end of a session that ended in order.
         exit: Exit,
@@ -299,23 +299,23 @@ pub enum FromSession {
     Described(Box<Description>),
     /// A service runs.
     ServiceStarted {
-        /// Which one.
+        /// The service concerned.
         service: ServiceName,
         /// Its process.
         pid: u32,
     },
     /// A service could not be started.
     ServiceFailed {
-        /// Which one.
+        /// The service concerned.
         service: ServiceName,
-        /// Why not.
+        /// The cause, for a person to read.
         reason: String,
     },
     /// A service ended.
     ServiceExited {
-        /// Which one.
+        /// The service concerned.
         service: ServiceName,
-        /// How.
+        /// How its process ended.
         exit: Exit,
     },
     /// A DTU has a service's display open.
@@ -331,7 +331,7 @@ pub enum FromSession {
         serial: Serial,
         /// The service.
         service: ServiceName,
-        /// Why.
+        /// What became of it.
         why: Gone,
     },
     /// A display connection was refused before it showed anything.

@@ -1,8 +1,8 @@
 //! The session's end of one service's display channel: what the DTU is sent and what is taken from it.
 //!
 //! A pure machine over [`proto::frame`]. Owns the service's last output, its screen and its input; refuses to
-//! wait for anybody: a DTU that is too slow is repainted, a service that does not read stops its DTU. Source:
-//! DESIGN 4.5.
+//! wait for anybody: a DTU that is too slow is repainted, a service that does not read stops its DTU.
+//! See `docs/protocol.md`, "The display channel".
 //!
 //! ```text
 //!   service ──output──▶ backlog ──────────────▶ Output frames ──▶ DTU

@@ -3,7 +3,7 @@
 //! [`template`] says what a session is made of, [`control`] what daemon, spawner and session processes say to each
 //! other, [`display`] what goes between a service and the DTU that shows it, [`session`] what a session process
 //! decides. The processes themselves are in [`io`] (feature `io`): the spawner, the session process, and the
-//! daemon's side of both. No group key is ever here (DESIGN 3).
+//! daemon's side of both. No group key is ever here.
 
 pub mod control;
 pub mod display;

@@ -2,7 +2,7 @@
 //!
 //! A pure machine; the process around it is `io::session`. Owns the services and their display feeds, the
 //! present attachment and its ticket. Refuses to know about sockets, processes and certificates: it is told what
-//! happened and says what is to be done. Source: seed 003, "Session Handling" and Figure 5; DESIGN 4.5 and 6.
+//! happened and says what is to be done.
 //!
 //! ```text
 //!   Running ── End, all required services ended, one cannot be started, alone ──▶ HangingUp ─ all gone ─▶ Over

@@ -1,7 +1,7 @@
 //! The template a session is made from: its services, their commands, where and as whom they run, and how far
 //! the session's state is to outlive its host.
 //!
-//! Source: DESIGN 6 and 8; seed 003, "Session Handling" and Figure 5. Owns the text form (TOML) and its bounds.
+//! See `docs/operations.md`, "Commands". Owns the text form (TOML) and its bounds.
 //! Refuses to look at the machine: whether an account exists or a command can run is found out by the process
 //! that needs it.
 
@@ -38,7 +38,7 @@ pub struct Template {
     pub services: Vec<Service>,
 }
 
-/// Who keeps a session's state (DESIGN 8).
+/// Who keeps a session's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Continuity {
     /// The data store only: after its host's death the session starts afresh with its permanent data.

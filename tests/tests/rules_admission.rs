@@ -1,4 +1,4 @@
-//! Who is admitted, how soon a change of that holds everywhere, and what is told of it (DESIGN 2 and 7).
+//! Who is admitted, how soon a change of that holds everywhere, and what is told of it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what is not there ends the test")]
 

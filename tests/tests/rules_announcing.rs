@@ -1,4 +1,4 @@
-//! What hosts say of themselves, and what others make of it (DESIGN 4.2).
+//! What hosts say of themselves, and what others make of it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
 

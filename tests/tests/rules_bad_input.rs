@@ -1,5 +1,4 @@
-//! What strangers and broken terminals send: dropped or refused with a counted reason, and nothing else changes
-//! (DESIGN 5, last row).
+//! What strangers and broken terminals send: dropped or refused with a counted reason, and nothing else changes.
 
 use dtu_emu::dtu::DtuEvent;
 use groupmgr::host::guests::GuestLimits;

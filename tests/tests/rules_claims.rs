@@ -1,4 +1,4 @@
-//! One session per token is a claim, not a hope (DESIGN 4.3).
+//! One session per token is a claim, not a hope.
 
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 

@@ -1,5 +1,4 @@
-//! In a large group a token is asked for only where it may have a session, and is still found wherever it has one
-//! (DESIGN 4.3).
+//! In a large group a token is asked for only where it may have a session, and is still found wherever it has one.
 
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 

@@ -1,5 +1,5 @@
 //! Who has sessions for a token: asking, mute hosts, daemons that are gone, kept sessions, and the time of last
-//! connection (DESIGN 4.3).
+//! connection.
 
 use dtu_emu::dtu::Phase;
 use groupmgr::host::admin::{Command, Reply};

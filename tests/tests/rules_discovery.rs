@@ -1,4 +1,4 @@
-//! How a DTU finds a host, and which hosts it can reach (DESIGN 4.3).
+//! How a DTU finds a host, and which hosts it can reach.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what is not there ends the test")]
 

@@ -1,4 +1,4 @@
-//! The epoch of a session never falls (DESIGN 8).
+//! The epoch of a session never falls.
 
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 

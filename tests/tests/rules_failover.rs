@@ -1,4 +1,5 @@
-//! What a DTU does when a connection dies: the first table of DESIGN 5, and the figures of DESIGN 9.
+//! What a DTU does when a connection dies: `docs/architecture.md`, "What a DTU does when a connection
+//! dies".
 
 use dtu_emu::dtu::{DtuEvent, Gap, Phase};
 use proto::keys::{GroupKey, KeyRing, Purpose};

@@ -1,4 +1,4 @@
-//! Where a new session goes (DESIGN 4.3 and 5).
+//! Where a new session goes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
 

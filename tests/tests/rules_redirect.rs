@@ -1,4 +1,4 @@
-//! Sending a DTU elsewhere: tickets, binding, and the way back (DESIGN 4.4).
+//! Sending a DTU elsewhere: tickets, binding, and the way back.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
 

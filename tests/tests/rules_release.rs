@@ -1,4 +1,4 @@
-//! Claims of sessions that are over are given back (DESIGN 4.3 and 5).
+//! Claims of sessions that are over are given back.
 
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 

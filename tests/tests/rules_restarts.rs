@@ -1,4 +1,4 @@
-//! Sessions that outlive their daemon are their tokens' through every restart (DESIGN 4.3 and 5).
+//! Sessions that outlive their daemon are their tokens' through every restart.
 
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 

@@ -1,4 +1,4 @@
-//! Sessions as a person at a desk has them (DESIGN 4.5 and 6), and who gets one (DESIGN 2).
+//! Sessions as a person at a desk has them, and who gets one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
 

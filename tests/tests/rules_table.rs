@@ -1,4 +1,4 @@
-//! What the topology table says, and what follows from it (seed 003, Table A).
+//! What the topology table says, and what follows from it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not there ends the test")]
 
@@ -36,7 +36,7 @@ fn a_host_whose_data_store_is_not_known_or_the_same_is_chosen() {
     assert_eq!(w.host_of(desk).as_deref(), Some("h2"));
 }
 
-/// "Host messages are always accepted" (seed 003): whatever its key, version or fields, an operator can see that one
+/// "Host messages are always accepted": whatever its key, version or fields, an operator can see that one
 /// came, in a row of the table or in a counter.
 #[test]
 fn every_host_message_that_arrives_shows_in_a_row_or_in_a_counter() {

@@ -1,4 +1,4 @@
-//! What must happen when: the second table of DESIGN 5.
+//! What must happen when: `docs/architecture.md`, "What happens when".
 
 use dtu_emu::dtu::Phase;
 use groupmgr::host::admin::{Command, Reply, SessionView};

@@ -1,5 +1,5 @@
 //! What a host remembers of the registry, bounded: so that the data store is not asked twice for one
-//! presentation, and that known tokens are admitted while it is away (DESIGN 5).
+//! presentation, and that known tokens are admitted while it is away.
 
 use std::collections::BTreeMap;
 

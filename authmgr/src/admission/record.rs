@@ -12,7 +12,7 @@ use super::names::{AccountName, Owner, TemplateName};
 /// host can read what a newer one wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Which.
+    /// The token concerned.
     pub token: Token,
     /// Whose it is; without one, nobody's but its holder's ([`Owner::of_token`]).
     pub owner: Option<Owner>,

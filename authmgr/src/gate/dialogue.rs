@@ -56,7 +56,7 @@ impl Gate {
         }
     }
 
-    /// Keeps the last value of every common field (protocol sheet 3.3), within bounds.
+    /// Keeps the last value of every common field, within bounds.
     pub(super) fn merge(&mut self, line: &Line, out: &mut Vec<GateEffect>) {
         self.terminal.merge(line);
         let Terminal { fw, hw, namespace, .. } = &mut self.terminal;

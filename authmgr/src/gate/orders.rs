@@ -41,7 +41,7 @@ pub enum Order {
     Deny {
         /// Of which presentation.
         token_seq: u32,
-        /// Why.
+        /// The cause, for a person to read.
         why: Denial,
         /// What the person at the screen is told besides, unless it is empty; cut after
         /// [`REASON_MAX`](super::REASON_MAX) bytes.

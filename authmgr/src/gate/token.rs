@@ -1,6 +1,6 @@
 //! Which token a DTU presents, out of what it states.
 //!
-//! Source: protocol sheet 3.4 and 7. Real terminals state cards they cannot read as `invalid` or with an id
+//! Real terminals state cards they cannot read as `invalid` or with an id
 //! of zeros: such a thing names nobody, and taking it for a token would give everyone who holds an odd card
 //! the same session.
 

@@ -37,24 +37,24 @@ pub enum GateEvent {
     },
     /// The DTU took what it was granted: the session is shown.
     Took {
-        /// Which presentation.
+        /// The presentation concerned, by the gate's count.
         token_seq: u32,
     },
     /// The DTU did not take what it was granted, or did not say so in time: nothing is shown.
     Refused {
-        /// Which presentation.
+        /// The presentation concerned, by the gate's count.
         token_seq: u32,
     },
     /// The card's answer to a challenge was judged. Never a further challenge.
     CardAnswered {
-        /// Which presentation.
+        /// The presentation concerned, by the gate's count.
         token_seq: u32,
         /// What follows.
         verdict: Verdict,
     },
     /// The DTU is gone: whatever it was shown is to be detached. Said once, and last.
     Left {
-        /// Why.
+        /// What ended the connection.
         cause: CloseReason,
     },
     /// The DTU said something odd that changed nothing: count it.

@@ -34,7 +34,7 @@ pub enum RegistryError {
         written(token)
     )]
     Damaged {
-        /// Which.
+        /// The token concerned.
         token: Token,
         /// What is wrong.
         source: RecordError,

@@ -23,7 +23,7 @@ pub enum BackupFileError {
     /// The system refuses.
     #[error("{}: {source}; choose another file, or make room", path.display())]
     Io {
-        /// Which file.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What it said.
         source: io::Error,
@@ -34,7 +34,7 @@ pub enum BackupFileError {
     /// The file is no backup, or a damaged one. Nothing was changed.
     #[error("{}: {source}; take another backup file", path.display())]
     Content {
-        /// Which file.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What is wrong.
         source: BackupError,

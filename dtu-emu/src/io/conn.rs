@@ -181,7 +181,7 @@ impl Ears<'_> {
         match &mut self.hears {
             Hears::Lines(lines) => {
                 let mut read = Vec::new();
-                // A line that cannot be read is no reason to hang up (protocol sheet 3.1).
+                // A line that cannot be read is no reason to hang up.
                 lines.push(bytes, |line| read.extend(line.ok()));
                 for line in read {
                     self.notes.say(Note::ControlLine { conn, line }).await;
@@ -203,7 +203,7 @@ impl Ears<'_> {
     }
 }
 
-/// The line that tells the host's daemon to which session the socket belongs (DESIGN 4.5).
+/// The line that tells the host's daemon to which session the socket belongs.
 fn preamble(session: SessionId) -> String {
     format!("{}\n", Line::new("display").with("session", session))
 }

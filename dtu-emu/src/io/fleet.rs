@@ -28,7 +28,7 @@ pub enum FleetTokens {
 /// A fleet to be.
 #[derive(Clone, Debug)]
 pub struct FleetOptions {
-    /// How many.
+    /// How many desks.
     pub count: usize,
     /// The number of the first.
     pub first: usize,

@@ -67,13 +67,13 @@ pub struct Options {
 /// An event of a DTU.
 #[derive(Clone, Debug)]
 pub struct Told {
-    /// Whose.
+    /// The desk concerned.
     pub desk: Desk,
     /// Its serial.
     pub serial: Serial,
     /// When, on the shell's clock.
     pub at: Instant,
-    /// What.
+    /// What happened.
     pub event: DtuEvent,
 }
 

@@ -25,7 +25,7 @@ pub enum TrustError {
     /// The CA's file cannot be read.
     #[error("{}: {source}; {CA_REMEDY}", path.display())]
     File {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -33,7 +33,7 @@ pub enum TrustError {
     /// It is read and holds no usable certificate.
     #[error("{}: {what}; {CA_REMEDY}", path.display())]
     Content {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What is wrong.
         what: String,

@@ -26,9 +26,9 @@ const FULL_PAUSE: Duration = Duration::from_secs(60);
 pub struct Question {
     /// Of whom.
     pub host: HostName,
-    /// Of which run.
+    /// The run concerned.
     pub boot: BootId,
-    /// Which parts.
+    /// The numbers of the parts.
     pub parts: Vec<u16>,
 }
 

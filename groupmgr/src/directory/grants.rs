@@ -1,6 +1,6 @@
 //! The permissions this host has given to send a DTU here, and the memory that each is used once.
 //!
-//! Expiry and single use of a ticket are the target's own memory and clock (DESIGN 4.4): no clock of another
+//! Expiry and single use of a ticket are the target's own memory and clock: no clock of another
 //! host is trusted, and a stolen or repeated ticket finds its grant used. What a grant may be used for is
 //! bound by the ticket made from it ([`proto::ticket`]), not here.
 

@@ -1,4 +1,4 @@
-//! What an operator can ask a host, and what it answers. The words are those of the command line (DESIGN 7).
+//! What an operator can ask a host, and what it answers. The words are those of the command line.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -29,14 +29,14 @@ pub enum Command {
     Forget(HostName),
     /// Do something with a session of this host.
     Session {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// What.
+        /// What is to be done with it.
         act: SessionAct,
     },
     /// Make a session for a token here, beside what it has already.
     NewSession {
-        /// Whose.
+        /// The token concerned.
         token: Token,
         /// From which template; without one, from the token's own.
         template: Option<String>,
@@ -52,7 +52,7 @@ pub enum Command {
     },
     /// Read a key of the policy or the registry anew, so that a change of it is sure to hold here.
     Follow {
-        /// Which.
+        /// The key concerned.
         key: Key,
     },
     /// Say goodbye and end the daemon.
@@ -116,7 +116,7 @@ pub enum Reply {
         generation: u32,
         /// The revision at which it was read.
         revision: u64,
-        /// Which data store.
+        /// Where the data store is.
         store: String,
     },
     /// To `NewSession`: it is being started.
@@ -221,7 +221,7 @@ pub struct SessionView {
     pub host: HostName,
     /// Its id.
     pub session: SessionId,
-    /// Whose.
+    /// The token concerned.
     pub token: Token,
     /// Its epoch.
     pub epoch: Epoch,
@@ -267,7 +267,7 @@ pub struct DtuView {
 /// What a host would do with a token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
-    /// Which.
+    /// The token concerned.
     pub token: Token,
     /// Whether it is admitted, in one sentence with the reason.
     #[serde(default)]

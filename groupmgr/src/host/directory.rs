@@ -1,6 +1,6 @@
 //! Who has sessions for a token: this host's questions to the others, and its answers to theirs.
 //!
-//! Of those that a DTU can reach, everybody is asked who may have a session (seed 003, Figure 9b, 916 to 922). The
+//! Of those that a DTU can reach, everybody is asked who may have a session. The
 //! machine also owns the grants that this host gives in its answers, and knows which hosts ask for the same token at
 //! the same time.
 

@@ -62,7 +62,7 @@ pub enum Input {
         iface: IfName,
         /// From where.
         from: SocketAddrV4,
-        /// What.
+        /// The datagram.
         bytes: Vec<u8>,
     },
     /// A datagram sent by [`Effect::Ask`] was refused: nobody listens at this address.
@@ -81,14 +81,14 @@ pub enum Input {
     },
     /// A line on such a connection.
     Line {
-        /// Which.
+        /// The connection concerned.
         conn: ConnId,
         /// The line, or why it is none.
         line: Result<Line, LineError>,
     },
     /// Such a connection is gone.
     Closed {
-        /// Which.
+        /// The connection concerned.
         conn: ConnId,
     },
     /// A connection said `display session=<id>`: answered by [`Effect::HandOver`] or [`Effect::Close`].
@@ -117,35 +117,35 @@ pub enum Input {
     Followed(Followed),
     /// A session process was made, by this daemon or for an earlier one; it can be told things now.
     SessionSpawned {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
         /// Whether it was made for an earlier daemon.
         kept: bool,
     },
     /// A session process could not be made.
     SpawnFailed {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
         /// Why, and what to do about it.
         reason: String,
     },
     /// A session process is gone with all it had started.
     SessionExited {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
     },
     /// A session process says something.
     Session {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// What.
+        /// What the session said.
         said: Box<FromSession>,
     },
     /// An operator asks for something.
     Admin {
         /// Its name.
         req: AdminReq,
-        /// What.
+        /// What the host is to do or to answer.
         command: Command,
     },
 }
@@ -172,26 +172,26 @@ pub enum Effect {
         iface: IfName,
         /// To where.
         to: SocketAddrV4,
-        /// What.
+        /// The datagram.
         bytes: Vec<u8>,
     },
     /// Send a datagram from a socket connected to this one address, so that a refusal is reported.
     Ask(Ask),
     /// Send a message on a session protocol connection.
     Send {
-        /// Which.
+        /// The connection concerned.
         conn: ConnId,
-        /// What.
+        /// What the session said.
         message: Box<FromHost>,
     },
     /// Close a connection of either kind when what was sent is out.
     Close {
-        /// Which.
+        /// The connection concerned.
         conn: ConnId,
     },
     /// Pass a display connection to the session's process.
     HandOver {
-        /// Which.
+        /// The connection concerned.
         conn: ConnId,
         /// To whom.
         session: SessionId,
@@ -209,9 +209,9 @@ pub enum Effect {
     Kill(SessionId),
     /// Tell a session process something.
     Tell {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// What.
+        /// What the session said.
         message: Box<ToSession>,
     },
     /// Answer an operator.
@@ -227,7 +227,7 @@ pub enum Effect {
     Ready,
     /// It does not start, because a host of its name lives at this address. The daemon is to end.
     Refuse {
-        /// Where.
+        /// Where the data store is.
         at: SocketAddrV4,
     },
     /// The daemon is to end: all goodbyes are said.

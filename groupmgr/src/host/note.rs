@@ -12,7 +12,7 @@ pub enum Note {
     Host(Change),
     /// This host lacks something without which it can make no session, or no longer does.
     Lacks {
-        /// What.
+        /// The resource concerned.
         of: Lack,
         /// Why, and what to do about it; none when it no longer does.
         why: Option<String>,
@@ -24,18 +24,18 @@ pub enum Note {
     },
     /// A session is shown at a DTU.
     Attached {
-        /// Whose.
+        /// The token concerned.
         token: Token,
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// Where.
+        /// The DTU concerned.
         serial: Serial,
     },
     /// A session is no longer shown.
     Detached {
-        /// Whose.
+        /// The token concerned.
         token: Token,
-        /// Which.
+        /// The session concerned.
         session: SessionId,
     },
     /// A DTU was sent elsewhere.
@@ -49,7 +49,7 @@ pub enum Note {
     },
     /// A token was admitted.
     Admitted {
-        /// Which.
+        /// The token concerned.
         token: Token,
         /// At which DTU.
         serial: Serial,
@@ -67,7 +67,7 @@ pub enum Note {
     },
     /// What is registered about a token was changed.
     RegistryChanged {
-        /// Which.
+        /// The token concerned.
         token: Token,
         /// What is registered now, without a secret; `None` when it was deleted.
         record: Option<String>,
@@ -82,25 +82,25 @@ pub enum Note {
         token: Token,
         /// Which DTU.
         serial: Serial,
-        /// Why.
+        /// The cause, for a person to read.
         why: String,
     },
     /// A session was made.
     Made {
-        /// Whose.
+        /// The token concerned.
         token: Token,
-        /// Which.
+        /// The session concerned.
         session: SessionId,
         /// Whether the data store knows of it.
         claimed: bool,
     },
     /// A session is over.
     Ended {
-        /// Whose.
+        /// The token concerned.
         token: Token,
-        /// Which.
+        /// The session concerned.
         session: SessionId,
-        /// Why.
+        /// The cause, for a person to read.
         why: String,
     },
     /// A stored template asks for something that nothing implements: its sessions are made without.
@@ -113,9 +113,9 @@ pub enum Note {
     /// Another host took over the token while this one was out of sight: its session here stays and is not
     /// the one shown.
     Superseded {
-        /// Whose.
+        /// The token concerned.
         token: Token,
-        /// Which.
+        /// The session concerned.
         session: SessionId,
     },
     /// The data store can be reached, or cannot.

@@ -23,8 +23,8 @@ pub enum AccountError {
     /// Every stranger would be root.
     #[error(
         "as root, name the account of sessions for which nothing else names one: groupmgr run --account USER \
-         (make one: useradd --create-home --shell /bin/bash USER); or run as an ordinary user, see Accounts in the \
-         README"
+         (make one: useradd --create-home --shell /bin/bash USER); or run as an ordinary user, see Accounts in \
+         docs/operations.md"
     )]
     Unnamed,
     /// The same, asked for.
@@ -86,7 +86,7 @@ pub fn warn(wanted: Option<&AccountName>, own_accounts: bool, run_dir: &Path) {
     if !own_accounts {
         tracing::warn!(
             "SESSIONS OWN THIS GROUP: they run as {}, as this daemon does, so whoever has one can read the group's key \
-             and everybody's data. Fit for a try among friends; else run as root with --account (README: Accounts)",
+             and everybody's data. Fit for a try among friends; else run as root with --account (docs/operations.md: Accounts)",
             own_name()
         );
     }

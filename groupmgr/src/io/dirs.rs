@@ -34,7 +34,7 @@ pub enum DirError {
     /// It cannot be made, read or written.
     #[error("{}: {source}; choose another directory with {option}", path.display())]
     Io {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// By which option another one is chosen.
         option: &'static str,
@@ -44,7 +44,7 @@ pub enum DirError {
     /// It belongs to somebody else, who could read and replace what is in it.
     #[error("{}: belongs to user {owner}; choose another directory with {option}", path.display())]
     Foreign {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// By which option another one is chosen.
         option: &'static str,

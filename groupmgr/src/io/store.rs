@@ -31,7 +31,7 @@ pub enum StoreOpenError {
     /// The host's own one cannot be opened.
     #[error("the host's own data store in {}: {source}", path.display())]
     Own {
-        /// Where.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What its engine says.
         source: datastore::io::OpenError,

@@ -1,5 +1,5 @@
 //! When each interface of a host was heard, and on which of ours: what says whether both are on one wire, and
-//! whether an interface is down (seed 003: "an interface is declared down after the limit").
+//! whether an interface is down.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +76,7 @@ impl Hearing {
         }
     }
 
-    /// When a host message last came from `theirs`: the seed's `lastpkt`.
+    /// When a host message last came from `theirs`: `lastpkt` in the table's first form.
     pub(super) fn message_at(&self, theirs: &IfName) -> Option<Instant> {
         self.from.get(theirs)?.message
     }

@@ -1,4 +1,4 @@
-//! The topology table: what this host knows of all hosts and their interfaces (Table A of seed 003).
+//! The topology table: what this host knows of all hosts and their interfaces.
 //!
 //! Owns the rows of trusted hosts, the proof that a run of a host is alive and no recording
 //! ([`proof`]), the judgement who is up, silent, down or left ([`Standing`]), and, in a name space of their
@@ -419,7 +419,7 @@ impl Topology {
         self.due = earliest(rows, others);
     }
 
-    /// The whole table: this host first (as in the seed's), then the trusted ones, then strangers.
+    /// The whole table: this host first, then the trusted ones, then strangers.
     #[must_use]
     pub fn view(&self, now: Instant, own: &Announcer) -> Vec<RowView> {
         let mut rows = vec![RowView::of_self(now, own, &self.echo)];

@@ -1,4 +1,4 @@
-//! The topology table as a person or a program reads it: in the form of the seed's Table A, normalised, and
+//! The topology table as a person or a program reads it: in the form of the original system (`--seed-format`), and
 //! with everything we know besides.
 
 use std::fmt::Write as _;

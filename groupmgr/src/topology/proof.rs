@@ -1,7 +1,7 @@
 //! Runs of hosts that were heard and have not yet proved that they are alive.
 //!
 //! A correct signature says that a group member once wrote a message, not when: a recording has it too. So a
-//! (host, boot) that is new to us must answer a nonce before it gets a row (DESIGN 4.2).
+//! (host, boot) that is new to us must answer a nonce before it gets a row.
 
 use std::net::SocketAddrV4;
 

@@ -246,7 +246,7 @@ impl Row {
         self.beacon_at
     }
 
-    /// When a host message last came from its interface `theirs`: the seed's `lastpkt`.
+    /// When a host message last came from its interface `theirs`: `lastpkt` in the table's first form.
     #[must_use]
     pub fn lastpkt(&self, theirs: &IfName) -> Option<Instant> {
         self.hearing.message_at(theirs)

@@ -22,7 +22,7 @@ pub(super) const FORGET_AFTER: Duration = Duration::from_secs(65);
 pub struct Stranger {
     /// What it said.
     pub message: HostMessage,
-    /// When.
+    /// When it was heard last.
     pub heard_at: Instant,
     /// Its clock minus ours, in seconds.
     pub time_off: i64,

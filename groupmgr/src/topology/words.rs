@@ -8,7 +8,7 @@ use proto::time::Duration;
 use proto::{BootId, HostName, Instant, Nonce, WallTime};
 use serde::{Deserialize, Serialize};
 
-/// Not heard for this long, a host or an interface is out of the table's service (seed 003).
+/// Not heard for this long, a host or an interface is out of the table's service.
 pub const DOWN_AFTER: Duration = Duration::from_secs(60);
 
 /// A host that is down or has left for this long leaves the table by itself.
@@ -42,9 +42,9 @@ pub enum Change {
     Changed(HostName),
     /// One interface of a host that is up was declared down, or was heard again.
     Interface {
-        /// Whose.
+        /// The host concerned.
         host: HostName,
-        /// Which.
+        /// The interface concerned.
         iface: IfName,
         /// Whether it is down now.
         down: bool,

@@ -35,13 +35,13 @@ pub enum LabError {
     Late {
         /// What was waited for.
         what: String,
-        /// How long.
+        /// How long was waited.
         patience: Duration,
     },
     /// Something answered what nobody can use.
     #[error("{what}: {why}")]
     Odd {
-        /// What.
+        /// The step or command that was waited for.
         what: String,
         /// Why it cannot be used.
         why: String,

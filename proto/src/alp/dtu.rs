@@ -12,7 +12,7 @@ use crate::line::{FieldError, Line};
 use crate::net::HexIp;
 
 words! {
-    /// A DTU's state when it speaks (protocol sheet 3.8); `uninitialized` never goes on the wire.
+    /// A DTU's state when it speaks; `uninitialized` never goes on the wire.
     State {
         /// No session is shown.
         Disconnected = "disconnected",
@@ -71,7 +71,7 @@ words! {
     }
 }
 
-/// The fields common to all messages of a DTU (protocol sheet 3.3), merged over a connection.
+/// The fields common to all messages of a DTU, merged over a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terminal {
     /// Firmware.
@@ -133,7 +133,7 @@ impl fmt::Display for Presented {
     }
 }
 
-/// "This token came", or went (protocol sheet 3.4).
+/// "This token came", or went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InfoReq {
     /// Which of both.
@@ -195,7 +195,7 @@ fn pair(text: &str) -> Option<(u16, u16)> {
     Some((w.parse().ok()?, h.parse().ok()?))
 }
 
-/// A heartbeat with statistics, of which none is needed (protocol sheet 3.6).
+/// A heartbeat with statistics, of which none is needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepAliveReq {
     /// `byteCount`, of unknown unit.
@@ -235,7 +235,7 @@ pub enum FromDtu {
     KeepAliveRsp,
     /// The answer to controlInf, of unknown content.
     ControlRsp(Line),
-    /// A card's answer to controlSmartCard (protocol sheet 3.10).
+    /// A card's answer to controlSmartCard.
     InfoSmartCard {
         /// Echo of the question's tag.
         tag: String,

@@ -150,7 +150,7 @@ pub struct Grant {
     pub displays: Vec<Display>,
 }
 
-/// The answer to an infoReq (protocol sheet 3.5).
+/// The answer to an infoReq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnInf {
     /// Echo of the presentation's number.
@@ -165,7 +165,7 @@ pub struct ConnInf {
     pub notice: Option<String>,
 }
 
-/// "Go to another host" (protocol sheet 3.7).
+/// "Go to another host".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedirectInf {
     /// `authipa` and `authport`.
@@ -201,7 +201,7 @@ pub enum FromHost {
     RedirectInf(RedirectInf),
     /// Of unknown content.
     ControlInf(Line),
-    /// A command for the card in the DTU (protocol sheet 3.10).
+    /// A command for the card in the DTU.
     ControlSmartCard {
         /// Echoed in the answer.
         tag: String,

@@ -1,5 +1,5 @@
 //! The session protocol on TCP 7009: what a DTU and a host say to each other, in the grammar of real
-//! terminals (protocol sheet 3.2 to 3.10), with our additions in keys that they ignore (DESIGN 4.4).
+//! terminals, with our additions in keys that they ignore.
 //!
 //! [`FromDtu`] and [`FromHost`] hold one variant per command. Reading is tolerant: what no known
 //! command is becomes `Other`, an odd number in a field that only informs becomes `None`, and only a field that a
@@ -22,7 +22,7 @@ pub use seq::TokenSeq;
 
 use core::time::Duration;
 
-/// A connected DTU sends keepAliveReq this often (protocol sheet 3.6).
+/// A connected DTU sends keepAliveReq this often.
 pub const KEEPALIVE_CONNECTED: Duration = Duration::from_secs(20);
 /// A disconnected one this often.
 pub const KEEPALIVE_DISCONNECTED: Duration = Duration::from_secs(40);

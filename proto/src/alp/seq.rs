@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-/// The number that a DTU gives to a presentation of a token and wants back with whatever answers it (protocol sheet
-/// 3.8). Terminals count; a host need not understand it, and echoes what is no number as it came.
+/// The number that a DTU gives to a presentation of a token and wants back with whatever answers it. Terminals count; a host need not understand it, and echoes what is no number as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSeq(Arc<str>);
 

@@ -20,7 +20,7 @@ pub enum CardFileError {
     /// The file cannot be written.
     #[error("{}: {source}; choose a directory you may write to", path.display())]
     Write {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -28,7 +28,7 @@ pub enum CardFileError {
     /// The file cannot be read.
     #[error("{}: {source}; name a card file, as made by: authmgr card new FILE", path.display())]
     Read {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -36,7 +36,7 @@ pub enum CardFileError {
     /// The file holds no card.
     #[error("{}:{line}: {source}; make a card with: authmgr card new FILE", path.display())]
     Content {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// In which line, from 1.
         line: usize,

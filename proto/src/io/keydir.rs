@@ -28,7 +28,7 @@ pub enum KeyDirError {
     /// A file cannot be read or written.
     #[error("{}: {source}; {remedy}", path.display())]
     File {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -38,7 +38,7 @@ pub enum KeyDirError {
     /// Others than its owner may read or change a secret file.
     #[error("{}: mode {mode:04o} lets others at the secret; chmod {wanted:04o} it", path.display())]
     Mode {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// Its mode.
         mode: u32,
@@ -48,7 +48,7 @@ pub enum KeyDirError {
     /// A file is there and says something unusable.
     #[error("{}:{line}: {what}; copy the directory again from a good host, or make one with: groupmgr keygen DIR", path.display())]
     Content {
-        /// Which.
+        /// The file or directory concerned.
         path: PathBuf,
         /// In which line, from 1; 0 for the file as a whole.
         line: usize,

@@ -1,7 +1,7 @@
 //! The spawner: makes a process per session, keeps its control socket, and sees to its end.
 //!
 //! A single thread without a runtime, since it forks without running another program after it, and as little as
-//! possible, since it may be root (DESIGN 3). It listens to one daemon, whose account it checks, and to nobody else;
+//! possible, since it may be root. It listens to one daemon, whose account it checks, and to nobody else;
 //! it reads nothing that a stranger wrote. When the daemon is gone, however it died, its socket says so: then all
 //! sessions end, unless they are to be kept, and the next daemon is given their control sockets.
 

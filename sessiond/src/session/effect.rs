@@ -11,7 +11,7 @@ use crate::template::Service;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
-/// A change that programs of the session may want to know of (seed 003, Figure 5; DESIGN 6).
+/// A change that programs of the session may want to know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The session is shown at this DTU from now on.

@@ -10,6 +10,7 @@
 )]
 
 mod apart;
+mod examples;
 mod keys;
 mod readme;
 mod scenarios;

@@ -1,4 +1,4 @@
-//! The README's commands, run as they stand there: a newcomer's first hour must not meet a typing error.
+//! The commands of the README and of the manual, run as they stand there: a newcomer's first hour must not meet a typing error.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -17,6 +17,7 @@ use sessiond::io::root;
 use crate::scene::{PATIENCE, Played, Scene, Trouble};
 
 const README: &str = include_str!("../../../README.md");
+const MANUAL: &str = include_str!("../../../docs/operations.md");
 
 /// "See it": every step of the demonstration is observed.
 pub(crate) fn demo(binary: PathBuf) -> Played {
@@ -30,7 +31,7 @@ pub(crate) fn demo(binary: PathBuf) -> Played {
     Err(format!("{}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
 }
 
-/// "By hand", from the key directory to the note that is still there after a kill.
+/// "A group by hand", from the key directory to the note that is still there after a kill.
 pub(crate) fn by_hand(binary: PathBuf) -> Played {
     let dir = tempfile::tempdir()?;
     Hand::new(dir.path(), &binary)?.play()
@@ -115,8 +116,11 @@ impl<'a> Hand<'a> {
     }
 
     fn play(mut self) -> Played {
-        let section =
-            README.split("## By hand").nth(1).and_then(|rest| rest.split("## ").next()).unwrap_or_default();
+        let section = MANUAL
+            .split("## A group by hand")
+            .nth(1)
+            .and_then(|rest| rest.split("## ").next())
+            .unwrap_or_default();
         let blocks: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
         let [before, after] = blocks.as_slice() else {
             return Err("two blocks of commands, before and after".into());

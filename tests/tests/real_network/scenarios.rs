@@ -35,8 +35,12 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     (PYTHON, crate::keys::python),
     (VIM, crate::keys::vim),
     ("the_readmes_first_command_shows_every_step", crate::readme::demo),
-    ("the_readmes_commands_by_hand_do_what_it_says", crate::readme::by_hand),
     (ACCOUNTS, crate::readme::accounts),
+    ("the_manuals_commands_by_hand_do_what_it_says", crate::readme::by_hand),
+    ("the_manuals_way_to_install_makes_programs", crate::examples::install),
+    ("every_command_that_a_document_shows_is_one", crate::examples::every_command),
+    ("the_example_of_a_minimal_group_runs", crate::examples::minimal_group),
+    ("the_examples_of_services_and_of_events_do_what_they_say", crate::examples::services_and_events),
     ("an_editors_modes_move_to_a_real_terminal_with_the_card_and_leave_with_it", crate::screens::moved),
     ("a_key_flips_between_the_displays_of_a_session_in_a_real_terminal", crate::screens::flipped),
 ];
@@ -329,7 +333,7 @@ fn lossy(binary: PathBuf) -> Played {
     for _ in 0..5 {
         let now = scene.shell_at("desk-1")?;
         let host = scene.world.asker().look("desk-1")?.host;
-        // TCP may be held up for longer than the 100 ms of DESIGN 5 by two losses in a row; then the desk may move,
+        // TCP may be held up for longer than the 100 ms of a probe by two losses in a row; then the desk may move,
         // but never without its card and never to a screen that does not answer.
         assert!(now == shell || host.as_deref() != Some(on.as_str()), "another shell on the same host");
     }

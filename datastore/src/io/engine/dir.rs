@@ -37,7 +37,7 @@ pub enum OpenError {
     /// Another process uses it.
     #[error("{}: another data store uses this directory{}; stop it, or choose another with --dir", dir.display(), of_pid(pid))]
     InUse {
-        /// Which directory.
+        /// The directory concerned.
         dir: PathBuf,
         /// The other's process id, if it said so.
         pid: String,
@@ -54,7 +54,7 @@ pub enum OpenError {
     /// Its `store` file cannot be understood.
     #[error("{}: {what}; use the version of this program that made it, or restore a backup with --force", path.display())]
     Layout {
-        /// Which file.
+        /// The file or directory concerned.
         path: PathBuf,
         /// What is wrong.
         what: String,
@@ -62,7 +62,7 @@ pub enum OpenError {
     /// The engine cannot use its files.
     #[error("{}: the engine cannot use its files: {why}; restore a backup with --force, or repair the disk", dir.display())]
     Engine {
-        /// Which directory.
+        /// The directory concerned.
         dir: PathBuf,
         /// What sled said.
         why: String,

@@ -40,7 +40,7 @@ pub enum ClientError {
     /// The connection broke, or it answered something else.
     #[error("DTU {dtu}: {source}")]
     Io {
-        /// Which.
+        /// The serial that was asked for.
         dtu: String,
         /// What the system said.
         source: io::Error,

@@ -53,7 +53,7 @@ pub enum Request {
 pub struct Reply {
     /// Whether it was done.
     pub ok: bool,
-    /// Why not.
+    /// Why it was not done, for a person to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What it looks like, when that was asked or waited for.

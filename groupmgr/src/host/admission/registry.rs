@@ -3,7 +3,7 @@
 //! The driver watches both in the data store, and every change takes effect as it is told. They are
 //! also read as a whole: when the watch begins or has missed something, and, for as long as nobody watches, every ten
 //! seconds. So a token that this host never saw can still be judged when the data store dies together with the host
-//! that had its session (DESIGN 5).
+//! that had its session.
 //!
 //! An answer of the data store and the news of a later change may cross on their way here. So the last changes are
 //! remembered with their revisions, and an answer never undoes a change that is newer than it.

@@ -1,7 +1,7 @@
 //! Which session is shown on which connection, and nowhere else.
 //!
 //! Owns that map, the announcement that a token is shown here now, and what is done when another host announces the same
-//! with a later time: after a partition two sessions of a token may exist, but one is shown (DESIGN 4.3).
+//! with a later time: after a partition two sessions of a token may exist, but one is shown.
 
 mod announce;
 mod heard;

@@ -1,6 +1,6 @@
 //! The claims of this host's sessions.
 //!
-//! A claim is the record of which host made the session of a token (DESIGN 4.3). It is made, moved and given
+//! A claim is the record of which host made the session of a token. It is made, moved and given
 //! back only by compare-and-swap, so two hosts that create at the same instant cannot both succeed. While the
 //! store is away sessions are made unclaimed; when it is back they are offered to it.
 //!

@@ -3,7 +3,7 @@
 //!
 //! A backup knows nothing of what was claimed after it was made, and may hold claims of sessions that have ended
 //! since. So each host renews its claims when it notices that the store's generation has risen, and writes the new
-//! generation into them; one that nobody has renewed by then points nowhere (DESIGN 8).
+//! generation into them; one that nobody has renewed by then points nowhere.
 
 use datastore::{Answer, Expected, Request, Response, StoreError};
 use proto::time::Duration;

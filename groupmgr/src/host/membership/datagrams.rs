@@ -123,7 +123,7 @@ impl Membership {
                 self.follow_group_time(env, out);
                 Ok(())
             }
-            // "Host messages are always accepted" (seed 003): one that carries no signature of ours makes its
+            // "Host messages are always accepted": one that carries no signature of ours makes its
             // sender a stranger. A wrong signature with one of our keys is a forgery, and not even shown.
             Err(why @ (Unbelieved::Unsigned | Unbelieved::UnknownKey)) => {
                 let line = Line::parse(bytes).map_err(|_| Dropped::Malformed)?;

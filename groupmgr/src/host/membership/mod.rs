@@ -173,7 +173,7 @@ impl Membership {
         self.take_changes(env, out);
     }
 
-    /// Who was not run cannot have listened (DESIGN 4.2): the time is given to everybody.
+    /// Who was not run cannot have listened: the time is given to everybody.
     fn notice_absence(&mut self, env: &Env<'_>, out: &mut Out<'_>) {
         let Some(before) = self.last_run.replace((env.now, env.wall)) else { return };
         self.notice_set_clock(env, before, out);

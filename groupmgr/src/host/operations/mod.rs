@@ -1,6 +1,5 @@
 //! What administrators ask and order: explain a token, make a session beside those a token has, switch between sessions,
-//! detach and end them, start and stop their services ("The session manager offers a service to the user or
-//! administrator", seed 003), drain and stop the host. What a table alone answers is not asked here.
+//! detach and end them, start and stop their services, drain and stop the host. What a table alone answers is not asked here.
 //!
 //! A session that is ordered belongs to nobody's presentation: its token is admitted by the registry and the policy
 //! as at a desk, except that no card is asked. It is offered to the data store like one made without it; where the

@@ -1,5 +1,5 @@
 //! Is the token genuine and allowed, and who has a session for it? The session with the most recent last connection
-//! wins (seed 003, Figure 9b, 916 to 922).
+//! wins.
 
 use authmgr::{Admitted, Denial, Order, Presentation};
 use proto::alp::RedirectInf;
@@ -78,7 +78,7 @@ impl Presentations {
                 self.turn(id.conn, Stage::Challenged, out);
                 order(id.conn, Order::Challenge { token_seq, challenge }, out);
             }
-            // What needs the data store waits for it, and says so (DESIGN 5).
+            // What needs the data store waits for it, and says so.
             Judgement::Refuse(Denial::StoreAway) => {
                 self.wait(ctx, id, STORE_AGAIN, Denial::StoreAway.notice(), out);
             }

@@ -161,7 +161,7 @@ impl Presentations {
 
     /// The data store is away. No claim tells of a session that digests do not show yet, so everybody is asked
     /// first. Of several hosts that are asked at once the lowest goes ahead, which it learns from their questions;
-    /// and what it makes is unclaimed until the store is back (DESIGN 4.3).
+    /// and what it makes is unclaimed until the store is back.
     fn create_unclaimed(&mut self, ctx: &Ctx<'_>, id: PresentationId, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
         if decision.skips {

@@ -1,4 +1,4 @@
-//! What is decided about presented tokens (seed 003, Figure 9b): authenticate, look up, claim, place, create or send
+//! What is decided about presented tokens: authenticate, look up, claim, place, create or send
 //! elsewhere, attach.
 //!
 //! ```text

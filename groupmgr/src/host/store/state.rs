@@ -37,7 +37,7 @@ impl StoreState {
         self.up
     }
 
-    /// Its generation as last heard; a restored backup raises it (DESIGN 8).
+    /// Its generation as last heard; a restored backup raises it.
     pub(in crate::host) const fn generation(&self) -> u32 {
         self.generation
     }

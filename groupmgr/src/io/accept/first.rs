@@ -22,7 +22,7 @@ pub enum First {
     Tls,
     /// A display connection of a session, with what was read behind its first line.
     Display {
-        /// Which.
+        /// The session concerned.
         session: SessionId,
         /// What came behind the line.
         already: Vec<u8>,

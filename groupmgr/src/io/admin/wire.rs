@@ -34,7 +34,7 @@ pub enum Target {
 pub struct Request {
     /// For whom.
     pub target: Target,
-    /// What.
+    /// The question or order.
     pub ask: Ask,
 }
 
@@ -72,7 +72,7 @@ pub enum TemplateAsk {
 /// The answer of one host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostAnswer {
-    /// Whose.
+    /// The host that answered, or should have.
     pub host: HostName,
     /// What came of it.
     #[serde(flatten)]

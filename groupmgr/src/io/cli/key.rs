@@ -36,7 +36,7 @@ struct Holder {
     name: String,
     /// None when it did not say.
     keys: Vec<KeyId>,
-    /// Why not.
+    /// The cause, for a person to read.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }

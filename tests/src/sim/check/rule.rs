@@ -8,7 +8,7 @@ use crate::world::Sight;
 /// What a checker is told at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
-    /// When.
+    /// Virtual time of the observation.
     pub now: Instant,
     /// How everybody is.
     pub health: &'a Health,

@@ -16,7 +16,7 @@ use super::process::Process;
 use super::store::{StoreLink, StoreNews};
 use super::tcp::{ConnKey, Seg};
 
-/// The wall clock of the world at its beginning: the day of the seed's example, in seconds since 1970.
+/// The wall clock of the world at its beginning: in seconds since 1970.
 pub(in crate::world) const EPOCH_SECS: u64 = 950_739_941;
 
 /// Datagrams that wait for a stopped daemon: about what a socket's buffer holds.

@@ -11,9 +11,9 @@ use super::desk::DeskId;
 /// What is on a desk's screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Whose.
+    /// The token concerned.
     pub token: Token,
-    /// Which session.
+    /// The session concerned.
     pub session: SessionId,
     /// Of which host.
     pub host: HostName,
@@ -112,32 +112,32 @@ pub enum Sight {
     Says {
         /// The desk.
         desk: DeskId,
-        /// What.
+        /// What happened.
         event: DtuEvent,
     },
     /// A host writes a line into its log.
     Logs {
         /// The host.
         host: HostName,
-        /// What.
+        /// What was noted.
         note: Note,
     },
     /// A session process begins.
     Begins {
         /// On which host.
         host: HostName,
-        /// Which session.
+        /// The session concerned.
         session: SessionId,
-        /// Whose.
+        /// The token concerned.
         token: Token,
     },
     /// A session process is gone.
     Gone {
         /// On which host.
         host: HostName,
-        /// Which session.
+        /// The session concerned.
         session: SessionId,
-        /// How.
+        /// How it ended.
         end: End,
     },
     /// The data store holds another claim for a token.
@@ -162,7 +162,7 @@ pub enum Sight {
     Host {
         /// The host.
         host: HostName,
-        /// What.
+        /// What became of it.
         fate: Fate,
     },
     /// A token is registered: nobody is let in with it who cannot prove its secret, or nobody at all.

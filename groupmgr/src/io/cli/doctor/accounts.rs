@@ -20,7 +20,7 @@ pub(super) fn check_accounts(seen: &Seen, checks: &mut Checks) {
             checks.warn(
                 "accounts",
                 format!("sessions run as {own}, as the daemon does: whoever has one owns the group"),
-                "for people you do not trust run it as root with --account USER (README: Accounts)",
+                "for people you do not trust run it as root with --account USER (docs/operations.md: Accounts)",
             );
         }
     }
