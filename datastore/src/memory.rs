@@ -14,6 +14,20 @@ use crate::value::Value;
 ///
 /// Whoever drives it keeps the watches: every change comes out of [`MemoryStore::apply`] as an event, and
 /// [`Prefix::holds`] says whose it is.
+///
+/// ```
+/// use datastore::{Answer, Expected, MemoryStore, Request, Value};
+///
+/// let (mut store, mut events) = (MemoryStore::default(), Vec::new());
+/// let swap = |expected| Request::Swap {
+///     key: "claim/card.7".parse().unwrap(),
+///     expected,
+///     new: Some(Value::new(b"host-a").unwrap()),
+/// };
+/// assert_eq!(store.apply(swap(Expected::Absent), &mut events).answer, Answer::Swapped);
+/// assert!(matches!(store.apply(swap(Expected::Absent), &mut events).answer, Answer::Lost { .. }));
+/// assert_eq!(events.len(), 1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     generation: Generation,

@@ -189,6 +189,16 @@ mod kind {
 impl Frame {
     /// Reads the first frame of `bytes` and says how many bytes it took; `None` when it is not complete yet.
     ///
+    /// ```
+    /// use proto::frame::Frame;
+    ///
+    /// let mut bytes = Vec::new();
+    /// Frame::Ping(7).emit(&mut bytes);
+    /// assert_eq!(Frame::parse(&bytes[..12])?, None);
+    /// assert_eq!(Frame::parse(&bytes)?, Some((Frame::Ping(7), 13)));
+    /// # Ok::<(), proto::frame::FrameError>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`FrameError`].
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, FrameError> {

@@ -229,6 +229,14 @@ impl Token {
 
     /// The token `<kind>.<id>`.
     ///
+    /// ```
+    /// let token = proto::Token::new("card", "7f3a")?;
+    /// assert_eq!(token, "card.7f3a".parse()?);
+    /// assert!(token.is_card() && token.id() == "7f3a");
+    /// assert!("card 7f3a".parse::<proto::Token>().is_err());
+    /// # Ok::<(), proto::ids::BadName>(())
+    /// ```
+    ///
     /// # Errors
     /// When either part is empty, too long or outside its alphabet.
     pub fn new(kind: &str, id: &str) -> Result<Self, BadName> {

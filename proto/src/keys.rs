@@ -210,6 +210,16 @@ impl KeyRing {
     /// Checks the signature of a datagram and only then reads it, so that a stranger's text costs one look at
     /// its tail.
     ///
+    /// ```
+    /// use proto::Line;
+    /// use proto::keys::{GroupKey, KeyRing, Purpose, Unbelieved};
+    ///
+    /// let ring = |secret| KeyRing::new(GroupKey::new(secret).unwrap(), Vec::new());
+    /// let datagram = ring(&[1; 32]).seal(Purpose::Peer, &Line::new("goodbye").with("host", "a"));
+    /// assert_eq!(ring(&[1; 32]).open(Purpose::Peer, &datagram).unwrap().get().get("host"), Some("a"));
+    /// assert_eq!(ring(&[2; 32]).open(Purpose::Peer, &datagram), Err(Unbelieved::UnknownKey));
+    /// ```
+    ///
     /// # Errors
     /// See [`Unbelieved`].
     pub fn open(&self, purpose: Purpose, bytes: &[u8]) -> Result<Verified<Line>, Unbelieved> {

@@ -66,6 +66,15 @@ impl Line {
 
     /// Reads one message; a terminator at its end is allowed.
     ///
+    /// ```
+    /// use proto::Line;
+    ///
+    /// let line = Line::parse(b"infoReq event=insert type=card id=7 later=unknown\r\n")?;
+    /// assert_eq!((line.command(), line.get("id")), ("infoReq", Some("7")));
+    /// assert_eq!(Line::new("notice").with("text", "see you").to_string(), r"notice text=see\ you");
+    /// # Ok::<(), proto::line::LineError>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`LineError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, LineError> {

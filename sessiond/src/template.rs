@@ -285,6 +285,16 @@ impl Template {
     /// Reads a template that is to be stored. What nothing implements is a flaw, so that nobody relies on it: a continuity
     /// class other than [`Continuity::Restart`], and services on other hosts.
     ///
+    /// ```
+    /// use sessiond::template::Template;
+    ///
+    /// let template = Template::parse("[[service]]\nname = \"terminal\"\n")?;
+    /// assert!(template.services[0].required);
+    /// let flaw = Template::parse("[[service]]\nname = \"no name\"\n").unwrap_err();
+    /// assert!(flaw.to_string().contains("line 2"), "{flaw}");
+    /// # Ok::<(), sessiond::template::TemplateError>(())
+    /// ```
+    ///
     /// # Errors
     /// The first flaw, with its line and its remedy.
     ///

@@ -43,7 +43,7 @@ pub(crate) fn accounts(binary: PathBuf) -> Played {
     let lan = "10.77.1.0/24".parse()?;
     let plan = Plan::empty().lan("desks", lan).router("machine", &["desks"]).desk("desk-1", &["desks"]);
     let mut scene = Scene::not_started(plan, binary.clone())?;
-    let section = README.split("## Accounts").nth(1).unwrap_or_default();
+    let section = MANUAL.split("## Accounts").nth(1).unwrap_or_default();
     let add = "useradd --create-home --shell /bin/bash desk";
     assert!(section.contains(add));
     let block = section.split("```").nth(1).unwrap_or_default();
