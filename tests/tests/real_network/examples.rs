@@ -30,6 +30,10 @@ pub(crate) fn services_and_events(binary: PathBuf) -> Played {
     let dir = tempfile::tempdir()?;
     let mut hand = Hand::new(dir.path(), &binary)?;
     put(dir.path(), "examples/two-services.toml")?;
+    // Whoever runs the tests may have no login shell.
+    let (file, shell) =
+        (dir.path().join("two-services.toml"), "name = \"terminal\"\nenv = { SHELL = \"/bin/sh\" }");
+    std::fs::write(&file, std::fs::read_to_string(&file)?.replacen("name = \"terminal\"", shell, 1))?;
     put(dir.path(), "examples/follow-me.sh")?;
     hand.foreground("groupmgr keygen keys")?;
     hand.start("datastore serve --keys keys --dir store --listen 127.0.0.1:7010", "data store ready")?;
