@@ -22,10 +22,10 @@ use core::fmt;
 use core::time::Duration;
 
 use datastore::{Key, Value};
+use proto::rng::SecretRng;
 use proto::{Instant, Token};
-use sha2::{Digest, Sha256};
 
-use crate::challenge::{CardChallenge, NONCE_LEN};
+use crate::challenge::CardChallenge;
 use crate::denial::Denial;
 use known::{Entry, Known};
 pub use names::{
@@ -113,16 +113,15 @@ impl Admitted {
 pub struct Admission {
     policy: Option<Policy>,
     known: Known,
-    seed: [u8; 16],
-    drawn: u64,
+    rng: SecretRng,
 }
 
 impl Admission {
     /// Knows nothing yet, the policy included: until [`Admission::on_policy`], tokens wait for the data
-    /// store. `seed` is 16 bytes nobody else knows, from which challenges are drawn.
+    /// store. Challenges are drawn from `rng`.
     #[must_use]
-    pub const fn new(seed: [u8; 16]) -> Self {
-        Self { policy: None, known: Known::new(), seed, drawn: 0 }
+    pub const fn new(rng: SecretRng) -> Self {
+        Self { policy: None, known: Known::new(), rng }
     }
 
     /// The policy in force.
@@ -219,7 +218,7 @@ impl Admission {
             Ok(Some(record)) => {
                 let then = Admitted::registered(&record);
                 match record.secret {
-                    Some(secret) => Verdict::Challenge(CardChallenge::new(self.nonce(), secret, then)),
+                    Some(secret) => Verdict::Challenge(CardChallenge::new(self.rng.bytes(), secret, then)),
                     None => Verdict::Admit(then),
                 }
             }
@@ -229,24 +228,12 @@ impl Admission {
             Ok(None) => Verdict::Admit(Admitted::unregistered(token)),
         }
     }
-
-    fn nonce(&mut self) -> [u8; NONCE_LEN] {
-        self.drawn += 1;
-        let block = Sha256::new()
-            .chain_update(b"hotdesk card challenge")
-            .chain_update(self.seed)
-            .chain_update(self.drawn.to_be_bytes())
-            .finalize();
-        let mut nonce = [0; NONCE_LEN];
-        nonce.copy_from_slice(&block[..NONCE_LEN]);
-        nonce
-    }
 }
 
-/// The seed stays out of logs.
+/// The records stay out of logs, with their secrets.
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Admission({:?}, {} challenges)", self.policy, self.drawn)
+        write!(f, "Admission({:?}, {:?})", self.policy, self.rng)
     }
 }
 

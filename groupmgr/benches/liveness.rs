@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use groupmgr::announce::{Announcer, Identity};
-use groupmgr::entropy::Entropy;
 use groupmgr::io::clock;
 use proto::host_message::Label;
 use proto::io::{KeyDir, random, wall_now};
 use proto::keys::{KeyRing, Purpose};
 use proto::net::Interface;
 use proto::peer::{PeerBody, PeerMessage};
+use proto::rng::SecretRng;
 use proto::{BootId, MachineId};
 
 const SIZES: [usize; 4] = [1, 10, 50, 100];
@@ -140,7 +140,7 @@ impl Drop for Others {
 
 struct Other {
     announcer: Announcer,
-    entropy: Entropy,
+    entropy: SecretRng,
     socket: UdpSocket,
     identity: Identity,
 }
@@ -165,7 +165,7 @@ impl Other {
             clock: 2000,
             chain_len: 10_000,
         };
-        let mut entropy = Entropy::new(random());
+        let mut entropy = SecretRng::new(random());
         let now = clock::now() + offset;
         let mut announcer = Announcer::new(now, identity.clone(), &mut entropy);
         announcer.begin(now);

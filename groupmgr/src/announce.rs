@@ -18,7 +18,7 @@ use proto::time::{Duration, earliest};
 use proto::version::Version;
 use proto::{BootId, HostName, Instant, MachineId, StoreId, WallTime};
 
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 /// How often a host message is due when nothing changes.
 pub const MESSAGE_INTERVAL: Duration = Duration::from_secs(20);
@@ -102,7 +102,7 @@ struct Sent {
 impl Announcer {
     /// An announcer that says nothing before [`Announcer::begin`].
     #[must_use]
-    pub fn new(now: Instant, id: Identity, entropy: &mut Entropy) -> Self {
+    pub fn new(now: Instant, id: Identity, entropy: &mut SecretRng) -> Self {
         let chain = Chain::new(entropy.bytes(), id.chain_len);
         Self {
             id,
@@ -261,7 +261,7 @@ impl Announcer {
         now: Instant,
         wall: WallTime,
         ring: &KeyRing,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
         out: &mut Vec<Announcement>,
     ) -> bool {
         if !self.has_begun {
@@ -347,7 +347,7 @@ impl Announcer {
         }
     }
 
-    fn say_beacons(&mut self, ring: &KeyRing, entropy: &mut Entropy, out: &mut Vec<Announcement>) -> bool {
+    fn say_beacons(&mut self, ring: &KeyRing, entropy: &mut SecretRng, out: &mut Vec<Announcement>) -> bool {
         let mut renewed = false;
         self.tick += 1;
         let link = self.chain.reveal(self.tick).unwrap_or_else(|| {
@@ -395,8 +395,8 @@ mod tests {
         }
     }
 
-    fn announcer(interfaces: usize) -> (Announcer, KeyRing, Entropy) {
-        let mut entropy = Entropy::new([1; 32]);
+    fn announcer(interfaces: usize) -> (Announcer, KeyRing, SecretRng) {
+        let mut entropy = SecretRng::new([1; 32]);
         let id = Identity {
             host: "a".parse().unwrap(),
             boot: BootId(1),
@@ -422,7 +422,7 @@ mod tests {
     fn run(
         a: &mut Announcer,
         ring: &KeyRing,
-        e: &mut Entropy,
+        e: &mut SecretRng,
         until: Instant,
     ) -> Vec<(Instant, Announcement)> {
         let mut all = Vec::new();

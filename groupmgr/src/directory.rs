@@ -14,8 +14,8 @@ use proto::peer::{LoadNote, PeerBody, PeerMessage, SessionNote};
 use proto::time::{Duration, earliest};
 use proto::{BootId, GrantId, HostName, Instant, Nonce, Token};
 
-use crate::entropy::Entropy;
 use crate::reach::Reachable;
+use proto::rng::SecretRng;
 
 /// When an unanswered tokenQ is sent again, counted from the first sending.
 const RESEND_AFTER: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(80)];
@@ -172,7 +172,7 @@ impl Directory {
         &mut self,
         now: Instant,
         ring: &KeyRing,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
         token: &Token,
         targets: Vec<Target>,
         out: &mut Outbox<'_>,
@@ -198,7 +198,7 @@ impl Directory {
         &mut self,
         now: Instant,
         ring: &KeyRing,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
         token: &Token,
         waiting: Vec<Target>,
     ) -> Lookup {
@@ -326,7 +326,13 @@ impl Directory {
     }
 
     /// Sends again, gives up, and asks mute hosts in the background.
-    pub fn on_timeout(&mut self, now: Instant, ring: &KeyRing, entropy: &mut Entropy, out: &mut Outbox<'_>) {
+    pub fn on_timeout(
+        &mut self,
+        now: Instant,
+        ring: &KeyRing,
+        entropy: &mut SecretRng,
+        out: &mut Outbox<'_>,
+    ) {
         let due: Vec<LookupId> =
             self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
         for id in due {
@@ -355,7 +361,7 @@ impl Directory {
     }
 
     /// The question of a probe is one nobody waits for: any answer ends the muteness.
-    fn probe_mute(&mut self, now: Instant, ring: &KeyRing, entropy: &mut Entropy, out: &mut Outbox<'_>) {
+    fn probe_mute(&mut self, now: Instant, ring: &KeyRing, entropy: &mut SecretRng, out: &mut Outbox<'_>) {
         let mut probes = Vec::new();
         for ((_, at), mute) in self.mute.iter_mut().filter(|(_, mute)| mute.next <= now) {
             mute.next = now + ASK_MUTE_EVERY;

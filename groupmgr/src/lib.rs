@@ -8,7 +8,6 @@
 pub mod announce;
 pub mod digest;
 pub mod directory;
-pub mod entropy;
 pub mod fitness;
 pub mod host;
 #[cfg(feature = "io")]

@@ -22,8 +22,8 @@ use proto::{HostName, Instant};
 pub use arrivals::{ARRIVALS_MAX, Arrivals, Starts};
 pub use notices::{NOTICES_MAX, Notices};
 
-use crate::entropy::Entropy;
 use arrivals::STARTING_WEIGHT;
+use proto::rng::SecretRng;
 
 /// What a placement knows of one host.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ impl Placement {
         &mut self,
         now: Instant,
         candidates: &[Candidate],
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) -> Option<HostName> {
         let willing: Vec<&Candidate> = candidates.iter().filter(|c| !c.drain).collect();
         let pool = if willing.is_empty() { candidates.iter().collect() } else { willing };
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn chosen(candidates: &[Candidate], times: usize) -> BTreeMap<String, usize> {
-        let (mut placement, mut entropy) = (Placement::new(), Entropy::new([9; 32]));
+        let (mut placement, mut entropy) = (Placement::new(), SecretRng::new([9; 32]));
         let mut count = BTreeMap::new();
         for _ in 0..times {
             let host = placement.choose(Instant::ZERO, candidates, &mut entropy).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn what_was_placed_after_a_host_was_asked_counts_and_what_was_before_is_in_its_answer() {
         let at = |ms: u64| Instant::from_micros(ms * 1_000);
-        let (mut placement, mut entropy) = (Placement::new(), Entropy::new([9; 32]));
+        let (mut placement, mut entropy) = (Placement::new(), SecretRng::new([9; 32]));
         let mut candidates = [candidate("a", 0), candidate("b", 20)];
         assert_eq!(placement.choose(at(5), &candidates, &mut entropy), Some("a".parse().unwrap()));
         assert_eq!(placement.choose(at(6), &candidates, &mut entropy), Some("b".parse().unwrap()));

@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::ids::Nonce;
+
 /// A stream of random numbers that nobody without its seed can foretell: SHA-256 of a 256-bit seed and a counter. For
 /// nonces, grants, ids and everything else that a core draws.
 ///
@@ -47,6 +49,11 @@ impl SecretRng {
     /// 128 random bits.
     pub fn u128(&mut self) -> u128 {
         u128::from_be_bytes(self.bytes())
+    }
+
+    /// A number that does not come twice.
+    pub fn nonce(&mut self) -> Nonce {
+        Nonce(self.u128())
     }
 
     /// A number below `n`, or 0 when `n` is 0. The bias of the remainder is below 2⁻⁶⁰ for any list we have.

@@ -2,6 +2,7 @@ use super::*;
 use crate::challenge::CardAnswer;
 use proptest::prelude::*;
 use proto::card::CardSecret;
+use proto::rng::SecretRng;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -14,7 +15,7 @@ fn at(secs: u64) -> Instant {
 }
 
 fn admission(policy: &str) -> Admission {
-    let mut admission = Admission::new([9; 16]);
+    let mut admission = Admission::new(SecretRng::new([9; 32]));
     admission.on_policy(Ok(Some(policy.as_bytes()))).unwrap();
     admission
 }
@@ -211,7 +212,7 @@ fn a_change_that_is_watched_counts_at_once() {
 
 #[test]
 fn without_a_policy_everybody_waits_and_a_damaged_one_admits_the_fewest() {
-    let mut a = Admission::new([0; 16]);
+    let mut a = Admission::new(SecretRng::new([0; 32]));
     a.on_policy(Err(StoreAway)).unwrap();
     assert_eq!(a.begin(at(0), &token("card.1")), Step::Decided(Verdict::Refuse(Denial::StoreAway)));
     assert!(a.on_policy(Ok(Some(b"login cards=all"))).is_err());

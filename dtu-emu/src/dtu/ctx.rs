@@ -6,13 +6,13 @@ use std::net::Ipv4Addr;
 use proto::{HostName, Instant, SessionId, Token};
 
 use super::config::Config;
-use super::dice::Dice;
 use super::event::DtuEvent;
 use super::fault::ConnId;
 use super::hosts::Hosts;
 use super::input::Effect;
 use super::seat::Seat;
 use super::step::{Step, ToCards, ToConnection, ToDiscovery, ToDisplay, ToFailover};
+use proto::rng::SecretRng;
 
 /// What every machine may read: the time, the configuration, and who sits here.
 #[derive(Clone, Copy)]
@@ -77,7 +77,7 @@ pub(super) struct Out<'a> {
     effects: &'a mut Vec<Effect>,
     conns: &'a mut u64,
     /// Randomness.
-    pub(super) dice: &'a mut Dice,
+    pub(super) dice: &'a mut SecretRng,
 }
 
 impl<'a> Out<'a> {
@@ -85,7 +85,7 @@ impl<'a> Out<'a> {
         queue: &'a mut VecDeque<Step>,
         effects: &'a mut Vec<Effect>,
         conns: &'a mut u64,
-        dice: &'a mut Dice,
+        dice: &'a mut SecretRng,
     ) -> Self {
         Self { queue, effects, conns, dice }
     }

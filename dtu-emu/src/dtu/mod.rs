@@ -35,7 +35,6 @@ mod channel;
 mod config;
 mod connection;
 mod ctx;
-mod dice;
 mod discovery;
 mod display;
 mod edges;
@@ -80,10 +79,10 @@ pub use input::{DisplayTarget, DtuInput, Effect, FLIP_KEYS, Notice, Paint};
 use cards::Cards;
 use connection::Connection;
 use ctx::{Control, Ctx, Env, Out};
-use dice::Dice;
 use discovery::Discovery;
 use display::Display;
 use failover::Failover;
+use proto::rng::SecretRng;
 use step::{Step, ToCards, ToConnection, ToDiscovery, ToDisplay, ToFailover, Unusable};
 use watch::Watch;
 
@@ -101,7 +100,7 @@ pub enum Heeds<'a> {
 /// The desktop unit. See the module's text.
 pub struct Dtu {
     config: Config,
-    dice: Dice,
+    dice: SecretRng,
     cards: Cards,
     discovery: Discovery,
     connection: Connection,
@@ -142,7 +141,7 @@ impl Dtu {
     /// A DTU that is off.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let mut dice = Dice::new(config.seed);
+        let mut dice = SecretRng::new(config.seed);
         Self {
             cards: Cards::new(config.size),
             discovery: Discovery::new(),

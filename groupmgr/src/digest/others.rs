@@ -7,7 +7,7 @@ use proto::time::Duration;
 use proto::{BootId, HostName, Instant, KeyId};
 
 use super::pace::{Tags, pause};
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 /// Tags held in all, about 16 MiB. Hosts whose digests do not fit are always asked.
 pub const HELD_MAX: usize = 1 << 21;
@@ -143,7 +143,7 @@ impl Others {
         host: &HostName,
         boot: BootId,
         version: Option<DigestVersion>,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) {
         let Some(version) = version else {
             self.forget(host);
@@ -163,7 +163,7 @@ impl Others {
         host: &HostName,
         boot: BootId,
         part: &DigestPart,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) -> bool {
         self.begin_run(host, boot);
         let Some(digest) = self.digests.get_mut(host) else { return true };
@@ -193,7 +193,7 @@ impl Others {
     }
 
     /// Nothing is asked for while it comes by itself: its host says what has changed, and others ask too.
-    fn ask_if_it_lacks(&mut self, now: Instant, host: &HostName, came: bool, entropy: &mut Entropy) {
+    fn ask_if_it_lacks(&mut self, now: Instant, host: &HostName, came: bool, entropy: &mut SecretRng) {
         let Some(digest) = self.digests.get_mut(host) else { return };
         if !digest.lacks() {
             digest.asked = 0;
@@ -209,7 +209,7 @@ impl Others {
 
     /// Hosts that missed the same broadcast must not all ask in one moment: the answer to the first one serves
     /// them all. In a small group nobody asks, and nothing random is needed.
-    fn jitter(&self, entropy: &mut Entropy) -> Duration {
+    fn jitter(&self, entropy: &mut SecretRng) -> Duration {
         if !self.is_large {
             return Duration::ZERO;
         }
@@ -272,7 +272,7 @@ impl Others {
     }
 
     /// The question that is due, if there is one.
-    pub fn on_timeout(&mut self, now: Instant, entropy: &mut Entropy) -> Option<Question> {
+    pub fn on_timeout(&mut self, now: Instant, entropy: &mut SecretRng) -> Option<Question> {
         if self.poll_at().is_none_or(|at| at > now) {
             return None;
         }

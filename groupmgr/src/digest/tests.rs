@@ -9,7 +9,7 @@ use proto::digest::ShortTag;
 use proto::time::Duration;
 
 use super::*;
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 const KID: KeyId = KeyId(7);
 const BOOT: BootId = BootId(1);
@@ -41,14 +41,14 @@ fn all_said(own: &mut Own, mut now: Instant) -> (Vec<DigestPart>, Instant) {
 /// Another host that listens.
 struct Ear {
     others: Others,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Ear {
     fn new() -> Self {
         let mut others = Others::default();
         others.set_group(proto::beacon::INTERVAL, true);
-        Self { others, entropy: Entropy::new([3; 32]) }
+        Self { others, entropy: SecretRng::new([3; 32]) }
     }
 
     fn beacon(&mut self, now: Instant, from: u32, version: Option<DigestVersion>) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::time::Duration;
 use proto::{GrantId, Instant};
 
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 /// How long a DTU has to follow a redirect: longer than it waits in the line of a host to which all come at once,
 /// or the storm would begin anew with those who had waited longest.
@@ -35,7 +35,7 @@ impl Grants {
     }
 
     /// Gives a permission to bring a token here once.
-    pub fn give(&mut self, now: Instant, entropy: &mut Entropy) -> GrantId {
+    pub fn give(&mut self, now: Instant, entropy: &mut SecretRng) -> GrantId {
         self.expire(now);
         if self.until.len() >= GRANTS_MAX
             && let Some((_, oldest)) = self.ends.pop_first()
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_grant_is_good_once_and_for_ten_seconds() {
-        let (mut grants, mut entropy) = (Grants::new(), Entropy::new([0; 32]));
+        let (mut grants, mut entropy) = (Grants::new(), SecretRng::new([0; 32]));
         let now = Instant::ZERO;
         let [a, b] = [(); 2].map(|()| grants.give(now, &mut entropy));
         assert!(grants.redeem(now, a));
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn grants_that_nobody_uses_do_not_pile_up() {
-        let (mut grants, mut entropy) = (Grants::new(), Entropy::new([0; 32]));
+        let (mut grants, mut entropy) = (Grants::new(), SecretRng::new([0; 32]));
         for n in 0..GRANTS_MAX + 10 {
             grants.give(Instant::from_micros(n as u64), &mut entropy);
         }

@@ -8,7 +8,7 @@ use crate::reach::Choice;
 struct Rig {
     directory: Directory,
     ring: KeyRing,
-    entropy: Entropy,
+    entropy: SecretRng,
     asks: Vec<Ask>,
     found: Vec<Found>,
 }
@@ -35,7 +35,7 @@ impl Rig {
         Self {
             directory: Directory::new("h0".parse().unwrap(), BootId(0)),
             ring: KeyRing::new(GroupKey::new(&[1; 32]).unwrap(), Vec::new()),
-            entropy: Entropy::new([2; 32]),
+            entropy: SecretRng::new([2; 32]),
             asks: Vec::new(),
             found: Vec::new(),
         }

@@ -21,8 +21,8 @@ use super::step::{
 use crate::digest::{ASK_ALL_MAX, Tags};
 use crate::directory::grants::Grants;
 use crate::directory::{Directory, Found, LookupId, Outbox, Target, TokenReply};
-use crate::entropy::Entropy;
 use crate::reach::Choice;
+use proto::rng::SecretRng;
 
 /// Hosts that are asked only because a new session may be placed there: two that answer are enough to choose
 /// between, and one of three may turn out to be mute.
@@ -36,11 +36,11 @@ pub(super) struct Lookups {
     asking: BTreeMap<LookupId, (PresentationId, bool)>,
     grants: Grants,
     askers: Askers,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Lookups {
-    pub(super) fn new(own: HostName, boot: BootId, entropy: Entropy) -> Self {
+    pub(super) fn new(own: HostName, boot: BootId, entropy: SecretRng) -> Self {
         Self {
             directory: Directory::new(own, boot),
             asking: BTreeMap::new(),

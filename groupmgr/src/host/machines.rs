@@ -18,7 +18,7 @@ use super::relay::Relay;
 use super::sessions::SessionHost;
 use super::step::Machine;
 use super::store::StoreWatch;
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 /// A moment at which a machine wants to be called, and what for.
 pub(super) type Deadline = (&'static str, Option<Instant>);
@@ -47,7 +47,7 @@ pub(super) struct Machines {
 impl Machines {
     /// Each with random numbers of its own: a draw of one shifts no other's.
     pub(super) fn new(env: &Env<'_>, seed: [u8; 32]) -> Self {
-        let entropy = Entropy::new(seed);
+        let entropy = SecretRng::new(seed);
         let id = &env.config.identity;
         Self {
             membership: Membership::new(env, entropy.fork("membership")),

@@ -12,9 +12,9 @@ use super::out::Out;
 use super::step::{PresentationId, ToPlacing, ToPresentations};
 use super::workload::Workload;
 use crate::directory::{Answer, Ask};
-use crate::entropy::Entropy;
 use crate::placement::{Candidate, Notices, Placement};
 use crate::reach::{Choice, Dtu};
+use proto::rng::SecretRng;
 
 /// The machine.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub(super) struct Placing {
     workload: Workload,
     placement: Placement,
     notices: Notices,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Placing {
-    pub(super) fn new(entropy: Entropy) -> Self {
+    pub(super) fn new(entropy: SecretRng) -> Self {
         Self {
             workload: Workload::default(),
             placement: Placement::new(),

@@ -11,7 +11,7 @@ use super::proof::Candidate;
 use super::rivals::Rival;
 use super::row::Row;
 use super::words::{Arrival, Change, Double};
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 impl Topology {
     /// The candidate that this proof is of. Of an older question it may be, or a recording: neither ends the one that is
@@ -41,7 +41,7 @@ impl Topology {
         at: Arrival<'_>,
         host: &HostName,
         proven: Candidate,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) -> Result<(), Ignored> {
         let mut row = Row::new(host.clone(), proven.boot, self.every);
         row.prove(at, &proven);
@@ -59,7 +59,7 @@ impl Topology {
     }
 
     /// Asks the run that has a row whether it is still there, while another one of its name is.
-    pub(super) fn challenge(&mut self, at: Arrival<'_>, host: &HostName, entropy: &mut Entropy) {
+    pub(super) fn challenge(&mut self, at: Arrival<'_>, host: &HostName, entropy: &mut SecretRng) {
         if self.rivals.get(host).is_some_and(|rival| !rival.are_two)
             && let Some(row) = self.rows.get_mut(host)
         {
@@ -177,7 +177,7 @@ impl Row {
     }
 
     /// Asks the run of this row to prove itself, because another one has under the same name.
-    fn challenge(&mut self, at: Arrival<'_>, entropy: &mut Entropy) {
+    fn challenge(&mut self, at: Arrival<'_>, entropy: &mut SecretRng) {
         let (boot, to) = (self.boot(), self.ask_at(at.now));
         let waking = self.waking_slot().get_or_insert_with(|| Candidate::new(at, boot, entropy));
         waking.from = to;

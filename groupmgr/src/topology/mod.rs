@@ -34,11 +34,11 @@ use proto::version::Version;
 use proto::{BootId, HostName, Instant, Nonce};
 
 use crate::announce::Announcer;
-use crate::entropy::Entropy;
 pub use facts::Facts;
 pub use hearing::Audible;
 pub use ignored::Ignored;
 pub use print::{InterfaceView, RowView};
+use proto::rng::SecretRng;
 pub use row::{Row, Standing};
 pub use strangers::{STRANGERS_MAX, Strangers};
 pub use words::{Arrival, Change, DOWN_AFTER, Double, FORGOTTEN_AFTER, ProofWanted};
@@ -150,7 +150,7 @@ impl Topology {
         &mut self,
         at: Arrival<'_>,
         message: &Verified<HostMessage>,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) -> Result<(), Ignored> {
         let message = message.get();
         let Some(vitals) = &message.vitals else { return Err(Ignored::Version) };
@@ -186,7 +186,7 @@ impl Topology {
         &mut self,
         at: Arrival<'_>,
         beacon: &Verified<Beacon>,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) -> Result<(), Ignored> {
         let beacon = beacon.get();
         let said = Said { host: &beacon.host, boot: beacon.boot, ver: beacon.ver };
@@ -236,7 +236,7 @@ impl Topology {
         at: Arrival<'_>,
         Said { host, boot, ver }: Said<'_>,
         has_passed: impl FnOnce(&Row) -> bool,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) -> Result<(), Ignored> {
         if *host == self.own && boot == self.own_boot {
             return Err(Ignored::Own);
@@ -303,7 +303,7 @@ impl Topology {
         host: &HostName,
         boot: BootId,
         nonce: Nonce,
-        entropy: &mut Entropy,
+        entropy: &mut SecretRng,
     ) -> Result<(), Ignored> {
         if let Some(row) = self.rows.get_mut(host).filter(|row| row.boot() == boot) {
             let was_up = row.is_up();

@@ -11,7 +11,7 @@ use proto::time::Duration;
 use proto::{BootId, Instant, Nonce};
 
 use super::words::{Arrival, ProofWanted};
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 /// The first answer is waited for this long; then the wait doubles.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub(super) fn new(at: Arrival<'_>, boot: BootId, entropy: &mut Entropy) -> Self {
+    pub(super) fn new(at: Arrival<'_>, boot: BootId, entropy: &mut SecretRng) -> Self {
         let nonce = Nonce(entropy.u128());
         Self {
             boot,
@@ -57,7 +57,7 @@ impl Candidate {
 
     /// It was heard again; of several runs that share the question the newest word is asked for proof. A run that was
     /// asked and has not answered may be a recording: it takes no turn from one that was not asked yet.
-    pub(super) fn heard_from(&mut self, at: Arrival<'_>, boot: BootId, entropy: &mut Entropy) {
+    pub(super) fn heard_from(&mut self, at: Arrival<'_>, boot: BootId, entropy: &mut SecretRng) {
         if self.boot == boot {
             self.from = at.from;
         } else if self.asked > 0 || !self.mute.contains(&boot) {
@@ -68,7 +68,7 @@ impl Candidate {
     /// Another run is heard under the same name. One that is heard for the first time is asked soon, and at most one in
     /// [`ASK_AGAIN`]; otherwise the pace of the questions stays, or alternating recordings could make this host ask
     /// without end.
-    fn restart(&mut self, at: Arrival<'_>, boot: BootId, entropy: &mut Entropy) {
+    fn restart(&mut self, at: Arrival<'_>, boot: BootId, entropy: &mut SecretRng) {
         let mut mute = core::mem::take(&mut self.mute);
         if self.asked > 0 && !mute.contains(&self.boot) {
             if mute.len() == MUTE_RUNS_MAX {
@@ -130,7 +130,7 @@ mod tests {
     fn recordings_of_other_runs_do_not_delay_the_question_to_one_that_lives() {
         let iface = "lan0".parse().unwrap();
         let from = "10.0.0.1:7009".parse().unwrap();
-        let mut entropy = Entropy::new([7; 32]);
+        let mut entropy = SecretRng::new([7; 32]);
         for recorded in 1..=MUTE_RUNS_MAX as u64 {
             let at = |ms: u64| Arrival {
                 now: Instant::from_micros(ms * 1000),

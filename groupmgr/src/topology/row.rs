@@ -15,7 +15,7 @@ use super::hearing::{Audible, Hearing, Kind};
 use super::ignored::Ignored;
 use super::proof::Candidate;
 use super::words::{Arrival, Change, DOWN_AFTER, FORGOTTEN_AFTER, ProofWanted};
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 
 /// Old runs remembered, so that a recording of one is not even asked for proof.
 const OLD_BOOTS_MAX: usize = 8;
@@ -402,7 +402,7 @@ impl Row {
     }
 
     /// It is quiet and was heard again: it is asked for proof.
-    pub(super) fn wake(&mut self, at: Arrival<'_>, entropy: &mut Entropy) {
+    pub(super) fn wake(&mut self, at: Arrival<'_>, entropy: &mut SecretRng) {
         let boot = self.boot;
         self.waking.get_or_insert_with(|| Candidate::new(at, boot, entropy)).from = at.from;
     }

@@ -121,12 +121,12 @@ fn beacon_every(every: Duration, host: &str, boot: u64, seq: u64) -> Verified<Be
 
 struct Table {
     table: Topology,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Table {
     fn new() -> Self {
-        Self { table: Topology::new("a".parse().unwrap(), BootId(0xa)), entropy: Entropy::new([7; 32]) }
+        Self { table: Topology::new("a".parse().unwrap(), BootId(0xa)), entropy: SecretRng::new([7; 32]) }
     }
 
     fn say(&mut self, now: Instant, m: &Verified<HostMessage>) -> Result<(), Ignored> {
@@ -180,7 +180,7 @@ fn the_mud_message_of_the_seed_parses_prints_back_and_shows_as_the_seeds_table_s
     strangers.hear(secs(10), WallTime::from_secs(950_739_902), mud);
     let mut t = Table::new();
     t.table.strangers = strangers;
-    let mut entropy = Entropy::new([0; 32]);
+    let mut entropy = SecretRng::new([0; 32]);
     let own = crate::announce::Announcer::new(Instant::ZERO, identity(), &mut entropy);
     let view = t.table.view(secs(11), &own);
     assert_eq!(
@@ -199,7 +199,7 @@ fn a_host_is_up_only_after_it_has_answered_a_nonce() {
     let iface = eth0();
     let b = "b".parse().unwrap();
     assert_eq!(
-        t.table.on_proof(at(Instant::ZERO, &iface), &b, BootId(1), Nonce(0), &mut Entropy::new([3; 32])),
+        t.table.on_proof(at(Instant::ZERO, &iface), &b, BootId(1), Nonce(0), &mut SecretRng::new([3; 32])),
         Err(Ignored::Unasked)
     );
 }
@@ -218,7 +218,7 @@ fn an_answer_to_another_question_changes_nothing_and_the_answer_to_ours_still_co
     let nonce = t.asked(Instant::ZERO)[0].nonce;
     let iface = eth0();
     let b = "b".parse().unwrap();
-    let wrong = t.table.on_proof(at(ms(1), &iface), &b, BootId(1), Nonce(3), &mut Entropy::new([3; 32]));
+    let wrong = t.table.on_proof(at(ms(1), &iface), &b, BootId(1), Nonce(3), &mut SecretRng::new([3; 32]));
     assert_eq!(wrong, Err(Ignored::Unasked));
     // What comes with the answer is no reason to ask before it is time: else late answers and new questions bring
     // forth each other without end.
@@ -583,7 +583,7 @@ fn a_host_that_was_gone_for_a_day_leaves_the_table_by_itself() {
 
 #[test]
 fn the_own_row_shows_when_its_own_messages_were_heard_back_and_not_those_of_another_run() {
-    let mut entropy = Entropy::new([0; 32]);
+    let mut entropy = SecretRng::new([0; 32]);
     let mut own = crate::announce::Announcer::new(Instant::ZERO, identity(), &mut entropy);
     own.set_interfaces(Instant::ZERO, message("a", 1, 1).get().interfaces.clone());
     let mut t = Table::new();

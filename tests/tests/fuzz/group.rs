@@ -5,13 +5,13 @@ use std::net::SocketAddrV4;
 
 use groupmgr::digest::{HELD_MAX, Others, Own};
 use groupmgr::directory::{Directory, GIVE_UP_AFTER, LookupId, Outbox, Target, TokenReply};
-use groupmgr::entropy::Entropy;
 use groupmgr::host::{Effect, Input};
 use groupmgr::reach::{Choice, Reachable};
 use groupmgr::topology::STRANGERS_MAX;
 use proto::digest::{DigestPart, DigestVersion, PARTS_ASKED_MAX, PARTS_MAX, ShortTag, TAGS_MAX};
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::peer::{PeerBody, PeerMessage, SessionNote};
+use proto::rng::SecretRng;
 use proto::time::Duration;
 use proto::{BootId, Epoch, GrantId, HostName, Instant, KeyId, Last, Nonce, SessionId};
 
@@ -65,7 +65,7 @@ fn target(n: u8) -> Target {
 struct Asker {
     directory: Directory,
     ring: KeyRing,
-    entropy: Entropy,
+    entropy: SecretRng,
     now: Instant,
     open: Vec<(LookupId, Instant)>,
     nonces: Vec<Nonce>,
@@ -121,7 +121,7 @@ fn lookups(bytes: &[u8]) {
     let mut asker = Asker {
         directory: Directory::new("own".parse().unwrap(), BootId(9)),
         ring: KeyRing::new(GroupKey::new(&[1; 16]).unwrap(), Vec::new()),
-        entropy: Entropy::new([2; 32]),
+        entropy: SecretRng::new([2; 32]),
         now: Instant::from_micros(1),
         open: Vec::new(),
         nonces: Vec::new(),
@@ -148,7 +148,7 @@ fn odd_part(feed: &mut Feed<'_>) -> DigestPart {
 fn digests(bytes: &[u8]) {
     let mut feed = Feed(bytes);
     let every = proto::beacon::INTERVAL;
-    let (mut own, mut others, mut entropy) = (Own::new(KeyId(1)), Others::default(), Entropy::new([4; 32]));
+    let (mut own, mut others, mut entropy) = (Own::new(KeyId(1)), Others::default(), SecretRng::new([4; 32]));
     own.set_group(every, true);
     others.set_group(every, true);
     let names: [HostName; 3] = ["true", "odd", "strange"].map(|name| name.parse().unwrap());

@@ -21,7 +21,7 @@ use super::note::Note;
 use super::out::Out;
 use super::port::{Arrival, StorePort};
 use super::step::{Asker, Judgement, ToAdmission, ToOperations, ToPresentations};
-use crate::entropy::Entropy;
+use proto::rng::SecretRng;
 use registry::{Change, Listing, Registry};
 use templates::Templates;
 
@@ -55,9 +55,9 @@ pub(super) struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    pub(super) fn new(now: Instant, mut entropy: Entropy) -> Self {
+    pub(super) fn new(now: Instant, entropy: SecretRng) -> Self {
         Self {
-            admission: Admission::new(entropy.bytes()),
+            admission: Admission::new(entropy),
             registry: Registry::new(now),
             templates: Templates::default(),
             port: StorePort::new(Port::Admission),

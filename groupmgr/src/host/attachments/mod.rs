@@ -25,9 +25,9 @@ use super::step::{
     Attach, EndedSession, ToAttachments, ToClaims, ToConnections, ToPresentations, ToSessions,
 };
 use crate::directory::Ask;
-use crate::entropy::Entropy;
 use announce::Announcements;
 use heard::Heard;
+use proto::rng::SecretRng;
 
 /// Where a session is shown.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +45,11 @@ pub(super) struct Attachments {
     at: BTreeMap<ConnId, SessionId>,
     heard: Heard,
     announcements: Announcements,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Attachments {
-    pub(super) fn new(entropy: Entropy) -> Self {
+    pub(super) fn new(entropy: SecretRng) -> Self {
         Self {
             shown: BTreeMap::new(),
             at: BTreeMap::new(),

@@ -27,11 +27,11 @@ use super::step::{ToAttachments, ToClaims, ToConnections, ToDirectory, ToMembers
 use crate::announce::Announcer;
 use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::Ask;
-use crate::entropy::Entropy;
 use crate::fitness::{Condition, Finding, Fitness, News};
 use crate::topology::{Change, Double, ProofWanted, Topology};
 use answered::Answered;
 use listen::Listening;
+use proto::rng::SecretRng;
 
 /// Between two calls a running host is never idle for longer than a beacon interval; a gap of more than this
 /// means that it was itself not run.
@@ -63,11 +63,11 @@ pub(super) struct Membership {
     /// When DTUs are told where they may fail over to.
     refresh_at: Option<Instant>,
     is_stopping: bool,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Membership {
-    pub(super) fn new(env: &Env<'_>, mut entropy: Entropy) -> Self {
+    pub(super) fn new(env: &Env<'_>, mut entropy: SecretRng) -> Self {
         let id = env.config.identity.clone();
         let topology = Topology::new(id.host.clone(), id.boot);
         let mut announcer = Announcer::new(env.now, id, &mut entropy);

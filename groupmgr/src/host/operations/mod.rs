@@ -31,10 +31,10 @@ use super::step::{
     Asker, Judgement, ToAdmission, ToAttachments, ToClaims, ToConnections, ToMembership, ToOperations,
     ToPresentations, ToSessions,
 };
-use crate::entropy::Entropy;
 use explain::Explained;
 use failures::{Failure, Failures};
 use outcomes::{Outcomes, Waiting};
+use proto::rng::SecretRng;
 
 /// How long a host that stops may take to give its claims back.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
@@ -59,11 +59,11 @@ pub(super) struct Operations {
     /// When a host that stops ends at the latest.
     stop_at: Option<Instant>,
     is_stopping: bool,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Operations {
-    pub(super) fn new(entropy: Entropy) -> Self {
+    pub(super) fn new(entropy: SecretRng) -> Self {
         Self {
             pending: BTreeMap::new(),
             outcomes: Outcomes::default(),

@@ -44,8 +44,8 @@ use super::step::{
     Attach, EndedSession, PresentationId, Taken, ToAttachments, ToClaims, ToConnections, ToDirectory,
     ToOperations, ToPlacing, ToPresentations, ToSessions,
 };
-use crate::entropy::Entropy;
 use crate::reach::Dtu;
+use proto::rng::SecretRng;
 use stage::{Decision, Stage};
 
 /// A decision is made anew this often (lost claims, hosts that come back) before the token is denied.
@@ -66,11 +66,11 @@ pub(super) struct Presentations {
     due: BTreeSet<(Instant, ConnId)>,
     guests: Guests,
     is_stopping: bool,
-    entropy: Entropy,
+    entropy: SecretRng,
 }
 
 impl Presentations {
-    pub(super) fn new(entropy: Entropy) -> Self {
+    pub(super) fn new(entropy: SecretRng) -> Self {
         Self {
             decisions: BTreeMap::new(),
             last: 0,
