@@ -100,8 +100,8 @@ impl Group {
 }
 
 /// All stored templates, as far as the daemon and its data store tell them.
-fn templates(daemon: &mut Daemon) -> Result<Vec<(String, String)>, CliError> {
-    let mut one = |ask| -> Result<Option<Answer>, CliError> {
+fn templates(daemon: &mut Daemon) -> Result<Vec<(String, String)>, Failure> {
+    let mut one = |ask| -> Result<Option<Answer>, Failure> {
         let answers = daemon.ask(Target::Local, Ask::Template(ask))?;
         Ok(answers.into_iter().find_map(|answer| match answer.outcome {
             Outcome::Answer(answer) => Some(answer),
