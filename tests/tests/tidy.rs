@@ -60,8 +60,10 @@ const NOT_IN_A_CORE: [&str; 15] = [
 ];
 
 /// Files of each crate's largest import cycle: it may become less. A file that no other leads back to is in none.
-const LARGEST_CYCLES: [(&str, usize); 8] = [
-    ("groupmgr", 10),
+const LARGEST_CYCLES: [(&str, usize); 10] = [
+    ("groupmgr", 0),
+    ("lab", 4),
+    ("hotdesk", 0),
     ("proto", 3),
     ("dtu-emu", 0),
     ("terminal", 5),

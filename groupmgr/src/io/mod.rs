@@ -3,6 +3,7 @@
 //! | Module | Owns |
 //! |---|---|
 //! | [`daemon`] | the order of start and stop, and the one loop that feeds the host machine and does what it says |
+//! | [`inbox`] | what happens outside the thread of the host machine, on its way there |
 //! | [`net`] | interfaces, and the UDP sockets on them |
 //! | [`accept`] | TCP connections: what they are, their bounds, session protocol lines |
 //! | [`store`], [`sessions`] | the data store and the session processes, as the machine sees them |
@@ -30,6 +31,7 @@ pub mod clock;
 pub mod counters;
 pub mod daemon;
 pub mod dirs;
+pub(crate) mod inbox;
 pub mod logging;
 pub mod net;
 pub mod rank;

@@ -15,7 +15,7 @@ use sessiond::io::root;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::accept::Held;
+use super::inbox::Held;
 use crate::fitness::{Condition, Finding};
 use crate::host::Input;
 

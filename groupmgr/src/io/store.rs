@@ -16,7 +16,7 @@ use proto::io::{KeyDir, KeyDirError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::daemon::{Event, Inbox};
+use super::inbox::{Event, Inbox};
 use crate::host::{Followed, Input, StoreReq};
 
 /// Pause before a watch that ended is begun again.

@@ -42,7 +42,7 @@ use self::session::{Connection, WRITE_QUEUE_MAX, read_lines};
 use crate::host::ConnId;
 use crate::io::admin::desk::Desk;
 use crate::io::counters::{Counters, Reason};
-use crate::io::daemon::{Event, Inbox};
+use crate::io::inbox::{Event, Held, Inbox};
 
 /// What a connection that vanished without a word may cost.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -75,14 +75,6 @@ pub(crate) struct Acceptor {
     ways: Ways,
     refusals: Refusals,
     next_conn: AtomicU64,
-}
-
-/// A display connection that waits for the host to say whose it is.
-pub(crate) struct Held {
-    pub(crate) stream: TcpStream,
-    /// What was read behind its first line.
-    pub(crate) already: Vec<u8>,
-    pub(crate) _place: Place,
 }
 
 impl Acceptor {

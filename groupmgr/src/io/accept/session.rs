@@ -16,7 +16,7 @@ use super::bounds::Place;
 use crate::host::ConnId;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
-use crate::io::daemon::{Event, Inbox};
+use crate::io::inbox::{Event, Inbox};
 
 /// Lines that may wait to be written to one connection. Whoever does not read them is closed. A DTU that sends all it
 /// may at once reads the answers when it has written, so there is room for one to each line, and for what the host says

@@ -24,7 +24,7 @@ use super::wire::{
 };
 use crate::host::admin::{Command, Explanation, Reply};
 use crate::io::counters::{Counters, Reason};
-use crate::io::daemon::{Event, Inbox};
+use crate::io::inbox::{Event, Inbox};
 use crate::topology::{RowView, Standing};
 
 /// Accounts of the registry whose home directories are looked at.

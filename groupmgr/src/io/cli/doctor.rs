@@ -24,7 +24,7 @@ use std::path::Path;
 use self::checks::{Check, Checks, Verdict};
 use self::seen::Seen;
 use super::args::At;
-use super::print_json;
+use super::show::print_json;
 use super::table::Table;
 use proto::exit::Exit;
 use proto::io::cli::{Failure, print};

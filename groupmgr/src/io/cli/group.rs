@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::args::{At, DtuCommand, MessageTarget, On};
 use super::ask::{Daemon, Gathered};
-use super::{print_json, session, show};
+use super::session;
+use super::show::{self, print_json};
 use crate::host::admin::{Command, Explanation, Reply, Status};
 use crate::io::admin::wire::Target;
 use crate::topology::RowView;

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::args::{At, KeyCommand};
 use super::ask::Daemon;
-use super::print_json;
+use super::show::print_json;
 use super::table::Table;
 use crate::host::admin::{Command, Reply, Status};
 use crate::io::admin::wire::{Answer, Ask, Outcome, Target};

@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use proto::exit::Exit;
-use proto::io::cli::{Failure, print, print_completions};
+use proto::io::cli::{Failure, print_completions};
 
 use self::args::{Cli, Command};
 
@@ -53,12 +53,6 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Template(command) => template::run(&at, command),
         Command::Completions { shell } => print_completions::<Cli>(shell),
     }
-}
-
-/// Prints JSON for a program, on several lines.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::no)?;
-    print(text + "\n")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use proto::io::cli::{Failure, print};
 use serde_json::json;
 
 use super::args::{At, RunArgs};
-use super::print_json;
+use super::show::print_json;
 use crate::host::guests::GuestLimits;
 use crate::io::daemon::{Options, RunError};
 use crate::io::dirs::DirError;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::{At, ServiceCommand};
 use super::ask::Daemon;
 use super::session::do_to;
-use super::{print_json, show};
+use super::show::{self, print_json};
 use crate::host::admin::{Command, Reply, ServiceStart, ServiceView, SessionAct, SessionView};
 use crate::io::admin::wire::Target;
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::args::{At, SessionCommand};
 use super::ask::{Daemon, Gathered};
-use super::{print_json, show};
+use super::show::{self, print_json};
 use crate::host::admin::{Command, Reply, SessionAct, SessionView};
 use crate::io::admin::wire::Target;
 

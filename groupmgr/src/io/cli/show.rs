@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use proto::io::cli::{Failure, print};
 use proto::{HostName, Token};
 
 use super::table::Table;
@@ -248,6 +249,12 @@ fn moment(secs: u64) -> String {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let time = secs % 86_400;
     format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
+}
+
+/// Prints JSON for a program, on several lines.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::no)?;
+    print(text + "\n")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use sessiond::template::{TEXT_MAX, Template};
 
 use super::args::{At, TemplateCommand};
 use super::ask::Daemon;
-use super::print_json;
+use super::show::print_json;
 use crate::io::admin::wire::{Answer, Ask, Outcome, Target, TemplateAsk};
 
 pub(super) fn run(at: &At, command: TemplateCommand) -> Result<Exit, Failure> {

@@ -12,19 +12,20 @@ use std::time::Duration;
 
 use authmgr::admission::AccountName;
 use proto::Instant;
+use proto::alp::FromHost;
 use proto::line::Line;
 use proto::net::Interface;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Event, Inbox, log, text_of};
+use super::log;
 use crate::host::admin::{Command, Reply};
 use crate::host::{AdminReq, ConnId, Effect, Host, Input};
-use crate::io::accept::Held;
 use crate::io::accounts;
 use crate::io::admin::audit::AUDIT;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
+use crate::io::inbox::{Event, Held, Inbox};
 use crate::io::net::{Heard, Net};
 use crate::io::sessions::SessionDriver;
 use crate::io::store::StoreDriver;
@@ -294,4 +295,11 @@ impl EventLoop {
         self.pending.writers.clear();
         self.pending.held.clear();
     }
+}
+
+/// A message as it goes onto a connection.
+fn text_of(message: &FromHost) -> Box<str> {
+    let mut text = message.to_line().to_string();
+    text.push('\n');
+    text.into()
 }

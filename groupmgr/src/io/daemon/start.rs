@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::event_loop::{EventLoop, Pending};
-use super::{Event, Inbox, Options};
+use super::options::Options;
 use crate::announce::{CHAIN_LEN, Identity};
 use crate::host::{Host, HostConfig, Input};
 use crate::io::accept::bounds::Bounds;
@@ -29,6 +29,7 @@ use crate::io::admin::wire::{Facts, Home};
 use crate::io::caretaker::{Caretaker, Operators};
 use crate::io::counters::Counters;
 use crate::io::dirs::{self, DirError, RunDir};
+use crate::io::inbox::{Event, Inbox};
 use crate::io::net::{Changes, Ends, Heard, Listen, Net, NetError};
 use crate::io::sessions::{SessionDriver, SessionError};
 use crate::io::store::{StoreDriver, StoreOpenError};

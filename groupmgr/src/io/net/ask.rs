@@ -14,8 +14,10 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use super::ends::Ends;
+use super::heard::Heard;
 use super::interfaces::Wire;
-use super::{Ends, Heard, socket};
+use super::socket;
 
 /// Peers asked at a time; the one that was not asked for longest makes room.
 const PEERS_MAX: usize = 1024;

@@ -5,7 +5,9 @@
 //! closed as interfaces come and go. An interface whose sockets cannot be opened is not announced.
 
 mod ask;
+mod ends;
 mod flood;
+mod heard;
 pub mod interfaces;
 mod netlink;
 mod receive;
@@ -13,7 +15,6 @@ mod socket;
 mod spare;
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::AsRawFd as _;
@@ -27,6 +28,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use self::ask::Asks;
+pub(crate) use self::ends::Ends;
+pub(crate) use self::heard::Heard;
 use self::interfaces::{BindError, Found, Wire};
 pub(crate) use self::netlink::Changes;
 use self::receive::{Reader, Shared, Space};
@@ -56,38 +59,8 @@ pub enum NetError {
     Open(#[from] OpenError),
 }
 
-/// What came in by UDP.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    /// Datagrams on one interface.
-    Datagrams { iface: IfName, datagrams: Vec<(SocketAddrV4, Vec<u8>)> },
-    /// Nobody listens where something was asked.
-    Refused { addr: SocketAddrV4 },
-}
-
 /// Takes over the listener of an interface; the listener is closed when what it returns is dropped.
 pub(crate) type Listen = Box<dyn Fn(TcpListener, &Wire) -> Ends>;
-
-/// A task that ends when this is dropped.
-pub(crate) struct Ends(tokio::task::AbortHandle);
-
-impl Ends {
-    /// A task on the thread of the host machine.
-    fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
-        Self(tokio::task::spawn_local(task).abort_handle())
-    }
-
-    /// A task elsewhere.
-    pub(crate) const fn of(task: tokio::task::AbortHandle) -> Self {
-        Self(task)
-    }
-}
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// The sockets of one interface.
 struct OpenWire {

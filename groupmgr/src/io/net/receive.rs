@@ -22,8 +22,8 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::Heard;
 use super::flood::Flood;
+use super::heard::Heard;
 use super::interfaces::Wire;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
