@@ -11,7 +11,7 @@ use proto::{Instant, SessionId};
 
 use super::super::wire::LinkId;
 
-/// What is lost is sent again after this time, then after twice as long, up to [`RESEND_MAX`].
+/// What is lost is sent again after this time, then after twice as long, up to three seconds.
 pub(in crate::world) const RESEND_FIRST: Duration = Duration::from_millis(200);
 
 /// Names a connection. Never used twice.
