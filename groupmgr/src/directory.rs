@@ -17,8 +17,11 @@ use proto::{BootId, GrantId, HostName, Instant, Nonce, Token};
 use crate::reach::Reachable;
 use proto::rng::SecretRng;
 
-/// When an unanswered tokenQ is sent again, counted from the first sending.
-const RESEND_AFTER: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(80)];
+/// When an unanswered tokenQ is sent again, counted from the first sending. The first time soon: a process that was
+/// killed takes questions for as long as the kernel needs to end it, some milliseconds with many connections, and only
+/// the next one is refused.
+const RESEND_AFTER: [Duration; 3] =
+    [Duration::from_millis(10), Duration::from_millis(30), Duration::from_millis(80)];
 /// When it is given up.
 pub const GIVE_UP_AFTER: Duration = Duration::from_millis(150);
 /// How often a mute host is asked in the background.
