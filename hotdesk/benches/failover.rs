@@ -6,7 +6,7 @@
 //! silent; when the desk had its connInf from another host; when the prompt of a shell that runs there was drawn on
 //! its screen. All that first on an idle machine, then beside eight processes that only compute. Over the
 //! whole of either part every word of any host about a silent host that was not killed, frozen or cut is a
-//! false alarm, and so is every move of the desk away from a host that lives.
+//! false alarm, and so is every move of the desk away from a live host.
 //!
 //! `-- --rounds N` asks for N rounds of each kind, `-- --loopback` for loopback addresses, where a cut is a freeze.
 #![allow(
@@ -242,7 +242,7 @@ impl Scene {
         let odd: Vec<&Told> = news.filter(trouble).filter(|told| told.host() != Some(away)).collect();
         self.deserted += odd.len();
         for told in odd {
-            eprintln!("the desk left a host that lives: {}", told.fields);
+            eprintln!("the desk left a live host: {}", told.fields);
         }
         self.seen = self.desk.events.len();
     }

@@ -19,7 +19,7 @@ use super::named::NamedError;
 use super::store::RegistryError;
 use crate::admission::{AccountName, Cards, Owner, Policy, Pseudo, TemplateName};
 
-/// Cards, and who may come in.
+/// Cards, and the login policy.
 ///
 /// Cards are files for DTUs that are programs; the registry of tokens and the login policy are in the data
 /// store, so that they hold for the whole group.
@@ -35,7 +35,7 @@ enum Command {
     /// Make cards and say whose they are
     #[command(subcommand)]
     Card(CardCommand),
-    /// Say who may come in when nothing else is said about a token
+    /// Set the login policy: who is admitted without a record in the registry
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Print a completion script for a shell

@@ -104,7 +104,7 @@ pub(super) enum Command {
         #[command(flatten)]
         on: On,
     },
-    /// Take a host out of the topology table that is gone for good, on all hosts
+    /// Remove a dead host from the topology table, on all hosts
     Forget {
         /// Its name
         #[arg(value_name = "HOST")]
