@@ -90,6 +90,8 @@ pub struct Host {
     machines: Machines,
     queue: VecDeque<Step>,
     counters: Counters,
+    /// When each machine wants to be called, by its number: a beacon must not cost a look at all of them.
+    due: [Option<Instant>; Machine::DUE_ORDER.len()],
     /// The most steps that one input has caused.
     most_steps: u64,
 }
@@ -101,7 +103,10 @@ impl Host {
         // Nobody looks at the wall clock before the first input.
         let env = Env { now, wall: WallTime::from_secs(0), config: &config };
         let machines = Machines::new(&env, seed);
-        Self { machines, queue: VecDeque::new(), counters: Counters::default(), most_steps: 0, config }
+        let mut due = [None; Machine::DUE_ORDER.len()];
+        Machine::DUE_ORDER.into_iter().for_each(|machine| due[machine as usize] = machines.due(machine));
+        let (queue, counters) = (VecDeque::new(), Counters::default());
+        Self { machines, queue, counters, due, most_steps: 0, config }
     }
 
     /// Its name.
@@ -167,7 +172,7 @@ impl Host {
     /// When it wants to be called with [`Input::Timeout`] at the latest.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        Machine::DUE_ORDER.into_iter().map(|machine| self.machines.due(machine)).fold(None, earliest)
+        self.due.into_iter().fold(None, earliest)
     }
 
     /// The most steps that one input has caused so far: a simulation fails when machines tell each other things for ever.
@@ -194,7 +199,7 @@ impl Host {
         self.drain(now, wall, effects);
         // Each at most once, or a deadline that stays in the past would be served for ever.
         for machine in Machine::DUE_ORDER {
-            if self.machines.due(machine).is_some_and(|at| at <= now) {
+            if self.due[machine as usize].is_some_and(|at| at <= now) {
                 self.queue.push_back(machine.due_step());
                 self.drain(now, wall, effects);
             }
@@ -257,10 +262,11 @@ impl Host {
 
     /// Delivers steps in the order in which they were queued, until none is left.
     fn drain(&mut self, now: Instant, wall: WallTime, effects: &mut Vec<Effect>) {
-        let Self { config, machines, queue, counters, most_steps } = self;
-        let mut steps = 0;
+        let Self { config, machines, queue, counters, due, most_steps } = self;
+        let (mut steps, mut called) = (0, [false; Machine::DUE_ORDER.len()]);
         let env = Env { now, wall, config };
         while let Some(step) = queue.pop_front() {
+            called[step.receiver() as usize] = true;
             let mut out = Out {
                 from: step.receiver(),
                 queue: &mut *queue,
@@ -271,6 +277,13 @@ impl Host {
             steps += 1;
         }
         *most_steps = (*most_steps).max(steps);
+        // Only its own steps change a machine.
+        for machine in Machine::DUE_ORDER.into_iter().filter(|machine| called[*machine as usize]) {
+            due[machine as usize] = machines.due(machine);
+        }
+        debug_assert!(
+            Machine::DUE_ORDER.into_iter().all(|machine| due[machine as usize] == machines.due(machine))
+        );
     }
 }
 
