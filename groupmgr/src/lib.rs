@@ -2,8 +2,8 @@
 //!
 //! The pure half decides: [`announce`] says what this host is, [`fitness`] whether it can make a session, [`topology`]
 //! knows the others, [`reach`] says whom a DTU can reach, [`digest`] who of them may have its session, [`directory`] asks
-//! them, [`placement`] chooses who gets a new one, and [`host`] composes them with gates, admission and sessions into one
-//! machine. `io` (feature `io`) awaits for it: the daemon, its sockets, the command line.
+//! them, [`placement`] chooses who gets a new one, [`host`] composes them with gates, admission and sessions into one
+//! machine, and [`links`] carries what hosts ask of each other. `io` (feature `io`) awaits for it: the daemon, its sockets, the command line.
 
 pub mod announce;
 pub mod digest;
@@ -12,6 +12,7 @@ pub mod fitness;
 pub mod host;
 #[cfg(feature = "io")]
 pub mod io;
+pub mod links;
 pub mod placement;
 pub mod reach;
 pub mod topology;

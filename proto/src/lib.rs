@@ -2,7 +2,8 @@
 //!
 //! This crate owns names and their rules ([`ids`]), our own clock types ([`time`]), the text grammar
 //! ([`mod@line`]) and what is said in it ([`host_message`], [`beacon`], [`peer`], [`digest`], [`discovery`],
-//! [`alp`]), the display channel's frames ([`frame`]), and what makes a message believable ([`keys`], [`ticket`], [`chain`]), and how
+//! [`alp`]), the display channel's frames ([`frame`]), those of a link between hosts ([`mod@link`]), what makes a message
+//! believable ([`keys`], [`ticket`], [`chain`]), and how
 //! cores draw ([`rng`]). It refuses to decide anything: no state machine, socket, clock or random source is here. The
 //! one exception is [`io`] (feature `io`), which reads key files and builds TLS configurations from them.
 
@@ -22,6 +23,7 @@ pub mod io;
 pub mod keys;
 pub mod lack;
 pub mod line;
+pub mod link;
 pub mod net;
 pub mod peer;
 pub mod rng;

@@ -50,6 +50,8 @@ reasons! {
     Display = "display_not_taken",
     /// Another host could not prove that it belongs to the group.
     Peer = "peer_not_trusted",
+    /// Another host broke the rules of a link.
+    Link = "link_misused",
     /// An operator's request that was malformed or too long.
     Admin = "bad_admin_request",
 }

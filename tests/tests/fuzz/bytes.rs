@@ -1,7 +1,8 @@
-//! What is bytes: frames of the display channel, of the data store and of the spawner, backups, and the first bytes
-//! of a connection.
+//! What is bytes: frames of the display channel, of links between hosts, of the data store and of the spawner, backups,
+//! and the first bytes of a connection.
 
 use core::fmt::Debug;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datastore::backup::BackupReader;
 use datastore::handshake::{Challenge, Proof, Verdict};
@@ -9,11 +10,16 @@ use datastore::message::Change;
 use datastore::wire::{self, Call, FromStore};
 use datastore::{Key, Prefix};
 use groupmgr::io::accept::first::{self, First};
+use groupmgr::links::{CHANNELS_MAX, End, Event, Link};
+use proto::Instant;
 use proto::frame::{Frame, FrameBuffer};
+use proto::link::WINDOW;
 use sessiond::control::{FromSession, FromSpawner, Message, ToSession, ToSpawner};
 
 targets! {
     a_display_frame_reads_back_however_it_is_cut => display_frames;
+    a_links_frame_reads_back => link_frames;
+    a_link_keeps_its_bounds_whatever_the_other_host_says => link;
     what_is_said_to_the_data_store_reads_back => store_frames;
     a_control_packet_reads_back => control_packet;
     a_backup_is_whole_or_refused => backup;
@@ -41,6 +47,46 @@ fn display_frames(bytes: &[u8]) {
         let mut written = Vec::new();
         frame.emit(&mut written);
         assert_eq!(Frame::parse(&written), Ok(Some((frame, written.len()))));
+    }
+}
+
+fn link_frames(bytes: &[u8]) {
+    if let Ok(Some((frame, len))) = proto::link::Frame::parse(bytes) {
+        let mut written = Vec::new();
+        frame.emit(&mut written);
+        assert_eq!(written, bytes[..len]);
+    }
+}
+
+/// The first byte says how large the pieces are; the rest is what another host says, of which nothing is consumed.
+fn link(bytes: &[u8]) {
+    let Some((piece, bytes)) = bytes.split_first() else { return };
+    let now = Instant::from_micros(1);
+    let (mut link, mut came, mut opened) = (Link::new(now, End::Accepter), BTreeMap::new(), BTreeSet::new());
+    let own = link.open(now, "ask").unwrap();
+    link.write(now, &mut Vec::new());
+    for piece in bytes.chunks(usize::from(*piece).max(1)) {
+        let (mut events, mut out) = (Vec::new(), Vec::new());
+        let was_lost = link.loss().is_some();
+        link.receive(now, piece, &mut events);
+        link.write(now, &mut out);
+        assert!(!was_lost || events.is_empty() && out.is_empty(), "something follows a loss");
+        for event in events {
+            match event {
+                Event::Opened { channel, .. } => assert!(opened.insert(channel), "{channel:?} twice"),
+                Event::Data { channel, bytes } => {
+                    let all = came.entry(channel).or_insert(0);
+                    *all += bytes.len();
+                    assert!(*all <= WINDOW, "{channel:?} has overrun its window");
+                    assert!(channel == own || opened.contains(&channel));
+                }
+                Event::Complete { channel } | Event::Cancelled { channel } => {
+                    assert!(channel == own || opened.contains(&channel));
+                }
+                Event::Lost(loss) => assert_eq!(link.loss(), Some(loss)),
+            }
+        }
+        assert!(opened.iter().filter(|channel| link.is_open(**channel)).count() <= CHANNELS_MAX);
     }
 }
 

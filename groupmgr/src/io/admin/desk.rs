@@ -1,9 +1,12 @@
 //! Answering for this host, and gathering the answers of the others.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 
 use authmgr::admission::{Record, token_of, token_prefix};
 use datastore::io::Store;
@@ -18,7 +21,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::audit;
-use super::peer::{self, Asker};
+use super::busy::{AtWork, Busy};
+use super::links::{Answering, Links};
+use super::peer::{self, Asker, Connected};
 use super::wire::{
     Answer, Answers, Ask, Facts, Home, HostAnswer, Outcome, Request, Target, TemplateAsk, write_json,
 };
@@ -45,8 +50,10 @@ pub struct Desk {
     store: Arc<dyn Store>,
     counters: Counters,
     facts: FactFinder,
-    /// Requests whose answer is not written yet.
-    busy: AtomicUsize,
+    links: Links,
+    busy: Busy,
+    /// This desk, for the links on which others ask it.
+    this: Weak<Self>,
 }
 
 impl Desk {
@@ -58,21 +65,29 @@ impl Desk {
         store: Arc<dyn Store>,
         counters: Counters,
         facts: FactFinder,
-    ) -> Self {
+    ) -> Arc<Self> {
         let ring = Arc::new(ring);
         let asker = Asker { own: own.clone(), ring: Arc::clone(&ring), tls };
-        Self { own, ring, asker, inbox, store, counters, facts, busy: AtomicUsize::new(0) }
+        let busy = Busy::default();
+        let links = Links::new(counters.clone(), busy.clone());
+        Arc::new_cyclic(|this| {
+            let this = Weak::clone(this);
+            Self { own, ring, asker, inbox, store, counters, facts, links, busy, this }
+        })
     }
 
-    /// Whether somebody waits for an answer.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire) > 0
+    /// Closes the links once nobody waits for an answer. Returns whether all is said and closed.
+    pub(crate) fn take_leave(&self) -> bool {
+        let is_at_rest = self.busy.is_at_rest();
+        if is_at_rest {
+            self.links.close();
+        }
+        is_at_rest && self.links.is_empty()
     }
 
     /// Makes the desk busy as long as what it returns lives.
-    pub(super) fn at_work(&self) -> AtWork<'_> {
-        self.busy.fetch_add(1, Ordering::AcqRel);
-        AtWork(&self.busy)
+    pub(super) fn at_work(&self) -> AtWork {
+        self.busy.at_work()
     }
 
     /// Answers a request of the command line.
@@ -83,7 +98,7 @@ impl Desk {
             Target::Host(host) if host == *own => vec![self.own_answer(request.ask, by).await],
             Target::Host(host) => {
                 let rows = self.rows().await;
-                vec![ask_other(&self.asker, &rows, &host, &request.ask, by).await]
+                vec![self.ask_other(&rows, &host, &request.ask, by).await]
             }
             Target::All => self.ask_all(request.ask, by, |_| true).await,
             Target::Up => self.ask_all(request.ask, by, |row| row.standing == Some(Standing::Up)).await,
@@ -101,9 +116,9 @@ impl Desk {
         let rows: Arc<[RowView]> = self.rows().await.into();
         let mut others = JoinSet::new();
         for row in rows.iter().filter(|row| row.trusted && !row.own && is_meant(row)) {
-            let (asker, rows, host, ask, by) =
-                (self.asker.clone(), Arc::clone(&rows), row.host.clone(), ask.clone(), by.to_owned());
-            others.spawn(async move { ask_other(&asker, &rows, &host, &ask, &by).await });
+            let Some(desk) = self.this.upgrade() else { continue };
+            let (rows, host, ask, by) = (Arc::clone(&rows), row.host.clone(), ask.clone(), by.to_owned());
+            others.spawn(async move { desk.ask_other(&rows, &host, &ask, &by).await });
         }
         let mut answers: BTreeMap<HostName, HostAnswer> = BTreeMap::new();
         for answer in others.join_all().await {
@@ -111,6 +126,23 @@ impl Desk {
         }
         answers.insert(self.own.clone(), self.own_answer(ask, by).await);
         answers.into_values().collect()
+    }
+
+    async fn ask_other(&self, rows: &[RowView], host: &HostName, ask: &Ask, by: &str) -> HostAnswer {
+        let row = rows.iter().find(|row| row.trusted && !row.own && row.host == *host);
+        let outcome = match (row, self.this.upgrade()) {
+            (None, _) => Outcome::Unreachable("no host of this name is in the topology table".into()),
+            (Some(row), _) if row.standing == Some(Standing::Left) => Outcome::Stopped,
+            (Some(_), None) => Outcome::Unreachable("this daemon is ending".into()),
+            (Some(row), Some(desk)) => {
+                let addrs = addresses(rows, row);
+                match self.links.ask(desk, &self.asker, (host, &addrs), ask, by).await {
+                    Ok(answer) => Outcome::Answer(answer),
+                    Err(error) => Outcome::Unreachable(error.to_string()),
+                }
+            }
+        };
+        HostAnswer { host: host.clone(), outcome }
     }
 
     /// The topology table, in which the other hosts are found.
@@ -223,12 +255,19 @@ impl Desk {
         greeting: &Line,
         from: SocketAddrV4,
     ) {
-        let (by, mut stream) = match peer::admit(stream, greeting, &self.own, &self.ring).await {
+        let (asker, by, stream) = match peer::admit(stream, greeting, &self.own, &self.ring).await {
             Ok(admitted) => admitted,
             Err(why) => {
                 self.counters.count(Reason::Peer);
                 tracing::warn!(%from, why, "administration refused");
                 return;
+            }
+        };
+        let (by, mut stream) = match stream {
+            Connected::Single(stream) => (format!("{by}@{asker}"), stream),
+            Connected::Link(stream) => {
+                let Some(desk) = self.this.upgrade() else { return };
+                return self.links.serve(desk, stream, asker, from).await;
             }
         };
         loop {
@@ -262,26 +301,10 @@ async fn look_up_homes(homes: Vec<Home>) -> Vec<Home> {
     tokio::task::spawn_blocking(look_up).await.unwrap_or_default()
 }
 
-/// A request that is being answered.
-pub(super) struct AtWork<'a>(&'a AtomicUsize);
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+impl Answering for Desk {
+    fn answer(self: Arc<Self>, ask: Ask, by: String) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        Box::pin(async move { self.do_here(ask, &by).await })
     }
-}
-
-async fn ask_other(asker: &Asker, rows: &[RowView], host: &HostName, ask: &Ask, by: &str) -> HostAnswer {
-    let row = rows.iter().find(|row| row.trusted && !row.own && row.host == *host);
-    let outcome = match row {
-        None => Outcome::Unreachable("no host of this name is in the topology table".into()),
-        Some(row) if row.standing == Some(Standing::Left) => Outcome::Stopped,
-        Some(row) => match asker.ask(host, &addresses(rows, row), ask, by).await {
-            Ok(answer) => Outcome::Answer(answer),
-            Err(error) => Outcome::Unreachable(error.to_string()),
-        },
-    };
-    HostAnswer { host: host.clone(), outcome }
 }
 
 /// Where to reach a host: on a wire we share and hear it on, on a subnet we share, at its primary address.

@@ -10,9 +10,12 @@
 //! | [`local`] | the Unix socket |
 //! | [`audit`] | the records of who ordered what |
 //! | [`trust`], [`peer`] | how two hosts prove themselves, and the connection between them |
+//! | [`links`] | the links to other hosts, on which they ask each other |
 
 pub(crate) mod audit;
+mod busy;
 pub mod desk;
+mod links;
 pub(crate) mod local;
 mod peer;
 mod trust;

@@ -1,4 +1,4 @@
-//! The connection between two hosts over which one asks the other on an operator's behalf.
+//! How two hosts connect: they prove themselves, and agree whether to speak a link on it or single requests.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -17,18 +17,22 @@ use super::audit;
 use super::trust::{self, Asked, Binding, Distrust};
 use super::wire::{ANSWER_MAX, Answer, Ask, REQUEST_MAX, read_json, read_line, write_json};
 use crate::host::admin::Command;
+use crate::links::Loss;
 
 /// How long a host may take to be connected to and trusted.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// And how long to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a host may take to be reached, and to read what has changed.
 const FOLLOW_WITHIN: Duration = Duration::from_millis(1500);
+/// The key with which the asked host offers links, and the asker takes the offer.
+const LINKS: &str = "links";
+const LINKS_VERSION: u8 = 1;
 /// The key of the last greeting that names the account which gave the order.
-const BY: &str = "by";
+pub(super) const BY: &str = "by";
 /// Longest name of an account that is passed on.
-const BY_MAX: usize = 64;
+pub(super) const BY_MAX: usize = 64;
 
 const EXPORT_LABEL: &[u8] = b"EXPORTER-hotdesk administration";
 
@@ -41,8 +45,21 @@ pub(super) enum PeerError {
     Late { addr: SocketAddrV4 },
     #[error("{addr}: {source}")]
     Distrust { addr: SocketAddrV4, source: Distrust },
+    #[error("{addr}: {source}")]
+    NoAnswer { addr: SocketAddrV4, source: NoAnswer },
     #[error("it has told no address of its own yet")]
     NoAddress,
+}
+
+/// Why a question got no answer over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    /// The link was lost.
+    #[error("{0}")]
+    Lost(Loss),
+    /// The other host refused the question, or its answer was too long.
+    #[error("it did not take the question, or its answer is too long")]
+    Refused,
 }
 
 /// What a host asks others with.
@@ -54,41 +71,32 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    /// Asks the host `wanted` at the first of `addrs` that answers.
-    pub(super) async fn ask(
+    /// Connects to the host `wanted` at the first of `addrs` that answers.
+    pub(super) async fn connect(
         &self,
         wanted: &HostName,
         addrs: &[SocketAddrV4],
-        ask: &Ask,
         by: &str,
-    ) -> Result<Answer, PeerError> {
-        let (connect_within, answer_within) = match ask {
-            Ask::Host(Command::Follow { .. }) => (FOLLOW_WITHIN, FOLLOW_WITHIN),
-            _ => (CONNECT_WITHIN, ANSWER_WITHIN),
-        };
+        within: Duration,
+    ) -> Result<(Connected<impl Both + use<>>, SocketAddrV4), PeerError> {
         let mut last = PeerError::NoAddress;
         for addr in addrs {
             let addr = *addr;
-            match tokio::time::timeout(connect_within, self.connect(addr, wanted, by)).await {
+            match tokio::time::timeout(within, self.connect_to(addr, wanted, by)).await {
                 Err(_) => last = PeerError::Late { addr },
                 Ok(Err(error)) => last = error,
-                // It was reached: what becomes of the request now is not to be tried again elsewhere.
-                Ok(Ok(mut stream)) => {
-                    let answer = exchange(&mut stream, addr, ask, answer_within).await;
-                    drop(tokio::time::timeout(CONNECT_WITHIN, stream.shutdown()).await);
-                    return answer;
-                }
+                Ok(Ok(stream)) => return Ok((stream, addr)),
             }
         }
         Err(last)
     }
 
-    async fn connect(
+    async fn connect_to(
         &self,
         addr: SocketAddrV4,
         wanted: &HostName,
         by: &str,
-    ) -> Result<impl Both + use<>, PeerError> {
+    ) -> Result<Connected<impl Both + use<>>, PeerError> {
         let io = |source| PeerError::Io { addr, source };
         let distrust = |source| PeerError::Distrust { addr, source };
         let tcp = TcpStream::connect(addr).await.map_err(io)?;
@@ -102,10 +110,30 @@ impl Asker {
         say(&mut stream, &trust::greeting(&self.own, &self.ring, nonce)).await.map_err(io)?;
         let answer = hear(&mut stream).await.map_err(io)?;
         let last = trust::confirm(&answer, &self.own, wanted, &self.ring, nonce, &binding);
-        // Older hosts read past what they do not know.
+        // Older hosts read past what they do not know, and offer no links.
         let last = last.map_err(distrust)?.with(BY, by.chars().take(BY_MAX).collect::<String>());
+        if answer.get(LINKS).is_some() {
+            say(&mut stream, &last.with(LINKS, LINKS_VERSION)).await.map_err(io)?;
+            return Ok(Connected::Link(stream));
+        }
         say(&mut stream, &last).await.map_err(io)?;
-        Ok(stream)
+        Ok(Connected::Single(stream))
+    }
+}
+
+/// A connection on which both hosts are sure of each other, and what is spoken on it.
+pub(super) enum Connected<S> {
+    /// The frames of a link.
+    Link(S),
+    /// Requests and answers by the line, as hosts of the version before do.
+    Single(S),
+}
+
+/// How long a host may take to be connected to, and how long to answer.
+pub(super) const fn patience(ask: &Ask) -> (Duration, Duration) {
+    match ask {
+        Ask::Host(Command::Follow { .. }) => (FOLLOW_WITHIN, FOLLOW_WITHIN),
+        _ => (CONNECT_WITHIN, ANSWER_WITHIN),
     }
 }
 
@@ -113,7 +141,7 @@ impl Asker {
 pub(super) trait Both: tokio::io::AsyncBufRead + AsyncWrite + Unpin + Send {}
 impl<T: tokio::io::AsyncBufRead + AsyncWrite + Unpin + Send> Both for T {}
 
-async fn exchange(
+pub(super) async fn exchange(
     stream: &mut impl Both,
     addr: SocketAddrV4,
     ask: &Ask,
@@ -129,14 +157,14 @@ async fn exchange(
     }
 }
 
-/// The other side of [`Asker::connect`], on a connection whose greeting was read. Returns who asks, as
-/// `account@host`, and the stream of its requests.
+/// The other side of [`Asker::connect`], on a connection whose greeting was read. Returns the host that asks, the
+/// account in whose name, and the stream.
 pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send>(
     stream: tokio_rustls::server::TlsStream<S>,
     greeting: &Line,
     own: &HostName,
     ring: &KeyRing,
-) -> Result<(String, impl Both + use<S>), String> {
+) -> Result<(HostName, String, Connected<impl Both + use<S>>), String> {
     let exported = stream.get_ref().1.export_keying_material([0; 32], EXPORT_LABEL, None);
     let binding = binding(&exported.map_err(|e| e.to_string())?);
     let mut stream = BufReader::new(stream);
@@ -150,17 +178,18 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 return Err(why.to_string());
             }
         };
-        say(&mut stream, &answer).await.map_err(|e| e.to_string())?;
+        say(&mut stream, &answer.with(LINKS, LINKS_VERSION)).await.map_err(|e| e.to_string())?;
         let last = hear(&mut stream).await.map_err(|e| e.to_string())?;
         let asker = waiting.judge(ring, &last).map_err(|e| e.to_string())?;
-        let by = last.get(BY).unwrap_or(audit::UNKNOWN);
-        Ok(format!("{}@{asker}", by.chars().take(BY_MAX).collect::<String>()))
+        let by = last.get(BY).unwrap_or(audit::UNKNOWN).chars().take(BY_MAX).collect::<String>();
+        Ok((asker, by, last.get(LINKS).is_some()))
     };
-    let asker = match tokio::time::timeout(CONNECT_WITHIN, trusted).await {
+    let (asker, by, is_link) = match tokio::time::timeout(CONNECT_WITHIN, trusted).await {
         Ok(trusted) => trusted?,
         Err(_) => return Err("it did not prove itself in time".into()),
     };
-    Ok((asker, stream))
+    let stream = if is_link { Connected::Link(stream) } else { Connected::Single(stream) };
+    Ok((asker, by, stream))
 }
 
 /// The next request of another host, within the time it may think.

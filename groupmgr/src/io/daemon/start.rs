@@ -171,7 +171,7 @@ impl Started {
         let counters = Counters::default();
         let limits = Limits::of_descriptors(self.fds_max, vitals::open_files(), self.options.per_address);
         let bounds = Bounds::new(limits);
-        let desk = Arc::new(self.desk(&bounds, &counters)?);
+        let desk = self.desk(&bounds, &counters)?;
         let acceptor = Arc::new(Acceptor::new(Ways {
             greeters: self.greeters.clone(),
             workers: workers.clone(),
@@ -216,14 +216,14 @@ impl Started {
         event_loop.let_go();
         event_loop.sessions.leave().await;
         let give_up_at = clock::now() + FAREWELL_WITHIN;
-        while (desk.is_busy() || !bounds.is_empty()) && clock::now() < give_up_at {
+        while (!desk.take_leave() || !bounds.is_empty()) && clock::now() < give_up_at {
             clock::until(Some(clock::now() + Duration::from_millis(5))).await;
         }
         tracing::info!("stopped");
         taken.map_or(Ok(()), |at| Err(RunError::NameTaken { host: self.options.name, at }))
     }
 
-    fn desk(&self, bounds: &Bounds, counters: &Counters) -> Result<Desk, RunError> {
+    fn desk(&self, bounds: &Bounds, counters: &Counters) -> Result<Arc<Desk>, RunError> {
         let tls = self.keys.client_tls()?;
         Ok(Desk::new(
             self.options.name.clone(),
