@@ -32,7 +32,7 @@ pub enum Frame {
     },
     /// Bytes of a channel.
     Data {
-        /// Which.
+        /// The number of the channel.
         channel: ChannelId,
         /// At least one, at most [`DATA_MAX`].
         bytes: Vec<u8>,
@@ -46,12 +46,12 @@ pub enum Frame {
     },
     /// The sender sends nothing more on the channel. It is over when both ends have said so.
     End {
-        /// Which.
+        /// The number of the channel.
         channel: ChannelId,
     },
     /// The channel is over at once; what was on the way is dropped.
     Cancel {
-        /// Which.
+        /// The number of the channel.
         channel: ChannelId,
     },
     /// Answer with [`Frame::Pong`].

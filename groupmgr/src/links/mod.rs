@@ -57,17 +57,17 @@ pub enum Event {
     Data {
         /// On which channel.
         channel: ChannelId,
-        /// Which.
+        /// The bytes, in order.
         bytes: Vec<u8>,
     },
     /// The other end has sent all on this channel.
     Complete {
-        /// Which.
+        /// The number of the channel.
         channel: ChannelId,
     },
     /// The other end has given up a channel, which is over.
     Cancelled {
-        /// Which.
+        /// The number of the channel.
         channel: ChannelId,
     },
     /// The link is over, with all its channels. Happens once, as the last event.
