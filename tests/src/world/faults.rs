@@ -43,6 +43,7 @@ impl World {
     pub(super) fn daemon_ends(&mut self, host: usize) {
         self.machines[host].daemon = Daemon::Dead;
         self.saw_fate(host, Fate::Dies);
+        self.break_links(host);
         self.orphan(host, |owner| matches!(owner, Owner::Kernel | Owner::Daemon));
         if !self.machines[host].plan.keep {
             let sessions: Vec<SessionId> = self.machines[host].processes.keys().copied().collect();

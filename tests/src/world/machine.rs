@@ -1,6 +1,6 @@
 //! A host: the machine, the daemon on it (the real [`Host`]) and what its processes are connected to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 
 use groupmgr::announce::{Announcement, Identity};
@@ -68,6 +68,8 @@ impl World {
             boot,
             core: Host::new(own_now, config, seed),
             store: StoreLink::new(own_now),
+            links: BTreeMap::new(),
+            link_asked: BTreeMap::new(),
             is_stopped: false,
             listens: false,
             held: VecDeque::new(),
@@ -128,6 +130,7 @@ impl World {
             }
             ToDaemon::Seg(key, seg) => self.daemon_takes_seg(host, key, seg),
             ToDaemon::Store(news) => self.on_store_news(host, news),
+            ToDaemon::Link(stream, seg) => self.daemon_takes_link(host, stream, seg),
         }
     }
 
@@ -215,7 +218,8 @@ impl World {
     pub(super) fn rearm(&mut self, host: usize) {
         let machine = &self.machines[host];
         let Some(running) = machine.daemon.alive().filter(|r| !r.is_stopped) else { return };
-        let due = earliest(running.core.poll_at(), running.store.client.poll_at());
+        let links = running.links.values().filter_map(|end| end.link.poll_at()).min();
+        let due = earliest(earliest(running.core.poll_at(), running.store.client.poll_at()), links);
         let Some(due) = due.map(|at| machine.world_time(at).max(self.now)) else { return };
         let boot = running.boot;
         let Some(running) = self.machines[host].daemon.running() else { return };
@@ -235,6 +239,7 @@ impl World {
         if running.store.client.poll_at().is_some_and(|at| at <= own_now) {
             self.drive_store(host, |client, now, out| client.timeout(now, out));
         }
+        self.links_are_due(host);
         if core_is_due {
             self.feed(host, Input::Timeout);
         } else {
@@ -275,7 +280,9 @@ impl World {
                 self.tell_process(host, session, ToProcess::Told(message));
             }
             Effect::Answer { req, reply } => {
-                self.machines[host].replies.insert(req, *reply);
+                if let Some(reply) = self.answered_on_link(host, req, *reply) {
+                    self.machines[host].replies.insert(req, reply);
+                }
             }
             Effect::Note(note) => {
                 self.history.tell(self.now, || format!("{}: {note:?}", self.machines[host].name));

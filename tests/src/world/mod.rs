@@ -20,6 +20,7 @@ mod faults;
 mod hand;
 mod history;
 mod kernel;
+mod links;
 mod look;
 mod machine;
 mod meter;
@@ -49,6 +50,7 @@ use proto::{BootId, HostName, Instant, SessionId};
 
 pub use expect::{Expect, Goal, HostExpect};
 pub use parts::desk::{DeskId, DeskPlan};
+pub use parts::links::{Outcome, QuestionId};
 pub use parts::meter::Meter;
 pub use parts::plan::HostPlan;
 pub use parts::sight::{End, Fate, Shown, Sight};
@@ -61,6 +63,7 @@ pub use wire::{LanId, Rule, Way};
 
 use history::History;
 use parts::desk::Desk;
+use parts::links::{Stream, StreamId};
 use parts::machine::{Machine, ToDaemon};
 use parts::process::{Order, ToProcess};
 use parts::sight::Sights;
@@ -102,6 +105,10 @@ enum Event {
     Segment { conn: ConnKey, to: Side, seg: Seg },
     /// What was lost of a connection's bytes is sent again.
     Resend { conn: ConnKey, to: Side },
+    /// A part of a link's bytes arrives, at the end with this number.
+    LinkSegment { stream: StreamId, to: usize, seg: Seg },
+    /// What was lost of it is sent again.
+    LinkResend { stream: StreamId, to: usize },
     /// The kernel of a desk's machine looks after a connection.
     DeskKernel { conn: ConnKey },
     /// A session process is there.
@@ -133,6 +140,9 @@ pub struct World {
     desks: Vec<Desk>,
     strangers: Vec<Stranger>,
     conns: BTreeMap<ConnKey, Conn>,
+    streams: BTreeMap<StreamId, Stream>,
+    link_answers: BTreeMap<QuestionId, Outcome>,
+    next_question: u64,
     store: StoreNode,
     history: History,
     sights: Sights,
@@ -171,6 +181,8 @@ impl Event {
             Self::StoreCommit { host, number, .. } => (12 + (*host as u64), *number),
             Self::Stopped { host, .. } => (13, *host as u64),
             Self::DeskKernel { conn } => (14, conn.0),
+            Self::LinkSegment { stream, .. } => (15, stream.0),
+            Self::LinkResend { stream, .. } => (16, stream.0),
         };
         mix(kind, of)
     }
@@ -192,6 +204,8 @@ impl Event {
                 format!("host {host} asks the store {:?}", call.request)
             }
             Self::Stopped { host, .. } => format!("host {host} ends"),
+            Self::LinkSegment { stream, to, seg } => format!("{stream:?} to {to}: {seg:?}"),
+            Self::LinkResend { stream, to } => format!("{stream:?} to {to} again"),
             Self::DeskKernel { conn } => format!("a kernel looks after {conn:?}"),
         }
     }
@@ -220,6 +234,9 @@ impl World {
             desks: Vec::new(),
             strangers: Vec::new(),
             conns: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            link_answers: BTreeMap::new(),
+            next_question: 0,
             store: StoreNode::new(),
             history: History::new(),
             sights: Sights::default(),
@@ -416,6 +433,8 @@ impl World {
             Event::Segment { conn, to, seg } => self.on_segment(conn, to, seg),
             Event::Resend { conn, to } => self.on_resend(conn, to),
             Event::DeskKernel { conn } => self.on_desk_kernel(conn),
+            Event::LinkSegment { stream, to, seg } => self.on_link_segment(stream, to, seg),
+            Event::LinkResend { stream, to } => self.on_link_resend(stream, to),
             Event::Spawned { host, order } => self.on_spawned(host, *order),
             Event::Process { host, session, what } => self.reach_process(host, session, what),
             Event::Daemon { host, boot, what } if self.machines[host].daemon.boot() == boot => {

@@ -6,11 +6,13 @@ use std::rc::Rc;
 
 use groupmgr::host::admin::Reply;
 use groupmgr::host::{AdminReq, Host, Input, Note};
+use proto::link::ChannelId;
 use proto::net::IfName;
 use proto::time::Duration;
 use proto::{BootId, Instant, SessionId, WallTime};
 
 use super::super::wire::LinkId;
+use super::links::{LinkEnd, StreamId};
 use super::plan::HostPlan;
 use super::process::Process;
 use super::store::{StoreLink, StoreNews};
@@ -29,6 +31,7 @@ pub(in crate::world) enum ToDaemon {
     Datagram { iface: IfName, from: SocketAddrV4, bytes: Rc<[u8]> },
     Seg(ConnKey, Seg),
     Store(StoreNews),
+    Link(StreamId, Seg),
 }
 
 /// The daemon of a host.
@@ -43,6 +46,9 @@ pub(in crate::world) struct Running {
     pub(in crate::world) boot: BootId,
     pub(in crate::world) core: Host,
     pub(in crate::world) store: StoreLink,
+    pub(in crate::world) links: BTreeMap<StreamId, LinkEnd>,
+    /// Questions that came over links.
+    pub(in crate::world) link_asked: BTreeMap<AdminReq, (StreamId, ChannelId)>,
     pub(in crate::world) is_stopped: bool,
     /// Its sockets are open, and it knows its interfaces.
     pub(in crate::world) listens: bool,

@@ -2,6 +2,7 @@
 //! [`World`](super::World): parts know nothing of the world that they are in.
 
 pub(super) mod desk;
+pub(super) mod links;
 pub(super) mod machine;
 pub(super) mod meter;
 pub(super) mod plan;

@@ -1,0 +1,285 @@
+//! Links between hosts, and the questions of operators that go over them.
+//!
+//! What is lost on the way is sent again later, as TCP does: a cut or a freeze stalls a link, and nobody is told. The
+//! daemon that dies is told of by its machine's kernel; a machine without power says nothing. How two hosts prove
+//! themselves to each other is not modelled: a stream begins when they have.
+
+use groupmgr::host::admin::{Command, Reply};
+use groupmgr::host::{AdminReq, Input};
+use groupmgr::links::{self, Link, Loss};
+use proto::Instant;
+use proto::link::ChannelId;
+
+use super::parts::links::{LinkEnd, Outcome, QuestionId, Stream, StreamId};
+use super::parts::machine::ToDaemon;
+use super::parts::tcp::{Flow, RESEND_FIRST, Seg};
+use super::wire::Node;
+use super::{Event, World, secs};
+
+impl World {
+    /// Has a host ask another on an operator's behalf, over the link of the two, which is opened if there is none.
+    ///
+    /// # Panics
+    /// When there is no way for a new link, or no daemon that takes it.
+    pub fn ask_over_link(&mut self, from: &str, to: &str, command: &Command) -> QuestionId {
+        let (from, to) = (self.host_number(from), self.host_number(to));
+        let Some(stream) = self.link_between(from, to) else { self.fail("there is no way for a link") };
+        self.next_question += 1;
+        let question = QuestionId(self.next_question);
+        let request = serde_json::to_vec(command).unwrap_or_default();
+        let now = self.machines[from].own_time(self.now);
+        if let Some(end) = self.link_end(from, stream)
+            && let Some(channel) = end.link.open(now, "ask by=operator")
+        {
+            end.asked.insert(channel, (question, Vec::new()));
+            end.sending.insert(channel, request);
+        }
+        self.drive_link(from, stream, |_, _, _| {});
+        question
+    }
+
+    /// What has come of a question so far.
+    #[must_use]
+    pub fn answer_over_link(&self, question: QuestionId) -> Option<&Outcome> {
+        self.link_answers.get(&question)
+    }
+
+    /// How many links a host has.
+    #[must_use]
+    pub fn links_of_host(&self, host: &str) -> usize {
+        let number = self.host_number(host);
+        self.machines[number].daemon.alive().map_or(0, |running| running.links.len())
+    }
+
+    fn link_between(&mut self, from: usize, to: usize) -> Option<StreamId> {
+        let running = self.machines[from].daemon.alive()?;
+        let is_to = |stream: &StreamId| self.streams.get(stream).is_some_and(|s| s.hosts.contains(&to));
+        if let Some(stream) = running.links.keys().find(|stream| is_to(stream)) {
+            return Some(*stream);
+        }
+        let addr = self.wire.link(*self.machines[to].links.first()?).ip;
+        let (near, far) = self.wire.route(self.links_of(Node::Host(from)), addr)?;
+        self.wire.crosses(near, far)?;
+        if !self.machines[to].daemon.listens() || !self.machines[to].has_power {
+            return None;
+        }
+        self.next_question += 1;
+        let stream = StreamId(self.next_question);
+        let hosts = [from, to];
+        for (side, end) in [links::End::Opener, links::End::Accepter].into_iter().enumerate() {
+            let now = self.machines[hosts[side]].own_time(self.now);
+            let running = self.machines[hosts[side]].daemon.running()?;
+            running.links.insert(stream, LinkEnd::new(Link::new(now, end), side));
+        }
+        let boots = hosts.map(|host| self.machines[host].daemon.boot());
+        let flows = [Flow::new(), Flow::new()];
+        self.streams.insert(stream, Stream { hosts, boots, via: [near, far], flows });
+        self.rearm(to);
+        Some(stream)
+    }
+
+    fn link_end(&mut self, host: usize, stream: StreamId) -> Option<&mut LinkEnd> {
+        self.machines[host].daemon.running()?.links.get_mut(&stream)
+    }
+
+    /// Does a step of a link's end, and what follows from it.
+    fn drive_link(
+        &mut self,
+        host: usize,
+        stream: StreamId,
+        step: impl FnOnce(&mut Link, Instant, &mut Vec<links::Event>),
+    ) {
+        let now = self.machines[host].own_time(self.now);
+        let Some(end) = self.link_end(host, stream) else { return };
+        let mut events = Vec::new();
+        step(&mut end.link, now, &mut events);
+        for event in events {
+            self.on_link_event(host, stream, event);
+        }
+        self.write_link(host, stream);
+        self.rearm(host);
+    }
+
+    fn on_link_event(&mut self, host: usize, stream: StreamId, event: links::Event) {
+        let now = self.now;
+        let Some(end) = self.link_end(host, stream) else { return };
+        match event {
+            links::Event::Opened { channel, .. } => {
+                end.asking.insert(channel, Vec::new());
+            }
+            links::Event::Data { channel, bytes } => {
+                end.link.consumed(channel, bytes.len());
+                let asked = end.asked.get_mut(&channel).map(|(_, got)| got);
+                if let Some(got) = asked.or(end.asking.get_mut(&channel)) {
+                    got.extend(bytes);
+                }
+            }
+            links::Event::Complete { channel } => {
+                if let Some((question, got)) = end.asked.remove(&channel) {
+                    let reply: Result<Reply, _> = serde_json::from_slice(&got);
+                    match reply {
+                        Ok(reply) => drop(self.link_answers.insert(question, Ok(reply))),
+                        Err(error) => self.fail(&format!("an answer over a link: {error}")),
+                    }
+                } else if let Some(request) = end.asking.remove(&channel) {
+                    self.answer_link(host, stream, channel, &request);
+                }
+            }
+            links::Event::Cancelled { .. } => {}
+            links::Event::Lost(loss) => {
+                let lost = core::mem::take(&mut end.asked);
+                for (question, _) in lost.into_values() {
+                    self.link_answers.insert(question, Err(loss));
+                }
+                self.history.tell(now, || format!("{}: a link is over: {loss}", self.machines[host].name));
+            }
+        }
+    }
+
+    fn answer_link(&mut self, host: usize, stream: StreamId, channel: ChannelId, request: &[u8]) {
+        let command: Command = match serde_json::from_slice(request) {
+            Ok(command) => command,
+            Err(error) => self.fail(&format!("a question over a link: {error}")),
+        };
+        let machine = &mut self.machines[host];
+        machine.asked += 1;
+        let req = AdminReq(machine.asked);
+        if let Some(running) = machine.daemon.running() {
+            running.link_asked.insert(req, (stream, channel));
+        }
+        self.feed(host, Input::Admin { req, command });
+    }
+
+    /// Takes the answer to a question that came over a link; gives back any other.
+    pub(super) fn answered_on_link(&mut self, host: usize, req: AdminReq, reply: Reply) -> Option<Reply> {
+        let asked = self.machines[host].daemon.running().and_then(|running| running.link_asked.remove(&req));
+        let Some((stream, channel)) = asked else { return Some(reply) };
+        if let Some(end) = self.link_end(host, stream) {
+            end.sending.insert(channel, serde_json::to_vec(&reply).unwrap_or_default());
+        }
+        self.write_link(host, stream);
+        None
+    }
+
+    /// Sends what an end has to say now; an end that is over has said its last.
+    fn write_link(&mut self, host: usize, stream: StreamId) {
+        let now = self.machines[host].own_time(self.now);
+        loop {
+            let Some(end) = self.link_end(host, stream) else { return };
+            let link = &mut end.link;
+            end.sending.retain(|channel, bytes| {
+                let sent = link.send(*channel, bytes);
+                bytes.drain(..sent);
+                if bytes.is_empty() {
+                    link.end(*channel);
+                }
+                !bytes.is_empty() && link.is_open(*channel)
+            });
+            let (mut out, to) = (Vec::new(), 1 - end.side);
+            link.write(now, &mut out);
+            let loss = link.loss();
+            if !out.is_empty() {
+                self.send_link(stream, to, Seg::Data(out));
+                continue;
+            }
+            let Some(loss) = loss else { return };
+            if let Some(running) = self.machines[host].daemon.running() {
+                running.links.remove(&stream);
+            }
+            if loss != Loss::Goodbye {
+                self.send_link(stream, to, Seg::Rst);
+            }
+            return;
+        }
+    }
+
+    fn send_link(&mut self, stream: StreamId, to: usize, seg: Seg) {
+        let Some(way) = self.streams.get(&stream) else { return };
+        let (from, into) = (way.via[1 - to], way.via[to]);
+        let is_stalled = !way.flows[to].stalled.is_empty();
+        let crossing = if is_stalled { None } else { self.wire.crosses(from, into) };
+        let Some(way) = self.streams.get_mut(&stream) else { return };
+        let flow = &mut way.flows[to];
+        match crossing {
+            Some(delay) => {
+                flow.last_at = flow.last_at.max(self.now + delay);
+                self.queue.put(flow.last_at, Event::LinkSegment { stream, to, seg });
+            }
+            None => {
+                flow.stalled.push_back(seg);
+                if !is_stalled {
+                    flow.pause = RESEND_FIRST;
+                    self.queue.put(self.now + flow.pause, Event::LinkResend { stream, to });
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_link_resend(&mut self, stream: StreamId, to: usize) {
+        let Some(way) = self.streams.get(&stream) else { return };
+        let crossing = self.wire.crosses(way.via[1 - to], way.via[to]);
+        let Some(way) = self.streams.get_mut(&stream) else { return };
+        let flow = &mut way.flows[to];
+        if crossing.is_some() {
+            for seg in core::mem::take(&mut flow.stalled) {
+                self.send_link(stream, to, seg);
+            }
+            return;
+        }
+        // Nobody is left who would care.
+        let is_over = |side: usize| {
+            let daemon = &self.machines[way.hosts[side]].daemon;
+            daemon.boot() != way.boots[side] || daemon.alive().is_none_or(|r| !r.links.contains_key(&stream))
+        };
+        if is_over(0) && is_over(1) {
+            self.streams.remove(&stream);
+            return;
+        }
+        flow.pause = (flow.pause * 2).min(secs(3));
+        self.queue.put(self.now + flow.pause, Event::LinkResend { stream, to });
+    }
+
+    /// What the kernel of the machine does with what arrives.
+    pub(super) fn on_link_segment(&mut self, stream: StreamId, to: usize, seg: Seg) {
+        let Some(way) = self.streams.get(&stream) else { return };
+        let (host, boot) = (way.hosts[to], way.boots[to]);
+        if !self.machines[host].has_power {
+            return;
+        }
+        if self.machines[host].daemon.boot() == boot {
+            self.reach_daemon(host, ToDaemon::Link(stream, seg));
+        } else if !matches!(seg, Seg::Rst) {
+            self.send_link(stream, 1 - to, Seg::Rst);
+        }
+    }
+
+    pub(super) fn daemon_takes_link(&mut self, host: usize, stream: StreamId, seg: Seg) {
+        self.drive_link(host, stream, |link, now, events| match seg {
+            Seg::Data(bytes) => link.receive(now, &bytes, events),
+            _ => link.broke(events),
+        });
+    }
+
+    /// Does what is due on a daemon's links.
+    pub(super) fn links_are_due(&mut self, host: usize) {
+        let now = self.machines[host].own_time(self.now);
+        let Some(running) = self.machines[host].daemon.running() else { return };
+        let is_due = |(_, end): &(&StreamId, &LinkEnd)| end.link.poll_at().is_some_and(|at| at <= now);
+        let due: Vec<StreamId> = running.links.iter().filter(is_due).map(|(stream, _)| *stream).collect();
+        for stream in due {
+            self.drive_link(host, stream, Link::poll);
+        }
+    }
+
+    /// The daemon of a host is gone: its kernel says so on every link.
+    pub(super) fn break_links(&mut self, host: usize) {
+        let ends: Vec<(StreamId, usize)> = self
+            .streams
+            .iter()
+            .filter_map(|(stream, way)| Some((*stream, way.hosts.iter().position(|h| *h == host)?)))
+            .collect();
+        for (stream, side) in ends {
+            self.send_link(stream, 1 - side, Seg::Rst);
+        }
+    }
+}
