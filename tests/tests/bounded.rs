@@ -58,6 +58,10 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/directory/grants.rs until", Table("grants")),
     ("groupmgr/src/host/admission/registry.rs changes", Table("registry changes")),
     ("groupmgr/src/host/admission/templates.rs Templates", Table("templates")),
+    (
+        "groupmgr/src/host/admission/templates.rs ignored",
+        Else("a few for each service of a template of bounded size"),
+    ),
     ("groupmgr/src/host/askers.rs Askers", Table("askers")),
     (
         "groupmgr/src/host/attachments/announce.rs fresh",
@@ -68,6 +72,10 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/host/attachments/heard.rs lasts", Table("announced elsewhere")),
     ("groupmgr/src/host/attachments/heard.rs oldest", Table("announced elsewhere")),
     ("groupmgr/src/host/attachments/mod.rs shown", Else("one for each session that is shown")),
+    (
+        "groupmgr/src/host/attachments/mod.rs tell_again",
+        Else("one for each host of the table, for half a second"),
+    ),
     ("groupmgr/src/host/claims/mod.rs own", Else("one for each session")),
     ("groupmgr/src/host/claims/queue.rs releases", Table("releases")),
     ("groupmgr/src/host/claims/queue.rs strays", Else("one page of the data store")),
@@ -133,8 +141,8 @@ const GROW: &[(&str, By)] = &[
         "sessiond/src/manager.rs table",
         Else("sessions are bounded by the host's configuration and its memory"),
     ),
-    ("sessiond/src/manager/line.rs starting", Else("STARTING_MAX")),
-    ("sessiond/src/manager/line.rs waiting", Table("start queue")),
+    ("sessiond/src/manager/start_queue.rs starting", Else("STARTING_MAX")),
+    ("sessiond/src/manager/start_queue.rs waiting", Table("start queue")),
     ("sessiond/src/manager/session.rs displays", Else("SERVICES_MAX")),
     ("sessiond/src/manager/session.rs services", Else("SERVICES_MAX")),
     ("sessiond/src/manager/session.rs unsettled", Else("one for each service of the session")),

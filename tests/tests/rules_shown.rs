@@ -1,6 +1,6 @@
 //! A token is shown on one desk at a time, whatever hosts' clocks say and whatever was not heard.
 
-use tests::world::{DeskId, DeskPlan, Rule, Way, World, ms, secs};
+use tests::world::{DeskId, DeskPlan, HostPlan, Rule, Way, World, ms, secs};
 
 const HOUR_MS: i64 = 3_600_000;
 const DECADE_MS: i64 = 10 * 365 * 24 * HOUR_MS;
@@ -79,5 +79,28 @@ fn a_card_moves_between_hosts_whose_clocks_are_years_apart() {
         w.run_for(ms(300));
         let one = move |w: &World| shown_at(w, &desks) == 1;
         w.expect_that("one of both shows it", one).throughout(secs(3));
+    }
+}
+
+/// What a host is told when it comes up may be lost, or come before it knows who says it.
+#[test]
+fn after_a_partition_one_desk_of_a_token_shows_it_though_half_of_what_is_said_is_lost() {
+    for seed in 0..40 {
+        let mut w = World::new(seed);
+        let lan = w.add_lan("lan", "10.0.0.0", 16);
+        ["h1", "h2"].into_iter().for_each(|host| w.add_host(HostPlan::named(host).on(lan)));
+        w.set_clock("h1", HOUR_MS);
+        let desks = ["h1", "h2"].map(|at| w.add_desk(DeskPlan::named(&format!("at-{at}"), lan).server(at)));
+        w.split(lan, &["h2"], &[desks[1]]);
+        for desk in desks {
+            w.insert(desk, "card.ann");
+            w.run_for(secs(1));
+        }
+        w.set_rule("h1", lan, Way::Out, Rule { loss: 0.5, ..Rule::default() });
+        w.join(lan);
+        w.run_for(ms(600));
+        w.set_rule("h1", lan, Way::Out, Rule::default());
+        w.run_for(secs(2));
+        assert!(shown_at(&w, &desks) <= 1, "seed {seed}");
     }
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use authmgr::{Denial, Order};
 use proto::alp::{DISPLAYS_MAX, DisconnectCause, Display, Grant};
 use proto::peer::{PeerBody, SHOWN_PER_MESSAGE_MAX};
+use proto::time::Duration;
 use proto::{HostName, Instant, KeyId, Last, Nonce, ServiceName, SessionId, Token, TokenTag};
 use sessiond::manager::Session;
 
@@ -28,6 +29,9 @@ use crate::directory::Ask;
 use announce::Announcements;
 use heard::Heard;
 use proto::rng::SecretRng;
+
+/// A host that came up is told once more what is shown here, so much later.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 /// Where a session is shown.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,9 @@ pub(super) struct Attachments {
     at: BTreeMap<ConnId, SessionId>,
     heard: Heard,
     announcements: Announcements,
+    /// When a host that came up is told once more: what it was told first may have been lost, or have come before it
+    /// knew that this host is up.
+    tell_again: BTreeMap<HostName, Instant>,
     entropy: SecretRng,
 }
 
@@ -55,6 +62,7 @@ impl Attachments {
             at: BTreeMap::new(),
             heard: Heard::default(),
             announcements: Announcements::default(),
+            tell_again: BTreeMap::new(),
             entropy,
         }
     }
@@ -74,9 +82,14 @@ impl Attachments {
         self.at.get(&conn).copied()
     }
 
-    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 2] {
+    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 3] {
         let [say, repeat] = self.announcements.poll_at();
-        [("announcement", say), ("repeat of an announcement", repeat)]
+        let tell = self.tell_again.values().min().copied();
+        [
+            ("announcement", say),
+            ("repeat of an announcement", repeat),
+            ("telling a host that came up again", tell),
+        ]
     }
 
     pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToAttachments, out: &mut Out<'_>) {
@@ -103,7 +116,10 @@ impl Attachments {
             ToAttachments::ShownAt { host, tagged, tokens } => {
                 self.on_shown_at(ctx, &host, tagged, &tokens, out);
             }
-            ToAttachments::HostUp(host) => self.tell_what_is_shown(ctx, &host, out),
+            ToAttachments::HostUp(host) => {
+                self.tell_what_is_shown(ctx, &host, out);
+                self.tell_again.insert(host, ctx.now + TELL_AGAIN);
+            }
             ToAttachments::ClockSetBack => self.correct_lasts(ctx, out),
             ToAttachments::Due => {
                 let due = self.announcements.due(ctx.now, |token, last| {
@@ -112,6 +128,10 @@ impl Attachments {
                 });
                 for part in due {
                     ctx.members.broadcast(&shown_message(ctx, &part), out);
+                }
+                let told = self.tell_again.extract_if(.., |_, at| *at <= ctx.now).map(|(host, _)| host);
+                for host in told.collect::<Vec<_>>() {
+                    self.tell_what_is_shown(ctx, &host, out);
                 }
             }
         }
