@@ -129,8 +129,9 @@ impl Attachments {
                 for part in due {
                     ctx.members.broadcast(&shown_message(ctx, &part), out);
                 }
-                let told = self.tell_again.extract_if(.., |_, at| *at <= ctx.now).map(|(host, _)| host);
-                for host in told.collect::<Vec<_>>() {
+                let is_due = |(host, at): (&HostName, &Instant)| (*at <= ctx.now).then(|| host.clone());
+                for host in self.tell_again.iter().filter_map(is_due).collect::<Vec<_>>() {
+                    self.tell_again.remove(&host);
                     self.tell_what_is_shown(ctx, &host, out);
                 }
             }
