@@ -121,7 +121,7 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
 /// Prints a shell's completion script for a program.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub fn print_completions<C: CommandFactory>(shell: Shell) -> Result<Exit, Failure> {
     let (mut command, mut script) = (C::command(), Vec::new());
     let name = command.get_name().to_owned();
