@@ -4,6 +4,8 @@
 //! its first byte in the DTU's input stream, so that either side can say what it has and the other send the
 //! rest. Integers are big endian. Unknown kinds are kept ([`Frame::Other`]) and skipped by their reader.
 
+use crate::envelope;
+pub use crate::envelope::{FrameError, HEADER_LEN};
 use crate::ids::{BadName, Nonce, Serial, ServiceName};
 
 /// Largest payload: a repaint of 200 by 60 cells fits even when every cell has colours of its own. What a DTU
@@ -14,9 +16,6 @@ pub const PAYLOAD_MAX: usize = 1024 * 1024;
 /// [`Frame::Ack`] makes room; a session drops the connection that sends more, since a service may have stopped
 /// reading and a ping behind its input must still be answered.
 pub const INPUT_WINDOW: usize = 64 * 1024;
-
-/// Bytes before a payload.
-pub const HEADER_LEN: usize = 5;
 
 /// Columns and rows of a screen, each at least 1 and at most [`Size::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -154,17 +153,6 @@ pub struct Hello {
     pub size: Size,
 }
 
-/// Bytes that are no frame. The connection is of no further use; whoever sent them is at fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// The length is above [`PAYLOAD_MAX`].
-    #[error("a frame of {0} bytes is too long")]
-    TooLong(usize),
-    /// The payload of a known kind is shorter or longer than its fields.
-    #[error("a frame of kind {0} with a payload that does not fit it")]
-    Payload(u8),
-}
-
 impl From<BadName> for FrameError {
     fn from(_: BadName) -> Self {
         Self::Payload(kind::HELLO)
@@ -202,14 +190,17 @@ impl Frame {
     /// # Errors
     /// See [`FrameError`].
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, FrameError> {
-        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
-        let len = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-        if len > PAYLOAD_MAX {
-            return Err(FrameError::TooLong(len));
-        }
-        let Some(payload) = rest.get(..len) else { return Ok(None) };
-        let frame = Self::read(header[0], payload)?;
-        Ok(Some((frame, HEADER_LEN + len)))
+        Self::parse_within(bytes, PAYLOAD_MAX)
+    }
+
+    /// The same, of a frame whose payload may have `payload_max` bytes and no more.
+    ///
+    /// # Errors
+    /// See [`FrameError`].
+    pub fn parse_within(bytes: &[u8], payload_max: usize) -> Result<Option<(Self, usize)>, FrameError> {
+        let found = envelope::open(bytes, payload_max.min(PAYLOAD_MAX))?;
+        let Some((kind, payload)) = found else { return Ok(None) };
+        Ok(Some((Self::read(kind, payload)?, HEADER_LEN + payload.len())))
     }
 
     fn read(kind: u8, payload: &[u8]) -> Result<Self, FrameError> {
@@ -243,12 +234,7 @@ impl Frame {
     /// Appends the frame to `out`. A payload above [`PAYLOAD_MAX`] is the caller's error; the other side
     /// refuses it.
     pub fn emit(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; HEADER_LEN]);
-        let kind = self.emit_payload(out);
-        let len = u32::try_from(out.len() - start - HEADER_LEN).unwrap_or(u32::MAX);
-        out[start] = kind;
-        out[start + 1..start + HEADER_LEN].copy_from_slice(&len.to_be_bytes());
+        envelope::seal(out, |out| self.emit_payload(out));
     }
 
     fn emit_payload(&self, out: &mut Vec<u8>) -> u8 {

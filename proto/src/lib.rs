@@ -13,6 +13,7 @@ pub mod card;
 pub mod chain;
 pub mod digest;
 pub mod discovery;
+pub mod envelope;
 pub mod exit;
 pub mod frame;
 pub mod hex;

@@ -5,10 +5,11 @@
 //! ones; both count upwards. A channel's sender may have [`WINDOW`] bytes on the way beyond what [`Frame::Credit`] gave
 //! back. Integers are big endian. Unknown kinds are kept ([`Frame::Other`]) and skipped by their reader.
 
+use crate::envelope;
+pub use crate::envelope::{FrameError, HEADER_LEN};
+
 /// Largest payload, in bytes.
 pub const PAYLOAD_MAX: usize = 16 * 1024;
-/// Bytes before a payload.
-pub const HEADER_LEN: usize = 5;
 /// Most bytes in one [`Frame::Data`].
 pub const DATA_MAX: usize = PAYLOAD_MAX - 4;
 /// Bytes that may be on the way in one direction of a channel before any credit.
@@ -69,17 +70,6 @@ pub enum Frame {
     },
 }
 
-/// Bytes that are no frame. The link is of no further use; whoever sent them is at fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// The length is above [`PAYLOAD_MAX`].
-    #[error("a frame of {0} bytes is too long")]
-    TooLong(usize),
-    /// The payload of a known kind is shorter or longer than its fields, or not what they hold.
-    #[error("a frame of kind {0} with a payload that does not fit it")]
-    Payload(u8),
-}
-
 mod kind {
     pub(super) const OPEN: u8 = 1;
     pub(super) const DATA: u8 = 2;
@@ -97,14 +87,9 @@ impl Frame {
     /// # Errors
     /// See [`FrameError`].
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, FrameError> {
-        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
-        let len = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-        if len > PAYLOAD_MAX {
-            return Err(FrameError::TooLong(len));
-        }
-        let Some(payload) = rest.get(..len) else { return Ok(None) };
-        let frame = Self::read(header[0], payload).ok_or(FrameError::Payload(header[0]))?;
-        Ok(Some((frame, HEADER_LEN + len)))
+        let Some((kind, payload)) = envelope::open(bytes, PAYLOAD_MAX)? else { return Ok(None) };
+        let frame = Self::read(kind, payload).ok_or(FrameError::Payload(kind))?;
+        Ok(Some((frame, HEADER_LEN + payload.len())))
     }
 
     fn read(kind: u8, payload: &[u8]) -> Option<Self> {
@@ -151,13 +136,11 @@ impl Frame {
             Self::Goodbye => (kind::GOODBYE, None, &[]),
             Self::Other { kind, payload } => (*kind, None, payload),
         };
-        let number = channel.map(|channel| channel.0.to_be_bytes());
-        let number = number.as_ref().map_or(&[][..], |number| number);
-        let len = u32::try_from(number.len() + rest.len()).unwrap_or(u32::MAX);
-        out.push(kind);
-        out.extend_from_slice(&len.to_be_bytes());
-        out.extend_from_slice(number);
-        out.extend_from_slice(rest);
+        envelope::seal(out, |out| {
+            out.extend(channel.iter().flat_map(|channel| channel.0.to_be_bytes()));
+            out.extend_from_slice(rest);
+            kind
+        });
     }
 }
 

@@ -12,9 +12,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use proto::frame::{Frame, FrameError, HEADER_LEN, INPUT_WINDOW};
+use proto::Instant;
+use proto::frame::{Frame, FrameError, INPUT_WINDOW};
 use proto::time::Duration;
-use proto::{Instant, frame};
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::control::Fingerprint;
@@ -170,13 +170,7 @@ impl Connection {
             let rest = &self.inbound[at..];
             let is_hello_due = matches!(self.stage, DisplayState::Hello { .. }) && frames.is_empty();
             let max = if is_hello_due { HELLO_MAX } else { FRAME_MAX };
-            if let Some([_, length @ ..]) = rest.first_chunk::<HEADER_LEN>() {
-                let length = u32::from_be_bytes(*length) as usize;
-                if length > max {
-                    return Err(FrameError::TooLong(length));
-                }
-            }
-            let Some((frame, len)) = frame::Frame::parse(rest)? else { break };
+            let Some((frame, len)) = Frame::parse_within(rest, max)? else { break };
             frames.push(frame);
             at += len;
         }
