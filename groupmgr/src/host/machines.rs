@@ -74,37 +74,28 @@ impl Machines {
 
     /// The deadlines of a machine, by name.
     pub(super) fn deadlines(&self, machine: Machine) -> Vec<Deadline> {
-        match machine {
-            Machine::Membership => self.membership.deadlines().to_vec(),
-            Machine::Directory => self.directory.deadlines().to_vec(),
-            Machine::Placing => self.placing.deadlines().to_vec(),
-            Machine::Admission => self.admission.deadlines().to_vec(),
-            Machine::Claims => self.claims.deadlines().to_vec(),
-            Machine::Presentations => self.presentations.deadlines().to_vec(),
-            Machine::Attachments => self.attachments.deadlines().to_vec(),
-            Machine::Connections => self.connections.deadlines().to_vec(),
-            Machine::Sessions => self.sessions.deadlines().to_vec(),
-            Machine::Relay => self.relay.deadlines().to_vec(),
-            Machine::Store => self.store.deadlines().to_vec(),
-            Machine::Operations => self.operations.deadlines().to_vec(),
-        }
+        self.with_deadlines(machine, <[Deadline]>::to_vec)
     }
 
     /// When a machine wants to be called.
     pub(super) fn due(&self, machine: Machine) -> Option<Instant> {
+        self.with_deadlines(machine, first)
+    }
+
+    fn with_deadlines<R>(&self, machine: Machine, then: impl FnOnce(&[Deadline]) -> R) -> R {
         match machine {
-            Machine::Membership => first(&self.membership.deadlines()),
-            Machine::Directory => first(&self.directory.deadlines()),
-            Machine::Placing => first(&self.placing.deadlines()),
-            Machine::Admission => first(&self.admission.deadlines()),
-            Machine::Claims => first(&self.claims.deadlines()),
-            Machine::Presentations => first(&self.presentations.deadlines()),
-            Machine::Attachments => first(&self.attachments.deadlines()),
-            Machine::Connections => first(&self.connections.deadlines()),
-            Machine::Sessions => first(&self.sessions.deadlines()),
-            Machine::Relay => first(&self.relay.deadlines()),
-            Machine::Store => first(&self.store.deadlines()),
-            Machine::Operations => first(&self.operations.deadlines()),
+            Machine::Membership => then(&self.membership.deadlines()),
+            Machine::Directory => then(&self.directory.deadlines()),
+            Machine::Placing => then(&self.placing.deadlines()),
+            Machine::Admission => then(&self.admission.deadlines()),
+            Machine::Claims => then(&self.claims.deadlines()),
+            Machine::Presentations => then(&self.presentations.deadlines()),
+            Machine::Attachments => then(&self.attachments.deadlines()),
+            Machine::Connections => then(&self.connections.deadlines()),
+            Machine::Sessions => then(&self.sessions.deadlines()),
+            Machine::Relay => then(&self.relay.deadlines()),
+            Machine::Store => then(&self.store.deadlines()),
+            Machine::Operations => then(&self.operations.deadlines()),
         }
     }
 

@@ -15,7 +15,7 @@ use authmgr::{Denial, Order};
 use proto::alp::{DISPLAYS_MAX, DisconnectCause, Display, Grant};
 use proto::peer::{PeerBody, SHOWN_PER_MESSAGE_MAX};
 use proto::time::Duration;
-use proto::{HostName, Instant, KeyId, Last, Nonce, ServiceName, SessionId, Token, TokenTag};
+use proto::{HostName, Instant, KeyId, Last, Nonce, ServiceName, SessionId, Token, TokenTag, WallTime};
 use sessiond::manager::Session;
 
 use super::driver::{ConnId, Effect};
@@ -111,7 +111,7 @@ impl Attachments {
                     out.step(ToSessions::End { session });
                 }
             }
-            ToAttachments::TakenUp { session } => self.correct_last(ctx, session, out),
+            ToAttachments::TakenUp { session } => self.correct_last(ctx, ctx.group_time(), session, out),
             ToAttachments::Ended(ended) => self.on_ended(&ended, out),
             ToAttachments::ShownAt { host, tagged, tokens } => {
                 self.on_shown_at(ctx, &host, tagged, &tokens, out);
@@ -230,16 +230,16 @@ impl Attachments {
     /// The group's time was set back. Times that it gave before may now be as absurd as those of others whose clock
     /// is wrong: they would win every comparison for years.
     fn correct_lasts(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
-        self.heard.forget_absurd(ctx.group_time());
+        let group_time = ctx.group_time();
+        self.heard.forget_absurd(group_time);
         for session in ctx.sessions.iter() {
-            self.correct_last(ctx, session.id, out);
+            self.correct_last(ctx, group_time, session.id, out);
         }
     }
 
     /// A session whose time of last connection is absurd was last connected when this host had no clock to go by: to
     /// any other that is before theirs. One that is shown is connected now.
-    fn correct_last(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
-        let group_time = ctx.group_time();
+    fn correct_last(&mut self, ctx: &Ctx<'_>, group_time: WallTime, session: SessionId, out: &mut Out<'_>) {
         let Some(s) = ctx.sessions.get(session).filter(|s| !s.last.is_plausible(group_time)) else { return };
         let heard = self.heard.of(&ctx.config.ring, &s.token);
         let shown = self.shown.get_mut(&session);
