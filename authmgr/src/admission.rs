@@ -10,6 +10,7 @@
 //! leaves DTUs to hosts that never saw their tokens, and they must tell an unregistered card from a disabled
 //! one.
 
+mod admitted;
 mod known;
 mod names;
 mod policy;
@@ -27,6 +28,7 @@ use proto::{Instant, Token};
 
 use crate::challenge::CardChallenge;
 use crate::denial::Denial;
+pub use admitted::Admitted;
 use known::{Entry, Known};
 pub use names::{
     AUTHOR, AccountName, Owner, REMOVED, TemplateName, author_of, claim_key, is_removal, policy_key,
@@ -46,14 +48,14 @@ pub const KEPT: Duration = Duration::from_secs(15 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreAway;
 
-/// What to do about a presented token.
+/// What [`Admission::begin`] found out about a presented token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// It is decided.
+pub enum Lookup {
+    /// What is remembered decides it.
     Decided(Verdict),
-    /// Get this key from the data store and call [`Admission::on_record`].
-    Look {
-        /// The key concerned.
+    /// Nothing fresh is remembered: get this key from the data store and call [`Admission::on_record`].
+    Read {
+        /// The token's key in the registry.
         key: Key,
     },
 }
@@ -61,52 +63,12 @@ pub enum Step {
 /// Whether a token may have a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may.
+    /// It may have one, at once.
     Admit(Admitted),
     /// When its card proves that it holds its secret: [`crate::Gate::challenge`].
     Challenge(CardChallenge),
     /// It may not, or not now.
     Refuse(Denial),
-}
-
-/// What an admitted token gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admitted {
-    /// The token whose sessions it gets: another one than was presented when it replaces a lost card.
-    /// Sessions are looked for, claimed and made under this one.
-    pub token: Token,
-    /// Whose permanent data they work on.
-    pub owner: Owner,
-    /// From which template they are made, when one is registered.
-    pub template: Option<TemplateName>,
-    /// The account they run as, when one is registered.
-    pub account: Option<AccountName>,
-    /// Whether the registry has a record of the presented token.
-    pub registered: bool,
-}
-
-impl Admitted {
-    /// What a token gets about which nothing is registered.
-    #[must_use]
-    pub fn unregistered(token: &Token) -> Self {
-        Self {
-            token: token.clone(),
-            owner: Owner::of_token(token),
-            template: None,
-            account: None,
-            registered: false,
-        }
-    }
-
-    fn registered(record: &Record) -> Self {
-        Self {
-            token: record.session_token().clone(),
-            owner: record.session_owner(),
-            template: record.template.clone(),
-            account: record.account.clone(),
-            registered: true,
-        }
-    }
 }
 
 /// One host's knowledge of who may come in.
@@ -147,15 +109,15 @@ impl Admission {
     }
 
     /// Begins to decide about a presented token.
-    pub fn begin(&mut self, now: Instant, token: &Token) -> Step {
-        let Some(policy) = self.policy else { return Step::Decided(Verdict::Refuse(Denial::StoreAway)) };
+    pub fn begin(&mut self, now: Instant, token: &Token) -> Lookup {
+        let Some(policy) = self.policy else { return Lookup::Decided(Verdict::Refuse(Denial::StoreAway)) };
         if let Some(denial) = denied_at_once(policy, token) {
-            return Step::Decided(Verdict::Refuse(denial));
+            return Lookup::Decided(Verdict::Refuse(denial));
         }
         let key = token_key(token);
         match self.known.get(now - FRESH, &key) {
-            Some(entry) => Step::Decided(self.judge(token, &entry)),
-            None => Step::Look { key },
+            Some(entry) => Lookup::Decided(self.judge(token, &entry)),
+            None => Lookup::Read { key },
         }
     }
 

@@ -9,7 +9,7 @@ use proto::alp::FromHost;
 use proto::card::{Answer, CardSecret, INTERNAL_AUTHENTICATE, STATUS_OK};
 use proto::hex;
 
-use crate::admission::{Admitted, Verdict};
+use crate::admission::Admitted;
 use crate::denial::Denial;
 
 /// Bytes of a challenge: more than anybody can collect answers for.
@@ -74,15 +74,15 @@ impl CardChallenge {
         *self.then
     }
 
-    /// What follows from the card's answer. Compared in constant time.
-    #[must_use]
-    pub fn judge(&self, answer: &CardAnswer) -> Verdict {
+    /// What the card's answer leads to. Compared in constant time.
+    ///
+    /// # Errors
+    /// [`Denial::WrongAnswer`], or [`Denial::NoAnswer`] when the card was silent.
+    pub fn judge(&self, answer: &CardAnswer) -> Result<Admitted, Denial> {
         match answer {
-            CardAnswer::Proof(proof) if self.secret.is_answer(&self.nonce, proof) => {
-                Verdict::Admit((*self.then).clone())
-            }
-            CardAnswer::Proof(_) | CardAnswer::NoProof => Verdict::Refuse(Denial::WrongAnswer),
-            CardAnswer::Silent => Verdict::Refuse(Denial::NoAnswer),
+            CardAnswer::Proof(proof) if self.secret.is_answer(&self.nonce, proof) => Ok((*self.then).clone()),
+            CardAnswer::Proof(_) | CardAnswer::NoProof => Err(Denial::WrongAnswer),
+            CardAnswer::Silent => Err(Denial::NoAnswer),
         }
     }
 }
@@ -106,11 +106,11 @@ mod tests {
         let wrong = CardSecret::new([2; 16]).answer(&[7; NONCE_LEN]);
         let replayed = CardSecret::new([1; 16]).answer(&[6; NONCE_LEN]);
         let judged = |answer| asked.judge(&answer);
-        assert_eq!(judged(CardAnswer::Proof(right)), Verdict::Admit(then));
-        assert_eq!(judged(CardAnswer::Proof(wrong)), Verdict::Refuse(Denial::WrongAnswer));
-        assert_eq!(judged(CardAnswer::Proof(replayed)), Verdict::Refuse(Denial::WrongAnswer));
-        assert_eq!(judged(CardAnswer::NoProof), Verdict::Refuse(Denial::WrongAnswer));
-        assert_eq!(judged(CardAnswer::Silent), Verdict::Refuse(Denial::NoAnswer));
+        assert_eq!(judged(CardAnswer::Proof(right)), Ok(then));
+        assert_eq!(judged(CardAnswer::Proof(wrong)), Err(Denial::WrongAnswer));
+        assert_eq!(judged(CardAnswer::Proof(replayed)), Err(Denial::WrongAnswer));
+        assert_eq!(judged(CardAnswer::NoProof), Err(Denial::WrongAnswer));
+        assert_eq!(judged(CardAnswer::Silent), Err(Denial::NoAnswer));
     }
 
     #[test]

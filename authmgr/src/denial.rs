@@ -36,7 +36,7 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// All of them.
+    /// Every denial, for tests of their words.
     pub const ALL: [Self; 14] = [
         Self::UnreadableCard,
         Self::NoSerial,

@@ -28,8 +28,8 @@ use proto::{Instant, Serial, Token};
 
 use crate::challenge::CardAnswer;
 pub use orders::Order;
-use stage::Phase;
-pub use stage::Stage;
+pub use stage::GateStage;
+use stage::GateState;
 pub use words::{CloseReason, GateEffect, GateEvent, Odd, Presentation};
 
 /// A DTU that has presented nothing for this long after connecting is dropped.
@@ -70,9 +70,9 @@ pub struct Gate {
     /// Whether it has shown that it knows what we add to the protocol. What another terminal never heard of, such as a
     /// notice, is not sent to it.
     knows_ours: bool,
-    /// What is in the DTU now; set exactly in the stages of [`Stage::has_token`].
+    /// What is in the DTU now; set exactly in the stages of [`GateStage::has_token`].
     token: Option<Token>,
-    phase: Phase,
+    state: GateState,
     heard: Instant,
     heartbeat_at: Instant,
 }
@@ -90,7 +90,7 @@ impl Gate {
             stated_seq: 1.into(),
             knows_ours: false,
             token: None,
-            phase: Phase::Fresh { present_by: now + PRESENT_WITHIN },
+            state: GateState::Fresh { present_by: now + PRESENT_WITHIN },
             heard: now,
             heartbeat_at: now + HEARTBEAT,
         }
@@ -122,8 +122,8 @@ impl Gate {
 
     /// Where the dialogue stands.
     #[must_use]
-    pub const fn stage(&self) -> Stage {
-        self.phase.stage()
+    pub const fn stage(&self) -> GateStage {
+        self.state.stage()
     }
 
     /// What the DTU says about itself; texts are cut to 64 bytes.
@@ -142,16 +142,16 @@ impl Gate {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         match self.stage() {
-            Stage::Closed => None,
+            GateStage::Closed => None,
             // Its own deadline is shorter than any other.
-            Stage::Fresh | Stage::Leaving => self.phase.deadline(),
-            _ => earliest(self.phase.deadline(), Some(self.heartbeat_at.min(self.heard + EXPIRY))),
+            GateStage::Fresh | GateStage::Leaving => self.state.deadline(),
+            _ => earliest(self.state.deadline(), Some(self.heartbeat_at.min(self.heard + EXPIRY))),
         }
     }
 
     /// Takes in one line of the DTU. Nothing that a line holds fails the connection.
     pub fn on_line(&mut self, now: Instant, line: &Line, out: &mut Vec<GateEffect>) {
-        if self.stage() == Stage::Closed {
+        if self.stage() == GateStage::Closed {
             return;
         }
         self.heard = self.heard.max(now);
@@ -164,9 +164,9 @@ impl Gate {
 
     /// The connection broke or the DTU closed it.
     pub fn on_closed(&mut self, out: &mut Vec<GateEffect>) {
-        if self.stage() != Stage::Closed {
-            let reason = match self.phase {
-                Phase::Leaving { reason, .. } => reason,
+        if self.stage() != GateStage::Closed {
+            let reason = match self.state {
+                GateState::Leaving { reason, .. } => reason,
                 _ => CloseReason::ConnectionLost,
             };
             self.close(reason, out);
@@ -178,17 +178,17 @@ impl Gate {
         let Some(due) = self.poll_at() else { return };
         if now.since(due) > LATE {
             self.heard = self.heard.max(now + GRACE - EXPIRY);
-            if let Some(deadline) = self.phase.deadline_mut() {
+            if let Some(deadline) = self.state.deadline_mut() {
                 *deadline = (*deadline).max(now + GRACE);
             }
         }
-        if self.stage() != Stage::Fresh && now >= self.heard + EXPIRY {
+        if self.stage() != GateStage::Fresh && now >= self.heard + EXPIRY {
             return self.close(CloseReason::Expired, out);
         }
-        if self.phase.deadline().is_some_and(|at| at <= now) {
+        if self.state.deadline().is_some_and(|at| at <= now) {
             self.on_deadline(out);
         }
-        let beats = !matches!(self.stage(), Stage::Fresh | Stage::Leaving | Stage::Closed);
+        let beats = !matches!(self.stage(), GateStage::Fresh | GateStage::Leaving | GateStage::Closed);
         if beats && now >= self.heartbeat_at {
             self.heartbeat_at = now + HEARTBEAT;
             out.push(GateEffect::Send(FromHost::KeepAliveInf { anchor: None, standbys: Vec::new() }));
@@ -196,11 +196,11 @@ impl Gate {
     }
 
     fn on_deadline(&mut self, out: &mut Vec<GateEffect>) {
-        match self.phase {
-            Phase::Fresh { .. } => self.close(CloseReason::NothingPresented, out),
-            Phase::Leaving { reason, .. } => self.close(reason, out),
-            Phase::Challenged { .. } => self.judge(&CardAnswer::Silent, out),
-            Phase::Offered { .. } => {
+        match self.state {
+            GateState::Fresh { .. } => self.close(CloseReason::NothingPresented, out),
+            GateState::Leaving { reason, .. } => self.close(reason, out),
+            GateState::Challenged { .. } => self.judge(&CardAnswer::Silent, out),
+            GateState::Offered { .. } => {
                 let token_seq = Some(self.stated_seq.clone());
                 out.push(GateEffect::Send(FromHost::DiscInf { token_seq, cause: None }));
                 self.refused(out);

@@ -15,8 +15,8 @@ pub mod gate;
 pub mod io;
 pub mod registry;
 
-pub use admission::{Admission, Admitted, Owner, Policy, Step, StoreAway, Verdict};
+pub use admission::{Admission, Admitted, Lookup, Owner, Policy, StoreAway, Verdict};
 pub use challenge::{CardAnswer, CardChallenge};
 pub use denial::Denial;
-pub use gate::{CloseReason, Gate, GateEffect, GateEvent, Odd, Order, Presentation, Stage};
+pub use gate::{CloseReason, Gate, GateEffect, GateEvent, GateStage, Odd, Order, Presentation};
 pub use proto::alp::DisconnectCause;

@@ -9,7 +9,7 @@ use crate::admission::{AccountName, Owner, Record, TemplateName};
 /// What to register about a token; what is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
-    /// Whose it is.
+    /// The user whose data the token's sessions work on.
     pub owner: Option<Owner>,
     /// From which template its sessions are made.
     pub template: Option<TemplateName>,
@@ -27,7 +27,7 @@ pub enum Named {
 }
 
 impl Named {
-    /// The token.
+    /// The token that the command names, whichever way it names it.
     #[must_use]
     pub const fn token(&self) -> &Token {
         match self {
@@ -79,9 +79,9 @@ pub enum Refused {
          card, or delete its record first: authmgr card rm {token}"
     )]
     AnothersCard {
-        /// The token concerned.
+        /// The token that was to be registered.
         token: Token,
-        /// Whose it is.
+        /// The user whose card it is.
         whose: Owner,
     },
 }

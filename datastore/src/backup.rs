@@ -36,7 +36,7 @@ pub enum BackupError {
     Line {
         /// Which, from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with the line.
         what: &'static str,
     },
     /// The end is missing: the file was cut, or its making interrupted.

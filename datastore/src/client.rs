@@ -87,7 +87,7 @@ pub enum Effect {
     Event {
         /// The watch, by the id of the call that began it.
         watch: RequestId,
-        /// What happened.
+        /// The change that the watch reports.
         event: WatchEvent,
     },
     /// A watch could not be taken up again: it ends.
@@ -98,7 +98,7 @@ pub enum Effect {
 }
 
 #[derive(Debug)]
-enum Link {
+enum Connection {
     Waiting { retry_at: Instant },
     Connecting,
     Up { heard: Instant, pinged: Option<Instant> },
@@ -111,12 +111,12 @@ struct Pending {
     give_up_at: Instant,
 }
 
-/// The machine.
+/// The machine: one connection at a time, and the calls and watches that outlive it.
 #[derive(Debug)]
 pub struct Client {
     at: String,
     patience: Patience,
-    link: Link,
+    connection: Connection,
     down_since: Instant,
     failures: u32,
     last_failure: Option<ConnectError>,
@@ -135,7 +135,7 @@ impl Client {
         Self {
             at: at.into(),
             patience,
-            link: Link::Waiting { retry_at: now },
+            connection: Connection::Waiting { retry_at: now },
             down_since: now,
             failures: 0,
             last_failure: None,
@@ -150,7 +150,7 @@ impl Client {
     /// Whether there is a connection.
     #[must_use]
     pub const fn is_up(&self) -> bool {
-        matches!(self.link, Link::Up { .. })
+        matches!(self.connection, Connection::Up { .. })
     }
 
     /// Takes in a request; its end is told as [`Effect::Done`]. A [`Request::Watch`] that succeeds goes on
@@ -189,7 +189,7 @@ impl Client {
 
     /// The connection stands and the handshake is done.
     pub fn connected(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        self.link = Link::Up { heard: now, pinged: None };
+        self.connection = Connection::Up { heard: now, pinged: None };
         self.failures = 0;
         self.last_failure = None;
         for (id, prefix) in &self.watches {
@@ -202,13 +202,13 @@ impl Client {
     pub fn connect_failed(&mut self, now: Instant, error: ConnectError, out: &mut Vec<Effect>) {
         self.failures = self.failures.saturating_add(1);
         self.last_failure = Some(error);
-        self.link = Link::Waiting { retry_at: now + self.backoff() };
+        self.connection = Connection::Waiting { retry_at: now + self.backoff() };
         self.tidy(now, out);
     }
 
     /// The connection broke.
     pub fn disconnected(&mut self, now: Instant, why: &str, out: &mut Vec<Effect>) {
-        self.link = Link::Waiting { retry_at: now };
+        self.connection = Connection::Waiting { retry_at: now };
         self.down_since = now;
         self.last_failure = Some(ConnectError::Unreachable(why.into()));
         self.in_flight = 0;
@@ -230,7 +230,7 @@ impl Client {
 
     /// A message came.
     pub fn received(&mut self, now: Instant, message: FromStore, out: &mut Vec<Effect>) {
-        if let Link::Up { heard, pinged } = &mut self.link {
+        if let Connection::Up { heard, pinged } = &mut self.connection {
             (*heard, *pinged) = (now, None);
         }
         match message {
@@ -270,7 +270,7 @@ impl Client {
     pub fn timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let was_late = self.due.is_some_and(|due| now.since(due) > LATE);
         let [pong_within, ping_after] = [PONG_WITHIN, PING_AFTER].map(|of| of[usize::from(!self.awaits())]);
-        if let Link::Up { heard, pinged } = &mut self.link {
+        if let Connection::Up { heard, pinged } = &mut self.connection {
             match *pinged {
                 Some(_) if was_late => *pinged = Some(now),
                 Some(at) if now.since(at) >= pong_within => {
@@ -295,13 +295,13 @@ impl Client {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         let idle = usize::from(!self.awaits());
-        let link = match self.link {
-            Link::Waiting { retry_at } => Some(retry_at),
-            Link::Connecting => None,
-            Link::Up { pinged: Some(at), .. } => Some(at + PONG_WITHIN[idle]),
-            Link::Up { heard, pinged: None } => Some(heard + PING_AFTER[idle]),
+        let due = match self.connection {
+            Connection::Waiting { retry_at } => Some(retry_at),
+            Connection::Connecting => None,
+            Connection::Up { pinged: Some(at), .. } => Some(at + PONG_WITHIN[idle]),
+            Connection::Up { heard, pinged: None } => Some(heard + PING_AFTER[idle]),
         };
-        earliest(link, self.calls.values().next().map(|call| self.deadline(call)))
+        earliest(due, self.calls.values().next().map(|call| self.deadline(call)))
     }
 
     fn awaits(&self) -> bool {
@@ -325,13 +325,13 @@ impl Client {
     /// Upkeep after every input: give up what is over, connect and send what can be.
     fn tidy(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.give_up(now, out);
-        if let Link::Waiting { retry_at } = &mut self.link {
+        if let Connection::Waiting { retry_at } = &mut self.connection {
             // Somebody who waits now shortens a pause that was begun when nobody did.
             if !self.calls.is_empty() {
                 *retry_at = (*retry_at).min(now + BACKOFF_MAX[0]);
             }
             if *retry_at <= now {
-                self.link = Link::Connecting;
+                self.connection = Connection::Connecting;
                 out.push(Effect::Connect);
             }
         }

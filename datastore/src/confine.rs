@@ -18,7 +18,7 @@ pub struct Confinement {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{prefix} cannot confine a user: it must end with '/'")]
 pub struct OpenPrefix {
-    /// The prefix.
+    /// What all keys of the confined caller begin with.
     pub prefix: Prefix,
 }
 

@@ -6,7 +6,7 @@
 //! ```text
 //! store → host   Challenge { version, nonce, kids }
 //! host → store   Proof { version, kid, nonce, proof over the store's nonce }
-//! store → host   Verdict::Greeting { proof over the host's nonce, the store's id }, or why not
+//! store → host   HandshakeReply::Greeting { proof over the host's nonce, the store's id }, or why not
 //! ```
 //!
 //! Both proofs are bound to the TLS connection they are made on (its exported keying material), so that one
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// The version of the data store's protocol. 2: a store tells its id.
 pub const VERSION: Version = Version(2);
 
-/// The first version whose hosts understand [`Verdict::Greeting`].
+/// The first version whose hosts understand [`HandshakeReply::Greeting`].
 const TELLS_ID: Version = Version(2);
 
 /// Largest frame of the handshake, in bytes: what a stranger can make this side hold.
@@ -65,13 +65,13 @@ pub struct Proof {
     pub kid: KeyId,
     /// To be proved over by the store.
     pub nonce: Nonce,
-    /// The proof.
+    /// The HMAC over the store's nonce, in hex, made with the key `kid`.
     pub proof: String,
 }
 
 /// Store → host, last. The order of variants is the wire form: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
+pub enum HandshakeReply {
     /// Requests may follow. To hosts of version 1, and of a store that has no id.
     Welcome {
         /// The store's own proof.
@@ -123,24 +123,24 @@ impl Challenger {
 
     /// Judges the host's proof.
     #[must_use]
-    pub fn judge(self, ring: &KeyRing, proof: &Proof) -> Verdict {
+    pub fn judge(self, ring: &KeyRing, proof: &Proof) -> HandshakeReply {
         if !VERSION.speaks_with(proof.version) {
-            return Verdict::Refused(Distrust::Version);
+            return HandshakeReply::Refused(Distrust::Version);
         }
         let host = self.binding.role("host");
         if !ring.is_proof(Purpose::Store, proof.kid, &host, self.nonce, &proof.proof) {
-            return Verdict::Refused(Distrust::WrongProof);
+            return HandshakeReply::Refused(Distrust::WrongProof);
         }
         let own = ring.prove(Purpose::Store, proof.kid, &self.binding.role("store"), proof.nonce);
         match (own, self.store.filter(|_| proof.version >= TELLS_ID)) {
-            (None, _) => Verdict::Refused(Distrust::NoCommonKey),
-            (Some(proof), None) => Verdict::Welcome { proof },
-            (Some(proof), Some(store)) => Verdict::Greeting { proof, store },
+            (None, _) => HandshakeReply::Refused(Distrust::NoCommonKey),
+            (Some(proof), None) => HandshakeReply::Welcome { proof },
+            (Some(proof), Some(store)) => HandshakeReply::Greeting { proof, store },
         }
     }
 }
 
-/// The host's side, waiting for a [`Verdict`].
+/// The host's side, waiting for a [`HandshakeReply`].
 #[derive(Debug)]
 pub struct Prover {
     binding: Binding,
@@ -175,11 +175,11 @@ impl Prover {
     ///
     /// # Errors
     /// What the store said, or [`Distrust::WrongProof`] when it is the one that cannot prove.
-    pub fn judge(self, ring: &KeyRing, verdict: &Verdict) -> Result<Option<StoreId>, Distrust> {
-        let (proof, id) = match verdict {
-            Verdict::Refused(why) => return Err(*why),
-            Verdict::Welcome { proof } => (proof, None),
-            Verdict::Greeting { proof, store } => (proof, Some(*store)),
+    pub fn judge(self, ring: &KeyRing, reply: &HandshakeReply) -> Result<Option<StoreId>, Distrust> {
+        let (proof, id) = match reply {
+            HandshakeReply::Refused(why) => return Err(*why),
+            HandshakeReply::Welcome { proof } => (proof, None),
+            HandshakeReply::Greeting { proof, store } => (proof, Some(*store)),
         };
         let store = self.binding.role("store");
         let is_proven = ring.is_proof(Purpose::Store, self.kid, &store, self.nonce, proof);
@@ -230,7 +230,7 @@ mod tests {
         let (challenger, challenge) = Challenger::new(&ring, Binding::new(&[7; 32]), Nonce(1), Some(ID));
         let proof =
             Proof { version: VERSION, kid: challenge.kids[0], nonce: Nonce(2), proof: "00".repeat(20) };
-        assert_eq!(challenger.judge(&ring, &proof), Verdict::Refused(Distrust::WrongProof));
+        assert_eq!(challenger.judge(&ring, &proof), HandshakeReply::Refused(Distrust::WrongProof));
     }
 
     #[test]
@@ -239,8 +239,8 @@ mod tests {
         let (_, challenge) = Challenger::new(&ring, Binding::new(&[7; 32]), Nonce(1), Some(ID));
         for proof in ["", "00"] {
             let (prover, _) = Prover::answer(&ring, Binding::new(&[7; 32]), Nonce(2), &challenge).unwrap();
-            let verdict = Verdict::Welcome { proof: proof.into() };
-            assert_eq!(prover.judge(&ring, &verdict), Err(Distrust::WrongProof));
+            let reply = HandshakeReply::Welcome { proof: proof.into() };
+            assert_eq!(prover.judge(&ring, &reply), Err(Distrust::WrongProof));
         }
     }
 
@@ -251,10 +251,12 @@ mod tests {
         let (_, challenge) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
         let (_, proof) = Prover::answer(&ring, binding(), Nonce(1), &challenge).unwrap();
         let (challenger, _) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
-        let Verdict::Greeting { proof: stores, .. } = challenger.judge(&ring, &proof) else { panic!() };
+        let HandshakeReply::Greeting { proof: stores, .. } = challenger.judge(&ring, &proof) else {
+            panic!()
+        };
         let (challenger, _) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
         let reflected = Proof { proof: stores, ..proof };
-        assert_eq!(challenger.judge(&ring, &reflected), Verdict::Refused(Distrust::WrongProof));
+        assert_eq!(challenger.judge(&ring, &reflected), HandshakeReply::Refused(Distrust::WrongProof));
     }
 
     #[test]
@@ -266,7 +268,7 @@ mod tests {
         assert_eq!(Prover::answer(&ring, binding(), Nonce(2), &later).unwrap_err(), Distrust::Version);
         let (_, proof) = Prover::answer(&ring, binding(), Nonce(2), &challenge).unwrap();
         let proof = Proof { version: Version(VERSION.0 + 2), ..proof };
-        assert_eq!(challenger.judge(&ring, &proof), Verdict::Refused(Distrust::Version));
+        assert_eq!(challenger.judge(&ring, &proof), HandshakeReply::Refused(Distrust::Version));
     }
 
     #[test]
@@ -275,8 +277,8 @@ mod tests {
         let binding = || Binding::new(&[7; 32]);
         let (challenger, challenge) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
         let (prover, proof) = Prover::answer(&ring, binding(), Nonce(2), &challenge).unwrap();
-        let verdict = challenger.judge(&ring, &Proof { version: Version(1), ..proof });
-        assert!(matches!(verdict, Verdict::Welcome { .. }), "{verdict:?}");
-        assert_eq!(prover.judge(&ring, &verdict), Ok(None));
+        let reply = challenger.judge(&ring, &Proof { version: Version(1), ..proof });
+        assert!(matches!(reply, HandshakeReply::Welcome { .. }), "{reply:?}");
+        assert_eq!(prover.judge(&ring, &reply), Ok(None));
     }
 }

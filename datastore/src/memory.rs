@@ -48,7 +48,7 @@ impl MemoryStore {
         Self { generation, revision: Revision(0), entries: BTreeMap::new() }
     }
 
-    /// Its generation.
+    /// The generation of the contents: another one after a restored backup.
     #[must_use]
     pub const fn generation(&self) -> Generation {
         self.generation

@@ -83,12 +83,12 @@ impl From<Option<Value>> for Expected {
     }
 }
 
-/// One request.
+/// What a client asks of the store, one at a time and in any order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// The value of a key. Answered by [`Answer::Value`].
     Get {
-        /// The key concerned.
+        /// The key whose value is wanted.
         key: Key,
     },
     /// Store a value, whatever was there. Answered by [`Answer::Stored`].
@@ -101,7 +101,7 @@ pub enum Request {
     /// Compare-and-swap: store or delete only if the key is as expected. Answered by [`Answer::Swapped`] or
     /// [`Answer::Lost`].
     Swap {
-        /// The key concerned.
+        /// The key whose value is to change.
         key: Key,
         /// As it must be found.
         expected: Expected,
@@ -110,7 +110,7 @@ pub enum Request {
     },
     /// Delete a key. Answered by [`Answer::Deleted`].
     Delete {
-        /// The key concerned.
+        /// The key that is to have no value.
         key: Key,
     },
     /// A page of keys and values in the order of keys. Answered by [`Answer::Page`].
@@ -161,7 +161,7 @@ pub struct Response {
     /// A revision at which the answer was true. A write's own revision is at or below it. On one connection,
     /// all events up to it were sent before it.
     pub revision: Revision,
-    /// The answer.
+    /// What the store found or did.
     pub answer: Answer,
 }
 
@@ -190,11 +190,11 @@ pub enum Answer {
     Watching,
     /// The watch has ended.
     Unwatched,
-    /// Alive.
+    /// The answer to [`Request::Ping`].
     Pong,
     /// What was counted, by name.
     Status(Vec<(String, u64)>),
-    /// Not done.
+    /// The request was not carried out.
     Failed(StoreError),
 }
 
@@ -238,7 +238,7 @@ impl Page {
 /// What a key is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// The key concerned.
+    /// The key whose value changed.
     pub key: Key,
     /// Its value; `None` when it was deleted.
     pub value: Option<Value>,
@@ -249,7 +249,7 @@ pub struct Change {
 pub struct Event {
     /// The revision it made.
     pub revision: Revision,
-    /// What changed.
+    /// The change that the watch reports.
     pub change: Change,
 }
 

@@ -45,13 +45,13 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Nothing yet.
+    /// Counts from an empty store.
     #[must_use]
     pub const fn new(quota: Quota) -> Self {
         Self { quota, owners: BTreeMap::new(), tokens: 0 }
     }
 
-    /// The bound.
+    /// How much each owner, and all together, may use.
     #[must_use]
     pub const fn quota(&self) -> Quota {
         self.quota

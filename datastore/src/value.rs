@@ -33,7 +33,7 @@ impl Value {
         Ok(Self(bytes.into()))
     }
 
-    /// The bytes.
+    /// The value's bytes, as they were put.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -32,7 +32,7 @@ pub const IN_FLIGHT_MAX: usize = 160;
 pub struct Call {
     /// Names the request on this connection. The client's choice; not to be used again while under way.
     pub id: RequestId,
-    /// The request.
+    /// What is asked for.
     pub request: Request,
 }
 
@@ -41,16 +41,16 @@ pub struct Call {
 pub enum FromStore {
     /// The answer to a [`Call`]. Answers come in any order.
     Reply {
-        /// To which.
+        /// The id of the call that is answered.
         id: RequestId,
-        /// The answer.
+        /// What the store answers.
         response: Response,
     },
     /// An event of a watch.
     Event {
         /// The id of the call that began it.
         watch: RequestId,
-        /// What happened.
+        /// The change that the watch reports.
         event: WatchEvent,
     },
 }
@@ -63,13 +63,13 @@ pub enum WireError {
     TooLong {
         /// What it says.
         bytes: usize,
-        /// The bound.
+        /// How long a frame may be, in bytes.
         max: usize,
     },
     /// The payload is not the message that belongs here.
     #[error("a frame of {bytes} bytes that is no message: {why}")]
     Payload {
-        /// Its length.
+        /// The length that the header states, in bytes.
         bytes: usize,
         /// What postcard says.
         why: String,

@@ -24,7 +24,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use dtu_emu::dtu::Config;
-use dtu_emu::io::{Clock, NewDesk, Options, Shell, Trust};
+use dtu_emu::io::{Clock, NewDtu, Options, Shell, Trust};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use proto::card::Card;
@@ -116,7 +116,7 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
     Ok(())
 }
 
-/// What echoes.
+/// What runs in the session and echoes the keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Program {
     /// The terminal does, on behalf of a program that only waits for lines.
@@ -345,7 +345,7 @@ impl Host {
             config.servers =
                 bind.map(|ip| std::net::SocketAddrV4::new(ip, proto::PORT)).into_iter().collect();
             let desk = handle
-                .add(NewDesk { config, bind, screen: true, card: None })
+                .add(NewDtu { config, bind, screen: true, card: None })
                 .await
                 .ok_or("the DTU has stopped")?;
             let (_, mut view) = handle.view(desk).await.ok_or("the DTU has stopped")?;

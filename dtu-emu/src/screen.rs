@@ -10,7 +10,7 @@ use terminal::{Events, Over, Painter, Palette, Row, Terminal};
 use crate::dtu::{Notice, Paint};
 use crate::notice::Layout;
 
-/// A screen.
+/// What a DTU shows: a terminal, and the DTU's own line over it.
 pub struct Screen {
     terminal: Terminal,
     notice: Option<Notice>,
@@ -27,7 +27,7 @@ impl Screen {
         Self { terminal, notice: None, events: Events::default(), cleared: false }
     }
 
-    /// Its size.
+    /// Columns and rows of it.
     #[must_use]
     pub const fn size(&self) -> Size {
         self.terminal.size()

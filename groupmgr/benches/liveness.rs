@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use groupmgr::announce::{Announcer, Identity};
 use groupmgr::io::clock;
-use proto::host_message::Label;
 use proto::io::{KeyDir, random, wall_now};
 use proto::keys::{KeyRing, Purpose};
 use proto::net::Interface;
@@ -151,20 +150,9 @@ impl Other {
             Ipv4Addr::from_bits(Ipv4Addr::new(127, 14, 1, 0).to_bits() + u32::try_from(number).unwrap_or(0));
         let socket = UdpSocket::bind((ip, proto::PORT)).expect("nobody else uses this address");
         socket.set_broadcast(true).expect("a socket");
-        let identity = Identity {
-            host: format!("other-{number}").parse().expect("a name"),
-            boot: BootId(u64::from_be_bytes(random())),
-            machine: MachineId(7),
-            rack: Label::default(),
-            site: Label::default(),
-            store: Label::default(),
-            keep: false,
-            plain: false,
-            port: proto::PORT,
-            cpus: 2,
-            clock: 2000,
-            chain_len: 10_000,
-        };
+        let (host, boot) = (format!("other-{number}"), BootId(u64::from_be_bytes(random())));
+        let identity = Identity::new(host.parse().expect("a name"), boot, MachineId(7));
+        let identity = Identity { chain_len: 10_000, ..identity };
         let mut entropy = SecretRng::new(random());
         let now = clock::now() + offset;
         let mut announcer = Announcer::new(now, identity.clone(), &mut entropy);

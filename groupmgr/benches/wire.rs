@@ -98,7 +98,7 @@ fn sample_beacon() -> Beacon {
         sessions: 42,
         drain: false,
         tick: 500,
-        link: chain.reveal(500).expect("a chain of 1000 links"),
+        chain_value: chain.reveal(500).expect("a chain of 1000 links"),
         digest: None,
     }
 }

@@ -26,22 +26,22 @@ pub const MESSAGE_INTERVAL: Duration = Duration::from_secs(20);
 /// Changes that come quicker than this share one host message.
 const CHANGE_PAUSE: Duration = Duration::from_millis(200);
 
-/// Links of one hash chain: half a day of beacons at the full rate. A new chain costs its length in hashes
+/// Values of one hash chain: half a day of beacons at the full rate. A new chain costs its length in hashes
 /// (about 50 ms), once.
 pub const CHAIN_LEN: usize = 432_000;
 
 /// What of a host does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Its name.
+    /// The host's name, unique in the group.
     pub host: HostName,
     /// This run of it.
     pub boot: BootId,
-    /// Its machine.
+    /// The machine it runs on: hosts of one machine fail together.
     pub machine: MachineId,
-    /// Its rack.
+    /// The rack, as the operator calls it; empty where nobody said.
     pub rack: Label,
-    /// Its site.
+    /// The site, as the operator calls it; empty where nobody said.
     pub site: Label,
     /// The data store it uses.
     pub store: Label,
@@ -49,14 +49,36 @@ pub struct Identity {
     pub keep: bool,
     /// Whether terminals may speak to it without TLS.
     pub plain: bool,
-    /// Its port.
+    /// The port it serves, of TCP and UDP.
     pub port: u16,
-    /// Processors.
+    /// Processors of its machine.
     pub cpus: u16,
     /// Their clock, MHz.
     pub clock: u32,
-    /// Links in the beacon's hash chain; [`CHAIN_LEN`] unless a simulation of many hosts wants fewer.
+    /// Values in the beacons' hash chain; [`CHAIN_LEN`] unless a simulation of many hosts wants fewer.
     pub chain_len: usize,
+}
+
+impl Identity {
+    /// A host of which nothing else was said: its sessions end with its daemon, it speaks TLS alone at the usual port,
+    /// and has one processor of unknown speed.
+    #[must_use]
+    pub fn new(host: HostName, boot: BootId, machine: MachineId) -> Self {
+        Self {
+            host,
+            boot,
+            machine,
+            rack: Label::default(),
+            site: Label::default(),
+            store: Label::default(),
+            keep: false,
+            plain: false,
+            port: proto::PORT,
+            cpus: 1,
+            clock: 0,
+            chain_len: CHAIN_LEN,
+        }
+    }
 }
 
 /// One datagram to broadcast.
@@ -64,7 +86,7 @@ pub struct Identity {
 pub struct Announcement {
     /// On which interface.
     pub iface: IfName,
-    /// The datagram.
+    /// The signed line, ready to be sent.
     pub bytes: Vec<u8>,
 }
 
@@ -182,8 +204,8 @@ impl Announcer {
     /// By what a DTU checks the beacons from now on.
     #[must_use]
     pub fn anchor(&mut self) -> AnchorNote {
-        let link = self.chain.reveal(self.tick).unwrap_or_else(|| self.chain.anchor());
-        AnchorNote { boot: self.id.boot, tick: self.tick, link, every: self.every }
+        let chain_value = self.chain.reveal(self.tick).unwrap_or_else(|| self.chain.anchor());
+        AnchorNote { boot: self.id.boot, tick: self.tick, chain_value, every: self.every }
     }
 
     /// Takes in the interfaces of the present moment. A change is announced at once.
@@ -350,7 +372,7 @@ impl Announcer {
     fn say_beacons(&mut self, ring: &KeyRing, entropy: &mut SecretRng, out: &mut Vec<Announcement>) -> bool {
         let mut renewed = false;
         self.tick += 1;
-        let link = self.chain.reveal(self.tick).unwrap_or_else(|| {
+        let chain_value = self.chain.reveal(self.tick).unwrap_or_else(|| {
             self.chain = Chain::new(entropy.bytes(), self.id.chain_len);
             self.tick = 1;
             renewed = true;
@@ -370,7 +392,7 @@ impl Announcer {
                 sessions: self.load.sessions,
                 drain: self.drain(),
                 tick: self.tick,
-                link,
+                chain_value,
                 digest: self.digest,
             };
             let bytes = ring.seal(Purpose::Beacon, &beacon.to_line());
@@ -397,20 +419,7 @@ mod tests {
 
     fn announcer(interfaces: usize) -> (Announcer, KeyRing, SecretRng) {
         let mut entropy = SecretRng::new([1; 32]);
-        let id = Identity {
-            host: "a".parse().unwrap(),
-            boot: BootId(1),
-            machine: MachineId(1),
-            rack: Label::default(),
-            site: Label::default(),
-            store: Label::default(),
-            keep: false,
-            plain: false,
-            port: proto::PORT,
-            cpus: 2,
-            clock: 2_000,
-            chain_len: 512,
-        };
+        let id = Identity { chain_len: 512, ..Identity::new("a".parse().unwrap(), BootId(1), MachineId(1)) };
         let mut announcer = Announcer::new(Instant::ZERO, id, &mut entropy);
         announcer.begin(Instant::ZERO);
         let all =

@@ -83,7 +83,7 @@ pub struct TokenReply {
 pub struct Found {
     /// The lookup that is over.
     pub id: LookupId,
-    /// Who answered.
+    /// What each host that answered has for the token.
     pub answers: Vec<Answer>,
     /// Who refused: its daemon is gone.
     pub gone: BTreeSet<HostName>,
@@ -94,9 +94,9 @@ pub struct Found {
 /// A datagram to one host, from a socket of its own so that a refusal can be told from silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// To whom.
+    /// The address and port of the host that is asked.
     pub to: SocketAddrV4,
-    /// The datagram.
+    /// The signed question, ready to be sent.
     pub bytes: Vec<u8>,
 }
 

@@ -17,7 +17,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// What was found of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The resource concerned.
+    /// What sessions need, of which this was found.
     pub of: Lack,
     /// How it is.
     pub how: Condition,
@@ -47,7 +47,7 @@ pub enum Condition {
 /// A lack that has begun, or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
-    /// The resource concerned.
+    /// What this host lacks or has again.
     pub of: Lack,
     /// Why; none when it has ended.
     pub why: Option<String>,

@@ -28,7 +28,7 @@ use proto::rng::SecretRng;
 /// What a placement knows of one host.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// The host concerned.
+    /// The host that could take the session.
     pub host: HostName,
     /// Whether it is the asking host.
     pub own: bool,
@@ -36,7 +36,7 @@ pub struct Candidate {
     pub load: Load,
     /// What was placed there since then is not in `load`.
     pub as_of: Instant,
-    /// Processors.
+    /// Processors of its machine.
     pub cpus: u16,
     /// Their clock, MHz.
     pub clock: u32,

@@ -27,9 +27,9 @@ pub enum Choice {
 /// A host a DTU can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reachable {
-    /// The host concerned.
+    /// The host that can be reached.
     pub host: HostName,
-    /// Its run.
+    /// The run of it that was heard.
     pub boot: BootId,
     /// Where the DTU finds it.
     pub addr: SocketAddrV4,
@@ -40,7 +40,7 @@ pub struct Reachable {
 /// A DTU, as far as it decides where it can go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dtu {
-    /// Its address.
+    /// The address that the DTU speaks from.
     pub addr: Ipv4Addr,
     /// Whether it speaks without TLS, which not every host allows.
     pub plain: bool,

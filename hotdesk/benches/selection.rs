@@ -131,7 +131,7 @@ struct Scene {
     serial: Serial,
     /// The host that has the session.
     home: String,
-    /// The others.
+    /// The hosts that are asked.
     askers: Vec<String>,
     to_store: Option<Echo>,
 }

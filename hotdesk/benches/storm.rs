@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One storm.
+/// Which of the storms is run.
 #[derive(Clone, Copy, Debug)]
 struct Storm {
     count: usize,

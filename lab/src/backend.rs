@@ -17,7 +17,7 @@ use super::net::procs::{Belonging, MARKER};
 use super::net::{HostId, LanId, Launcher, Net, Way};
 use super::plan::{Plan, nth};
 
-/// Which ground.
+/// Where the lab's machines run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ground {
     /// Network namespaces; the program has entered its own (see [`super::net::enter()`]).

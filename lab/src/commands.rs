@@ -28,7 +28,7 @@ impl Files {
         self.root.join("keys")
     }
 
-    /// Card files.
+    /// Where the files of cards are.
     pub(super) fn cards(&self) -> PathBuf {
         self.root.join("cards")
     }

@@ -19,7 +19,7 @@ use super::world::{LabError, World};
 
 pub use print::Form;
 use print::Printer;
-use steps::Stage;
+use steps::DemoRun;
 
 /// What became of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +41,11 @@ pub(super) fn run(ground: Ground, binary: PathBuf, form: Form, ending: Ending) -
     let timeline = world.timeline().clone();
     let printer = Printer::start(timeline.clone(), form, ground);
     ending.on_signal(world.files().to_owned(), || ());
-    let mut stage = Stage::new(world);
+    let mut run = DemoRun::new(world);
     let mut failed = Vec::new();
     for (number, step) in (1..).zip(steps::ALL) {
         let start = Instant::now();
-        let outcome = stage.take(step);
+        let outcome = run.take(step);
         let event = Event::new("step").with("step", number).with("what", step.what);
         let event = event.with("took_ms", round(start.elapsed()));
         timeline.push(match &outcome {
@@ -60,7 +60,7 @@ pub(super) fn run(ground: Ground, binary: PathBuf, form: Form, ending: Ending) -
         }
     }
     if !failed.is_empty() {
-        stage.keep_logs(&timeline);
+        run.keep_logs(&timeline);
     }
     let ok = failed.is_empty();
     let result =

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-/// A LAN.
+/// A LAN of the lab, with the addresses on it.
 #[derive(Clone, Debug)]
 pub struct LanPlan {
-    /// Its name.
+    /// The name that hosts and desks are put on it by.
     pub name: String,
     /// Its subnet; two LANs may have the same one.
     pub net: Ipv4Net,
@@ -18,7 +18,7 @@ pub struct LanPlan {
 pub struct NodePlan {
     /// Its name, unique in the lab.
     pub name: String,
-    /// LAN names.
+    /// The LANs it is on, by name.
     pub lans: Vec<String>,
     /// More arguments for its program.
     pub args: Vec<String>,
@@ -29,13 +29,13 @@ pub struct NodePlan {
 pub struct Plan {
     /// Decides the chances of faults.
     pub seed: u64,
-    /// The LANs.
+    /// Every LAN of the lab.
     pub lans: Vec<LanPlan>,
     /// Where the data store is; without one, hosts get no `--store`.
     pub store: Option<NodePlan>,
-    /// The hosts.
+    /// The hosts to start.
     pub hosts: Vec<NodePlan>,
-    /// The DTUs.
+    /// The DTUs to switch on.
     pub desks: Vec<NodePlan>,
     /// Routers: they join their LANs, and the other machines of these reach each other through them.
     pub routers: Vec<NodePlan>,

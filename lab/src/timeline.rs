@@ -24,10 +24,10 @@ pub struct Event {
     /// On which host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The session concerned.
+    /// The session that it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The token concerned.
+    /// The token that it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// How long a screen was not good, in milliseconds.

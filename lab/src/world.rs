@@ -44,7 +44,7 @@ pub const STORE: &str = "store";
 pub enum Power {
     /// Nothing runs on it.
     Off,
-    /// It runs.
+    /// Its process runs.
     On,
     /// All its processes are stopped.
     Frozen,

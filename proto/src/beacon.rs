@@ -1,12 +1,12 @@
 //! The beacon: a short signed line on every interface every 100 ms, by which hosts and DTUs notice a death.
 //!
 //! See `docs/protocol.md`, "Beacons". Its cost does not grow
-//! with the number of DTUs. Hosts check the signature; DTUs, which hold no key, check `link`
+//! with the number of DTUs. Hosts check the signature; DTUs, which hold no key, check `chain_value`
 //! ([`crate::chain`]).
 
 use core::time::Duration;
 
-use crate::chain::Link;
+use crate::chain::ChainValue;
 use crate::digest::DigestVersion;
 use crate::ids::{BootId, HostName};
 use crate::line::{FieldError, Line};
@@ -25,10 +25,10 @@ pub const MISSED_MAX: u32 = 3;
 // Three missed beacons must be noticed well before a host message is due, or the two could contradict.
 const _: () = assert!(INTERVAL.as_millis() * MISSED_MAX as u128 <= 1_000);
 
-/// One beacon.
+/// What one beacon says, and on which interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beacon {
-    /// Who speaks.
+    /// The host that sends it.
     pub host: HostName,
     /// Its protocol version.
     pub ver: Version,
@@ -46,10 +46,10 @@ pub struct Beacon {
     pub sessions: u32,
     /// Whether it takes no new sessions.
     pub drain: bool,
-    /// The number of the revealed link: the same on all interfaces of one round.
+    /// The number of the revealed value of the chain: the same on all interfaces of one round.
     pub tick: u64,
-    /// The revealed link of the sender's hash chain.
-    pub link: Link,
+    /// The revealed value of the sender's hash chain, `link` on the wire.
+    pub chain_value: ChainValue,
     /// How far its digest has come; none from a host that has none, which is asked for every token.
     pub digest: Option<DigestVersion>,
 }
@@ -79,7 +79,7 @@ impl Beacon {
             sessions: line.need("sessions")?,
             drain: line.flag("drain"),
             tick: line.need("tick")?,
-            link: line.need("link")?,
+            chain_value: line.need("link")?,
             digest: line.want("dig")?,
         })
     }
@@ -98,7 +98,7 @@ impl Beacon {
             .with("sessions", self.sessions)
             .with("drain", u8::from(self.drain))
             .with("tick", self.tick)
-            .with("link", self.link)
+            .with("link", self.chain_value)
             .with_some("dig", self.digest)
     }
 }

@@ -71,7 +71,7 @@ impl CardSecret {
         Zeroizing::new(hex::encode(&*self.0))
     }
 
-    /// HMAC-SHA256(secret, challenge).
+    /// The answer that proves the secret: HMAC-SHA256 of `challenge`.
     #[must_use]
     pub fn answer(&self, challenge: &[u8]) -> Answer {
         self.mac(challenge).finalize().into_bytes().into()
@@ -104,7 +104,7 @@ impl fmt::Debug for CardSecret {
     }
 }
 
-/// A card.
+/// A card as its file has it: a token, and the secret of a keyed one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
     token: Token,

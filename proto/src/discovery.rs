@@ -13,7 +13,7 @@ use crate::net::HexIp;
 /// "Which hosts are there?", broadcast by a DTU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerQ {
-    /// Who asks.
+    /// The serial of the DTU that asks.
     pub sn: Serial,
     /// The DTU's own address, by which a host chooses the address it answers with.
     pub ip: Ipv4Addr,
@@ -39,11 +39,11 @@ impl ServerQ {
 /// "Here is one", unicast back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerR {
-    /// Who answers.
+    /// The host that answers.
     pub host: HostName,
     /// Its address on the DTU's subnet, or its primary one.
     pub ip: Ipv4Addr,
-    /// Its port.
+    /// The TCP port it serves.
     pub port: u16,
     /// Its run queue per processor, times 100.
     pub load: u32,

@@ -23,7 +23,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The number.
+    /// The exit status of the process.
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8

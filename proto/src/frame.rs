@@ -20,9 +20,9 @@ pub const INPUT_WINDOW: usize = 64 * 1024;
 /// Columns and rows of a screen, each at least 1 and at most [`Size::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Size {
-    /// Columns.
+    /// Columns of cells, 1 to [`Size::MAX`].
     pub cols: u16,
-    /// Rows.
+    /// Rows of cells, 1 to [`Size::MAX`].
     pub rows: u16,
 }
 
@@ -49,9 +49,9 @@ const CELL: Pixels = Pixels { width: 8, height: 16 };
 /// Width and height of a screen in pixels, as the protocol of real terminals states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pixels {
-    /// Width.
+    /// Width in pixels.
     pub width: u16,
-    /// Height.
+    /// Height in pixels.
     pub height: u16,
 }
 
@@ -70,7 +70,7 @@ impl From<Size> for Pixels {
     }
 }
 
-/// One frame.
+/// One frame of a display channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// DTU → session, first: who is there and what it has.
@@ -127,9 +127,9 @@ pub enum Frame {
     Pong(u64),
     /// A kind from a later version.
     Other {
-        /// Its number.
+        /// The kind's number on the wire.
         kind: u8,
-        /// Its payload.
+        /// What followed the header, not looked at.
         payload: Vec<u8>,
     },
 }

@@ -34,7 +34,7 @@ pub struct HostMessage {
     pub numifs: u16,
     /// Flags of the original system, of unknown meaning: kept as it came.
     pub flags: u32,
-    /// Processors.
+    /// Processors of its machine.
     pub cpus: u16,
     /// Their clock, in MHz.
     pub clock: u32,
@@ -47,7 +47,7 @@ pub struct HostMessage {
 /// The fields that this system adds to a host message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vitals {
-    /// Protocol version.
+    /// The version of the protocol that it speaks.
     pub ver: Version,
     /// Which run of the host speaks.
     pub boot: BootId,

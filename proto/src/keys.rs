@@ -19,13 +19,13 @@ use crate::line::{Line, LineError};
 /// What a derived key is for. Part of the derivation: never renumber or rename.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// Host messages.
+    /// Host messages, which hosts broadcast of themselves.
     HostMessage,
-    /// Beacons.
+    /// Beacons, which hosts broadcast every 100 ms.
     Beacon,
     /// hostQ, hostR, tokenQ, tokenR, coming, shown, digest, digestQ, goodbye.
     Peer,
-    /// Redirect tickets.
+    /// Tickets that a DTU carries to the host it is redirected to.
     Ticket,
     /// A host's connection to the data store.
     Store,
@@ -130,7 +130,7 @@ pub struct KeyRing {
 pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
-    /// The message.
+    /// The message whose signature was good.
     pub const fn get(&self) -> &T {
         &self.0
     }

@@ -21,12 +21,12 @@ pub const PURPOSE_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelId(pub u32);
 
-/// One frame.
+/// One frame of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// Begins a channel, whose number is above all that this end has opened.
     Open {
-        /// Its number.
+        /// The number it has from now on.
         channel: ChannelId,
         /// What it is for, a line of text without its end.
         purpose: String,
@@ -42,7 +42,7 @@ pub enum Frame {
     Credit {
         /// On which channel.
         channel: ChannelId,
-        /// How many.
+        /// How many bytes were consumed.
         bytes: u32,
     },
     /// The sender sends nothing more on the channel. It is over when both ends have said so.
@@ -63,9 +63,9 @@ pub enum Frame {
     Goodbye,
     /// A kind from a later version.
     Other {
-        /// Its number.
+        /// The kind's number on the wire.
         kind: u8,
-        /// Its payload.
+        /// What followed the header, not looked at.
         payload: Vec<u8>,
     },
 }

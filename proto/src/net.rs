@@ -37,9 +37,9 @@ crate::text_name! {
 pub struct Interface {
     /// Its name on its host.
     pub name: IfName,
-    /// Its address.
+    /// The address of this host on it.
     pub ip: Ipv4Addr,
-    /// Its netmask.
+    /// The netmask of the subnet.
     pub mask: Ipv4Addr,
     /// Its broadcast address.
     pub bcast: Ipv4Addr,

@@ -31,7 +31,7 @@ pub const COMING_PER_MESSAGE_MAX: usize = 16;
 /// A message between trusted hosts, with who says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerMessage {
-    /// Who speaks.
+    /// The host that speaks.
     pub host: HostName,
     /// Which run of it.
     pub boot: BootId,
@@ -46,10 +46,10 @@ pub enum PeerBody {
     HostQ {
         /// The run that is meant; another one does not answer.
         to: BootId,
-        /// Must come back.
+        /// Comes back in the hostR, which shows that this is no recording.
         nonce: Nonce,
     },
-    /// The proof.
+    /// The answer to a hostQ: proves the group key over its nonce.
     HostR {
         /// The run that asked.
         to: BootId,
@@ -60,11 +60,11 @@ pub enum PeerBody {
     TokenQ {
         /// Which of its questions this is; the same on every resending.
         seq: u64,
-        /// Must come back.
+        /// Comes back in the tokenR, which shows that this is no recording.
         nonce: Nonce,
         /// The key `token` was made with.
         tagged: KeyId,
-        /// Whose sessions.
+        /// The tag of the token whose sessions are asked for.
         token: TokenTag,
     },
     /// The answer to a tokenQ.
@@ -121,9 +121,9 @@ pub struct LoadNote {
 /// A session as a tokenR tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionNote {
-    /// The session concerned.
+    /// The session that the host has.
     pub session: SessionId,
-    /// Its epoch.
+    /// The epoch of the session's claim.
     pub epoch: Epoch,
     /// When a DTU was last connected to it.
     pub last: Last,

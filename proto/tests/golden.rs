@@ -9,7 +9,7 @@ use proto::alp::{
     InfoReq, KeepAliveReq, Presented, ProtocolFault, RedirectInf, Standby, State, Terminal,
 };
 use proto::beacon::Beacon;
-use proto::chain::Link;
+use proto::chain::ChainValue;
 use proto::digest::{DigestPart, DigestVersion, ShortTag};
 use proto::discovery::{ServerQ, ServerR};
 use proto::frame::Size;
@@ -75,7 +75,7 @@ fn beacon() -> Beacon {
         sessions: 3,
         drain: true,
         tick: 12,
-        link: Link::from_bytes([0xab; 16]),
+        chain_value: ChainValue::from_bytes([0xab; 16]),
         digest: Some(DigestVersion { generation: 3, count: 129 }),
     }
 }
@@ -398,7 +398,7 @@ fn what_a_host_says() {
     let anchor = AnchorNote {
         boot: BootId(1),
         tick: 42,
-        link: Link::from_bytes([0xab; 16]),
+        chain_value: ChainValue::from_bytes([0xab; 16]),
         every: Duration::from_millis(100),
     };
     let standby = Standby { host: "b".parse().unwrap(), addr: "192.0.2.2:7009".parse().unwrap() };

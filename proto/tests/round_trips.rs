@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use proto::alp::{FromDtu, FromHost};
 use proto::beacon::Beacon;
-use proto::chain::Link;
+use proto::chain::ChainValue;
 use proto::digest::{DigestPart, DigestVersion, PARTS_ASKED_MAX, PARTS_MAX, ShortTag, TAGS_MAX};
 use proto::discovery::{ServerQ, ServerR};
 use proto::host_message::{HostMessage, Load, Vitals};
@@ -107,7 +107,7 @@ prop_compose! {
             iface: "eth0".parse().unwrap(),
             every: Duration::from_millis(every),
             load, sessions, drain, tick,
-            link: Link::from_bytes(link),
+            chain_value: ChainValue::from_bytes(link),
             digest,
         }
     }

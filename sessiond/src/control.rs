@@ -67,9 +67,9 @@ impl<'de> Deserialize<'de> for Bytes {
 /// All a session process needs to know to be a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSpec {
-    /// Its id.
+    /// The session's id, drawn at random when it is made.
     pub session: SessionId,
-    /// Whose it is.
+    /// The token that it belongs to.
     pub token: Token,
     /// The host it runs on.
     pub host: HostName,
@@ -211,7 +211,7 @@ pub enum FromSpawner {
     },
     /// A session process is gone, and all it had started with it.
     Exited {
-        /// The session concerned.
+        /// The session that its process ran.
         session: SessionId,
         /// How it ended; 0 is the end of a session that ended in order.
         exit: Exit,
@@ -232,7 +232,7 @@ pub enum ToSession {
     Attach {
         /// Lets the DTU open each service's display once.
         ticket: Nonce,
-        /// The DTU.
+        /// The DTU that may open displays with the ticket.
         serial: Serial,
         /// The size of its screen.
         size: Size,
@@ -299,37 +299,37 @@ pub enum FromSession {
     Described(Box<Description>),
     /// A service runs.
     ServiceStarted {
-        /// The service concerned.
+        /// The service that runs now.
         service: ServiceName,
-        /// Its process.
+        /// The service's first process.
         pid: u32,
     },
     /// A service could not be started.
     ServiceFailed {
-        /// The service concerned.
+        /// The service that was to be started.
         service: ServiceName,
         /// The cause, for a person to read.
         reason: String,
     },
     /// A service ended.
     ServiceExited {
-        /// The service concerned.
+        /// The service that ran until now.
         service: ServiceName,
         /// How its process ended.
         exit: Exit,
     },
     /// A DTU has a service's display open.
     DisplayConnected {
-        /// The DTU.
+        /// The DTU at the other end.
         serial: Serial,
-        /// The service.
+        /// The service that is shown.
         service: ServiceName,
     },
     /// And no longer has it.
     DisplayGone {
-        /// The DTU.
+        /// The DTU at the other end.
         serial: Serial,
-        /// The service.
+        /// The service that was shown.
         service: ServiceName,
         /// What became of it.
         why: Gone,
@@ -352,9 +352,9 @@ pub enum FromSession {
 pub struct Description {
     /// What it was made from, with services and meta as they are now.
     pub spec: SessionSpec,
-    /// Its process.
+    /// The session process itself.
     pub pid: u32,
-    /// Its certificate.
+    /// The fingerprint of the certificate that its displays show.
     pub fingerprint: Fingerprint,
     /// Its services, in the order of their names.
     pub services: Vec<(ServiceName, ServiceState)>,
@@ -367,17 +367,17 @@ pub struct Description {
 pub enum ServiceState {
     /// Nobody has asked for it.
     Idle,
-    /// It runs.
+    /// Its process runs.
     Running {
-        /// Its process.
+        /// The service's first process.
         pid: u32,
     },
     /// It is being ended.
     Stopping {
-        /// Its process.
+        /// The service's first process.
         pid: u32,
     },
-    /// It ended.
+    /// It ended, and this is how.
     Exited(Exit),
     /// It could not be started.
     Failed(String),

@@ -57,7 +57,7 @@ pub enum DtuFault {
     /// It acknowledges what it was never sent.
     #[error("an acknowledgement of output that was not sent")]
     AckAhead,
-    /// See [`InputFault`].
+    /// The input broke a rule of the display channel.
     #[error(transparent)]
     Input(#[from] InputFault),
 }

@@ -23,7 +23,7 @@ use crate::control::{Description, EndReason, FromSession, ServiceState, SessionS
 use crate::template::{Display, Template};
 
 pub use event::{SessionEffect, SessionEvent};
-pub use session::{Claim, Phase, Session};
+pub use session::{Claim, Session, SessionPhase};
 pub use start_queue::{STARTING_MAX, WAITING_MAX};
 
 use session::{Why, tell, turn};
@@ -41,11 +41,11 @@ pub const SESSIONS_PER_TOKEN_MAX: usize = proto::peer::SESSIONS_PER_TOKEN_MAX;
 pub struct NewSession {
     /// Its id, drawn at random.
     pub id: SessionId,
-    /// Whose it is.
+    /// The token that it will belong to.
     pub token: Token,
     /// Under whose name its permanent data lies.
     pub owner: String,
-    /// Its epoch.
+    /// The epoch of its claim.
     pub epoch: Epoch,
     /// How it stands with the data store.
     pub claim: Claim,
@@ -107,7 +107,7 @@ impl Sessions {
         self.table.is_empty()
     }
 
-    /// One of them.
+    /// The session of this id, if it is in the table.
     #[must_use]
     pub fn get(&self, id: SessionId) -> Option<&Session> {
         self.table.get(&id)
@@ -150,7 +150,7 @@ impl Sessions {
             last: Last::default(),
             claim: new.claim,
             guest: new.guest,
-            phase: Phase::Running,
+            phase: SessionPhase::Running,
             shown: None,
             since: now,
             has_process,
@@ -194,7 +194,7 @@ impl Sessions {
         size: Size,
         out: &mut Vec<SessionEffect>,
     ) -> bool {
-        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == Phase::Running) else {
+        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == SessionPhase::Running) else {
             return false;
         };
         session.shown = Some(serial.clone());
@@ -223,10 +223,10 @@ impl Sessions {
     /// Ends a session and all it has started.
     pub fn end(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) -> bool {
         let Some(session) = self.table.get_mut(&id) else { return false };
-        if !session.has_process || session.phase == Phase::Queued {
+        if !session.has_process || session.phase == SessionPhase::Queued {
             self.remove(now, id, Why::Over("it was ended".into()), out);
-        } else if !matches!(session.phase, Phase::Ending { .. }) {
-            turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
+        } else if !matches!(session.phase, SessionPhase::Ending { .. }) {
+            turn(&mut self.due, session, SessionPhase::Ending { kill_at: now + END_WITHIN });
             out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
         }
         true
@@ -236,7 +236,7 @@ impl Sessions {
     pub fn prefer(&mut self, id: SessionId, last: Last, out: &mut Vec<SessionEffect>) {
         let Some(session) = self.table.get_mut(&id) else { return };
         session.last = last;
-        if session.phase == Phase::Running {
+        if session.phase == SessionPhase::Running {
             tell(session, out, || ToSession::SetMeta(session.meta()));
         }
     }
@@ -255,7 +255,7 @@ impl Sessions {
             session.claim = claim;
             session.epoch = epoch;
             // Before it runs its process could not be told; it gets the whole when it is attached.
-            if session.phase == Phase::Running {
+            if session.phase == SessionPhase::Running {
                 tell(session, out, || ToSession::SetMeta(session.meta()));
             }
         }
@@ -266,7 +266,7 @@ impl Sessions {
         if !kept {
             // One that was told to end before its process was there must hear it now.
             if let Some(session) = self.table.get(&id)
-                && matches!(session.phase, Phase::Ending { .. })
+                && matches!(session.phase, SessionPhase::Ending { .. })
             {
                 out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
             }
@@ -284,7 +284,7 @@ impl Sessions {
             last: Last::default(),
             claim: Claim::Unclaimed,
             guest: None,
-            phase: Phase::TakenUp { give_up_at: now + START_WITHIN },
+            phase: SessionPhase::TakenUp { give_up_at: now + START_WITHIN },
             shown: None,
             since: now,
             has_process: true,
@@ -310,7 +310,7 @@ impl Sessions {
     /// A session process is gone.
     pub fn on_exited(&mut self, now: Instant, id: SessionId, out: &mut Vec<SessionEffect>) {
         let why = "its process ended".to_owned();
-        let starts = self.table.get(&id).is_some_and(|s| matches!(s.phase, Phase::Starting { .. }));
+        let starts = self.table.get(&id).is_some_and(|s| matches!(s.phase, SessionPhase::Starting { .. }));
         self.remove(now, id, if starts { Why::Failed(why) } else { Why::Over(why) }, out);
     }
 
@@ -361,23 +361,23 @@ impl Sessions {
         let shown = what.spec.services.iter().filter(|service| service.display == Display::Terminal);
         session.displays = shown.map(|service| service.name.clone()).collect();
         match session.phase {
-            Phase::Starting { .. } => {
-                turn(&mut self.due, session, Phase::Running);
+            SessionPhase::Starting { .. } => {
+                turn(&mut self.due, session, SessionPhase::Running);
                 out.push(SessionEffect::Event(SessionEvent::Ready(id)));
                 self.leave_queue(now, id, out);
             }
-            Phase::TakenUp { .. } => {
+            SessionPhase::TakenUp { .. } => {
                 session.token = what.spec.token.clone();
                 if session.read_meta(&what.spec.meta.0).is_err() {
                     // What an incompatible daemon left cannot be given to anybody.
                     self.end(now, id, out);
                     return;
                 }
-                turn(&mut self.due, session, Phase::Running);
+                turn(&mut self.due, session, SessionPhase::Running);
                 self.by_token.entry(what.spec.token).or_default().push(id);
                 out.push(SessionEffect::Event(SessionEvent::TakenUp(id)));
             }
-            Phase::Running | Phase::Ending { .. } | Phase::Queued => {}
+            SessionPhase::Running | SessionPhase::Ending { .. } | SessionPhase::Queued => {}
         }
     }
 
@@ -414,8 +414,8 @@ impl Sessions {
             self.due.pop_first();
             out.push(SessionEffect::Kill(id));
             match self.table.get_mut(&id) {
-                Some(session) if matches!(session.phase, Phase::Ending { .. }) => {
-                    turn(&mut self.due, session, Phase::Ending { kill_at: now + END_WITHIN });
+                Some(session) if matches!(session.phase, SessionPhase::Ending { .. }) => {
+                    turn(&mut self.due, session, SessionPhase::Ending { kill_at: now + END_WITHIN });
                 }
                 _ => self.remove(now, id, Why::Failed("its process did not answer".into()), out),
             }

@@ -80,12 +80,20 @@ struct Attachment {
     used: BTreeSet<ServiceName>,
 }
 
+/// How far the session's end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum Shutdown {
+    /// It has not begun.
     Running,
-    HangingUp { terminate_at: Instant },
-    Terminating { kill_at: Instant },
-    Killing { give_up_at: Instant },
+    HangingUp {
+        terminate_at: Instant,
+    },
+    Terminating {
+        kill_at: Instant,
+    },
+    Killing {
+        give_up_at: Instant,
+    },
     Over,
 }
 
@@ -100,7 +108,7 @@ pub struct SessionCore {
     size: Size,
     slots: BTreeMap<ServiceName, Slot>,
     attachment: Option<Attachment>,
-    phase: Phase,
+    shutdown: Shutdown,
     /// Whether all that a session begins with was there once.
     is_ready: bool,
     reason: Option<EndReason>,
@@ -117,7 +125,7 @@ impl SessionCore {
             next_stream: streams,
             slots: BTreeMap::new(),
             attachment: None,
-            phase: Phase::Running,
+            shutdown: Shutdown::Running,
             is_ready: false,
             reason: None,
             spec,
@@ -153,7 +161,7 @@ impl SessionCore {
     /// The session can be attached: its certificate has this fingerprint.
     pub fn ready(&mut self, fingerprint: Fingerprint, out: &mut Vec<Effect>) {
         self.fingerprint = fingerprint;
-        if self.phase == Phase::Running {
+        if self.shutdown == Shutdown::Running {
             self.is_ready = true;
             out.push(Effect::Tell(FromSession::Ready(Box::new(self.describe()))));
         }
@@ -185,7 +193,7 @@ impl SessionCore {
 
     /// Starts a service that does not run.
     fn start(&mut self, name: &ServiceName, out: &mut Vec<Effect>) {
-        if self.phase != Phase::Running {
+        if self.shutdown != Shutdown::Running {
             return;
         }
         let stream = self.new_stream();
@@ -277,7 +285,7 @@ impl SessionCore {
     }
 
     fn attach(&mut self, now: Instant, ticket: Nonce, serial: Serial, size: Size, out: &mut Vec<Effect>) {
-        if self.phase != Phase::Running {
+        if self.shutdown != Shutdown::Running {
             return;
         }
         // The same DTU keeps its picture until it has opened the display again.
@@ -330,8 +338,8 @@ impl SessionCore {
     }
 
     fn end(&mut self, now: Instant, reason: EndReason, out: &mut Vec<Effect>) {
-        if self.phase == Phase::Running {
-            self.phase = Phase::HangingUp { terminate_at: now + HANGUP_GRACE };
+        if self.shutdown == Shutdown::Running {
+            self.shutdown = Shutdown::HangingUp { terminate_at: now + HANGUP_GRACE };
             self.reason = Some(reason);
             self.attachment = None;
             out.push(Effect::Change(Change::End));
@@ -351,22 +359,22 @@ impl SessionCore {
 
     /// No process that the session started is left. Says nothing new unless the session is ending.
     pub fn all_gone(&mut self, out: &mut Vec<Effect>) {
-        match self.phase {
-            Phase::HangingUp { .. } | Phase::Terminating { .. } | Phase::Killing { .. } => {
+        match self.shutdown {
+            Shutdown::HangingUp { .. } | Shutdown::Terminating { .. } | Shutdown::Killing { .. } => {
                 self.over(true, out);
             }
-            Phase::Running | Phase::Over => {}
+            Shutdown::Running | Shutdown::Over => {}
         }
     }
 
     /// Whether [`SessionCore::all_gone`] is waited for.
     #[must_use]
     pub fn is_ending(&self) -> bool {
-        self.phase != Phase::Running
+        self.shutdown != Shutdown::Running
     }
 
     fn over(&mut self, clean: bool, out: &mut Vec<Effect>) {
-        self.phase = Phase::Over;
+        self.shutdown = Shutdown::Over;
         if let Some(reason) = self.reason.take() {
             out.push(Effect::Tell(FromSession::Ended(reason)));
         }
@@ -376,13 +384,13 @@ impl SessionCore {
     /// When [`SessionCore::on_timeout`] has something to do.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        let phase = match self.phase {
-            Phase::HangingUp { terminate_at } => Some(terminate_at),
-            Phase::Terminating { kill_at } => Some(kill_at),
-            Phase::Killing { give_up_at } => Some(give_up_at),
-            Phase::Running | Phase::Over => None,
+        let due = match self.shutdown {
+            Shutdown::HangingUp { terminate_at } => Some(terminate_at),
+            Shutdown::Terminating { kill_at } => Some(kill_at),
+            Shutdown::Killing { give_up_at } => Some(give_up_at),
+            Shutdown::Running | Shutdown::Over => None,
         };
-        self.slots.values().fold(phase, |at, slot| earliest(at, slot.stop.map(Stop::at)))
+        self.slots.values().fold(due, |at, slot| earliest(at, slot.stop.map(Stop::at)))
     }
 
     /// Does what is due.
@@ -400,16 +408,16 @@ impl SessionCore {
                 _ => {}
             }
         }
-        match self.phase {
-            Phase::HangingUp { terminate_at } if terminate_at <= now => {
-                self.phase = Phase::Terminating { kill_at: now + TERMINATE_GRACE };
+        match self.shutdown {
+            Shutdown::HangingUp { terminate_at } if terminate_at <= now => {
+                self.shutdown = Shutdown::Terminating { kill_at: now + TERMINATE_GRACE };
                 out.push(Effect::Terminate(None));
             }
-            Phase::Terminating { kill_at } if kill_at <= now => {
-                self.phase = Phase::Killing { give_up_at: now + KILL_WITHIN };
+            Shutdown::Terminating { kill_at } if kill_at <= now => {
+                self.shutdown = Shutdown::Killing { give_up_at: now + KILL_WITHIN };
                 out.push(Effect::Kill(None));
             }
-            Phase::Killing { give_up_at } if give_up_at <= now => self.over(false, out),
+            Shutdown::Killing { give_up_at } if give_up_at <= now => self.over(false, out),
             _ => {}
         }
     }

@@ -219,7 +219,7 @@ pub fn check_account(account: &str) -> Result<(), Flaw> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}: {remedy}")]
 pub struct Flaw {
-    /// What is wrong.
+    /// What is wrong, for its author to read.
     pub problem: String,
     /// What to do about it.
     pub remedy: String,

@@ -20,17 +20,17 @@ pub struct Attrs(u16);
 impl Attrs {
     /// Bold, or brighter.
     pub const BOLD: Self = Self(1);
-    /// Fainter.
+    /// Drawn fainter than usual.
     pub const FAINT: Self = Self(1 << 1);
-    /// Slanted.
+    /// Drawn in slanted letters.
     pub const ITALIC: Self = Self(1 << 2);
-    /// Blinking.
+    /// Drawn so that it blinks.
     pub const BLINK: Self = Self(1 << 3);
     /// Text and background change places.
     pub const INVERSE: Self = Self(1 << 4);
-    /// Not shown.
+    /// Takes room and is not drawn.
     pub const HIDDEN: Self = Self(1 << 5);
-    /// Struck through.
+    /// Drawn with a line through it.
     pub const STRIKE: Self = Self(1 << 6);
     /// A line above.
     pub const OVERLINE: Self = Self(1 << 7);
@@ -74,7 +74,7 @@ pub struct Pen {
     pub fg: Color,
     /// Colour behind it.
     pub bg: Color,
-    /// Everything else.
+    /// Bold, underlined and the like.
     pub attrs: Attrs,
 }
 

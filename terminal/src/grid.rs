@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::cell::{Cell, Pen};
 
-/// A line.
+/// A line of the screen or of the scrollback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
     pub(crate) cells: Vec<Cell>,

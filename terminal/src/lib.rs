@@ -84,7 +84,7 @@ impl Terminal {
         Self { parser: Parser::default(), state: State::new(size, 0) }
     }
 
-    /// Its size.
+    /// Columns and rows of the screen.
     #[must_use]
     pub const fn size(&self) -> Size {
         self.state.size

@@ -11,7 +11,7 @@ use proto::line::{FieldError, Line, LineError};
 pub struct Policy {
     /// DTUs without a card.
     pub pseudo: Pseudo,
-    /// Cards.
+    /// Which cards are admitted that no record disables.
     pub cards: Cards,
 }
 
@@ -31,7 +31,7 @@ pub enum Cards {
     /// Every one that is not disabled.
     #[default]
     Any,
-    /// Registered ones.
+    /// Only those that have a record in the registry.
     Registered,
 }
 

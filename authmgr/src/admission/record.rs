@@ -12,7 +12,7 @@ use super::names::{AccountName, Owner, TemplateName};
 /// host can read what a newer one wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The token concerned.
+    /// The token that is registered; the record's key in the store ends with it.
     pub token: Token,
     /// Whose it is; without one, nobody's but its holder's ([`Owner::of_token`]).
     pub owner: Option<Owner>,

@@ -7,9 +7,9 @@ use proto::frame::Pixels;
 use proto::line::{Line, cut};
 use proto::{Serial, Token};
 
-use super::stage::Phase;
+use super::stage::GateState;
 use super::{
-    CloseReason, Gate, GateEffect, GateEvent, Odd, Presentation, REASON_MAX, Stage, TEXT_MAX, token,
+    CloseReason, Gate, GateEffect, GateEvent, GateStage, Odd, Presentation, REASON_MAX, TEXT_MAX, token,
 };
 use crate::challenge::CardAnswer;
 use crate::denial::Denial;
@@ -31,13 +31,13 @@ impl Gate {
             }
             FromDtu::ConnRsp { access } => self.on_conn_rsp(access, line, out),
             FromDtu::DiscRsp => {
-                if let Phase::Leaving { reason: reason @ CloseReason::SentAway(_), .. } = self.phase {
+                if let GateState::Leaving { reason: reason @ CloseReason::SentAway(_), .. } = self.state {
                     self.close(reason, out);
                 }
             }
             FromDtu::DiscReq { cause } => {
-                let reason = match self.phase {
-                    Phase::Leaving { reason, .. } => reason,
+                let reason = match self.state {
+                    GateState::Leaving { reason, .. } => reason,
                     _ => CloseReason::Bye(cause),
                 };
                 self.close(reason, out);
@@ -45,7 +45,7 @@ impl Gate {
             FromDtu::KeepAliveReq(_) => out.push(GateEffect::Send(FromHost::KeepAliveCnf)),
             FromDtu::KeepAliveRsp | FromDtu::ControlRsp(_) => {}
             FromDtu::InfoSmartCard { tag, success, data, status } => {
-                let asked = self.stage() == Stage::Challenged && tag == self.tag();
+                let asked = self.stage() == GateStage::Challenged && tag == self.tag();
                 match asked {
                     true => self.judge(&CardAnswer::read(success, &data, &status), out),
                     false => odd(Odd::CardAnswerOutOfTurn, out),
@@ -85,13 +85,13 @@ impl Gate {
             self.stated_seq = seq.clone();
         }
         let read = token::read(&info.presented, self.serial.as_ref());
-        let unfollowed = match &self.phase {
-            Phase::Leaving { reason: CloseReason::Redirected, sent, .. } => {
+        let unfollowed = match &self.state {
+            GateState::Leaving { reason: CloseReason::Redirected, sent, .. } => {
                 // It did not go: the same token again means that it could not, whether it says so or not.
                 let stated = read.as_ref().ok().map(|(token, _)| token);
                 sent.as_ref().filter(|sent| Some(&sent.token) == stated).and_then(|sent| sent.to.clone())
             }
-            Phase::Leaving { .. } => {
+            GateState::Leaving { .. } => {
                 odd(Odd::Leaving, out);
                 return out.push(denied(&self.stated_seq, Denial::HostLeaving, ""));
             }
@@ -109,12 +109,12 @@ impl Gate {
                 let mut presentation = self.presentation(info, token, serial, out);
                 presentation.avoid = presentation.avoid.or(unfollowed);
                 self.token = Some(presentation.token.clone());
-                self.turn(Phase::Judging);
+                self.turn(GateState::Judging);
                 out.push(GateEffect::Event(GateEvent::Presented(Box::new(presentation))));
             }
             Err((why, reason)) => {
                 odd(reason, out);
-                self.turn(Phase::Vacant);
+                self.turn(GateState::Vacant);
                 out.push(denied(&self.stated_seq, why, ""));
             }
         }
@@ -122,12 +122,12 @@ impl Gate {
 
     /// The DTU could not follow the redirect: its holder is to choose once more, without the host it was sent to.
     fn present_unfollowed(&mut self, out: &mut Vec<GateEffect>) {
-        let Phase::Leaving { sent, .. } = &mut self.phase else { return };
+        let GateState::Leaving { sent, .. } = &mut self.state else { return };
         let Some(sent) = sent.take() else { return };
         let Some(serial) = self.serial.clone().or_else(|| sent.token.id().parse().ok()) else { return };
         self.token_seq = self.token_seq.wrapping_add(1);
         self.token = Some(sent.token.clone());
-        self.turn(Phase::Judging);
+        self.turn(GateState::Judging);
         out.push(GateEffect::Event(GateEvent::Presented(Box::new(Presentation {
             token_seq: self.token_seq,
             token: sent.token,
@@ -171,7 +171,7 @@ impl Gate {
 
     /// A removal is not answered: an insert that says what is there now follows, and is.
     fn on_remove(&mut self, info: &InfoReq, out: &mut Vec<GateEffect>) {
-        if self.stage() == Stage::Leaving {
+        if self.stage() == GateStage::Leaving {
             return;
         }
         match self.token.take() {
@@ -184,7 +184,7 @@ impl Gate {
                 out.push(GateEffect::Event(GateEvent::Removed { token_seq: self.token_seq, token }));
             }
         }
-        self.turn(Phase::Vacant);
+        self.turn(GateState::Vacant);
     }
 
     fn on_conn_rsp(&mut self, access: Access, line: &Line, out: &mut Vec<GateEffect>) {
@@ -194,13 +194,13 @@ impl Gate {
         let took = access == Access::Allowed || (line.get("access").is_none() && says_state);
         match self.stage() {
             _ if about_older => odd(Odd::ConnRspOutOfTurn, out),
-            Stage::Offered if took => {
-                self.turn(Phase::Shown);
+            GateStage::Offered if took => {
+                self.turn(GateState::Shown);
                 out.push(GateEffect::Event(GateEvent::Took { token_seq: self.token_seq }));
             }
-            Stage::Offered => self.refused(out),
+            GateStage::Offered => self.refused(out),
             // The answer to a connInf that denied.
-            Stage::Idle | Stage::Vacant | Stage::Leaving if !took => {}
+            GateStage::Idle | GateStage::Vacant | GateStage::Leaving if !took => {}
             _ => odd(Odd::ConnRspOutOfTurn, out),
         }
     }
@@ -210,39 +210,39 @@ impl Gate {
     fn on_protocol_error(&mut self, cause: Option<ProtocolFault>, out: &mut Vec<GateEffect>) {
         odd(Odd::ProtocolError, out);
         match (self.stage(), cause) {
-            (Stage::Offered, Some(ProtocolFault::Conn)) => self.refused(out),
-            (Stage::Challenged, Some(ProtocolFault::ControlSmartCard)) => {
+            (GateStage::Offered, Some(ProtocolFault::Conn)) => self.refused(out),
+            (GateStage::Challenged, Some(ProtocolFault::ControlSmartCard)) => {
                 self.judge(&CardAnswer::Silent, out);
             }
-            (Stage::Leaving, Some(ProtocolFault::Redirect)) => self.present_unfollowed(out),
+            (GateStage::Leaving, Some(ProtocolFault::Redirect)) => self.present_unfollowed(out),
             _ => {}
         }
     }
 
     pub(super) fn refused(&mut self, out: &mut Vec<GateEffect>) {
-        self.turn(Phase::Idle);
+        self.turn(GateState::Idle);
         out.push(GateEffect::Event(GateEvent::Refused { token_seq: self.token_seq }));
     }
 
     pub(super) fn judge(&mut self, answer: &CardAnswer, out: &mut Vec<GateEffect>) {
-        let Phase::Challenged { challenge, .. } = &self.phase else { return };
-        let verdict = challenge.judge(answer);
-        self.turn(Phase::Judging);
-        out.push(GateEffect::Event(GateEvent::CardAnswered { token_seq: self.token_seq, verdict }));
+        let GateState::Challenged { challenge, .. } = &self.state else { return };
+        let result = challenge.judge(answer);
+        self.turn(GateState::Judging);
+        out.push(GateEffect::Event(GateEvent::CardAnswered { token_seq: self.token_seq, result }));
     }
 
     pub(super) fn close(&mut self, reason: CloseReason, out: &mut Vec<GateEffect>) {
         self.token = None;
-        self.turn(Phase::Closed);
+        self.turn(GateState::Closed);
         out.push(GateEffect::Event(GateEvent::Left { cause: reason }));
         out.push(GateEffect::Close(reason));
     }
 
     /// The one place where the stage changes.
-    pub(super) fn turn(&mut self, next: Phase) {
+    pub(super) fn turn(&mut self, next: GateState) {
         let (from, to) = (self.stage(), next.stage());
         debug_assert!(from.may_become(to), "a gate went from {from} to {to}");
-        self.phase = next;
+        self.state = next;
     }
 
     /// What a card's answer to the present challenge must echo.

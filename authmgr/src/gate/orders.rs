@@ -10,8 +10,8 @@ use proto::alp::{
 use proto::line::{LINE_MAX, cut};
 
 use super::dialogue::denied;
-use super::stage::{Phase, Sent};
-use super::{ANSWER_WITHIN, CloseReason, Gate, GateEffect, LEAVE_WITHIN, Stage, TAKE_WITHIN};
+use super::stage::{GateState, Sent};
+use super::{ANSWER_WITHIN, CloseReason, Gate, GateEffect, GateStage, LEAVE_WITHIN, TAKE_WITHIN};
 use crate::challenge::CardChallenge;
 use crate::denial::Denial;
 
@@ -30,16 +30,16 @@ pub enum Order {
     /// replaced. May be repeated, to show another session. What does not fit into one line is left out: hosts
     /// to fail over to first, then services, each from the end.
     Grant {
-        /// Of which presentation.
+        /// The presentation that this answers; an order about an older one changes nothing.
         token_seq: u32,
-        /// Whose session.
+        /// The token whose session is granted: another than was presented where that replaces a lost card.
         token: Token,
         /// Where it is seen, and where to fail over to.
         grant: Box<Grant>,
     },
     /// Tell the DTU that it gets no session, and why. A later grant of the same presentation is possible.
     Deny {
-        /// Of which presentation.
+        /// The presentation that this answers; an order about an older one changes nothing.
         token_seq: u32,
         /// The cause, for a person to read.
         why: Denial,
@@ -52,7 +52,7 @@ pub enum Order {
     /// follow, or ignored it. It has [`LEAVE_WITHIN`] to say discReq; then the connection is closed, since some terminals
     /// ignore a redirectInf.
     Redirect {
-        /// Of which presentation.
+        /// The presentation that this answers; an order about an older one changes nothing.
         token_seq: u32,
         /// Where to, and with what ticket.
         redirect: Box<RedirectInf>,
@@ -73,7 +73,7 @@ pub enum Order {
     /// Ask the card in the DTU to prove its secret. The answer comes back, judged, as
     /// [`super::GateEvent::CardAnswered`], within [`ANSWER_WITHIN`].
     Challenge {
-        /// Of which presentation.
+        /// The presentation that this answers; an order about an older one changes nothing.
         token_seq: u32,
         /// What it is asked.
         challenge: Box<CardChallenge>,
@@ -98,7 +98,7 @@ impl Gate {
     }
 
     /// Whether an order about `token_seq` that leads to `next` can be carried out.
-    fn heeds(&self, token_seq: u32, next: Stage) -> bool {
+    fn heeds(&self, token_seq: u32, next: GateStage) -> bool {
         let stage = self.stage();
         self.token_seq == token_seq && stage.has_token() && stage.may_become(next)
     }
@@ -111,10 +111,10 @@ impl Gate {
         mut grant: Grant,
         out: &mut Vec<GateEffect>,
     ) {
-        if !self.heeds(token_seq, Stage::Offered) {
+        if !self.heeds(token_seq, GateStage::Offered) {
             return;
         }
-        self.turn(Phase::Offered { take_by: now + TAKE_WITHIN });
+        self.turn(GateState::Offered { take_by: now + TAKE_WITHIN });
         if !self.knows_ours {
             // A server that real terminals know never says a key twice, and would call it an error.
             grant.standbys.clear();
@@ -130,31 +130,31 @@ impl Gate {
     }
 
     fn deny(&mut self, token_seq: u32, why: Denial, reason: &str, out: &mut Vec<GateEffect>) {
-        if self.heeds(token_seq, Stage::Idle) {
-            self.turn(Phase::Idle);
+        if self.heeds(token_seq, GateStage::Idle) {
+            self.turn(GateState::Idle);
             out.push(denied(&self.stated_seq, why, reason));
         }
     }
 
     fn redirect(&mut self, now: Instant, token_seq: u32, redirect: RedirectInf, out: &mut Vec<GateEffect>) {
-        if self.heeds(token_seq, Stage::Leaving) {
+        if self.heeds(token_seq, GateStage::Leaving) {
             let sent = self.token.take().map(|token| Box::new(Sent { token, to: redirect.host.clone() }));
             let (close_by, reason) = (now + LEAVE_WITHIN, CloseReason::Redirected);
-            self.turn(Phase::Leaving { close_by, reason, sent });
+            self.turn(GateState::Leaving { close_by, reason, sent });
             out.push(GateEffect::Send(FromHost::RedirectInf(redirect)));
         }
     }
 
     fn disconnect(&mut self, now: Instant, cause: DisconnectCause, out: &mut Vec<GateEffect>) {
         if cause.sends_away() {
-            if matches!(self.stage(), Stage::Leaving | Stage::Closed) {
+            if matches!(self.stage(), GateStage::Leaving | GateStage::Closed) {
                 return;
             }
             self.token = None;
             let reason = CloseReason::SentAway(cause);
-            self.turn(Phase::Leaving { close_by: now + LEAVE_WITHIN, reason, sent: None });
-        } else if matches!(self.stage(), Stage::Offered | Stage::Shown) {
-            self.turn(Phase::Idle);
+            self.turn(GateState::Leaving { close_by: now + LEAVE_WITHIN, reason, sent: None });
+        } else if matches!(self.stage(), GateStage::Offered | GateStage::Shown) {
+            self.turn(GateState::Idle);
         } else {
             return;
         }
@@ -184,15 +184,15 @@ impl Gate {
         challenge: Box<CardChallenge>,
         out: &mut Vec<GateEffect>,
     ) {
-        if self.heeds(token_seq, Stage::Challenged) {
+        if self.heeds(token_seq, GateStage::Challenged) {
             out.push(GateEffect::Send(challenge.question(self.tag())));
-            self.turn(Phase::Challenged { challenge, answer_by: now + ANSWER_WITHIN });
+            self.turn(GateState::Challenged { challenge, answer_by: now + ANSWER_WITHIN });
         }
     }
 
     /// Whether the DTU has begun to talk, knows what we add to the protocol, and was not told to go.
     fn is_talking(&self) -> bool {
-        self.knows_ours && !matches!(self.stage(), Stage::Fresh | Stage::Leaving | Stage::Closed)
+        self.knows_ours && !matches!(self.stage(), GateStage::Fresh | GateStage::Leaving | GateStage::Closed)
     }
 }
 

@@ -30,7 +30,7 @@ use crate::challenge::CardChallenge;
 ///
 /// A token is in the DTU in `Judging`, `Challenged`, `Idle`, `Offered` and `Shown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum GateStage {
     /// Connected; nothing was presented yet.
     Fresh,
     /// No token is there, or none that could get a session.
@@ -51,8 +51,8 @@ pub enum Stage {
     Closed,
 }
 
-impl Stage {
-    /// All of them.
+impl GateStage {
+    /// Every stage, in the order of the diagram.
     pub const ALL: [Self; 9] = [
         Self::Fresh,
         Self::Vacant,
@@ -68,7 +68,7 @@ impl Stage {
     /// Whether the diagram has this edge. Every change of a gate's stage passes through here.
     #[must_use]
     pub const fn may_become(self, next: Self) -> bool {
-        use Stage::{Challenged, Closed, Fresh, Idle, Judging, Leaving, Offered, Shown, Vacant};
+        use GateStage::{Challenged, Closed, Fresh, Idle, Judging, Leaving, Offered, Shown, Vacant};
         matches!(
             (self, next),
             (Fresh | Vacant, Vacant | Judging | Leaving | Closed)
@@ -104,7 +104,7 @@ impl Stage {
     }
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for GateStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
     }
@@ -117,9 +117,9 @@ pub(super) struct Sent {
     pub(super) to: Option<HostName>,
 }
 
-/// A [`Stage`] with what only it needs, deadlines included.
+/// A [`GateStage`] with what only it needs, deadlines included.
 #[derive(Debug)]
-pub(super) enum Phase {
+pub(super) enum GateState {
     Fresh { present_by: Instant },
     Vacant,
     Judging,
@@ -131,18 +131,18 @@ pub(super) enum Phase {
     Closed,
 }
 
-impl Phase {
-    pub(super) const fn stage(&self) -> Stage {
+impl GateState {
+    pub(super) const fn stage(&self) -> GateStage {
         match self {
-            Self::Fresh { .. } => Stage::Fresh,
-            Self::Vacant => Stage::Vacant,
-            Self::Judging => Stage::Judging,
-            Self::Challenged { .. } => Stage::Challenged,
-            Self::Idle => Stage::Idle,
-            Self::Offered { .. } => Stage::Offered,
-            Self::Shown => Stage::Shown,
-            Self::Leaving { .. } => Stage::Leaving,
-            Self::Closed => Stage::Closed,
+            Self::Fresh { .. } => GateStage::Fresh,
+            Self::Vacant => GateStage::Vacant,
+            Self::Judging => GateStage::Judging,
+            Self::Challenged { .. } => GateStage::Challenged,
+            Self::Idle => GateStage::Idle,
+            Self::Offered { .. } => GateStage::Offered,
+            Self::Shown => GateStage::Shown,
+            Self::Leaving { .. } => GateStage::Leaving,
+            Self::Closed => GateStage::Closed,
         }
     }
 

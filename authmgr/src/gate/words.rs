@@ -8,7 +8,8 @@ use proto::frame::Size;
 use proto::ticket::Ticket;
 use proto::{HostName, Serial, Token};
 
-use crate::admission::Verdict;
+use crate::admission::Admitted;
+use crate::denial::Denial;
 
 /// What a gate wants done or known, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum GateEffect {
     Send(FromHost),
     /// Send what is still to be sent, then close the connection. The last effect of a gate.
     Close(CloseReason),
-    /// Know this.
+    /// Something happened that the holder of the gate acts on.
     Event(GateEvent),
 }
 
@@ -32,7 +33,7 @@ pub enum GateEvent {
     Removed {
         /// Which presentation ended.
         token_seq: u32,
-        /// The token.
+        /// The token that was presented, in its canonical form.
         token: Token,
     },
     /// The DTU took what it was granted: the session is shown.
@@ -45,12 +46,12 @@ pub enum GateEvent {
         /// The presentation concerned, by the gate's count.
         token_seq: u32,
     },
-    /// The card's answer to a challenge was judged. Never a further challenge.
+    /// The card's answer to a challenge was judged.
     CardAnswered {
         /// The presentation concerned, by the gate's count.
         token_seq: u32,
-        /// What follows.
-        verdict: Verdict,
+        /// What the token gets, or why it is denied.
+        result: Result<Admitted, Denial>,
     },
     /// The DTU is gone: whatever it was shown is to be detached. Said once, and last.
     Left {

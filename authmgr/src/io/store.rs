@@ -34,9 +34,9 @@ pub enum RegistryError {
         written(token)
     )]
     Damaged {
-        /// The token concerned.
+        /// The token whose record it is.
         token: Token,
-        /// What is wrong.
+        /// Why it cannot be read.
         source: RecordError,
     },
     /// What is stored is no policy; nothing was changed.

@@ -36,7 +36,7 @@ pub enum BackupFileError {
     Content {
         /// The file or directory concerned.
         path: PathBuf,
-        /// What is wrong.
+        /// Where its text departs from that of a backup.
         source: BackupError,
     },
     /// The directory cannot be restored into.

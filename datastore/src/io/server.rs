@@ -38,7 +38,7 @@ pub enum ServerError {
     /// The address cannot be listened on.
     #[error("{addr}: {source}; choose an address of this machine and a port above 1023 with --listen")]
     Listen {
-        /// The address concerned.
+        /// The address that was asked for.
         addr: SocketAddr,
         /// What the system said.
         source: io::Error,

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::client::ConnectError;
-use crate::handshake::{Binding, Challenge, Challenger, Distrust, FRAME_MAX, Proof, Prover, Verdict};
+use crate::handshake::{Binding, Challenge, Challenger, Distrust, FRAME_MAX, HandshakeReply, Proof, Prover};
 use crate::wire::{HEADER_LEN, WireError, decode, encode};
 
 /// How long a connection may take to be made and trusted.
@@ -36,7 +36,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub enum Target {
     /// A server, over TCP.
     Tcp {
-        /// Its address.
+        /// The address at which the store listens.
         addr: SocketAddr,
         /// Believes the group's certificates.
         tls: Arc<rustls::ClientConfig>,
@@ -129,8 +129,8 @@ async fn connect_unhurried(target: &Target) -> Result<Connected, ConnectError> {
     let (prover, proof) =
         Prover::answer(ring, binding, fresh_nonce(), &challenge).map_err(|e| not_trusted(&e))?;
     write_message(&mut stream, &proof).await.map_err(|e| unreachable(&e))?;
-    let verdict: Verdict = read_message(&mut stream).await.map_err(|e| unreachable(&e))?;
-    match prover.judge(ring, &verdict) {
+    let reply: HandshakeReply = read_message(&mut stream).await.map_err(|e| unreachable(&e))?;
+    match prover.judge(ring, &reply) {
         Ok(id) => Ok((Box::new(stream), id)),
         Err(Distrust::Full) => Err(ConnectError::Unreachable(Distrust::Full.to_string())),
         Err(distrust) => Err(not_trusted(&distrust)),
@@ -206,17 +206,17 @@ async fn accept_unhurried<T>(
     let (challenger, challenge) = Challenger::new(ring, binding, fresh_nonce(), store);
     write_message(&mut stream, &challenge).await.map_err(Stranger::BrokeOff)?;
     let proof: Proof = read_message(&mut stream).await.map_err(Stranger::BrokeOff)?;
-    let mut verdict = challenger.judge(ring, &proof);
+    let mut reply = challenger.judge(ring, &proof);
     let mut admitted = None;
-    if let Verdict::Welcome { .. } | Verdict::Greeting { .. } = verdict {
+    if let HandshakeReply::Welcome { .. } | HandshakeReply::Greeting { .. } = reply {
         admitted = admit();
         if admitted.is_none() {
-            verdict = Verdict::Refused(Distrust::Full);
+            reply = HandshakeReply::Refused(Distrust::Full);
         }
     }
-    write_message(&mut stream, &verdict).await.map_err(Stranger::BrokeOff)?;
-    match (verdict, admitted) {
-        (Verdict::Refused(distrust), _) => Err(Stranger::Distrusted(distrust)),
+    write_message(&mut stream, &reply).await.map_err(Stranger::BrokeOff)?;
+    match (reply, admitted) {
+        (HandshakeReply::Refused(distrust), _) => Err(Stranger::Distrusted(distrust)),
         (_, None) => Err(Stranger::Distrusted(Distrust::Full)),
         (_, Some(admitted)) => Ok((Box::new(stream), admitted)),
     }

@@ -1,4 +1,4 @@
-//! One display channel, from the wish to open it to its end (DESIGN 4.5).
+//! One display channel, from the wish to open it to its end (`docs/protocol.md`, "The display channel").
 //!
 //! What outlives a channel is elsewhere: how far the screen is in [`super::picture`], unacknowledged input in
 //! [`super::typed`].
@@ -29,7 +29,7 @@ pub(super) enum Progress {
     Opening,
     /// Hello is out.
     Greeting,
-    /// Output comes.
+    /// The display is open and its output comes.
     Up,
 }
 

@@ -18,7 +18,7 @@ pub enum Shows {
 /// What a DTU is told before it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name.
+    /// The serial, by which hosts and sessions tell DTUs apart.
     pub serial: Serial,
     /// Hosts to try first, in this order.
     pub servers: Vec<SocketAddrV4>,
@@ -50,7 +50,8 @@ impl Config {
     }
 }
 
-/// How patient a DTU is. The defaults are those of DESIGN 5, and bring a DTU back within half a second.
+/// How patient a DTU is. The defaults bring a DTU back within half a second; see
+/// `docs/architecture.md`, "What a DTU does when a connection dies".
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// A probed connection that says nothing for this long is dead.

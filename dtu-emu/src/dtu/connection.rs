@@ -290,7 +290,7 @@ impl Connection {
         }
     }
 
-    /// Sends a message with the fields common to all (protocol sheet 3.3).
+    /// Sends a message with the fields that all messages of a DTU have: [`Terminal`].
     pub(super) fn send(&self, ctx: &Ctx<'_>, conn: ConnId, message: &FromDtu, out: &mut Out<'_>) {
         let attached = self.open().is_some_and(|linked| matches!(linked.talk, Talk::Attached));
         let terminal = Terminal {

@@ -76,7 +76,7 @@ pub(super) struct Out<'a> {
     queue: &'a mut VecDeque<Step>,
     effects: &'a mut Vec<Effect>,
     conns: &'a mut u64,
-    /// Randomness.
+    /// Seeds jitter and backoff, so that many DTUs do not act in step.
     pub(super) dice: &'a mut SecretRng,
 }
 

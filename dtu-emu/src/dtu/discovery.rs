@@ -212,8 +212,8 @@ impl Discovery {
     ) {
         let news = self.hosts.learn_beacon(at, beacon, from, env.config.port);
         if watched == Some(&beacon.host) {
-            let Beacon { boot, tick, link, every, .. } = *beacon;
-            out.tell(ToConnection::Heard(Sighting { boot, tick, link, every, from, at }));
+            let Beacon { boot, tick, chain_value, every, .. } = *beacon;
+            out.tell(ToConnection::Heard(Sighting { boot, tick, chain_value, every, from, at }));
             out.tell(ToFailover::Heard { from });
         }
         self.hint(env, &beacon.host, news, out);

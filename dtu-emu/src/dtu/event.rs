@@ -53,35 +53,35 @@ pub struct Gap {
 /// Something worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DtuEvent {
-    /// Switched on.
+    /// The DTU was switched on.
     Booted,
     /// A card was put in.
     Inserted {
-        /// Its token.
+        /// The token that the card stands for.
         token: Token,
     },
     /// The card was taken out.
     Removed {
-        /// Its token.
+        /// The token that the card stood for.
         token: Token,
     },
     /// A control connection to a host is open.
     HostFound {
-        /// Which.
+        /// The host at the other end.
         host: HostRef,
     },
     /// A host could not be reached.
     HostFailed {
-        /// Which.
+        /// The host that was tried.
         host: HostRef,
-        /// Why.
+        /// What kept the connection from being opened, or ended it before it was of use.
         fault: Fault,
     },
     /// A session was granted.
     Attached {
-        /// By whom.
+        /// The host that granted it.
         host: HostRef,
-        /// Whose it is.
+        /// The token that it was granted for.
         token: Token,
         /// Which; `None` when nothing of it can be shown.
         session: Option<SessionId>,
@@ -90,66 +90,66 @@ pub enum DtuEvent {
     },
     /// The session's first output after an attach is on the screen.
     Shown {
-        /// Which.
+        /// The session that is shown.
         session: SessionId,
         /// Since the token was presented.
         took: Duration,
     },
     /// The session was taken away.
     Detached {
-        /// By whom.
+        /// The host that took it away.
         host: HostRef,
         /// Why, in the host's word.
         cause: Option<String>,
     },
     /// A host refused the token.
     Denied {
-        /// Who.
+        /// The host that refused.
         host: HostRef,
         /// What it said.
         notice: Option<String>,
     },
     /// The session was found on another host and granted there.
     Redirected {
-        /// By whom.
+        /// The host that sent the DTU on.
         from: HostRef,
         /// Where it is.
         to: HostRef,
     },
     /// The host that a redirect named could not be reached or refused.
     RedirectFailed {
-        /// Which.
+        /// The host that the redirect named.
         to: HostRef,
     },
     /// The host's daemon is gone and the session still answers: it is held.
     Held {
-        /// Whose.
+        /// The host whose session is shown.
         host: HostRef,
     },
     /// The daemon is back, and nothing else happened.
     Rejoined {
-        /// Which.
+        /// The host whose daemon is back.
         host: HostRef,
     },
     /// The display ended while the host lives; the token is presented again.
     DisplayLost {
-        /// Whose.
+        /// The host of the session.
         host: HostRef,
-        /// Why.
+        /// What ended the display connection.
         fault: Fault,
     },
     /// The display is back at the same host.
     Restored {
-        /// Which.
+        /// The host of the session.
         host: HostRef,
         /// What was missed.
         gap: Gap,
     },
     /// The host was given up.
     Lost {
-        /// Which.
+        /// The host that was left.
         host: HostRef,
-        /// Why.
+        /// What made the DTU leave it.
         why: Loss,
     },
     /// At work again on another host, or on the same one after it was given up.
@@ -167,22 +167,22 @@ pub enum DtuEvent {
     NoHost,
     /// A line for the person at the screen.
     Notice {
-        /// The line.
+        /// One line of plain text without its end.
         text: String,
     },
     /// The service ended.
     Exited {
-        /// Its status.
+        /// The exit status, or 128 and the signal's number.
         status: i32,
     },
     /// Typed bytes were dropped: nobody took them for too long, or the session they were meant for is gone.
     InputDropped {
-        /// How many.
+        /// How many bytes were dropped.
         bytes: usize,
     },
     /// A host sent a command that cannot be used.
     Unusable {
-        /// Who.
+        /// The host that sent it.
         host: HostRef,
         /// What is wrong with it.
         what: String,

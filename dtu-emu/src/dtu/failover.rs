@@ -1,5 +1,5 @@
-//! What a DTU does when a control connection dies: the table of DESIGN 5, its rows with a dead control connection. The
-//! others are [`super::connection`]'s, which presents the token again and probes.
+//! What a DTU does when its control connection dies: two rows of the table in `docs/architecture.md`, "What a DTU does when
+//! a connection dies". The other rows are [`super::connection`]'s, which presents the token again and probes.
 //!
 //! | Control connection | Display (probed) | Here |
 //! |---|---|---|
@@ -43,7 +43,7 @@ const TELL_HELD: Duration = Duration::from_secs(3);
 /// Whether a session is held.
 #[derive(Debug)]
 enum State {
-    /// None is.
+    /// No session is held.
     Watching,
     /// The session is shown, the daemon is gone.
     Holding(Box<Holding>),
@@ -126,7 +126,7 @@ impl Failover {
         self.holding().map(|holding| &holding.host)
     }
 
-    /// Its name.
+    /// The host whose session is held, where its name is known.
     pub(super) fn held_name(&self) -> Option<&HostName> {
         self.held()?.name.as_ref()
     }

@@ -7,7 +7,7 @@ use proto::HostName;
 /// A host as a DTU can name it: a configured server has no name until it says one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRef {
-    /// Its name.
+    /// The host's name; none before it has said one.
     pub name: Option<HostName>,
     /// Where it listens.
     pub addr: SocketAddrV4,

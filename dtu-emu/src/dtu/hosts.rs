@@ -34,7 +34,7 @@ const ELSEWHERE_PAUSE: Duration = Duration::from_secs(1);
 enum Source {
     /// A host of the group said so over TLS.
     Told,
-    /// By UDP.
+    /// A serverR or a beacon came from it by UDP.
     Heard,
 }
 
@@ -77,7 +77,7 @@ pub(super) enum Failure {
 pub(super) enum News {
     /// It was silent until now: an attempt that began before was to a dead host.
     Returned,
-    /// Nothing new.
+    /// Nothing that was not known before.
     None,
 }
 
@@ -350,7 +350,7 @@ fn score(serial: &Serial, host: &HostName, load: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::chain::Link;
+    use proto::chain::ChainValue;
 
     fn beacon(host: &str, load: u32, drain: bool) -> Beacon {
         Beacon {
@@ -364,7 +364,7 @@ mod tests {
             sessions: 0,
             drain,
             tick: 1,
-            link: Link::from_bytes([0; 16]),
+            chain_value: ChainValue::from_bytes([0; 16]),
             digest: None,
         }
     }

@@ -36,52 +36,52 @@ pub enum DtuInput<'a> {
     },
     /// The host's machine has taken a control connection; the host itself has not come to it yet.
     ControlReached {
-        /// Which.
+        /// The connection that was asked for.
         conn: ConnId,
     },
     /// A control connection is open: behind a TLS handshake, which is already an application's answer.
     ControlOpened {
-        /// Which.
+        /// The connection that was asked for.
         conn: ConnId,
         /// Our own address on it.
         local: Ipv4Addr,
     },
     /// A line came over it.
     ControlLine {
-        /// Which.
+        /// The control connection that it came on.
         conn: ConnId,
-        /// The line.
+        /// One message of the session protocol.
         line: &'a Line,
     },
     /// It could not be opened, or ended.
     ControlClosed {
-        /// Which.
+        /// The control connection that is no more.
         conn: ConnId,
-        /// Why.
+        /// What kept it from opening, or ended it.
         fault: Fault,
     },
     /// A display channel is open.
     DisplayOpened {
-        /// Which.
+        /// The connection that was asked for.
         conn: ConnId,
     },
     /// Bytes came over it that make no whole frame yet: a sign of life.
     DisplayHeard {
-        /// Which.
+        /// The display channel that they came on.
         conn: ConnId,
     },
     /// A frame came over it.
     DisplayFrame {
-        /// Which.
+        /// The display channel that it came on.
         conn: ConnId,
-        /// The frame.
+        /// One whole frame, as the session sent it.
         frame: Frame,
     },
     /// It could not be opened, or ended.
     DisplayClosed {
-        /// Which.
+        /// The display channel that is no more.
         conn: ConnId,
-        /// Why.
+        /// What kept it from opening, or ended it.
         fault: Fault,
     },
     /// The user typed.
@@ -112,40 +112,40 @@ pub enum Effect {
     BroadcastServerQ,
     /// Open a control connection.
     OpenControl {
-        /// Its number.
+        /// Names the connection in all that follows; never used twice.
         conn: ConnId,
-        /// Where to.
+        /// The host's address, with the port of the session protocol.
         addr: SocketAddrV4,
     },
     /// Send a line on it.
     SendControl {
-        /// Which.
+        /// The control connection to use.
         conn: ConnId,
-        /// The line.
+        /// One message of the session protocol.
         line: Line,
     },
     /// Close it after what was sent; nothing more of it is wanted.
     CloseControl {
-        /// Which.
+        /// The control connection that is done with.
         conn: ConnId,
     },
     /// Open a display channel: TCP, the line that names the session, TLS.
     OpenDisplay {
-        /// Its number.
+        /// Names the connection in all that follows; never used twice.
         conn: ConnId,
-        /// Where to.
+        /// Where it leads and what it is for.
         target: DisplayTarget,
     },
     /// Send a frame on it.
     SendDisplay {
-        /// Which.
+        /// The display channel to use.
         conn: ConnId,
-        /// The frame.
+        /// One whole frame for the session.
         frame: Frame,
     },
     /// Close it; nothing more of it is wanted.
     CloseDisplay {
-        /// Which.
+        /// The display channel that is done with.
         conn: ConnId,
     },
     /// Change the screen.

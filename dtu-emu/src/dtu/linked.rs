@@ -27,7 +27,7 @@ pub(super) struct Linked {
     /// Set once the host said by what to check its beacons. Real servers never do.
     pub(super) watch: Option<Watch>,
     pub(super) keepalive_at: Instant,
-    /// When it expires (protocol sheet 3.6).
+    /// When it is given up, because the host said nothing for [`proto::alp::EXPIRY`].
     pub(super) expiry_at: Instant,
     /// When to present the token again after its display was lost.
     pub(super) again_at: Option<Instant>,
@@ -48,7 +48,7 @@ pub(super) struct Linked {
 pub(super) enum Talk {
     /// infoReq is out.
     Asking(Asking),
-    /// connInf granted.
+    /// The host granted the session with a connInf.
     Attached,
     /// connInf refused. The token is presented again by itself, ever less often: what was in its way may be
     /// gone.
@@ -94,7 +94,7 @@ impl Linked {
         self.keepalive_at = self.keepalive_at.min(now + KEEPALIVE_DISCONNECTED);
     }
 
-    /// When a heartbeat is due (protocol sheet 3.6).
+    /// How long after the last message a heartbeat is due: more rarely while nothing is shown.
     pub(super) const fn keepalive(&self) -> Duration {
         match self.talk {
             Talk::Attached => KEEPALIVE_CONNECTED,

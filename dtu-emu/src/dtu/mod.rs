@@ -89,7 +89,7 @@ use watch::Watch;
 /// Whose beacons a DTU goes by at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heeds<'a> {
-    /// Nobody's.
+    /// Those of no host: it is switched off, or shows what no beacon could change.
     Nobody,
     /// Those of the host that it is at.
     One(&'a HostName),
@@ -156,7 +156,7 @@ impl Dtu {
         }
     }
 
-    /// Its name.
+    /// The serial it was configured with.
     #[must_use]
     pub const fn serial(&self) -> &Serial {
         &self.config.serial
@@ -217,8 +217,8 @@ impl Dtu {
     /// Takes in what happened at `now` and appends what is to be done.
     pub fn handle(&mut self, now: Instant, input: DtuInput<'_>, effects: &mut Vec<Effect>) {
         if self.poll_at().is_some_and(|due| now.since(due) > self.config.timing.late) {
-            // Who was not run for a while must not accuse others of silence (DESIGN 4.2): what they said meanwhile may
-            // still lie unread.
+            // This process was not run for a while: what others said meanwhile may still lie unread, so nobody's
+            // silence is judged yet.
             self.queue.extend([
                 ToDiscovery::Resumed.into(),
                 ToConnection::Resumed.into(),

@@ -35,7 +35,7 @@ pub(super) enum RedirectLeg {
     },
     /// Back to the source, which chooses again without the target.
     Back {
-        /// The target.
+        /// The redirect's target, where its name is known.
         avoid: Option<HostName>,
     },
 }

@@ -1,4 +1,4 @@
-//! The part of [`Connection`] that follows a redirect, and comes back from one that leads nowhere (DESIGN 4.4).
+//! The part of [`Connection`] that follows a redirect, and comes back from one that leads nowhere.
 
 use core::time::Duration;
 use std::net::Ipv4Addr;

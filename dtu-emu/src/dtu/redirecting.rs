@@ -1,4 +1,4 @@
-//! Following a redirect, and coming back from one that leads nowhere (DESIGN 4.4).
+//! Following a redirect, and coming back from one that leads nowhere.
 
 use super::attempt::Attempt;
 use super::reason::RedirectLeg;

@@ -28,7 +28,7 @@ pub(super) enum Start {
 /// What follows from a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
-    /// Nothing now.
+    /// It is remembered, and changes nothing now.
     Kept,
     /// The hinted host is next, instead of the attempt at this connection.
     Instead(Option<ConnId>),

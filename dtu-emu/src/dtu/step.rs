@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use proto::alp::{Display, FromHost, Standby};
 use proto::card::Card;
-use proto::chain::Link as ChainLink;
+use proto::chain::ChainValue;
 use proto::discovery::ServerR;
 use proto::frame::{Frame, Size};
 use proto::{BootId, HostName, Instant, SessionId, Token};
@@ -38,7 +38,7 @@ pub(super) enum ToCards {
     Resized(Size),
 }
 
-/// For [`super::discovery::Discovery`].
+/// What [`super::discovery::Discovery`] is told.
 #[derive(Debug)]
 pub(super) enum ToDiscovery {
     /// We were not run for a while: nobody is judged for what he said meanwhile.
@@ -97,10 +97,10 @@ pub(super) enum ToDiscovery {
     Standbys(Vec<Standby>),
 }
 
-/// For [`super::connection::Connection`].
+/// What [`super::connection::Connection`] is told.
 #[derive(Debug)]
 pub(super) enum ToConnection {
-    /// See [`ToDiscovery::Resumed`].
+    /// The same as [`ToDiscovery::Resumed`].
     Resumed,
     /// A deadline of its own has come.
     Due,
@@ -147,10 +147,10 @@ pub(super) enum ToConnection {
     InputStuck,
 }
 
-/// For [`super::failover::Failover`].
+/// What [`super::failover::Failover`] is told.
 #[derive(Debug)]
 pub(super) enum ToFailover {
-    /// See [`ToDiscovery::Resumed`].
+    /// The same as [`ToDiscovery::Resumed`].
     Resumed,
     /// A deadline of its own has come.
     Due,
@@ -204,10 +204,10 @@ pub(super) enum ToFailover {
     PresentAgain,
 }
 
-/// For [`super::display::Display`].
+/// What [`super::display::Display`] is told.
 #[derive(Debug)]
 pub(super) enum ToDisplay {
-    /// See [`ToDiscovery::Resumed`].
+    /// The same as [`ToDiscovery::Resumed`].
     Resumed,
     /// A deadline of its own has come.
     Due,
@@ -262,7 +262,7 @@ pub(super) enum ToDisplay {
 pub(super) struct Sighting {
     pub(super) boot: BootId,
     pub(super) tick: u64,
-    pub(super) link: ChainLink,
+    pub(super) chain_value: ChainValue,
     pub(super) every: Duration,
     /// From where it came.
     pub(super) from: Ipv4Addr,

@@ -1,4 +1,5 @@
-//! The part of [`Connection`] that speaks the session protocol as a DTU does (protocol sheet 3.2 to 3.8, DESIGN 4.4).
+//! The part of [`Connection`] that speaks the session protocol as a DTU does
+//! (`docs/protocol.md`, "The session protocol").
 
 use core::time::Duration;
 
@@ -255,7 +256,7 @@ impl Connection {
     }
 }
 
-/// Passes a command to the card (protocol sheet 3.10).
+/// Passes a command to the card (`docs/protocol.md`, "Keyed cards").
 fn ask_card(card: Option<&Card>, tag: &str, head: &str, tdata: &str) -> FromDtu {
     let said = |success, data: String, status: &str| FromDtu::InfoSmartCard {
         tag: tag.to_owned(),

@@ -1,4 +1,4 @@
-//! How a DTU knows that its host lives: by beacons, and by answers to probes (DESIGN 5).
+//! How a DTU knows that its host lives: by beacons, and by answers to probes.
 //!
 //! A [`Pulse`] belongs to one connection and says whether it answered in time. A [`Watch`] belongs to a host
 //! and says when its connections should be asked. Neither decides what follows from a death.
@@ -103,7 +103,7 @@ pub(super) struct Watch {
     boot: BootId,
     anchor: Anchor,
     every: Duration,
-    /// The longest interval that a beacon may claim: `every` in a beacon is not covered by its link.
+    /// The longest interval that a beacon may claim: `every` in a beacon is not covered by its chain value.
     every_max: Duration,
     /// The newest verified beacon, or the newest probe.
     from: Instant,
@@ -143,7 +143,7 @@ impl Watch {
             host,
             path,
             boot: note.boot,
-            anchor: Anchor::new(note.tick, note.link),
+            anchor: Anchor::new(note.tick, note.chain_value),
             every,
             every_max: (every * 4).min(INTERVAL_MAX),
             from: now,
@@ -159,12 +159,12 @@ impl Watch {
         let (from, window, beacon) = (self.from, self.window, self.beacon);
         *self = Self::new(now, self.host.clone(), self.path, note);
         (self.from, self.window, self.beacon) = (from, window, beacon);
-        // A beacon may have overtaken the line that told an older link of the same chain.
-        self.anchor.advance(known.number(), known.link());
+        // A beacon may have overtaken the line that told an older value of the same chain.
+        self.anchor.advance(known.number(), known.value());
     }
 
     /// Takes in a beacon of the host. One that came from another address than the connection leads to must not advance
-    /// the chain either: the same link comes by every interface of the host, and would be taken for a repetition on the
+    /// the chain either: the same value comes by every interface of the host, and would be taken for a repetition on the
     /// path that counts.
     pub(super) fn on_beacon(&mut self, beacon: &Sighting) -> Sign {
         if beacon.from != self.path {
@@ -173,7 +173,7 @@ impl Watch {
         if beacon.boot != self.boot {
             return Sign::Odd;
         }
-        if !self.anchor.advance(beacon.tick, beacon.link) {
+        if !self.anchor.advance(beacon.tick, beacon.chain_value) {
             return Sign::None;
         }
         self.every = beacon.every.min(self.every_max);
@@ -226,14 +226,14 @@ mod tests {
     }
 
     fn beacon(at: Instant, chain: &mut Chain, tick: u64, every: u64) -> Sighting {
-        let link = chain.reveal(tick).unwrap();
-        Sighting { boot: BootId(1), tick, link, every: Duration::from_millis(every), from: PATH, at }
+        let chain_value = chain.reveal(tick).unwrap();
+        Sighting { boot: BootId(1), tick, chain_value, every: Duration::from_millis(every), from: PATH, at }
     }
 
     const PATH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
     fn watch(chain: &Chain) -> Watch {
-        let note = AnchorNote { boot: BootId(1), tick: 0, link: chain.anchor(), every: INTERVAL };
+        let note = AnchorNote { boot: BootId(1), tick: 0, chain_value: chain.anchor(), every: INTERVAL };
         Watch::new(at(0), "a".parse().unwrap(), PATH, &note)
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let elsewhere = Ipv4Addr::new(10, 0, 0, 2);
         let same = beacon(at(1), &mut chain, 1, 100);
         assert_eq!(watch.on_beacon(&Sighting { from: elsewhere, ..same }), Sign::None);
-        assert_eq!(watch.on_beacon(&same), Sign::Alive, "the same link by our own path");
+        assert_eq!(watch.on_beacon(&same), Sign::Alive, "the same value by our own path");
         let other = Sighting { boot: BootId(2), from: elsewhere, ..beacon(at(3), &mut chain, 2, 100) };
         assert_eq!(watch.on_beacon(&other), Sign::None, "a namesake");
     }
@@ -277,8 +277,8 @@ mod tests {
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
         assert_eq!(watch.on_beacon(&beacon(at(1), &mut chain, 9, 100)), Sign::Alive);
-        let link = chain.reveal(5).unwrap();
-        watch.re_anchor(at(2), &AnchorNote { boot: BootId(1), tick: 5, link, every: INTERVAL });
+        let chain_value = chain.reveal(5).unwrap();
+        watch.re_anchor(at(2), &AnchorNote { boot: BootId(1), tick: 5, chain_value, every: INTERVAL });
         assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 8, 100)), Sign::None, "older than the newest");
         assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 10, 100)), Sign::Alive);
     }

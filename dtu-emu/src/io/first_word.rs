@@ -15,7 +15,7 @@ use crate::dtu::Fault;
 /// More than a busyInf needs.
 const KEPT_MAX: usize = 128;
 
-/// The connection.
+/// A connection, and the first bytes that the host sent on it.
 #[derive(Debug)]
 pub(super) struct FirstWord {
     stream: Watched,

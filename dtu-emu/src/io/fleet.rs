@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::record::millis;
 use super::serial::of_fleet;
-use super::{Clock, NewDesk, Options, Record, Shell, ShellHandle, Told};
+use super::{Clock, NewDtu, Options, Record, Shell, ShellHandle, Told};
 use crate::dtu::{Config, DtuEvent, Shows, Timing};
 
 /// What the DTUs of a fleet present.
@@ -106,13 +106,13 @@ pub fn raise_descriptors(wanted: u64) -> Result<(), String> {
 pub struct Spread {
     /// How many there were.
     pub n: usize,
-    /// The smallest.
+    /// The smallest, in milliseconds.
     pub min: f64,
     /// Half are at most this.
     pub median: f64,
     /// Ninety-nine of a hundred are at most this.
     pub p99: f64,
-    /// The largest.
+    /// The largest, in milliseconds.
     pub max: f64,
 }
 
@@ -385,7 +385,7 @@ async fn start(handle: ShellHandle, fleet: FleetOptions, port: u16) {
                 }
                 FleetTokens::Pseudo => None,
             };
-            let desk = NewDesk { config, bind: fleet.address(n), screen: false, card };
+            let desk = NewDtu { config, bind: fleet.address(n), screen: false, card };
             if handle.add(desk).await.is_none() {
                 return;
             }

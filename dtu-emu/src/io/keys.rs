@@ -5,7 +5,7 @@
 
 /// Ctrl-], as telnet has it: shells and editors leave it alone.
 const ESCAPE: u8 = 0x1d;
-/// The list.
+/// What is shown after Ctrl-]: what each key does then.
 pub(super) const MENU: &str =
     "Ctrl-] then: n next display, q quit, i insert a card, r remove it, l redraw, Ctrl-] itself";
 /// A path of more than this is not typed.

@@ -31,5 +31,5 @@ mod trust;
 
 pub use clock::Clock;
 pub use record::Record;
-pub use shell::{Desk, Look, NewDesk, Options, Shell, ShellHandle, Told, View};
+pub use shell::{DtuId, Look, NewDtu, Options, Shell, ShellHandle, Told, View};
 pub use trust::{Trust, TrustError};

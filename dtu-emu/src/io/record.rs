@@ -136,12 +136,12 @@ fn round(ms: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Desk;
+    use crate::io::DtuId;
     use proto::SessionId;
 
     fn told(event: DtuEvent) -> Told {
         let at = Instant::from_micros(1_234_567);
-        Told { desk: Desk(0), serial: "0200000000aa".parse().unwrap(), at, event }
+        Told { desk: DtuId(0), serial: "0200000000aa".parse().unwrap(), at, event }
     }
 
     fn host(name: &str) -> HostRef {

@@ -34,11 +34,11 @@ use slot::{Dirty, Slot};
 
 /// A DTU of a shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Desk(pub usize);
+pub struct DtuId(pub usize);
 
 /// A DTU to be added to a shell.
 #[derive(Clone, Debug)]
-pub struct NewDesk {
+pub struct NewDtu {
     /// What it is told.
     pub config: Config,
     /// The address its connections come from, if it is another than the shell's.
@@ -67,22 +67,22 @@ pub struct Options {
 /// An event of a DTU.
 #[derive(Clone, Debug)]
 pub struct Told {
-    /// The desk concerned.
-    pub desk: Desk,
-    /// Its serial.
+    /// The DTU that tells it.
+    pub desk: DtuId,
+    /// The serial of the DTU that tells it.
     pub serial: Serial,
     /// When, on the shell's clock.
     pub at: Instant,
-    /// What happened.
+    /// What the DTU's machine reported.
     pub event: DtuEvent,
 }
 
 enum Command {
-    Add { desk: Box<NewDesk>, reply: oneshot::Sender<Desk> },
-    Do { desk: Desk, deed: Deed },
-    Look { desk: Desk, reply: oneshot::Sender<Look> },
-    View { desk: Desk, reply: oneshot::Sender<(Vec<u8>, broadcast::Receiver<View>)> },
-    Changes { desk: Desk, reply: oneshot::Sender<watch::Receiver<u64>> },
+    Add { desk: Box<NewDtu>, reply: oneshot::Sender<DtuId> },
+    Do { desk: DtuId, deed: Deed },
+    Look { desk: DtuId, reply: oneshot::Sender<Look> },
+    View { desk: DtuId, reply: oneshot::Sender<(Vec<u8>, broadcast::Receiver<View>)> },
+    Changes { desk: DtuId, reply: oneshot::Sender<watch::Receiver<u64>> },
 }
 
 enum Deed {
@@ -101,51 +101,51 @@ pub struct ShellHandle {
 
 impl ShellHandle {
     /// Adds a DTU and switches it on. `None` when the shell has stopped.
-    pub async fn add(&self, desk: NewDesk) -> Option<Desk> {
+    pub async fn add(&self, desk: NewDtu) -> Option<DtuId> {
         self.ask(|reply| Command::Add { desk: Box::new(desk), reply }).await
     }
 
     /// Puts a card in.
-    pub async fn insert(&self, desk: Desk, card: Card) {
+    pub async fn insert(&self, desk: DtuId, card: Card) {
         self.tell(desk, Deed::Insert(card)).await;
     }
 
     /// Takes it out.
-    pub async fn remove(&self, desk: Desk) {
+    pub async fn remove(&self, desk: DtuId) {
         self.tell(desk, Deed::Remove).await;
     }
 
     /// Shows the next display of its session.
-    pub async fn flip(&self, desk: Desk) {
+    pub async fn flip(&self, desk: DtuId) {
         self.tell(desk, Deed::Flip).await;
     }
 
-    /// Types.
-    pub async fn type_keys(&self, desk: Desk, keys: Vec<u8>) {
+    /// Types these bytes, as if they came from the DTU's keyboard.
+    pub async fn type_keys(&self, desk: DtuId, keys: Vec<u8>) {
         self.tell(desk, Deed::Type(keys)).await;
     }
 
     /// Gives its screen another size.
-    pub async fn resize(&self, desk: Desk, size: Size) {
+    pub async fn resize(&self, desk: DtuId, size: Size) {
         self.tell(desk, Deed::Resize(size)).await;
     }
 
     /// What it looks like. `None` when there is no such DTU.
-    pub async fn look(&self, desk: Desk) -> Option<Look> {
+    pub async fn look(&self, desk: DtuId) -> Option<Look> {
         self.ask(|reply| Command::Look { desk, reply }).await
     }
 
     /// What draws its screen now, and every change from here on.
-    pub async fn view(&self, desk: Desk) -> Option<(Vec<u8>, broadcast::Receiver<View>)> {
+    pub async fn view(&self, desk: DtuId) -> Option<(Vec<u8>, broadcast::Receiver<View>)> {
         self.ask(|reply| Command::View { desk, reply }).await
     }
 
     /// Says when its screen or its state may have changed.
-    pub async fn changes(&self, desk: Desk) -> Option<watch::Receiver<u64>> {
+    pub async fn changes(&self, desk: DtuId) -> Option<watch::Receiver<u64>> {
         self.ask(|reply| Command::Changes { desk, reply }).await
     }
 
-    async fn tell(&self, desk: Desk, deed: Deed) {
+    async fn tell(&self, desk: DtuId, deed: Deed) {
         // A shell that has stopped has no DTUs to do anything.
         let _ = self.commands.send(Command::Do { desk, deed }).await;
     }
@@ -255,7 +255,7 @@ impl Shell {
     fn command(&mut self, command: Command) {
         match command {
             Command::Add { desk, reply } => {
-                let NewDesk { config, bind, screen, card } = *desk;
+                let NewDtu { config, bind, screen, card } = *desk;
                 let desk = self.add(config, bind, screen);
                 let _ = reply.send(desk);
                 if let Some(card) = card {
@@ -298,10 +298,10 @@ impl Shell {
         }
     }
 
-    fn add(&mut self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> Desk {
+    fn add(&mut self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> DtuId {
         self.slots.push(Slot::new(config, bind.or(self.options.bind), screen));
         self.wants.push(Wants::Nobody);
-        Desk(self.slots.len() - 1)
+        DtuId(self.slots.len() - 1)
     }
 
     fn note(&mut self, desk: usize, note: Note) {
@@ -465,7 +465,7 @@ impl Shell {
                     self.touched.push(desk);
                 }
                 let serial = slot.dtu.serial().clone();
-                let _ = self.told.send(Told { desk: Desk(desk), serial, at: now, event });
+                let _ = self.told.send(Told { desk: DtuId(desk), serial, at: now, event });
             }
         }
     }

@@ -35,7 +35,7 @@ pub enum TrustError {
     Content {
         /// The file or directory concerned.
         path: PathBuf,
-        /// What is wrong.
+        /// Why it holds none.
         what: String,
     },
     /// TLS cannot be set up.

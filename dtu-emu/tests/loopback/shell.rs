@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::{FakeHost, Group, Policy};
 use dtu_emu::dtu::{Config, DtuEvent, Fault, Loss, Shows};
 use dtu_emu::io::fleet::{FleetOptions, FleetTokens};
-use dtu_emu::io::{Clock, Desk, NewDesk, Options, Shell, ShellHandle, Told, Trust, fleet};
+use dtu_emu::io::{Clock, DtuId, NewDtu, Options, Shell, ShellHandle, Told, Trust, fleet};
 use proto::alp::{BusyReason, Cause};
 use tokio::sync::mpsc;
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Bench {
     handle: ShellHandle,
     told: mpsc::UnboundedReceiver<Told>,
-    desk: Desk,
+    desk: DtuId,
 }
 
 fn options(group: &Group, last: u8) -> Options {
@@ -37,7 +37,7 @@ impl Bench {
         let (tell, told) = mpsc::unbounded_channel();
         let (shell, handle) = Shell::new(options, Clock::start(), tell);
         tokio::spawn(shell.run());
-        let desk = handle.add(NewDesk { config, bind: None, screen: true, card: None }).await.unwrap();
+        let desk = handle.add(NewDtu { config, bind: None, screen: true, card: None }).await.unwrap();
         Self { handle, told, desk }
     }
 
@@ -260,7 +260,7 @@ async fn a_host_that_takes_no_more_connections_says_why_before_tls() {
     let mut config = Config::new("0200000000ab".parse().unwrap(), proto::io::random());
     config.servers = vec![addr];
     config.port = group.port;
-    let _desk = bench.handle.add(NewDesk { config, bind: None, screen: true, card: None }).await.unwrap();
+    let _desk = bench.handle.add(NewDtu { config, bind: None, screen: true, card: None }).await.unwrap();
     let fault = bench
         .event(|event| match event {
             DtuEvent::HostFailed { fault, .. } => Some(fault.clone()),

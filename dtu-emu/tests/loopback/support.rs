@@ -210,7 +210,7 @@ impl Shared {
             sessions: 0,
             drain: false,
             tick: self.tick,
-            link: self.chain.reveal(self.tick).unwrap(),
+            chain_value: self.chain.reveal(self.tick).unwrap(),
             digest: None,
         }
     }
@@ -232,8 +232,8 @@ impl Shared {
                 host: Some(host.clone()),
             }),
             Policy::Grant => {
-                let link = self.chain.reveal(self.tick).unwrap();
-                let anchor = AnchorNote { boot: BootId(1), tick: self.tick, link, every: INTERVAL };
+                let chain_value = self.chain.reveal(self.tick).unwrap();
+                let anchor = AnchorNote { boot: BootId(1), tick: self.tick, chain_value, every: INTERVAL };
                 let display = Display {
                     addr: self.addr,
                     session: SessionId(u128::from(self.addr.ip().octets()[3])),

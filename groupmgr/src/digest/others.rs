@@ -24,9 +24,9 @@ const FULL_PAUSE: Duration = Duration::from_secs(60);
 /// Parts to be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Of whom.
+    /// The host whose digest is asked for.
     pub host: HostName,
-    /// The run concerned.
+    /// The run of the host whose digest it is.
     pub boot: BootId,
     /// The numbers of the parts.
     pub parts: Vec<u16>,

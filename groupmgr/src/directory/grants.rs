@@ -28,7 +28,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// None given.
+    /// Remembers no grant yet.
     #[must_use]
     pub const fn new() -> Self {
         Self { until: BTreeMap::new(), ends: BTreeSet::new() }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::topology::{Double, RowView};
 
-/// A request.
+/// What an operator asks of one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
@@ -29,14 +29,14 @@ pub enum Command {
     Forget(HostName),
     /// Do something with a session of this host.
     Session {
-        /// The session concerned.
+        /// The session that something is done with.
         session: SessionId,
         /// What is to be done with it.
         act: SessionAct,
     },
     /// Make a session for a token here, beside what it has already.
     NewSession {
-        /// The token concerned.
+        /// The token that gets one session more.
         token: Token,
         /// From which template; without one, from the token's own.
         template: Option<String>,
@@ -47,12 +47,12 @@ pub enum Command {
     Message {
         /// At which; at all without it.
         serial: Option<Serial>,
-        /// The line.
+        /// One line of plain text without its end.
         text: String,
     },
     /// Read a key of the policy or the registry anew, so that a change of it is sure to hold here.
     Follow {
-        /// The key concerned.
+        /// The key that was written.
         key: Key,
     },
     /// Say goodbye and end the daemon.
@@ -65,7 +65,7 @@ pub enum Command {
 pub enum SessionAct {
     /// Take it off its DTU.
     Detach,
-    /// End it.
+    /// End it and all it has started.
     End,
     /// Make it the one that its token is shown from now on, over all that were last connected until then.
     Prefer {
@@ -86,7 +86,7 @@ pub enum SessionAct {
 /// A service to be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStart {
-    /// Its name.
+    /// The name under which it is listed, attached and stopped.
     pub service: ServiceName,
     /// What it runs; empty for one that the session has already.
     pub command: Vec<String>,
@@ -94,21 +94,21 @@ pub struct ServiceStart {
     pub display: bool,
 }
 
-/// An answer.
+/// What a host answers to a [`Command`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// To `Status`.
+    /// The answer to [`Command::Status`].
     Status(Box<Status>),
-    /// To `Topology`.
+    /// The answer to [`Command::Topology`].
     Topology(Vec<RowView>),
-    /// To `Sessions`.
+    /// The answer to [`Command::Sessions`].
     Sessions(Vec<SessionView>),
-    /// To `Dtus`.
+    /// The answer to [`Command::Dtus`].
     Dtus(Vec<DtuView>),
-    /// To `Explain`.
+    /// The answer to [`Command::Explain`].
     Explain(Explanation),
-    /// To `Services`.
+    /// The answer to [`SessionAct::Services`] and [`SessionAct::Outcome`].
     Services(Vec<ServiceView>),
     /// To `Follow`: the key was read and what it says holds here.
     Follows {
@@ -123,7 +123,7 @@ pub enum Reply {
     Made(SessionId),
     /// To `Message` and `PresentAgain`: at so many DTUs.
     At(usize),
-    /// Done.
+    /// It was done, and there is nothing to tell.
     Done,
     /// Not done; the text says why and what would help.
     Refused(String),
@@ -141,9 +141,9 @@ impl Reply {
 /// How a host is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// Its name.
+    /// The host's name.
     pub host: HostName,
-    /// Its run.
+    /// The number of its daemon's present run.
     pub boot: BootId,
     /// Seconds since it started.
     pub up_secs: u64,
@@ -187,11 +187,11 @@ pub struct Status {
     /// What it tells of its tokens, and knows of the others'; a host of an older version does not say.
     #[serde(default)]
     pub digest: DigestStatus,
-    /// Sessions here.
+    /// Sessions that run here.
     pub sessions: usize,
     /// Sessions of which the data store does not know.
     pub unclaimed: usize,
-    /// DTUs connected.
+    /// DTUs that are connected.
     pub dtus: usize,
     /// DTUs that are shown a session.
     pub attached: usize,
@@ -214,16 +214,16 @@ pub struct DigestStatus {
     pub held: usize,
 }
 
-/// One session.
+/// One session of a host, as it is listed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionView {
-    /// Its home.
+    /// The host that runs it.
     pub host: HostName,
-    /// Its id.
+    /// The session's id, which outlives a restart of its daemon.
     pub session: SessionId,
-    /// The token concerned.
+    /// The token that it belongs to.
     pub token: Token,
-    /// Its epoch.
+    /// The epoch of its home, as its host knows it: it never falls.
     pub epoch: Epoch,
     /// Time of last connection, milliseconds since 1970.
     pub last: Last,
@@ -239,7 +239,7 @@ pub struct SessionView {
 /// One service of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServiceView {
-    /// Its name.
+    /// The service's name, unique in its session.
     pub service: ServiceName,
     /// How it stands, for a person.
     pub state: String,
@@ -256,7 +256,7 @@ pub struct DtuView {
     pub host: HostName,
     /// Its serial; none before it has said it.
     pub serial: Option<Serial>,
-    /// Its address.
+    /// The other end of its connection.
     pub addr: SocketAddrV4,
     /// The token it presents.
     pub token: Option<Token>,
@@ -267,7 +267,7 @@ pub struct DtuView {
 /// What a host would do with a token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The token concerned.
+    /// The token that was asked about.
     pub token: Token,
     /// Whether it is admitted, in one sentence with the reason.
     #[serde(default)]

@@ -7,13 +7,13 @@ use proto::{BootId, Epoch, HostName, SessionId, Token};
 /// Who made the session of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRecord {
-    /// The session.
+    /// The session that has the token.
     pub session: SessionId,
     /// The host that made it.
     pub host: HostName,
     /// In which run.
     pub boot: BootId,
-    /// Its epoch.
+    /// The epoch of the session's home: it never falls.
     pub epoch: Epoch,
 }
 

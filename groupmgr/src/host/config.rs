@@ -25,3 +25,20 @@ pub struct HostConfig {
     /// What tokens may cause that nobody registered.
     pub guests: GuestLimits,
 }
+
+impl HostConfig {
+    /// A host that starts alone: with as many sessions as its machine bears, none of them left by an earlier daemon, and
+    /// the usual limits for guests.
+    #[must_use]
+    pub fn new(identity: Identity, ring: KeyRing) -> Self {
+        Self {
+            identity,
+            ring,
+            sessions_max: 0,
+            kept: 0,
+            tools: None,
+            shared_machine_account: None,
+            guests: GuestLimits::default(),
+        }
+    }
+}

@@ -127,7 +127,7 @@ impl Connections {
         let mut heeded = false;
         self.at_gate(conn, out, |gate, fx| heeded = gate.obey(ctx.now, order, fx));
         if is_grant && !heeded {
-            out.step(ToAttachments::Hide { conn });
+            out.step(ToAttachments::Detach { conn });
         }
     }
 
@@ -172,7 +172,7 @@ impl Connections {
             self.due.remove(&(at, id));
         }
         out.step(ToPresentations::Removed { conn: id });
-        out.step(ToAttachments::Hide { conn: id });
+        out.step(ToAttachments::Detach { conn: id });
     }
 
     /// Puts a connection's deadline in its place after something happened to it.
@@ -198,21 +198,21 @@ fn tell(conn: ConnId, dtu: Dtu, event: GateEvent, out: &mut Out<'_>) {
         }
         GateEvent::Removed { .. } => {
             out.step(ToPresentations::Removed { conn });
-            out.step(ToAttachments::Hide { conn });
+            out.step(ToAttachments::Detach { conn });
         }
         GateEvent::Took { .. } => out.done("connected"),
         GateEvent::Refused { .. } => {
             out.refused("grant_not_taken");
-            out.step(ToAttachments::Hide { conn });
+            out.step(ToAttachments::Detach { conn });
         }
-        GateEvent::CardAnswered { token_seq, verdict } => {
-            let result = Box::new(verdict.into());
+        GateEvent::CardAnswered { token_seq, result } => {
+            let result = Box::new(result.into());
             out.step(ToPresentations::CardAnswered { conn, token_seq, result });
         }
         GateEvent::Left { cause: CloseReason::ConnectionLost | CloseReason::Expired } => {
             out.step(ToAttachments::Unseen { conn });
         }
-        GateEvent::Left { .. } => out.step(ToAttachments::Hide { conn }),
+        GateEvent::Left { .. } => out.step(ToAttachments::Detach { conn }),
         GateEvent::Odd(odd) => out.refused(odd.word()),
     }
 }

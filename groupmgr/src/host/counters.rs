@@ -34,7 +34,7 @@ impl Counters {
         self.done.get(kind).copied().unwrap_or(0)
     }
 
-    /// All refusals.
+    /// What was refused so far, by reason.
     #[must_use]
     pub fn all_refused(&self) -> BTreeMap<String, u64> {
         named(&self.refused)

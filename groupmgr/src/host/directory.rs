@@ -28,7 +28,7 @@ use proto::rng::SecretRng;
 /// between, and one of three may turn out to be mute.
 const DRAWN: usize = 3;
 
-/// The machine.
+/// The machine that asks other hosts, and answers them.
 #[derive(Debug)]
 pub(super) struct Lookups {
     directory: Directory,

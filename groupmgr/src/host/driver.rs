@@ -51,7 +51,7 @@ pub enum Input {
     Vitals {
         /// Run queue per processor, times 100.
         run_queue: u32,
-        /// MiB available.
+        /// Memory available to new processes, in MiB.
         mem_mib: u32,
     },
     /// What was found of the things that sessions need.
@@ -60,19 +60,19 @@ pub enum Input {
     Datagram {
         /// On which of our interfaces.
         iface: IfName,
-        /// From where.
+        /// Who sent it.
         from: SocketAddrV4,
-        /// The datagram.
+        /// What was sent, unchecked.
         bytes: Vec<u8>,
     },
     /// A datagram sent by [`Effect::Ask`] was refused: nobody listens at this address.
     Refused {
-        /// The address.
+        /// Where it was sent to.
         addr: SocketAddrV4,
     },
     /// A DTU has a connection for the session protocol; TLS is done, or the listener allows plain text.
     Opened {
-        /// Its name.
+        /// Names the connection in all that follows; never used twice.
         conn: ConnId,
         /// The other end.
         peer: SocketAddrV4,
@@ -81,14 +81,14 @@ pub enum Input {
     },
     /// A line on such a connection.
     Line {
-        /// The connection concerned.
+        /// The connection that it came on.
         conn: ConnId,
         /// The line, or why it is none.
         line: Result<Line, LineError>,
     },
     /// Such a connection is gone.
     Closed {
-        /// The connection concerned.
+        /// The connection that is no more.
         conn: ConnId,
     },
     /// A connection said `display session=<id>`: answered by [`Effect::HandOver`] or [`Effect::Close`].
@@ -103,7 +103,7 @@ pub enum Input {
     Store {
         /// To which request.
         req: StoreReq,
-        /// The answer.
+        /// What the store answered, or why it did not.
         outcome: Result<Response, StoreError>,
     },
     /// The connection to the data store came up or went down.
@@ -117,33 +117,33 @@ pub enum Input {
     Followed(Followed),
     /// A session process was made, by this daemon or for an earlier one; it can be told things now.
     SessionSpawned {
-        /// The session concerned.
+        /// The session that it runs.
         session: SessionId,
         /// Whether it was made for an earlier daemon.
         kept: bool,
     },
     /// A session process could not be made.
     SpawnFailed {
-        /// The session concerned.
+        /// The session that it should have run.
         session: SessionId,
         /// Why, and what to do about it.
         reason: String,
     },
     /// A session process is gone with all it had started.
     SessionExited {
-        /// The session concerned.
+        /// The session that it ran.
         session: SessionId,
     },
     /// A session process says something.
     Session {
-        /// The session concerned.
+        /// The session that says it.
         session: SessionId,
         /// What the session said.
         said: Box<FromSession>,
     },
     /// An operator asks for something.
     Admin {
-        /// Its name.
+        /// Names the request in [`Effect::Answer`].
         req: AdminReq,
         /// What the host is to do or to answer.
         command: Command,
@@ -170,37 +170,37 @@ pub enum Effect {
     Datagram {
         /// The interface whose socket to use; the one the question came in on.
         iface: IfName,
-        /// To where.
+        /// The address and port to send it to.
         to: SocketAddrV4,
-        /// The datagram.
+        /// What to send, signed where it has to be.
         bytes: Vec<u8>,
     },
     /// Send a datagram from a socket connected to this one address, so that a refusal is reported.
     Ask(Ask),
     /// Send a message on a session protocol connection.
     Send {
-        /// The connection concerned.
+        /// The connection to send it on.
         conn: ConnId,
-        /// What the session said.
+        /// The message for the DTU.
         message: Box<FromHost>,
     },
     /// Close a connection of either kind when what was sent is out.
     Close {
-        /// The connection concerned.
+        /// The connection that is done with.
         conn: ConnId,
     },
     /// Pass a display connection to the session's process.
     HandOver {
-        /// The connection concerned.
+        /// The connection to pass.
         conn: ConnId,
-        /// To whom.
+        /// The session that the display belongs to.
         session: SessionId,
     },
     /// Ask the data store.
     Store {
         /// The request's name.
         req: StoreReq,
-        /// The request.
+        /// What is asked for.
         request: Box<Request>,
     },
     /// Make a session process.
@@ -209,16 +209,16 @@ pub enum Effect {
     Kill(SessionId),
     /// Tell a session process something.
     Tell {
-        /// The session concerned.
+        /// The session that is told.
         session: SessionId,
-        /// What the session said.
+        /// What it is told.
         message: Box<ToSession>,
     },
     /// Answer an operator.
     Answer {
-        /// Which request.
+        /// The request that is answered.
         req: AdminReq,
-        /// The answer.
+        /// What to print.
         reply: Box<Reply>,
     },
     /// Something an operator may want to read in the log.
@@ -227,7 +227,7 @@ pub enum Effect {
     Ready,
     /// It does not start, because a host of its name lives at this address. The daemon is to end.
     Refuse {
-        /// Where the data store is.
+        /// Where the other host is.
         at: SocketAddrV4,
     },
     /// The daemon is to end: all goodbyes are said.

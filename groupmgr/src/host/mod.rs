@@ -109,7 +109,7 @@ impl Host {
         Self { machines, queue, counters, due, most_steps: 0, config }
     }
 
-    /// Its name.
+    /// This host's name.
     #[must_use]
     pub const fn name(&self) -> &HostName {
         &self.config.identity.host

@@ -12,7 +12,7 @@ pub enum Note {
     Host(Change),
     /// This host lacks something without which it can make no session, or no longer does.
     Lacks {
-        /// The resource concerned.
+        /// What it lacks or has again.
         of: Lack,
         /// Why, and what to do about it; none when it no longer does.
         why: Option<String>,
@@ -24,32 +24,32 @@ pub enum Note {
     },
     /// A session is shown at a DTU.
     Attached {
-        /// The token concerned.
+        /// The token that the session belongs to.
         token: Token,
-        /// The session concerned.
+        /// The session that is shown.
         session: SessionId,
-        /// The DTU concerned.
+        /// The DTU that shows it.
         serial: Serial,
     },
     /// A session is no longer shown.
     Detached {
-        /// The token concerned.
+        /// The token that the session belongs to.
         token: Token,
-        /// The session concerned.
+        /// The session that runs on unseen.
         session: SessionId,
     },
     /// A DTU was sent elsewhere.
     Redirected {
         /// With which token.
         token: Token,
-        /// Which DTU.
+        /// The serial of the DTU.
         serial: Serial,
         /// To which host.
         to: HostName,
     },
     /// A token was admitted.
     Admitted {
-        /// The token concerned.
+        /// The token that was presented.
         token: Token,
         /// At which DTU.
         serial: Serial,
@@ -67,7 +67,7 @@ pub enum Note {
     },
     /// What is registered about a token was changed.
     RegistryChanged {
-        /// The token concerned.
+        /// The token whose record it is.
         token: Token,
         /// What is registered now, without a secret; `None` when it was deleted.
         record: Option<String>,
@@ -78,27 +78,27 @@ pub enum Note {
     },
     /// A token was not admitted or not served.
     Denied {
-        /// Which token.
+        /// The token that it presents.
         token: Token,
-        /// Which DTU.
+        /// The serial of the DTU.
         serial: Serial,
         /// The cause, for a person to read.
         why: String,
     },
     /// A session was made.
     Made {
-        /// The token concerned.
+        /// The token that it was made for.
         token: Token,
-        /// The session concerned.
+        /// The session that was made.
         session: SessionId,
         /// Whether the data store knows of it.
         claimed: bool,
     },
     /// A session is over.
     Ended {
-        /// The token concerned.
+        /// The token that it belonged to.
         token: Token,
-        /// The session concerned.
+        /// The session that is over.
         session: SessionId,
         /// The cause, for a person to read.
         why: String,
@@ -113,14 +113,14 @@ pub enum Note {
     /// Another host took over the token while this one was out of sight: its session here stays and is not
     /// the one shown.
     Superseded {
-        /// The token concerned.
+        /// The token that both belong to.
         token: Token,
-        /// The session concerned.
+        /// The session of this host that is no longer the one.
         session: SessionId,
     },
     /// The data store can be reached, or cannot.
     Store {
-        /// Which of both.
+        /// Whether it can be reached now.
         up: bool,
     },
 }

@@ -87,6 +87,15 @@ impl From<Verdict> for Judgement {
     }
 }
 
+impl From<Result<Admitted, Denial>> for Judgement {
+    fn from(result: Result<Admitted, Denial>) -> Self {
+        match result {
+            Ok(admitted) => Self::Admit(admitted),
+            Err(denial) => Self::Refuse(denial),
+        }
+    }
+}
+
 /// A session that is over, and no longer in the table.
 #[derive(Clone, Debug)]
 pub(super) struct EndedSession {

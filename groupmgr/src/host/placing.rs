@@ -16,7 +16,7 @@ use crate::placement::{Candidate, Notices, Placement};
 use crate::reach::{Choice, Dtu};
 use proto::rng::SecretRng;
 
-/// The machine.
+/// The machine that chooses the host of a new session.
 #[derive(Debug)]
 pub(super) struct Placing {
     workload: Workload,

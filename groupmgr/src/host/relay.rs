@@ -24,7 +24,7 @@ struct Asker {
     id: RequestId,
 }
 
-/// The machine.
+/// The machine that carries the sessions' own requests to the data store.
 #[derive(Debug)]
 pub(super) struct Relay {
     port: StorePort<Asker>,

@@ -151,7 +151,7 @@ steps! {
     ToOperations Operations
 }
 
-/// For membership.
+/// What the machine of membership is told.
 #[derive(Debug)]
 pub(super) enum ToMembership {
     // An input is about to be handed in.
@@ -201,7 +201,7 @@ pub(super) enum ToDirectory {
     Due,
 }
 
-/// For placing.
+/// What the machine of placing is told.
 #[derive(Debug)]
 pub(super) enum ToPlacing {
     // Choose between this host and those that answered.
@@ -219,7 +219,7 @@ pub(super) enum ToPlacing {
     Due,
 }
 
-/// For admission.
+/// What the machine of admission is told.
 #[derive(Debug)]
 pub(super) enum ToAdmission {
     // Whether a token is genuine and allowed.
@@ -318,7 +318,7 @@ pub(super) enum ToPresentations {
 pub(super) enum ToAttachments {
     Attach(Box<Attach>),
     // Take what a DTU is shown off it.
-    Hide { conn: ConnId },
+    Detach { conn: ConnId },
     // The connection is lost, and the display may be alive: a DTU that comes back at once has lost nothing.
     Unseen { conn: ConnId },
     // Take a session off whatever DTU shows it, which is told why; and end it, if that is wanted.

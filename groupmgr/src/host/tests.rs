@@ -5,14 +5,12 @@ use std::collections::VecDeque;
 use authmgr::{Order, Presentation};
 use proto::alp::Cause;
 use proto::frame::Size;
-use proto::host_message::Label;
 use proto::keys::{GroupKey, KeyRing};
 use proto::{BootId, Epoch, GrantId, Last, MachineId, SessionId, Token};
 use sessiond::manager::{Claim, NewSession};
 use sessiond::template::Template;
 
 use super::admin::Reply;
-use super::guests::GuestLimits;
 use super::step::{
     Asker, Attach, Judgement, PresentationId, Taken, ToAttachments, ToConnections, ToPresentations,
     ToSessions,
@@ -33,29 +31,10 @@ struct Bench {
 
 impl Bench {
     fn new(sessions_max: usize) -> Self {
-        let identity = Identity {
-            host: "a".parse().unwrap(),
-            boot: BootId(1),
-            machine: MachineId(1),
-            rack: Label::default(),
-            site: Label::default(),
-            store: Label::default(),
-            keep: false,
-            plain: false,
-            port: proto::PORT,
-            cpus: 2,
-            clock: 2_000,
-            chain_len: 64,
-        };
-        let config = HostConfig {
-            identity,
-            ring: KeyRing::new(GroupKey::new(&[1; 32]).unwrap(), Vec::new()),
-            sessions_max,
-            kept: 0,
-            tools: None,
-            shared_machine_account: None,
-            guests: GuestLimits::default(),
-        };
+        let identity = Identity::new("a".parse().unwrap(), BootId(1), MachineId(1));
+        let identity = Identity { cpus: 2, chain_len: 64, ..identity };
+        let ring = KeyRing::new(GroupKey::new(&[1; 32]).unwrap(), Vec::new());
+        let config = HostConfig { sessions_max, ..HostConfig::new(identity, ring) };
         let machines = Machines::new(&env(&config), [7; 32]);
         let (queue, effects, counters) = (VecDeque::new(), Vec::new(), Counters::default());
         Self { config, machines, queue, effects, counters }

@@ -14,10 +14,10 @@ use super::{admission, askers, attachments, claims, membership, operations, port
 use crate::directory::{self, grants};
 use crate::{placement, topology};
 
-/// One table.
+/// How full one bounded table of a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
-    /// Its name.
+    /// What the table is called, in the simulator's reports.
     pub table: &'static str,
     /// Entries in it.
     pub len: usize,

@@ -46,7 +46,7 @@ pub enum AccountError {
         wanted: AccountName,
         /// The daemon's own.
         own: String,
-        /// Its user.
+        /// The daemon's user id.
         uid: u32,
     },
 }

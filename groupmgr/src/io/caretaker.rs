@@ -17,8 +17,8 @@ use proto::lack::Lack;
 use tokio::runtime::Handle;
 
 use super::accept::bounds::Bounds;
-use super::admin::desk::Desk;
 use super::admin::local;
+use super::admin::service::AdminService;
 use super::counters::Counters;
 use super::dirs::RunDir;
 use super::inbox::{Event, Inbox};
@@ -46,28 +46,28 @@ const FILES_MIN: u64 = 64;
 
 /// The administration socket, which may have to be opened again.
 pub(crate) struct Operators {
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) admin: Arc<AdminService>,
     pub(crate) counters: Counters,
     pub(crate) workers: Handle,
     serving: Option<Ends>,
 }
 
 impl Operators {
-    pub(crate) const fn new(desk: Arc<Desk>, counters: Counters, workers: Handle) -> Self {
-        Self { desk, counters, workers, serving: None }
+    pub(crate) const fn new(admin: Arc<AdminService>, counters: Counters, workers: Handle) -> Self {
+        Self { admin, counters, workers, serving: None }
     }
 
     /// Opens the socket, in the place of one that was open.
     pub(crate) fn open(&mut self, path: &Path) -> io::Result<()> {
         let _context = self.workers.enter();
         let listener = local::bind(path)?;
-        let serve = local::serve(listener, Arc::clone(&self.desk), self.counters.clone());
+        let serve = local::serve(listener, Arc::clone(&self.admin), self.counters.clone());
         self.serving = Some(Ends::of(self.workers.spawn(serve).abort_handle()));
         Ok(())
     }
 }
 
-/// Whoever looks.
+/// Watches what sessions need of the machine, and keeps the daemon's sockets in their places.
 pub(crate) struct Caretaker {
     pub(crate) run_dir: RunDir,
     pub(crate) operators: Operators,

@@ -67,12 +67,12 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts one.
+    /// Adds one to the count of a reason.
     pub fn count(&self, reason: Reason) {
         self.count_many(reason, 1);
     }
 
-    /// Counts `n`.
+    /// Adds `n` to the count of a reason.
     pub fn count_many(&self, reason: Reason, n: u64) {
         self.0[reason as usize].fetch_add(n, Ordering::Relaxed);
     }

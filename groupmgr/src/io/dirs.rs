@@ -48,7 +48,7 @@ pub enum DirError {
         path: PathBuf,
         /// By which option another one is chosen.
         option: &'static str,
-        /// Whose it is.
+        /// The user id of its owner.
         owner: u32,
     },
     /// A socket in it would have a name the system cannot take.
@@ -59,9 +59,9 @@ pub enum DirError {
         "a host named {host} runs already on this machine (process {pid}); stop it with: groupmgr stop --host {host}, or choose another name with --name"
     )]
     Running {
-        /// Its name.
+        /// The name of the host that runs.
         host: HostName,
-        /// Its process.
+        /// The id of its process, for a person to end.
         pid: String,
     },
 }

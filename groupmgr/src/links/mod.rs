@@ -48,7 +48,7 @@ pub enum End {
 pub enum Event {
     /// The other end has opened a channel.
     Opened {
-        /// Its number.
+        /// The channel that the other end opened.
         channel: ChannelId,
         /// What it is for.
         purpose: String,

@@ -33,7 +33,7 @@ impl Starts {
         Self { since: Instant::ZERO, now: 0, before: 0 }
     }
 
-    /// One more.
+    /// Counts a session that is started at `now`.
     pub fn add(&mut self, now: Instant) {
         self.age(now);
         self.now = self.now.saturating_add(1);
@@ -73,7 +73,7 @@ pub struct Arrivals<K> {
 }
 
 impl<K: Ord + Copy> Arrivals<K> {
-    /// None expected.
+    /// Expects nobody yet.
     #[must_use]
     pub const fn new() -> Self {
         Self { until: BTreeMap::new(), ends: BTreeSet::new() }

@@ -11,19 +11,19 @@ pub struct Facts {
     pub numifs: u16,
     /// Its wall clock minus ours, in seconds, when its last message came.
     pub time_off: i64,
-    /// Processors.
+    /// Processors of its machine.
     pub cpus: u16,
     /// Their clock, MHz.
     pub clock: u32,
-    /// Its port.
+    /// The port it serves, of TCP and UDP.
     pub port: u16,
     /// How busy it is.
     pub load: Load,
-    /// Its machine.
+    /// The machine it runs on, once it has said so.
     pub machine: Option<MachineId>,
-    /// Its rack.
+    /// The rack, as its operator calls it.
     pub rack: Label,
-    /// Its site.
+    /// The site, as its operator calls it.
     pub site: Label,
     /// Whether it takes no new sessions.
     pub drain: bool,

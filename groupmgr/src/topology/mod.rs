@@ -63,7 +63,7 @@ fn lacks_changed(row: &Row, before: &Lacks) -> Option<Change> {
     (lacks != before).then(|| Change::Lacks(row.host().clone(), lacks.clone()))
 }
 
-/// The table.
+/// The table of hosts, with what is needed to judge the next datagram.
 #[derive(Debug)]
 pub struct Topology {
     own: HostName,

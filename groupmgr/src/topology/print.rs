@@ -18,7 +18,7 @@ use crate::announce::Announcer;
 /// One host of the table, as it is printed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RowView {
-    /// Its name.
+    /// The name it signs with.
     pub host: HostName,
     /// Whether it signs with our group key.
     pub trusted: bool,
@@ -26,9 +26,9 @@ pub struct RowView {
     pub own: bool,
     /// What is thought of it; none for a stranger, of whom nothing is.
     pub standing: Option<Standing>,
-    /// Its run.
+    /// The number of its daemon's present run; none before a host message of it came.
     pub boot: Option<BootId>,
-    /// Primary address.
+    /// Where it is reached: its primary address.
     pub addr: Ipv4Addr,
     /// Age of the last host message in seconds, -1 when there never was one.
     pub lastseen: i64,
@@ -44,15 +44,15 @@ pub struct RowView {
     pub mem_mib: u32,
     /// Sessions it runs.
     pub sessions: u32,
-    /// Processors.
+    /// Processors of its machine.
     pub cpus: u16,
     /// Their clock, MHz.
     pub clock: u32,
     /// Hosts with the same value share a machine.
     pub machine: Option<MachineId>,
-    /// Rack.
+    /// The rack, as its operator calls it; empty where nobody said.
     pub rack: String,
-    /// Site.
+    /// The site, as its operator calls it; empty where nobody said.
     pub site: String,
     /// Whether it takes no new sessions.
     pub drain: bool,
@@ -69,14 +69,14 @@ pub struct RowView {
     /// Which data store that is, once it was told.
     #[serde(default)]
     pub store_id: Option<StoreId>,
-    /// Its interfaces.
+    /// The interfaces that it announces, and whether they are heard.
     pub interfaces: Vec<InterfaceView>,
 }
 
 /// One interface of a host, as it is printed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InterfaceView {
-    /// The interface.
+    /// What it announces of the interface: name, address and netmask.
     #[serde(flatten)]
     pub interface: Interface,
     /// Seconds since a host message last came from it, -1 when never.

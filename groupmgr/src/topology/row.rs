@@ -118,7 +118,7 @@ impl Row {
         }
     }
 
-    /// Its name.
+    /// The name it signs with.
     #[must_use]
     pub const fn host(&self) -> &HostName {
         &self.host

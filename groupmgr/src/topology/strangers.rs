@@ -11,7 +11,7 @@ use proto::host_message::HostMessage;
 use proto::time::Duration;
 use proto::{HostName, Instant, WallTime};
 
-/// Strangers remembered.
+/// How many strangers are remembered.
 pub const STRANGERS_MAX: usize = 64;
 
 /// A stranger that was not heard for so long is gone, or no stranger any more: three announcements, and some more.
@@ -33,7 +33,7 @@ pub struct Stranger {
 pub struct Strangers(BTreeMap<HostName, Stranger>);
 
 impl Strangers {
-    /// None yet.
+    /// Remembers none yet.
     #[must_use]
     pub const fn new() -> Self {
         Self(BTreeMap::new())

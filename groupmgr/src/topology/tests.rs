@@ -2,7 +2,7 @@ use std::net::SocketAddrV4;
 
 use proto::MachineId;
 use proto::WallTime;
-use proto::chain::Link;
+use proto::chain::ChainValue;
 use proto::host_message::{Load, Vitals};
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::line::Line;
@@ -10,6 +10,7 @@ use proto::net::Interface;
 use proto::version::Version;
 
 use super::*;
+use crate::announce::Identity;
 
 const MUD: &str = "host=mud addr=81907f05 time=950739941 numifs=2 flags=4 cpus=2 clock=248 \
                    interface=hme0 ip=81907f05 mask=ffffff00 bcast=81907fff \
@@ -79,21 +80,8 @@ fn message(host: &str, boot: u64, seq: u64) -> Verified<HostMessage> {
     line.try_map(|line| HostMessage::from_line(&line)).unwrap()
 }
 
-fn identity() -> crate::announce::Identity {
-    crate::announce::Identity {
-        host: "a".parse().unwrap(),
-        boot: BootId(1),
-        machine: MachineId(1),
-        rack: "-".parse().unwrap(),
-        site: "-".parse().unwrap(),
-        store: "-".parse().unwrap(),
-        keep: false,
-        plain: false,
-        port: 7009,
-        cpus: 1,
-        clock: 1,
-        chain_len: 256,
-    }
+fn identity() -> Identity {
+    Identity { chain_len: 256, ..Identity::new("a".parse().unwrap(), BootId(1), MachineId(1)) }
 }
 
 fn beacon(host: &str, boot: u64, seq: u64) -> Verified<Beacon> {
@@ -112,7 +100,7 @@ fn beacon_every(every: Duration, host: &str, boot: u64, seq: u64) -> Verified<Be
         sessions: 0,
         drain: false,
         tick: seq,
-        link: Link::from_bytes([0; 16]),
+        chain_value: ChainValue::from_bytes([0; 16]),
         digest: None,
     };
     let bytes = ring().seal(Purpose::Beacon, &beacon.to_line());

@@ -17,7 +17,7 @@ pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Two hosts of one name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Double {
-    /// Their name.
+    /// The name that both use.
     pub host: HostName,
     /// Where the one is that was there first, as far as is known.
     pub first: SocketAddrV4,
@@ -42,9 +42,9 @@ pub enum Change {
     Changed(HostName),
     /// One interface of a host that is up was declared down, or was heard again.
     Interface {
-        /// The host concerned.
+        /// The host whose interface it is.
         host: HostName,
-        /// The interface concerned.
+        /// The interface, by the name that the host gives it.
         iface: IfName,
         /// Whether it is down now.
         down: bool,
@@ -73,12 +73,12 @@ pub struct ProofWanted {
 /// Where and when a datagram came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
-    /// Monotonic clock.
+    /// When, by our monotonic clock.
     pub now: Instant,
-    /// Wall clock.
+    /// When, by our wall clock.
     pub wall: WallTime,
-    /// Our interface.
+    /// Which of our interfaces it came in on.
     pub iface: &'a IfName,
-    /// Its source.
+    /// Who sent it.
     pub from: SocketAddrV4,
 }

@@ -99,7 +99,7 @@ impl Desk {
         ask(&mut self.hands, &Request::Remove)
     }
 
-    /// Types.
+    /// Types at the desk.
     pub(crate) fn type_text(&mut self, text: &str) -> Outcome<()> {
         ask(&mut self.hands, &Request::Type { keys: proto::hex::encode(text.as_bytes()), wait_ms: None })
     }

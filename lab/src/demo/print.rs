@@ -14,7 +14,7 @@ use crate::timeline::{Cursor, Event, Timeline};
 /// How the demonstration is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// For people.
+    /// Lines of text for people.
     Text,
     /// One object a line.
     Json,

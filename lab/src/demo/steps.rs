@@ -13,12 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What alice writes down.
 const NOTE: &str = "milk and honey";
 
-/// A step.
+/// One step of the demonstration: what is done, and what must be seen of it.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     /// What must be observed.
     pub(super) what: &'static str,
-    run: fn(&mut Stage) -> Result<String, Trouble>,
+    run: fn(&mut DemoRun) -> Result<String, Trouble>,
 }
 
 /// Why a step did not hold.
@@ -38,21 +38,21 @@ impl From<LabError> for Trouble {
 
 /// All steps, in order.
 pub(super) const ALL: &[Step] = &[
-    Step { what: "the data store and three hosts are up and see each other", run: Stage::form_group },
-    Step { what: "four desks are switched on and find a host", run: Stage::switch_on },
-    Step { what: "alice's card at desk-1 brings up a session", run: Stage::alice_arrives },
-    Step { what: "alice types into a real shell", run: Stage::alice_types },
-    Step { what: "alice stores a note", run: Stage::alice_notes },
-    Step { what: "alice's card at desk-2: the same shell goes on there", run: Stage::alice_moves },
-    Step { what: "bob's card at desk-3 brings up a session of his own", run: Stage::bob_arrives },
-    Step { what: "the host under desk-2 is killed: desk-2 is at work on another", run: Stage::kill_host },
-    Step { what: "alice's note is still there", run: Stage::note_after_kill },
-    Step { what: "the killed host is restarted and is one of the group again", run: Stage::restart_host },
-    Step { what: "the host under desk-2 is cut off: desk-2 is at work on another", run: Stage::cut_host },
-    Step { what: "alice's note is there once more", run: Stage::note_after_cut },
-    Step { what: "the link is healed: the group is whole and desk-2 stays at work", run: Stage::heal_host },
-    Step { what: "bob's card at desk-4 finds his session", run: Stage::bob_moves },
-    Step { what: "the lab ends and leaves no process behind", run: Stage::end },
+    Step { what: "the data store and three hosts are up and see each other", run: DemoRun::form_group },
+    Step { what: "four desks are switched on and find a host", run: DemoRun::switch_on },
+    Step { what: "alice's card at desk-1 brings up a session", run: DemoRun::alice_arrives },
+    Step { what: "alice types into a real shell", run: DemoRun::alice_types },
+    Step { what: "alice stores a note", run: DemoRun::alice_notes },
+    Step { what: "alice's card at desk-2: the same shell goes on there", run: DemoRun::alice_moves },
+    Step { what: "bob's card at desk-3 brings up a session of his own", run: DemoRun::bob_arrives },
+    Step { what: "the host under desk-2 is killed: desk-2 is at work on another", run: DemoRun::kill_host },
+    Step { what: "alice's note is still there", run: DemoRun::note_after_kill },
+    Step { what: "the killed host is restarted and is one of the group again", run: DemoRun::restart_host },
+    Step { what: "the host under desk-2 is cut off: desk-2 is at work on another", run: DemoRun::cut_host },
+    Step { what: "alice's note is there once more", run: DemoRun::note_after_cut },
+    Step { what: "the link is healed: the group is whole and desk-2 stays at work", run: DemoRun::heal_host },
+    Step { what: "bob's card at desk-4 finds his session", run: DemoRun::bob_moves },
+    Step { what: "the lab ends and leaves no process behind", run: DemoRun::end },
 ];
 
 /// A user with a card, and what is known of the shell behind it.
@@ -64,7 +64,7 @@ struct User {
 }
 
 /// The lab and what the steps have found out.
-pub(super) struct Stage {
+pub(super) struct DemoRun {
     world: Option<World>,
     alice: Option<User>,
     bob: Option<User>,
@@ -75,7 +75,7 @@ pub(super) struct Stage {
 
 type Seen = Result<String, Trouble>;
 
-impl Stage {
+impl DemoRun {
     pub(super) fn new(world: World) -> Self {
         Self { world: Some(world), alice: None, bob: None, noted: false, killed: None, cut: None }
     }

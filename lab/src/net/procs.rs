@@ -38,9 +38,9 @@ pub enum Belonging {
 /// A process, as `/proc/PID/stat` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its id.
+    /// The id of the process.
     pub pid: Pid,
-    /// Its parent's.
+    /// The id of the process that started it.
     pub parent: Pid,
     /// Its state: `R` running, `S` sleeping, `T` stopped, `Z` ended but not reaped, ...
     pub state: char,

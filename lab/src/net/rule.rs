@@ -7,7 +7,7 @@ use core::time::Duration;
 pub enum End<P> {
     /// Every port for which no rule names a port.
     Any,
-    /// This port.
+    /// The frame must leave or enter by this port.
     Is(P),
 }
 
@@ -16,7 +16,7 @@ pub enum End<P> {
 /// Chances are between 0 (never) and 1 (always); a value outside counts as the nearer of the two.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rule {
-    /// Nothing passes.
+    /// Whether nothing passes at all.
     pub cut: bool,
     /// The chance that a frame is lost.
     pub loss: f64,
@@ -34,7 +34,7 @@ impl Rule {
     /// How long a reordered frame is held: longer than a burst, shorter than a beacon interval.
     pub const REORDER_HOLD: Duration = Duration::from_millis(5);
 
-    /// Nothing passes.
+    /// A rule by which nothing passes.
     #[must_use]
     pub fn cut() -> Self {
         Self { cut: true, ..Self::default() }
@@ -60,7 +60,7 @@ pub enum Way {
     Out,
     /// What is sent to the host is lost.
     In,
-    /// Both.
+    /// In both directions.
     Both,
 }
 

@@ -19,7 +19,7 @@ const SCREEN_WIDTH: u16 = 78;
 /// Rows of the log in the smallest terminal.
 const LOG_ROWS_MIN: u16 = 4;
 
-/// Draws everything.
+/// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View, ui: &Ui) {
     let area = frame.area();
     let machines = u16::try_from(view.hosts.len().max(view.desks.len())).unwrap_or(u16::MAX);

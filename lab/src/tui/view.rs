@@ -14,7 +14,7 @@ const LOG_MAX: usize = 200;
 /// The users of the lab; each has one card.
 pub(super) const USERS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
-/// A host.
+/// A host as it is drawn.
 #[derive(Clone, Debug)]
 pub(super) struct HostView {
     pub(super) name: String,
@@ -24,7 +24,7 @@ pub(super) struct HostView {
     pub(super) sessions: Option<u32>,
 }
 
-/// A DTU.
+/// A DTU as it is drawn.
 #[derive(Clone, Debug)]
 pub(super) struct DeskView {
     pub(super) name: String,
@@ -39,7 +39,7 @@ pub(super) struct DeskView {
     pub(super) screen: String,
 }
 
-/// The lab.
+/// The lab as it is drawn.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) ground: Ground,

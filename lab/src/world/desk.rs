@@ -14,7 +14,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long a DTU may take to do what it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A card.
+/// A card file of the lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
     /// The file that is the card.

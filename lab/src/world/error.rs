@@ -17,7 +17,7 @@ pub enum LabError {
     /// A command ended with an error.
     #[error("`{command}` failed: {said}")]
     Refused {
-        /// Its words.
+        /// The command line that was started.
         command: String,
         /// Its standard error.
         said: String,

@@ -54,19 +54,19 @@ words! {
 words! {
     /// Which command a DTU could not handle.
     ProtocolFault {
-        /// A connInf.
+        /// It could not make use of a connInf.
         Conn = "connError",
-        /// A discInf.
+        /// It could not make use of a discInf.
         Disc = "discError",
         /// A keepAliveInf or keepAliveCnf.
         KeepAlive = "keepAliveError",
-        /// A controlInf.
+        /// It could not make use of a controlInf.
         Control = "controlError",
         /// A redirectInf, or the redirect itself.
         Redirect = "redirectError",
-        /// A protocolErrorInf.
+        /// It could not make use of a protocolErrorInf.
         ProtocolError = "protocolErrorError",
-        /// A controlSmartCard.
+        /// It could not make use of a controlSmartCard.
         ControlSmartCard = "controlSmartCardError",
     }
 }
@@ -74,11 +74,11 @@ words! {
 /// The fields common to all messages of a DTU, merged over a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terminal {
-    /// Firmware.
+    /// Firmware and its version.
     pub fw: Option<String>,
-    /// Hardware model.
+    /// The hardware's model.
     pub hw: Option<String>,
-    /// Serial.
+    /// The serial, by which hosts tell DTUs apart.
     pub sn: Option<Serial>,
     /// Name space of the serial and of the card's id.
     pub namespace: Option<String>,
@@ -123,7 +123,7 @@ impl Terminal {
 pub struct Presented {
     /// `pseudo`, `card`, `T0unknown`, `invalid`, or a card type's name.
     pub kind: String,
-    /// Its id.
+    /// What tells the card from others of its kind.
     pub id: String,
 }
 
@@ -136,9 +136,9 @@ impl fmt::Display for Presented {
 /// "This token came", or went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InfoReq {
-    /// Which of both.
+    /// Whether it came or went.
     pub event: Event,
-    /// The token.
+    /// The token that came or went.
     pub presented: Presented,
     /// Why it is presented; absent on a removal.
     pub cause: Option<Cause>,
@@ -200,13 +200,13 @@ fn pair(text: &str) -> Option<(u16, u16)> {
 pub struct KeepAliveReq {
     /// `byteCount`, of unknown unit.
     pub byte_count: Option<u64>,
-    /// `connTime`, likewise.
+    /// `connTime`, of unknown unit.
     pub conn_time: Option<u64>,
-    /// `idleTime`, likewise.
+    /// `idleTime`, of unknown unit.
     pub idle_time: Option<u64>,
-    /// `lossCount`.
+    /// `lossCount`: a count of lost packets, over an unknown time.
     pub loss_count: Option<u64>,
-    /// `pktCount`.
+    /// `pktCount`: a count of packets, over an unknown time.
     pub pkt_count: Option<u64>,
 }
 
@@ -229,7 +229,7 @@ pub enum FromDtu {
         /// Why, when it is a known reason.
         cause: Option<DiscCause>,
     },
-    /// A heartbeat.
+    /// The DTU is still there.
     KeepAliveReq(KeepAliveReq),
     /// The answer to keepAliveInf.
     KeepAliveRsp,

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 
 use super::seq::TokenSeq;
 use super::words;
-use crate::chain::Link;
+use crate::chain::ChainValue;
 use crate::ids::{BootId, HostName, Nonce, ServiceName, SessionId, Token};
 use crate::line::{FieldError, Line};
 use crate::net::HexIp;
@@ -13,7 +13,7 @@ use crate::net::HexIp;
 words! {
     /// Whether a token may use the group.
     Access {
-        /// It may.
+        /// It may use the group.
         Allowed = "allowed",
         /// It may not, or not now.
         Denied = "denied",
@@ -69,7 +69,7 @@ pub const DISPLAYS_MAX: usize = 6;
 /// Another host of the group, as told to a DTU over TLS (`server=name@ip:port`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standby {
-    /// Its name.
+    /// The name of the host that speaks.
     pub host: HostName,
     /// Where the DTU reaches it.
     pub addr: SocketAddrV4,
@@ -94,17 +94,17 @@ impl core::str::FromStr for Standby {
 pub struct AnchorNote {
     /// The run whose chain it is.
     pub boot: BootId,
-    /// The number of the link.
+    /// How often the value has to be hashed to give the chain's number 0: the beacon's `tick`.
     pub tick: u64,
-    /// The newest revealed link.
-    pub link: Link,
+    /// The newest revealed value of the chain, `link` on the wire.
+    pub chain_value: ChainValue,
     /// The present interval of the beacons.
     pub every: Duration,
 }
 
 impl core::fmt::Display for AnchorNote {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}:{}:{}:{}", self.boot, self.tick, self.link, self.every.as_millis())
+        write!(f, "{}:{}:{}:{}", self.boot, self.tick, self.chain_value, self.every.as_millis())
     }
 }
 
@@ -116,7 +116,7 @@ impl core::str::FromStr for AnchorNote {
         Ok(Self {
             boot: part()?.parse().map_err(|_| ())?,
             tick: part()?.parse().map_err(|_| ())?,
-            link: part()?.parse()?,
+            chain_value: part()?.parse()?,
             every: Duration::from_millis(part()?.parse().map_err(|_| ())?),
         })
     }
@@ -127,9 +127,9 @@ impl core::str::FromStr for AnchorNote {
 pub struct Display {
     /// The host that runs the service.
     pub addr: SocketAddrV4,
-    /// The session.
+    /// The session whose display it is.
     pub session: SessionId,
-    /// The service.
+    /// The service that is shown.
     pub service: ServiceName,
     /// The one-time ticket of the display channel.
     pub ticket: Nonce,
@@ -197,7 +197,7 @@ pub enum FromHost {
         /// Where to fail over to from now on; empty means no change.
         standbys: Vec<Standby>,
     },
-    /// Go elsewhere.
+    /// Present the token at another host.
     RedirectInf(RedirectInf),
     /// Of unknown content.
     ControlInf(Line),

@@ -40,7 +40,7 @@ pub enum CardFileError {
         path: PathBuf,
         /// In which line, from 1.
         line: usize,
-        /// What is wrong.
+        /// Why it holds none.
         source: CardError,
     },
 }

@@ -40,7 +40,7 @@ pub enum KeyDirError {
     Mode {
         /// The file or directory concerned.
         path: PathBuf,
-        /// Its mode.
+        /// The permissions it has, as `chmod` takes them.
         mode: u32,
         /// What it should be.
         wanted: u32,
@@ -52,7 +52,7 @@ pub enum KeyDirError {
         path: PathBuf,
         /// In which line, from 1; 0 for the file as a whole.
         line: usize,
-        /// What is wrong.
+        /// Why it is unusable.
         what: String,
     },
     /// `keygen` found keys where it should make some.
@@ -61,7 +61,7 @@ pub enum KeyDirError {
     /// TLS refused what the files hold.
     #[error("{}: {what}; make the directory anew with: groupmgr keygen DIR", path.display())]
     Tls {
-        /// The directory.
+        /// The directory of the keys.
         path: PathBuf,
         /// What rustls or rcgen said.
         what: String,

@@ -60,7 +60,7 @@ pub fn is_writable_dir(path: &Path) -> bool {
 /// Why no daemon of this machine can be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum NoDaemon {
-    /// None runs.
+    /// There is no socket of a daemon, or nobody answers on it.
     #[error(
         "no daemon runs here (looked in {}); start one with: groupmgr run, or name its directory with --run-dir", .0.display()
     )]
@@ -68,7 +68,7 @@ pub enum NoDaemon {
     /// None of this name runs.
     #[error("no daemon of host {host} runs here (looked in {}); start one with: groupmgr run --name {host}", base.display())]
     NoneNamed {
-        /// Its name.
+        /// The name that was asked for.
         host: HostName,
         /// Where it was looked for.
         base: PathBuf,
@@ -79,7 +79,7 @@ pub enum NoDaemon {
     /// It cannot be asked.
     #[error("{}: {source}; see its log", path.display())]
     Broken {
-        /// Its socket.
+        /// The socket of the daemon.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

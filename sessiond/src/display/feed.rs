@@ -25,7 +25,7 @@ pub enum Extent {
 /// What is behind a display.
 #[derive(Debug)]
 pub enum Feed {
-    /// A terminal.
+    /// A terminal: bytes that draw on cells.
     Terminal(TerminalFeed),
 }
 

@@ -15,9 +15,9 @@ const UID_MIN: u32 = 1000;
 /// An account, as the passwd database has it.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Its name.
+    /// The login name.
     pub name: String,
-    /// Its user.
+    /// The user id, which processes of the session get.
     pub uid: Uid,
     /// Its first group.
     pub gid: Gid,

@@ -58,33 +58,33 @@ pub struct Start {
     pub open_files: Option<OpenFiles>,
 }
 
-/// What happened.
+/// What the spawner or a session process said, or that it is gone.
 #[derive(Debug)]
 pub enum Event {
     /// There is a session process, and it can be told things; it says [`FromSession::Ready`] when it can be attached.
     Spawned {
-        /// The session concerned.
+        /// The session that it runs.
         session: SessionId,
         /// Whether it was made for an earlier daemon; then it has to be asked what it is.
         kept: bool,
     },
     /// There is no such session process.
     SpawnFailed {
-        /// The session concerned.
+        /// The session that it should have run.
         session: SessionId,
         /// Why not, and what to do about it.
         reason: String,
     },
     /// A session process says something.
     Session {
-        /// The session concerned.
+        /// The session that says it.
         session: SessionId,
         /// What the session said.
         message: FromSession,
     },
     /// A session process is gone and all it had started.
     Exited {
-        /// The session concerned.
+        /// The session that it ran.
         session: SessionId,
         /// How its process ended.
         exit: Exit,

@@ -32,9 +32,9 @@ pub enum SessionEvent {
     OnScreen(SessionId, Serial),
     /// It is over; it is no longer in the table.
     Ended {
-        /// The session concerned.
+        /// The session that is over.
         session: SessionId,
-        /// The token concerned.
+        /// The token that it belonged to.
         token: Token,
         /// Its epoch, for giving the claim back.
         epoch: Epoch,
@@ -53,18 +53,18 @@ pub enum SessionEvent {
     },
     /// What was asked of a service has come out: it runs, it ended, or it could not be started.
     ServiceSettled {
-        /// The session concerned.
+        /// The session whose service it is.
         session: SessionId,
-        /// The service concerned.
+        /// The service that was started or stopped.
         service: ServiceName,
     },
     /// One of its programs asks the data store for something.
     Data {
-        /// The session concerned.
+        /// The session whose program asks.
         session: SessionId,
         /// Which of its programs.
         client: u32,
-        /// The request.
+        /// One encoded call of the data store's protocol.
         request: Bytes,
     },
 }

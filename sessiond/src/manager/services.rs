@@ -2,7 +2,7 @@
 
 use proto::{ServiceName, SessionId};
 
-use super::{Phase, SessionEffect, SessionEvent, Sessions};
+use super::{SessionEffect, SessionEvent, SessionPhase, Sessions};
 use crate::control::{ServiceState, ToSession};
 use crate::template::{Display, SERVICES_MAX, Service};
 
@@ -11,7 +11,7 @@ impl Sessions {
     /// the session sees a new terminal when it attaches next. `false` when the session does not run or has
     /// [`SERVICES_MAX`] services already.
     pub fn start_service(&mut self, id: SessionId, service: Service, out: &mut Vec<SessionEffect>) -> bool {
-        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == Phase::Running) else {
+        let Some(session) = self.table.get_mut(&id).filter(|s| s.phase == SessionPhase::Running) else {
             return false;
         };
         if !session.services.contains_key(&service.name) {
@@ -38,7 +38,7 @@ impl Sessions {
         service: &ServiceName,
         out: &mut Vec<SessionEffect>,
     ) -> bool {
-        let running = self.table.get_mut(&id).filter(|s| s.phase == Phase::Running);
+        let running = self.table.get_mut(&id).filter(|s| s.phase == SessionPhase::Running);
         let Some(session) = running.filter(|s| s.services.contains_key(service)) else { return false };
         if matches!(session.services.get(service), Some(ServiceState::Running { .. })) {
             session.unsettled.insert(service.clone());

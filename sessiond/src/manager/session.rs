@@ -48,7 +48,7 @@ impl Claim {
 ///
 /// One without services runs from its beginning, and is gone when it is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum SessionPhase {
     /// Others start before it.
     Queued,
     /// Its process was asked for.
@@ -70,7 +70,7 @@ pub enum Phase {
     },
 }
 
-impl Phase {
+impl SessionPhase {
     pub(super) const fn deadline(self) -> Option<Instant> {
         match self {
             Self::Starting { give_up_at } | Self::TakenUp { give_up_at } => Some(give_up_at),
@@ -105,13 +105,13 @@ impl Phase {
 /// One session of this host.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Its id.
+    /// The session's id, drawn at random when it was made.
     pub id: SessionId,
-    /// Whose it is.
+    /// The token that it belongs to.
     pub token: Token,
     /// Under whose name its permanent data lies.
     pub owner: String,
-    /// Its epoch.
+    /// The epoch of its claim.
     pub epoch: Epoch,
     /// When it was last connected.
     pub last: Last,
@@ -120,7 +120,7 @@ pub struct Session {
     /// The address of the desk that had it made, when nobody registered the token.
     pub guest: Option<Ipv4Addr>,
     /// Where it is in its life.
-    pub phase: Phase,
+    pub phase: SessionPhase,
     /// The DTU it is shown at.
     pub shown: Option<Serial>,
     /// When this daemon first knew of it.
@@ -154,13 +154,13 @@ impl Session {
     /// Whether a DTU can be shown it now.
     #[must_use]
     pub const fn is_running(&self) -> bool {
-        matches!(self.phase, Phase::Running)
+        matches!(self.phase, SessionPhase::Running)
     }
 
     /// Whether a DTU can be shown it, now or as soon as it has started.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Starting { .. } | Phase::Queued)
+        matches!(self.phase, SessionPhase::Running | SessionPhase::Starting { .. } | SessionPhase::Queued)
     }
 
     /// The fingerprint of its certificate, once it runs.
@@ -235,7 +235,7 @@ pub(super) fn tell(session: &Session, out: &mut Vec<SessionEffect>, what: impl F
 }
 
 /// Every change of phase passes here, so that deadlines and phases agree.
-pub(super) fn turn(due: &mut BTreeSet<(Instant, SessionId)>, session: &mut Session, next: Phase) {
+pub(super) fn turn(due: &mut BTreeSet<(Instant, SessionId)>, session: &mut Session, next: SessionPhase) {
     if let Some(at) = session.phase.deadline() {
         due.remove(&(at, session.id));
     }

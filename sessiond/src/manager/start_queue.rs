@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use proto::{Instant, SessionId};
 
-use super::{Phase, START_WITHIN, SessionEffect, Sessions, turn};
+use super::{START_WITHIN, SessionEffect, SessionPhase, Sessions, turn};
 use crate::control::SessionSpec;
 
 /// Processes that are started at once: enough to keep many processors busy, and few enough that each is there soon.
@@ -30,13 +30,16 @@ impl StartQueue {
     }
 
     /// A session is to start: its phase, and its process if its turn has come.
-    pub(super) fn enter(&mut self, now: Instant, spec: SessionSpec) -> (Phase, Option<SessionEffect>) {
+    pub(super) fn enter(&mut self, now: Instant, spec: SessionSpec) -> (SessionPhase, Option<SessionEffect>) {
         if self.starting.len() >= STARTING_MAX {
             self.waiting.push_back(Box::new(spec));
-            return (Phase::Queued, None);
+            return (SessionPhase::Queued, None);
         }
         self.starting.insert(spec.session);
-        (Phase::Starting { give_up_at: now + START_WITHIN }, Some(SessionEffect::Spawn(Box::new(spec))))
+        (
+            SessionPhase::Starting { give_up_at: now + START_WITHIN },
+            Some(SessionEffect::Spawn(Box::new(spec))),
+        )
     }
 }
 
@@ -57,7 +60,7 @@ impl Sessions {
         {
             if let Some(session) = self.table.get_mut(&spec.session) {
                 self.starts.starting.insert(spec.session);
-                turn(&mut self.due, session, Phase::Starting { give_up_at: now + START_WITHIN });
+                turn(&mut self.due, session, SessionPhase::Starting { give_up_at: now + START_WITHIN });
                 out.push(SessionEffect::Spawn(spec));
             }
         }

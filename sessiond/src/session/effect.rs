@@ -41,7 +41,7 @@ pub enum Effect {
     Start {
         /// What to start.
         service: Box<Service>,
-        /// Its terminal.
+        /// Columns and rows of its terminal at the start.
         size: Size,
     },
     /// Tell all that a service, or every service, has started that its terminal is gone (SIGHUP): editors save what
@@ -65,7 +65,7 @@ pub enum Effect {
     Data {
         /// Which of its connections.
         client: u32,
-        /// The part.
+        /// The next part of the payload.
         part: Bytes,
         /// Whether the answer is complete with it.
         last: bool,

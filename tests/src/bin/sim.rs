@@ -123,8 +123,8 @@ fn many(args: &Args) -> bool {
     for (_, report) in swarm.broken.iter().take(3) {
         println!("{report}\n");
     }
-    for (rule, looked) in &swarm.looked {
-        println!("held {looked:>8} times: {rule}");
+    for (rule, evaluated) in &swarm.evaluated {
+        println!("held {evaluated:>8} times: {rule}");
     }
     let wall = start.elapsed().as_secs_f64();
     println!("{} runs in {wall:.0} s, {} events, {} faults", swarm.good, swarm.events, swarm.faults);

@@ -14,9 +14,9 @@ const INSERTS: u64 = 5;
 /// One row of the table: what each host sends, receives and works, on the average, in a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Hosts.
+    /// How many hosts.
     pub hosts: usize,
-    /// DTUs.
+    /// How many DTUs.
     pub dtus: usize,
     idle: Meter,
     /// How long that was metered.

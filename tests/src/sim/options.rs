@@ -13,7 +13,7 @@ const ISLAND: usize = 10;
 /// How much goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Faults {
-    /// Nothing.
+    /// No harm is done.
     None,
     /// One thing at a time, for a while; then everything is well for a while.
     Low,
@@ -47,9 +47,9 @@ impl fmt::Display for Faults {
 /// What is given; the rest is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Given {
-    /// Hosts.
+    /// How many hosts; drawn by the seed without it.
     pub hosts: Option<usize>,
-    /// DTUs.
+    /// How many DTUs; drawn by the seed without it.
     pub dtus: Option<usize>,
     /// How long things happen.
     pub time: Option<Duration>,
@@ -62,9 +62,9 @@ pub struct Given {
 pub struct Options {
     /// From which all is drawn.
     pub seed: u64,
-    /// Hosts.
+    /// How many hosts.
     pub hosts: usize,
-    /// DTUs.
+    /// How many DTUs.
     pub dtus: usize,
     /// How long things happen, before all is repaired.
     pub time: Duration,

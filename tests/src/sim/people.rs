@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proto::Token;
 use proto::card::{Card, CardSecret};
 
-use crate::world::{DeskId, Sight, TestRng, World};
+use crate::world::{DeskId, Observation, TestRng, World};
 
 /// One card of so many is disabled.
 const DISABLED_OF: usize = 8;
@@ -25,7 +25,7 @@ pub(super) struct PersonCard {
 /// A desk and what is in it.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
-    /// The desk.
+    /// The desk of this seat.
     pub(super) desk: DeskId,
     /// The island it belongs to.
     pub(super) island: usize,
@@ -40,14 +40,14 @@ impl Seat {
     }
 }
 
-/// All of them.
+/// All people of the simulation: their cards, and where these are.
 #[derive(Debug)]
 pub(super) struct People {
     dice: TestRng,
     cards: Vec<PersonCard>,
     /// The cards of each island.
     of_island: Vec<Vec<usize>>,
-    /// The desks.
+    /// A seat for each desk.
     pub(super) seats: Vec<Seat>,
 }
 
@@ -128,7 +128,7 @@ impl People {
         if let Some((card, _)) = seat.card.take() {
             self.cards[card].holder.take_if(|holder| *holder == number);
         }
-        w.see(Sight::Card { desk: seat.desk, token: None, genuine: true });
+        w.see(Observation::Card { desk: seat.desk, token: None, genuine: true });
         w.remove(seat.desk);
     }
 
@@ -164,7 +164,7 @@ impl People {
         if !copied {
             self.cards[card].holder = Some(number);
         }
-        w.see(Sight::Card { desk, token: Some(token), genuine: !is_copy_of_keyed });
+        w.see(Observation::Card { desk, token: Some(token), genuine: !is_copy_of_keyed });
         w.insert_card(desk, card_in);
     }
 
@@ -185,5 +185,5 @@ impl People {
 fn register(w: &mut World, token: &Token, fields: &str, disabled: bool) {
     let key = authmgr::admission::token_key(token);
     w.store_put(key.as_str(), &format!("token name={token} {fields}"));
-    w.see(Sight::Registered { token: token.clone(), disabled });
+    w.see(Observation::Registered { token: token.clone(), disabled });
 }

@@ -14,7 +14,7 @@ use super::people::People;
 use super::restarts::Restarts;
 use super::stage;
 use super::trouble::{Island, Trouble};
-use crate::world::{Sight, TestRng, World, ms, secs};
+use crate::world::{Observation, TestRng, World, ms, secs};
 
 /// Steps that one input may cause in a host: a large group and a storm cause a hundred thousand, a circle any number.
 const STEPS_MAX: usize = 1_000_000;
@@ -47,20 +47,20 @@ pub struct Broken {
 pub struct Summary {
     /// Of everything that happened.
     pub digest: u64,
-    /// Simulated time.
+    /// How long the run lasted, in simulated time.
     pub time: Duration,
-    /// Hosts.
+    /// How many hosts took part.
     pub hosts: usize,
-    /// Events.
+    /// Events that the world carried out.
     pub events: u64,
-    /// Faults.
+    /// Faults that were put in.
     pub faults: u64,
     /// What the stranger said.
     pub forgeries: u64,
     /// How long it took from the repair to rest.
     pub repaired: Duration,
     /// How often each rule was put to the test.
-    pub looked: Vec<(&'static str, u64)>,
+    pub evaluated: Vec<(&'static str, u64)>,
 }
 
 /// Told of a run's progress: the simulated time, and what is going on.
@@ -219,14 +219,14 @@ impl<'a> Run<'a> {
             self.looks_at = now + LOOK_AROUND;
             self.look_at_tables();
         }
-        let seen = self.w.sights();
-        self.digest = seen.iter().fold(self.digest ^ self.w.digest(), |digest, (at, sight)| {
-            let text = format!("{at} {sight:?}");
+        let seen = self.w.observations();
+        self.digest = seen.iter().fold(self.digest ^ self.w.digest(), |digest, (at, observation)| {
+            let text = format!("{at} {observation:?}");
             text.bytes().fold(digest, |d, byte| (d ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
         });
         if let Some(intruder) = &mut self.intruder {
-            let tickets = seen.iter().filter_map(|(_, sight)| match sight {
-                Sight::SendsOn { ticket, .. } => ticket.as_deref(),
+            let tickets = seen.iter().filter_map(|(_, observation)| match observation {
+                Observation::SendsOn { ticket, .. } => ticket.as_deref(),
                 _ => None,
             });
             tickets.for_each(|ticket| intruder.learn(ticket));
@@ -280,23 +280,23 @@ impl<'a> Run<'a> {
             if self.ways_well.insert(host.clone(), ways) != Some(ways)
                 && let Ok(host) = host.parse()
             {
-                self.w.see(Sight::WaysWell { host, well: ways });
+                self.w.see(Observation::WaysWell { host, well: ways });
             }
             let well = self.w.is_host_well(host);
             if self.well.insert(host.clone(), well) != Some(well) {
                 let Ok(host) = host.parse() else { continue };
-                self.w.see(Sight::HostWell { host, well });
+                self.w.see(Observation::HostWell { host, well });
             }
         }
         for (seat, was) in self.people.seats.iter().zip(&mut self.desks_well) {
             let well = self.w.is_desk_well(seat.desk);
             if core::mem::replace(was, well) != well {
-                self.w.see(Sight::DeskWell { desk: seat.desk, well });
+                self.w.see(Observation::DeskWell { desk: seat.desk, well });
             }
         }
         let well = self.w.is_store_well();
         if core::mem::replace(&mut self.store_well, well) != well {
-            self.w.see(Sight::StoreWell(well));
+            self.w.see(Observation::StoreWell(well));
         }
     }
 
@@ -306,10 +306,10 @@ impl<'a> Run<'a> {
             let steps = usize::try_from(host.most_steps()).unwrap_or(usize::MAX);
             let (host, tables) = (host.name().clone(), host.tables());
             let table = "steps of one input";
-            self.w.see(Sight::Size { host: host.clone(), table, len: steps, max: STEPS_MAX });
+            self.w.see(Observation::Size { host: host.clone(), table, len: steps, max: STEPS_MAX });
             for fill in tables {
                 let (table, len, max) = (fill.table, fill.len, fill.max);
-                self.w.see(Sight::Size { host: host.clone(), table, len, max });
+                self.w.see(Observation::Size { host: host.clone(), table, len, max });
             }
         }
     }
@@ -375,9 +375,9 @@ impl<'a> Run<'a> {
             faults: self.trouble.made + self.restarts.made,
             forgeries: self.intruder.as_ref().map_or(0, |intruder| intruder.said),
             repaired,
-            looked: self
+            evaluated: self
                 .checks
-                .looked()
+                .evaluated()
                 .chain([
                     ("once all is repaired whoever should be shown is", self.rest_judged),
                     ("new sessions are spread evenly", self.spread_judged),
@@ -398,8 +398,8 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (rule, looked) in &self.looked {
-            writeln!(f, "held {looked:>8} times: {rule}")?;
+        for (rule, evaluated) in &self.evaluated {
+            writeln!(f, "held {evaluated:>8} times: {rule}")?;
         }
         let Self { time, events, faults, forgeries, repaired, .. } = self;
         writeln!(f, "{time:?} simulated, {events} events, {faults} faults, {forgeries} words of a stranger")?;

@@ -17,12 +17,12 @@ pub struct Swarm {
     pub broken: Vec<(u64, String)>,
     /// Simulated hours of hosts.
     pub host_hours: f64,
-    /// Simulated events.
+    /// Events of all runs together.
     pub events: u64,
     /// Faults that were made.
     pub faults: u64,
     /// How often each rule was put to the test, in all runs.
-    pub looked: std::collections::BTreeMap<&'static str, u64>,
+    pub evaluated: std::collections::BTreeMap<&'static str, u64>,
     /// Of the digests of all runs, whatever their order.
     pub digest: u64,
 }
@@ -53,9 +53,9 @@ impl Swarm {
     pub fn hardly_tried(&self) -> Vec<String> {
         let floor = |rule: &str| FLOORS.iter().find(|(of, _)| *of == rule).map_or(100, |(_, floor)| *floor);
         let wanted = |rule: &str| floor(rule) * self.good / 100;
-        let few = self.looked.iter().filter(|(rule, times)| **times < wanted(rule).max(1));
+        let few = self.evaluated.iter().filter(|(rule, times)| **times < wanted(rule).max(1));
         let tell = |(rule, times): (&&str, &u64)| format!("{times} of {} times: {rule}", wanted(rule).max(1));
-        let untried = FLOORS.iter().filter(|(rule, _)| !self.looked.contains_key(rule));
+        let untried = FLOORS.iter().filter(|(rule, _)| !self.evaluated.contains_key(rule));
         few.map(tell).chain(untried.map(|(rule, _)| format!("never: {rule}"))).collect()
     }
 
@@ -67,8 +67,8 @@ impl Swarm {
                 self.events += summary.events;
                 self.faults += summary.faults;
                 self.digest ^= summary.digest.rotate_left((seed % 64) as u32);
-                for (rule, times) in summary.looked {
-                    *self.looked.entry(rule).or_default() += times;
+                for (rule, times) in summary.evaluated {
+                    *self.evaluated.entry(rule).or_default() += times;
                 }
             }
             Err(broken) => self.broken.push((seed, broken.report(options))),

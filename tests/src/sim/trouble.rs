@@ -18,7 +18,7 @@ pub(super) struct Island {
     pub(super) hosts: Vec<String>,
     /// The LANs that all of them are on.
     pub(super) lans: Vec<LanId>,
-    /// Its desks.
+    /// The desks on its LANs.
     pub(super) desks: Vec<DeskId>,
 }
 

@@ -13,7 +13,7 @@ use proto::line::Line;
 use terminal::Terminal;
 
 use super::parts::desk::{Brain, Desk, DeskId, DeskPlan, ToDesk};
-use super::parts::sight::Sight;
+use super::parts::observation::Observation;
 use super::parts::tcp::{Conn, ConnKey, Kind, Seg, Side};
 use super::parts::udp::Datagram;
 use super::wire::{LanId, Node};
@@ -28,9 +28,9 @@ impl World {
         let number = self.desks.len();
         let serial = format!("02{number:010x}");
         let servers = plan.servers.iter().map(|host| {
-            let links = &self.machines[self.host_number(host)].links;
-            let near = links.iter().find(|link| plan.lans.contains(&self.wire.link(**link).lan));
-            SocketAddrV4::new(self.wire.link(*near.unwrap_or(&links[0])).ip, proto::PORT)
+            let cables = &self.machines[self.host_number(host)].cables;
+            let near = cables.iter().find(|cable| plan.lans.contains(&self.wire.cable(**cable).lan));
+            SocketAddrV4::new(self.wire.cable(*near.unwrap_or(&cables[0])).ip, proto::PORT)
         });
         let servers: Vec<SocketAddrV4> = servers.collect();
         let config = Config {
@@ -59,12 +59,12 @@ impl World {
         screen: Option<Terminal>,
     ) -> DeskId {
         let number = self.desks.len();
-        let links = lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Desk(number), n, *lan));
-        let links = links.collect();
+        let cables = lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Desk(number), n, *lan));
+        let cables = cables.collect();
         self.desks.push(Desk {
             name: name.to_owned(),
             brain,
-            links,
+            cables,
             conns: BTreeMap::new(),
             wake: None,
             is_asleep: false,
@@ -184,7 +184,7 @@ impl World {
         match (seg, kind) {
             (Seg::SynAck, _) => self.transmit(key, Side::Host, Seg::Hello),
             (Seg::HelloBack(_), Kind::Control) => {
-                let local = self.wire.link(near).ip;
+                let local = self.wire.cable(near).ip;
                 self.give(desk, DtuInput::ControlOpened { conn: id, local });
             }
             (Seg::HelloBack(fp), Kind::Display(target)) if fp == target.fp => {
@@ -304,7 +304,7 @@ impl World {
             Effect::Paint(paint) => self.paint(desk, paint),
             Effect::Report(event) => {
                 self.history.tell(self.now, || format!("{}: {event:?}", self.desks[desk].name));
-                self.saw(|_| Some(Sight::Says { desk: DeskId(desk), event: event.clone() }));
+                self.observe(|_| Some(Observation::Says { desk: DeskId(desk), event: event.clone() }));
                 let events = &mut self.desks[desk].events;
                 if events.len() == EVENTS_MAX {
                     events.pop_front();
@@ -315,18 +315,18 @@ impl World {
     }
 
     fn ask_for_servers(&mut self, desk: usize) {
-        for n in 0..self.desks[desk].links.len() {
-            let link = self.desks[desk].links[n];
+        for n in 0..self.desks[desk].cables.len() {
+            let cable = self.desks[desk].cables[n];
             let Some(sn) = self.desks[desk].dtu().map(|dtu| dtu.serial().clone()) else { return };
-            let question = ServerQ { sn, ip: self.wire.link(link).ip };
-            self.broadcast(link, question.to_line().to_string().into_bytes().into());
+            let question = ServerQ { sn, ip: self.wire.cable(cable).ip };
+            self.broadcast(cable, question.to_line().to_string().into_bytes().into());
         }
     }
 
     /// Begins to open a connection. Where no way leads, nothing answers.
     pub(super) fn open(&mut self, desk: usize, number: u64, addr: SocketAddrV4, kind: Kind) {
-        let Some((near, far)) = self.wire.route(&self.desks[desk].links, *addr.ip()) else { return };
-        let Node::Host(host) = self.wire.link(far).node else { return };
+        let Some((near, far)) = self.wire.route(&self.desks[desk].cables, *addr.ip()) else { return };
+        let Node::Host(host) = self.wire.cable(far).node else { return };
         self.next_conn += 1;
         let key = ConnKey(self.next_conn);
         let mut conn = Conn::new(desk, number, kind, host, (near, far), *addr.ip());

@@ -5,10 +5,10 @@ use proto::{BootId, SessionId};
 
 use super::parts::desk::DeskId;
 use super::parts::machine::Daemon;
+use super::parts::observation::{End, Fate, Observation};
 use super::parts::process::ToProcess;
-use super::parts::sight::{End, Fate, Sight};
 use super::parts::tcp::Owner;
-use super::wire::{LinkId, Node, Way};
+use super::wire::{CableId, Node, Way};
 use super::{Duration, LanId, Rule, World};
 
 impl World {
@@ -79,7 +79,9 @@ impl World {
         self.machines[host].daemon = Daemon::Dead;
         self.saw_fate(host, Fate::Dies);
         for session in core::mem::take(&mut self.machines[host].processes).into_keys() {
-            self.saw(|w| Some(Sight::Gone { host: w.names[host].clone(), session, end: End::Power }));
+            self.observe(|w| {
+                Some(Observation::Gone { host: w.names[host].clone(), session, end: End::Power })
+            });
         }
         self.orphan(host, |_| true);
         self.watch_ways();
@@ -149,25 +151,25 @@ impl World {
         self.process_gone(host, session, End::Killed);
     }
 
-    /// Sets the rule of a host's link to a LAN.
+    /// Sets the rule of a host's cable to a LAN.
     pub fn set_rule(&mut self, host: &str, lan: LanId, way: Way, rule: Rule) {
         self.history.tell(self.now, || format!("— {host} on {}: {way:?} {rule:?}", self.wire.lan(lan).name));
-        let link = self.link_on(host, lan);
-        self.rule_link(link, way, rule);
+        let cable = self.cable_on(host, lan);
+        self.rule_cable(cable, way, rule);
     }
 
-    pub(super) fn rule_link(&mut self, link: LinkId, way: Way, rule: Rule) {
-        let link = self.wire.link_mut(link);
+    pub(super) fn rule_cable(&mut self, cable: CableId, way: Way, rule: Rule) {
+        let cable = self.wire.cable_mut(cable);
         if way != Way::In {
-            link.out = rule;
+            cable.out = rule;
         }
         if way != Way::Out {
-            link.into = rule;
+            cable.into = rule;
         }
         self.watch_ways();
     }
 
-    /// Cuts a host's link to a LAN, both ways and silently.
+    /// Cuts a host's cable to a LAN, both ways and silently.
     pub fn cut(&mut self, host: &str, lan: LanId) {
         self.cut_way(host, lan, Way::Both);
     }
@@ -177,26 +179,26 @@ impl World {
         self.set_rule(host, lan, way, Rule { cut: true, ..Rule::default() });
     }
 
-    /// Takes all rules off a host's link to a LAN.
+    /// Takes all rules off a host's cable to a LAN.
     pub fn heal(&mut self, host: &str, lan: LanId) {
         self.set_rule(host, lan, Way::Both, Rule::default());
     }
 
-    /// A host's link to a LAN loses this share of datagrams, both ways.
+    /// A host's cable to a LAN loses this share of datagrams, both ways.
     pub fn lose(&mut self, host: &str, lan: LanId, loss: f64) {
         self.set_rule(host, lan, Way::Both, Rule { loss, ..Rule::default() });
     }
 
-    /// A host's link to a LAN is late by this, both ways.
+    /// A host's cable to a LAN is late by this, both ways.
     pub fn delay(&mut self, host: &str, lan: LanId, delay: Duration) {
         self.set_rule(host, lan, Way::Both, Rule { delay, ..Rule::default() });
     }
 
-    /// Sets the rule of a desk's link.
+    /// Sets the rule of a desk's cable.
     pub fn set_desk_rule(&mut self, desk: DeskId, way: Way, rule: Rule) {
         self.history.tell(self.now, || format!("— {}: {way:?} {rule:?}", self.desks[desk.0].name));
-        let link = self.desks[desk.0].links[0];
-        self.rule_link(link, way, rule);
+        let cable = self.desks[desk.0].cables[0];
+        self.rule_cable(cable, way, rule);
     }
 
     /// Broadcasts no longer reach a desk, or do again; what is sent to it alone does.
@@ -214,8 +216,8 @@ impl World {
     /// Splits a LAN: these hosts and desks on one side, all others on the other.
     pub fn split(&mut self, lan: LanId, hosts: &[&str], desks: &[DeskId]) {
         self.history.tell(self.now, || format!("— split {}: {hosts:?}", self.wire.lan(lan).name));
-        let mut aside: Vec<LinkId> = hosts.iter().map(|host| self.link_on(host, lan)).collect();
-        aside.extend(desks.iter().map(|desk| self.desks[desk.0].links[0]));
+        let mut aside: Vec<CableId> = hosts.iter().map(|host| self.cable_on(host, lan)).collect();
+        aside.extend(desks.iter().map(|desk| self.desks[desk.0].cables[0]));
         self.wire.split(lan, aside);
         self.watch_ways();
     }
@@ -230,8 +232,8 @@ impl World {
     /// Nothing passes between a desk and a host of its LAN from now on; both reach all others.
     pub fn keep_apart(&mut self, desk: DeskId, host: &str) {
         self.history.tell(self.now, || format!("— {} and {host} are kept apart", self.desks[desk.0].name));
-        let near = self.desks[desk.0].links[0];
-        let far = self.link_on(host, self.wire.link(near).lan);
+        let near = self.desks[desk.0].cables[0];
+        let far = self.cable_on(host, self.wire.cable(near).lan);
         self.wire.keep_apart(near, far);
         self.watch_ways();
     }
@@ -248,9 +250,9 @@ impl World {
 
     fn set_plug(&mut self, host: &str, lan: LanId, carrier: bool) {
         self.history.tell(self.now, || format!("— {host} on {}: plug {carrier}", self.wire.lan(lan).name));
-        let link = self.link_on(host, lan);
-        self.wire.link_mut(link).carrier = carrier;
-        let Node::Host(number) = self.wire.link(link).node else { return };
+        let cable = self.cable_on(host, lan);
+        self.wire.cable_mut(cable).carrier = carrier;
+        let Node::Host(number) = self.wire.cable(cable).node else { return };
         self.tell_interfaces(number);
         self.watch_ways();
     }

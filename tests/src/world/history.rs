@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use proto::Instant;
 
-/// Lines kept.
+/// How many lines are kept.
 const LINES_MAX: usize = 4_000;
 /// Lines shown with a failure.
 const LINES_SHOWN: usize = 150;

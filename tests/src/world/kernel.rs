@@ -7,7 +7,7 @@ use dtu_emu::dtu::Fault;
 use proto::time::Duration;
 
 use super::parts::tcp::{ConnKey, Kind};
-use super::wire::LinkId;
+use super::wire::CableId;
 use super::{Event, LanId, World};
 
 /// Bytes that are not acknowledged for so long end their connection.
@@ -20,7 +20,7 @@ impl World {
     /// Whether what either end sends on a connection reaches the other's kernel.
     fn is_way_open(&self, key: ConnKey) -> bool {
         let Some(conn) = self.conns.get(&key) else { return false };
-        let is_there = self.machines[conn.host].has_power && self.wire.link(conn.far).ip == conn.far_ip;
+        let is_there = self.machines[conn.host].has_power && self.wire.cable(conn.far).ip == conn.far_ip;
         is_there && self.wire.is_open(conn.near, conn.far)
     }
 
@@ -62,10 +62,10 @@ impl World {
 
     /// A host's interface on a LAN gets another address, which its kernel notices. What goes to the old one is lost.
     pub fn readdress(&mut self, host: &str, lan: LanId) -> Ipv4Addr {
-        let link = self.link_on(host, lan);
-        let ip = self.free_address(self.wire.link(link).node, lan);
+        let cable = self.cable_on(host, lan);
+        let ip = self.free_address(self.wire.cable(cable).node, lan);
         self.history.tell(self.now, || format!("— {host} on {}: {ip}", self.wire.lan(lan).name));
-        self.wire.move_to(link, ip);
+        self.wire.move_to(cable, ip);
         let number = self.host_number(host);
         self.tell_interfaces(number);
         self.watch_ways();
@@ -95,11 +95,11 @@ impl World {
         self.watch_ways();
     }
 
-    pub(super) fn link_on(&self, host: &str, lan: LanId) -> LinkId {
+    pub(super) fn cable_on(&self, host: &str, lan: LanId) -> CableId {
         let number = self.host_number(host);
-        let found = self.machines[number].links.iter().copied().find(|l| self.wire.link(*l).lan == lan);
+        let found = self.machines[number].cables.iter().copied().find(|l| self.wire.cable(*l).lan == lan);
         match found {
-            Some(link) => link,
+            Some(cable) => cable,
             None => self.fail(&format!("{host} is not on {}", self.wire.lan(lan).name)),
         }
     }

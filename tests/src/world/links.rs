@@ -57,8 +57,8 @@ impl World {
         if let Some(stream) = running.links.keys().find(|stream| is_to(stream)) {
             return Some(*stream);
         }
-        let addr = self.wire.link(*self.machines[to].links.first()?).ip;
-        let (near, far) = self.wire.route(self.links_of(Node::Host(from)), addr)?;
+        let addr = self.wire.cable(*self.machines[to].cables.first()?).ip;
+        let (near, far) = self.wire.route(self.cables_of(Node::Host(from)), addr)?;
         self.wire.crosses(near, far)?;
         if !self.machines[to].daemon.listens() || !self.machines[to].has_power {
             return None;

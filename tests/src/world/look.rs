@@ -12,7 +12,7 @@ use sessiond::manager::Claim;
 use super::World;
 use super::parts::desk::Brain;
 use super::parts::desk::DeskId;
-use super::wire::{LanId, LinkId};
+use super::wire::{CableId, LanId};
 
 /// A session process, as the world knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl World {
     pub(super) fn is_machine_well(&self, host: usize) -> bool {
         let machine = &self.machines[host];
         let runs = machine.has_power && machine.daemon.alive().is_some_and(|running| !running.is_stopped);
-        runs && machine.links.iter().all(|link| self.wire.is_sound(*link))
+        runs && machine.cables.iter().all(|cable| self.wire.is_sound(*cable))
     }
 
     /// Whether a host's sessions outlive its daemon.
@@ -126,14 +126,14 @@ impl World {
         let machine = &self.machines[self.host_number(host)];
         let is_stopped = machine.daemon.alive().is_some_and(|running| running.is_stopped);
         let runs = machine.has_power && !machine.is_frozen && !is_stopped;
-        runs && machine.links.iter().all(|link| self.wire.is_sound(*link))
+        runs && machine.cables.iter().all(|cable| self.wire.is_sound(*cable))
     }
 
     /// Whether a desk's own ways are sound.
     #[must_use]
     pub fn is_desk_well(&self, desk: DeskId) -> bool {
         let desk = &self.desks[desk.0];
-        !desk.is_asleep && desk.hears_broadcasts && desk.links.iter().all(|link| self.wire.is_sound(*link))
+        !desk.is_asleep && desk.hears_broadcasts && desk.cables.iter().all(|cable| self.wire.is_sound(*cable))
     }
 
     /// Whether the data store is as it should be, and reached by all hosts.
@@ -145,7 +145,7 @@ impl World {
     /// Whether a desk is on a LAN.
     #[must_use]
     pub fn is_on(&self, desk: DeskId, lan: super::LanId) -> bool {
-        self.desks[desk.0].links.iter().any(|link| self.wire.link(*link).lan == lan)
+        self.desks[desk.0].cables.iter().any(|cable| self.wire.cable(*cable).lan == lan)
     }
 
     /// A desk's name.
@@ -256,7 +256,7 @@ impl World {
     /// A stranger's address.
     #[must_use]
     pub fn address_of_stranger(&self, stranger: super::StrangerId) -> std::net::Ipv4Addr {
-        self.wire.link(self.strangers[stranger.number()].links[0]).ip
+        self.wire.cable(self.strangers[stranger.number()].cables[0]).ip
     }
 
     /// A host's run.
@@ -265,14 +265,14 @@ impl World {
         self.machines[self.host_number(host)].daemon.boot()
     }
 
-    pub(super) fn link_named(&self, host: usize, iface: &IfName) -> Option<LinkId> {
-        self.machines[host].links.iter().copied().find(|l| self.wire.link(*l).iface == *iface)
+    pub(super) fn cable_named(&self, host: usize, iface: &IfName) -> Option<CableId> {
+        self.machines[host].cables.iter().copied().find(|l| self.wire.cable(*l).iface == *iface)
     }
 
     /// A host's address on a LAN.
     pub(super) fn address_on(&self, host: usize, lan: LanId) -> Option<Ipv4Addr> {
-        let links = self.machines[host].links.iter().map(|l| self.wire.link(*l));
-        links.filter(|link| link.lan == lan).map(|link| link.ip).next()
+        let cables = self.machines[host].cables.iter().map(|l| self.wire.cable(*l));
+        cables.filter(|cable| cable.lan == lan).map(|cable| cable.ip).next()
     }
 
     /// A host's address on a LAN.
@@ -290,7 +290,7 @@ impl World {
     /// A desk's address.
     #[must_use]
     pub fn address_of_desk(&self, desk: DeskId) -> std::net::Ipv4Addr {
-        self.wire.link(self.desks[desk.0].links[0]).ip
+        self.wire.cable(self.desks[desk.0].cables[0]).ip
     }
 
     /// A desk's serial.

@@ -6,15 +6,14 @@ use std::net::SocketAddrV4;
 use groupmgr::announce::{Announcement, Identity};
 use groupmgr::host::admin::{Command, Reply};
 use groupmgr::host::{AdminReq, ConnId, Effect, Host, HostConfig, Input};
-use proto::host_message::Label;
 use proto::line::{Line, LineError};
 use proto::time::{Duration, earliest};
 use proto::{BootId, MachineId, SessionId};
 use sessiond::control::ToSession;
 
 use super::parts::machine::{Daemon, Running, ToDaemon};
+use super::parts::observation::{End, Fate, Observation};
 use super::parts::process::ToProcess;
-use super::parts::sight::{End, Fate, Sight};
 use super::parts::store::StoreLink;
 use super::parts::tcp::{ConnKey, Kind, Owner, Seg, Side};
 use super::parts::udp::Speaks;
@@ -41,27 +40,19 @@ impl World {
         machine.is_spawner_gone = false;
         let plan = &machine.plan;
         let identity = Identity {
-            host: self.names[host].clone(),
-            boot,
-            machine: MachineId(host as u64 + 1),
-            rack: Label::default(),
-            site: Label::default(),
-            store: Label::default(),
             keep: plan.keep,
             plain: plan.plain,
-            port: proto::PORT,
             cpus: plan.cpus,
             clock: plan.clock,
             chain_len: plan.chain_len,
+            ..Identity::new(self.names[host].clone(), boot, MachineId(host as u64 + 1))
         };
+        let ring = if plan.speaks == Speaks::Foreign { &self.foreign_ring } else { &self.ring };
         let config = HostConfig {
-            identity,
-            ring: if plan.speaks == Speaks::Foreign { self.foreign_ring.clone() } else { self.ring.clone() },
             sessions_max: plan.sessions_max,
             kept: machine.processes.len(),
-            tools: None,
-            shared_machine_account: None,
             guests: plan.guests,
+            ..HostConfig::new(identity, ring.clone())
         };
         let own_now = machine.own_time(self.now);
         machine.daemon = Daemon::Alive(Box::new(Running {
@@ -109,8 +100,8 @@ impl World {
         if !self.machines[host].daemon.listens() {
             return;
         }
-        let links = self.machines[host].links.iter().copied().filter(|l| self.wire.link(*l).carrier);
-        let interfaces = links.map(|link| self.wire.interface(link)).collect();
+        let cables = self.machines[host].cables.iter().copied().filter(|l| self.wire.cable(*l).carrier);
+        let interfaces = cables.map(|cable| self.wire.interface(cable)).collect();
         self.reach_daemon(host, ToDaemon::Input(Box::new(Input::Interfaces(interfaces))));
     }
 
@@ -148,7 +139,7 @@ impl World {
             (Seg::Hello, Kind::Control) => {
                 conn.owner = Owner::Daemon;
                 let port = 32_768 + u16::try_from(key.0 % 28_000).unwrap_or(0);
-                let peer = SocketAddrV4::new(self.wire.link(conn.near).ip, port);
+                let peer = SocketAddrV4::new(self.wire.cable(conn.near).ip, port);
                 self.transmit(key, Side::Desk, Seg::HelloBack([0; 32]));
                 self.feed(host, Input::Opened { conn: id, peer, plain });
             }
@@ -250,8 +241,8 @@ impl World {
     fn perform(&mut self, host: usize, effect: Effect) {
         match effect {
             Effect::Broadcast(Announcement { iface, bytes }) => {
-                if let Some(link) = self.link_named(host, &iface) {
-                    self.broadcast(link, bytes.into());
+                if let Some(cable) = self.cable_named(host, &iface) {
+                    self.broadcast(cable, bytes.into());
                 }
             }
             Effect::Datagram { to, bytes, .. } => {
@@ -272,10 +263,10 @@ impl World {
             Effect::Spawn(spec) => self.spawn(host, *spec),
             Effect::Kill(session) => self.process_gone(host, session, End::Ended),
             Effect::Tell { session, message } => {
-                self.saw(|w| {
+                self.observe(|w| {
                     let ToSession::SetMeta(meta) = &*message else { return None };
                     let epoch = Line::parse(&meta.0).ok()?.need("epoch").ok()?;
-                    Some(Sight::Epoch { host: w.names[host].clone(), session, epoch })
+                    Some(Observation::Epoch { host: w.names[host].clone(), session, epoch })
                 });
                 self.tell_process(host, session, ToProcess::Told(message));
             }
@@ -286,7 +277,7 @@ impl World {
             }
             Effect::Note(note) => {
                 self.history.tell(self.now, || format!("{}: {note:?}", self.machines[host].name));
-                self.saw(|w| Some(Sight::Logs { host: w.names[host].clone(), note: note.clone() }));
+                self.observe(|w| Some(Observation::Logs { host: w.names[host].clone(), note: note.clone() }));
                 self.machines[host].notes.push((self.now, note));
             }
             Effect::Ready => {}

@@ -24,13 +24,13 @@ mod links;
 mod look;
 mod machine;
 mod meter;
+mod observation;
 mod parts;
 mod process;
 mod queue;
 mod rng;
 mod second;
 mod shell;
-mod sight;
 mod store;
 mod stranger;
 mod tcp;
@@ -52,8 +52,8 @@ pub use expect::{Expect, Goal, HostExpect};
 pub use parts::desk::{DeskId, DeskPlan};
 pub use parts::links::{Outcome, QuestionId};
 pub use parts::meter::Meter;
+pub use parts::observation::{End, Fate, Observation, Shown};
 pub use parts::plan::HostPlan;
-pub use parts::sight::{End, Fate, Shown, Sight};
 pub use parts::store::Backup;
 pub use parts::stranger::StrangerId;
 pub use parts::udp::Heard;
@@ -65,14 +65,14 @@ use history::History;
 use parts::desk::Desk;
 use parts::links::{Stream, StreamId};
 use parts::machine::{Machine, ToDaemon};
+use parts::observation::Observations;
 use parts::process::{Order, ToProcess};
-use parts::sight::Sights;
 use parts::store::StoreNode;
 use parts::stranger::Stranger;
 use parts::tcp::{Conn, ConnKey, Seg, Side};
 use parts::udp::{Datagram, Speaks};
 use queue::Queue;
-use wire::{LinkId, Node, Wire};
+use wire::{CableId, Node, Wire};
 
 /// So many milliseconds.
 #[must_use]
@@ -96,9 +96,9 @@ enum Event {
     /// A desk did.
     DeskDue { desk: usize },
     /// A broadcast is heard.
-    Broadcast { link: LinkId, from: SocketAddrV4, bytes: Rc<[u8]> },
+    Broadcast { cable: CableId, from: SocketAddrV4, bytes: Rc<[u8]> },
     /// A datagram arrives.
-    Datagram { link: LinkId, datagram: Datagram },
+    Datagram { cable: CableId, datagram: Datagram },
     /// ICMP says that nobody listens there.
     Refused { host: usize, addr: SocketAddrV4 },
     /// A part of a connection's bytes arrives.
@@ -145,7 +145,7 @@ pub struct World {
     next_question: u64,
     store: StoreNode,
     history: History,
-    sights: Sights,
+    observations: Observations,
     meter: Meter,
     seed: u64,
     next_conn: u64,
@@ -169,8 +169,8 @@ impl Event {
         let (kind, of) = match self {
             Self::Due { host, .. } => (1, *host as u64),
             Self::DeskDue { desk } => (2, *desk as u64),
-            Self::Broadcast { link, bytes, .. } => (3 + ((bytes.len() as u64) << 8), link.0 as u64),
-            Self::Datagram { link, datagram } => (4 + ((datagram.bytes.len() as u64) << 8), link.0 as u64),
+            Self::Broadcast { cable, bytes, .. } => (3 + ((bytes.len() as u64) << 8), cable.0 as u64),
+            Self::Datagram { cable, datagram } => (4 + ((datagram.bytes.len() as u64) << 8), cable.0 as u64),
             Self::Refused { host, .. } => (5, *host as u64),
             Self::Segment { conn, .. } => (6, conn.0),
             Self::Resend { conn, .. } => (7, conn.0),
@@ -239,7 +239,7 @@ impl World {
             next_question: 0,
             store: StoreNode::new(),
             history: History::new(),
-            sights: Sights::default(),
+            observations: Observations::default(),
             meter: Meter::default(),
             seed,
             next_conn: 0,
@@ -296,11 +296,11 @@ impl World {
         let name: HostName = self.parsed(plan.called.as_ref().unwrap_or(&plan.name));
         self.by_name.insert(plan.name.clone(), number);
         self.names.push(name);
-        let links = plan.lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Host(number), n, *lan));
-        let links = links.collect();
+        let cables = plan.lans.iter().enumerate().map(|(n, lan)| self.plug_in(Node::Host(number), n, *lan));
+        let cables = cables.collect();
         // Monotonic clocks of different machines have nothing to do with each other.
         let clock_from = Duration::from_micros(self.dice.below(1_000_000_000));
-        let mut machine = Machine::new(plan, links, clock_from);
+        let mut machine = Machine::new(plan, cables, clock_from);
         machine.wall_off_ms = i64::try_from(self.dice.below(4_000)).unwrap_or(0) - 2_000;
         let is_off = machine.plan.is_off;
         self.machines.push(machine);
@@ -314,7 +314,7 @@ impl World {
         self.add_desk(DeskPlan::named(name, lan))
     }
 
-    fn plug_in(&mut self, node: Node, n: usize, lan: LanId) -> LinkId {
+    fn plug_in(&mut self, node: Node, n: usize, lan: LanId) -> CableId {
         let ip = self.free_address(node, lan);
         let iface = self.parsed(&format!("eth{n}"));
         self.wire.attach(node, lan, iface, ip)
@@ -333,11 +333,11 @@ impl World {
         self.wire.lan(lan).address(address)
     }
 
-    fn links_of(&self, node: Node) -> &[LinkId] {
+    fn cables_of(&self, node: Node) -> &[CableId] {
         match node {
-            Node::Host(n) => &self.machines[n].links,
-            Node::Desk(n) => &self.desks[n].links,
-            Node::Stranger(n) => &self.strangers[n].links,
+            Node::Host(n) => &self.machines[n].cables,
+            Node::Desk(n) => &self.desks[n].cables,
+            Node::Stranger(n) => &self.strangers[n].cables,
         }
     }
 
@@ -425,8 +425,8 @@ impl World {
         match event {
             Event::Due { host, boot } => self.on_due(host, boot),
             Event::DeskDue { desk } => self.on_desk_due(desk),
-            Event::Broadcast { link, from, bytes } => self.on_broadcast(link, from, &bytes),
-            Event::Datagram { link, datagram } => self.arrive(link, datagram),
+            Event::Broadcast { cable, from, bytes } => self.on_broadcast(cable, from, &bytes),
+            Event::Datagram { cable, datagram } => self.arrive(cable, datagram),
             Event::Refused { host, addr } => {
                 self.reach_daemon(host, ToDaemon::Input(Box::new(Input::Refused { addr })));
             }

@@ -15,8 +15,8 @@ use sessiond::session::{ConnId, Effect, SessionCore};
 use sessiond::template::Command;
 
 use super::parts::machine::ToDaemon;
+use super::parts::observation::{End, Observation};
 use super::parts::process::{Display, Order, Process, ToProcess};
-use super::parts::sight::{End, Sight};
 use super::parts::tcp::{ConnKey, Owner, Seg, Side};
 use super::shell::Shell;
 use super::{Event, World};
@@ -53,7 +53,9 @@ impl World {
             return;
         }
         let session = spec.session;
-        self.saw(|w| Some(Sight::Begins { host: w.names[host].clone(), session, token: spec.token.clone() }));
+        self.observe(|w| {
+            Some(Observation::Begins { host: w.names[host].clone(), session, token: spec.token.clone() })
+        });
         self.next_pid += 1;
         let mut fingerprint = [0; 32];
         fingerprint[..16].copy_from_slice(&session.0.to_be_bytes());
@@ -208,7 +210,7 @@ impl World {
         if self.machines[host].processes.remove(&session).is_none() {
             return;
         }
-        self.saw(|w| Some(Sight::Gone { host: w.names[host].clone(), session, end }));
+        self.observe(|w| Some(Observation::Gone { host: w.names[host].clone(), session, end }));
         self.orphan(host, |owner| owner == Owner::Session(session));
         self.tell_daemon(host, ToDaemon::Input(Box::new(Input::SessionExited { session })));
     }

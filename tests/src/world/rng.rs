@@ -11,7 +11,7 @@ impl TestRng {
         Self(seed)
     }
 
-    /// Any number.
+    /// The next number of the sequence.
     pub const fn u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -5,7 +5,7 @@ use groupmgr::host::Input;
 use proto::lack::Lack;
 
 use super::parts::machine::ToDaemon;
-use super::parts::sight::Sight;
+use super::parts::observation::Observation;
 use super::{Rule, Way, World};
 
 impl World {
@@ -35,8 +35,8 @@ impl World {
 
     fn set_deaf(&mut self, host: &str, cut: bool) {
         let number = self.host_number(host);
-        for link in self.machines[number].links.clone() {
-            self.rule_link(link, Way::In, Rule { cut, ..Rule::default() });
+        for cable in self.machines[number].cables.clone() {
+            self.rule_cable(cable, Way::In, Rule { cut, ..Rule::default() });
         }
     }
 
@@ -76,7 +76,7 @@ impl World {
         self.history.tell(self.now, || format!("— the spawner of {host} is gone: {gone}"));
         let number = self.host_number(host);
         self.machines[number].is_spawner_gone = gone;
-        self.saw(|w| Some(Sight::Spawner { host: w.names[number].clone(), gone }));
+        self.observe(|w| Some(Observation::Spawner { host: w.names[number].clone(), gone }));
         let how = if gone { Condition::Wrong("it is gone".to_owned()) } else { Condition::Well };
         let input = Input::Found(vec![Finding { of: Lack::Spawner, how }]);
         self.tell_daemon(number, ToDaemon::Input(Box::new(input)));

@@ -11,7 +11,7 @@ use proto::Instant;
 use proto::time::Duration;
 
 use super::parts::machine::ToDaemon;
-use super::parts::sight::Sight;
+use super::parts::observation::Observation;
 use super::parts::store::{Backup, News, Power, StoreNews};
 use super::{Event, World};
 
@@ -219,7 +219,9 @@ impl World {
         if !matches!(response.answer, Answer::Lost { .. })
             && let Some(token) = key.as_deref().and_then(|key| key.strip_prefix("claim/"))
         {
-            self.saw(|w| Some(Sight::Claimed { token: token.to_owned(), claim: w.claim_on(token) }));
+            self.observe(|w| {
+                Some(Observation::Claimed { token: token.to_owned(), claim: w.claim_on(token) })
+            });
         }
         let what = News::Said(FromStore::Reply { id, response });
         self.store_news(host, self.store.delay + self.store.slowness, StoreNews { number, what });
@@ -303,7 +305,7 @@ impl World {
     pub fn restore_store(&mut self, backup: Backup) {
         self.history.tell(self.now, || "the store is restored from a backup".into());
         self.store.data.restore(backup.0);
-        self.see(Sight::Restored);
+        self.see(Observation::Restored);
         self.break_store_links();
     }
 

@@ -16,8 +16,8 @@ impl World {
     /// A machine on a LAN that belongs to nobody.
     pub fn stranger(&mut self, lan: LanId) -> StrangerId {
         let number = self.strangers.len();
-        let link = self.plug_in(Node::Stranger(number), 0, lan);
-        self.strangers.push(Stranger { links: vec![link], heard: Vec::new() });
+        let cable = self.plug_in(Node::Stranger(number), 0, lan);
+        self.strangers.push(Stranger { cables: vec![cable], heard: Vec::new() });
         StrangerId(number)
     }
 
@@ -53,8 +53,8 @@ impl World {
 
     /// It broadcasts something.
     pub fn stranger_shouts(&mut self, stranger: StrangerId, bytes: &[u8]) {
-        let link = self.strangers[stranger.0].links[0];
-        self.broadcast(link, bytes.into());
+        let cable = self.strangers[stranger.0].cables[0];
+        self.broadcast(cable, bytes.into());
     }
 
     /// It says something to one address.

@@ -38,7 +38,7 @@ impl World {
 
     fn crossing(&mut self, key: ConnKey, to: Side) -> Option<Duration> {
         let conn = self.conns.get(&key)?;
-        if self.wire.link(conn.far).ip != conn.far_ip {
+        if self.wire.cable(conn.far).ip != conn.far_ip {
             return None;
         }
         let (from, into) = if to == Side::Host { (conn.near, conn.far) } else { (conn.far, conn.near) };

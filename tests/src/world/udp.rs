@@ -10,7 +10,7 @@ use proto::line::Line;
 use super::parts::machine::ToDaemon;
 use super::parts::plan::HostPlan;
 use super::parts::udp::{Datagram, Speaks};
-use super::wire::{LinkId, Node, Way, Wire};
+use super::wire::{CableId, Node, Way, Wire};
 use super::{Event, World};
 
 impl HostPlan {
@@ -23,51 +23,51 @@ impl HostPlan {
 }
 
 impl World {
-    /// Sends a broadcast from a link.
-    pub(super) fn broadcast(&mut self, link: LinkId, bytes: Rc<[u8]>) {
-        let from = SocketAddrV4::new(self.wire.link(link).ip, proto::PORT);
-        self.count_sent(self.wire.link(link).node, &bytes);
-        let Some(delay) = self.wire.passes(link, Way::Out) else { return };
+    /// Sends a broadcast from a cable.
+    pub(super) fn broadcast(&mut self, cable: CableId, bytes: Rc<[u8]>) {
+        let from = SocketAddrV4::new(self.wire.cable(cable).ip, proto::PORT);
+        self.count_sent(self.wire.cable(cable).node, &bytes);
+        let Some(delay) = self.wire.passes(cable, Way::Out) else { return };
         let at = self.now + Wire::lan_delay() + delay;
-        if let Some(echo) = self.wire.echoes(link, Way::Out) {
-            self.queue.put(at + echo, Event::Broadcast { link, from, bytes: Rc::clone(&bytes) });
+        if let Some(echo) = self.wire.echoes(cable, Way::Out) {
+            self.queue.put(at + echo, Event::Broadcast { cable, from, bytes: Rc::clone(&bytes) });
         }
-        self.queue.put(at, Event::Broadcast { link, from, bytes });
+        self.queue.put(at, Event::Broadcast { cable, from, bytes });
     }
 
-    pub(super) fn on_broadcast(&mut self, from_link: LinkId, from: SocketAddrV4, bytes: &Rc<[u8]>) {
-        let lan = self.wire.link(from_link).lan;
+    pub(super) fn on_broadcast(&mut self, from_cable: CableId, from: SocketAddrV4, bytes: &Rc<[u8]>) {
+        let lan = self.wire.cable(from_cable).lan;
         let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, proto::PORT);
         // Read once, however many DTUs hear it.
         let mut beacon: Option<Option<Beacon>> = None;
-        for n in 0..self.wire.lan(lan).links.len() {
-            let link = self.wire.lan(lan).links[n];
-            if link == from_link || !self.wire.same_side(from_link, link) {
+        for n in 0..self.wire.lan(lan).cables.len() {
+            let cable = self.wire.lan(lan).cables[n];
+            if cable == from_cable || !self.wire.same_side(from_cable, cable) {
                 continue;
             }
-            let Some(late) = self.wire.passes(link, Way::In) else { continue };
-            if let Some(echo) = self.wire.echoes(link, Way::In) {
+            let Some(late) = self.wire.passes(cable, Way::In) else { continue };
+            if let Some(echo) = self.wire.echoes(cable, Way::In) {
                 let datagram = Datagram { from, to, bytes: Rc::clone(bytes), asker: None };
-                self.queue.put(self.now + late + echo, Event::Datagram { link, datagram });
+                self.queue.put(self.now + late + echo, Event::Datagram { cable, datagram });
             }
             if !late.is_zero() {
                 let datagram = Datagram { from, to, bytes: Rc::clone(bytes), asker: None };
-                self.queue.put(self.now + late, Event::Datagram { link, datagram });
-            } else if let Node::Desk(desk) = self.wire.link(link).node {
+                self.queue.put(self.now + late, Event::Datagram { cable, datagram });
+            } else if let Node::Desk(desk) = self.wire.cable(cable).node {
                 let beacon = beacon.get_or_insert_with(|| read_beacon(bytes));
                 if let Some(beacon) = beacon {
                     self.desk_hears_beacon(desk, beacon, *from.ip());
                 }
             } else {
-                self.arrive(link, Datagram { from, to, bytes: Rc::clone(bytes), asker: None });
+                self.arrive(cable, Datagram { from, to, bytes: Rc::clone(bytes), asker: None });
             }
         }
     }
 
     /// Sends a datagram from a machine to one address.
     pub(super) fn datagram(&mut self, node: Node, port: u16, to: SocketAddrV4, bytes: Rc<[u8]>, asks: bool) {
-        let Some((near, far)) = self.wire.route(self.links_of(node), *to.ip()) else { return };
-        let from = SocketAddrV4::new(self.wire.link(near).ip, port);
+        let Some((near, far)) = self.wire.route(self.cables_of(node), *to.ip()) else { return };
+        let from = SocketAddrV4::new(self.wire.cable(near).ip, port);
         let bytes = self.as_its_version_says(node, bytes);
         self.count_sent(node, &bytes);
         let asker = match node {
@@ -78,9 +78,9 @@ impl World {
         let (at, datagram) = (self.now + delay, Datagram { from, to, bytes, asker });
         let echoes = [self.wire.echoes(near, Way::Out), self.wire.echoes(far, Way::In)];
         for echo in echoes.into_iter().flatten() {
-            self.queue.put(at + echo, Event::Datagram { link: far, datagram: datagram.clone() });
+            self.queue.put(at + echo, Event::Datagram { cable: far, datagram: datagram.clone() });
         }
-        self.queue.put(at, Event::Datagram { link: far, datagram });
+        self.queue.put(at, Event::Datagram { cable: far, datagram });
     }
 
     /// What an older host leaves out of its answers is taken out of them.
@@ -99,16 +99,16 @@ impl World {
         self.ring.seal(Purpose::Peer, &line).into()
     }
 
-    /// A datagram arrives at the machine of a link.
-    pub(super) fn arrive(&mut self, link: LinkId, datagram: Datagram) {
-        match self.wire.link(link).node {
-            Node::Host(host) => self.arrive_at_host(host, link, datagram),
+    /// A datagram arrives at the machine of a cable.
+    pub(super) fn arrive(&mut self, cable: CableId, datagram: Datagram) {
+        match self.wire.cable(cable).node {
+            Node::Host(host) => self.arrive_at_host(host, cable, datagram),
             Node::Desk(desk) => self.desk_hears(desk, datagram),
             Node::Stranger(stranger) => self.strangers[stranger].hear(datagram),
         }
     }
 
-    fn arrive_at_host(&mut self, host: usize, link: LinkId, datagram: Datagram) {
+    fn arrive_at_host(&mut self, host: usize, cable: CableId, datagram: Datagram) {
         let machine = &self.machines[host];
         if !machine.has_power {
             return;
@@ -119,7 +119,7 @@ impl World {
             }
             return;
         }
-        let iface = self.wire.link(link).iface.clone();
+        let iface = self.wire.cable(cable).iface.clone();
         let Datagram { from, bytes, .. } = datagram;
         if self.machines[host].plan.speaks == Speaks::AsTheVersionBefore && bytes.starts_with(b"coming ") {
             return;
@@ -130,7 +130,7 @@ impl World {
 
     /// The machine is there and its daemon is not: ICMP says so to whoever asked.
     fn refuse(&mut self, host: usize, asker: usize, datagram: &Datagram) {
-        let way = self.wire.route(&self.machines[host].links, *datagram.from.ip());
+        let way = self.wire.route(&self.machines[host].cables, *datagram.from.ip());
         if let Some(delay) = way.and_then(|(near, far)| self.wire.crosses(near, far)) {
             self.queue.put(self.now + delay, Event::Refused { host: asker, addr: datagram.to });
         }

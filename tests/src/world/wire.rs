@@ -1,7 +1,7 @@
-//! LANs as broadcast domains, the links of machines to them, and what goes wrong on the way.
+//! LANs as broadcast domains, the cables of machines to them, and what goes wrong on the way.
 //!
-//! A datagram leaves by one link, crosses one LAN (or two and the router between them) and arrives by another.
-//! Each link has a rule for either way; a LAN can be split in two.
+//! A datagram leaves by one cable, crosses one LAN (or two and the router between them) and arrives by another.
+//! Each cable has a rule for either way; a LAN can be split in two.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -24,9 +24,9 @@ pub struct LanId(pub(super) usize);
 
 /// A machine's connection to a LAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LinkId(pub(super) usize);
+pub(super) struct CableId(pub(super) usize);
 
-/// Whoever has links.
+/// Whoever has cables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Node {
     Host(usize),
@@ -34,10 +34,10 @@ pub(super) enum Node {
     Stranger(usize),
 }
 
-/// What becomes of what passes a link one way.
+/// What becomes of what passes a cable one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rule {
-    /// Nothing passes.
+    /// Whether nothing passes at all.
     pub cut: bool,
     /// The chance of each datagram to be lost.
     pub loss: f64,
@@ -49,14 +49,14 @@ pub struct Rule {
     pub twice: f64,
 }
 
-/// The ways of a link, as its machine sees them.
+/// The ways of a cable, as its machine sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// From the machine.
     Out,
     /// To the machine.
     In,
-    /// Both.
+    /// In both directions.
     Both,
 }
 
@@ -67,16 +67,16 @@ pub(super) struct Lan {
     prefix: u8,
     /// Whether the router has a leg here.
     pub(super) routed: bool,
-    pub(super) links: Vec<LinkId>,
-    by_ip: BTreeMap<Ipv4Addr, LinkId>,
-    /// While it is split: the links on the smaller side. Nothing passes between the sides.
-    aside: Vec<LinkId>,
+    pub(super) cables: Vec<CableId>,
+    by_ip: BTreeMap<Ipv4Addr, CableId>,
+    /// While it is split: the cables on the smaller side. Nothing passes between the sides.
+    aside: Vec<CableId>,
     /// Pairs between which nothing passes.
-    apart: Vec<(LinkId, LinkId)>,
+    apart: Vec<(CableId, CableId)>,
 }
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Cable {
     pub(super) node: Node,
     pub(super) lan: LanId,
     pub(super) iface: IfName,
@@ -87,11 +87,11 @@ pub(super) struct Link {
     pub(super) carrier: bool,
 }
 
-/// All LANs and links.
+/// All LANs and cables.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) lans: Vec<Lan>,
-    pub(super) links: Vec<Link>,
+    pub(super) cables: Vec<Cable>,
     dice: TestRng,
 }
 
@@ -117,7 +117,7 @@ impl Lan {
 
 impl Wire {
     pub(super) const fn new(dice: TestRng) -> Self {
-        Self { lans: Vec::new(), links: Vec::new(), dice }
+        Self { lans: Vec::new(), cables: Vec::new(), dice }
     }
 
     pub(super) fn add_lan(&mut self, name: &str, net: Ipv4Addr, prefix: u8) -> LanId {
@@ -126,7 +126,7 @@ impl Wire {
             net,
             prefix,
             routed: false,
-            links: Vec::new(),
+            cables: Vec::new(),
             by_ip: BTreeMap::new(),
             aside: Vec::new(),
             apart: Vec::new(),
@@ -138,62 +138,62 @@ impl Wire {
         &self.lans[lan.0]
     }
 
-    pub(super) fn link(&self, link: LinkId) -> &Link {
-        &self.links[link.0]
+    pub(super) fn cable(&self, cable: CableId) -> &Cable {
+        &self.cables[cable.0]
     }
 
-    pub(super) fn link_mut(&mut self, link: LinkId) -> &mut Link {
-        &mut self.links[link.0]
+    pub(super) fn cable_mut(&mut self, cable: CableId) -> &mut Cable {
+        &mut self.cables[cable.0]
     }
 
-    pub(super) fn attach(&mut self, node: Node, lan: LanId, iface: IfName, ip: Ipv4Addr) -> LinkId {
-        let id = LinkId(self.links.len());
+    pub(super) fn attach(&mut self, node: Node, lan: LanId, iface: IfName, ip: Ipv4Addr) -> CableId {
+        let id = CableId(self.cables.len());
         let rule = Rule::default();
-        self.links.push(Link { node, lan, iface, ip, out: rule, into: rule, carrier: true });
-        self.lans[lan.0].links.push(id);
+        self.cables.push(Cable { node, lan, iface, ip, out: rule, into: rule, carrier: true });
+        self.lans[lan.0].cables.push(id);
         self.lans[lan.0].by_ip.insert(ip, id);
         id
     }
 
     /// The interface has another address from now on.
-    pub(super) fn move_to(&mut self, link: LinkId, ip: Ipv4Addr) {
-        let lan = self.link(link).lan;
+    pub(super) fn move_to(&mut self, cable: CableId, ip: Ipv4Addr) {
+        let lan = self.cable(cable).lan;
         let by_ip = &mut self.lans[lan.0].by_ip;
-        by_ip.retain(|_, there| *there != link);
-        by_ip.insert(ip, link);
-        self.link_mut(link).ip = ip;
+        by_ip.retain(|_, there| *there != cable);
+        by_ip.insert(ip, cable);
+        self.cable_mut(cable).ip = ip;
     }
 
-    /// Whether something that is sent often enough passes between two links, both ways.
-    pub(super) fn is_open(&self, a: LinkId, b: LinkId) -> bool {
-        let (from, to) = (self.link(a), self.link(b));
+    /// Whether something that is sent often enough passes between two cables, both ways.
+    pub(super) fn is_open(&self, a: CableId, b: CableId) -> bool {
+        let (from, to) = (self.cable(a), self.cable(b));
         let is_cut = [from.out, from.into, to.out, to.into].iter().any(|rule| rule.cut);
         !is_cut && from.carrier && to.carrier && (from.lan != to.lan || self.same_side(a, b))
     }
 
-    /// The interface that a link is to its machine.
-    pub(super) fn interface(&self, link: LinkId) -> Interface {
-        let link = self.link(link);
-        let lan = self.lan(link.lan);
+    /// The interface that a cable is to its machine.
+    pub(super) fn interface(&self, cable: CableId) -> Interface {
+        let cable = self.cable(cable);
+        let lan = self.lan(cable.lan);
         let mask = lan.mask();
         let bcast = Ipv4Addr::from_bits(lan.net.to_bits() | !mask.to_bits());
-        Interface { name: link.iface.clone(), ip: link.ip, mask, bcast }
+        Interface { name: cable.iface.clone(), ip: cable.ip, mask, bcast }
     }
 
-    /// Puts the links on the other side of a split through the LAN; none heals it.
-    pub(super) fn split(&mut self, lan: LanId, aside: Vec<LinkId>) {
+    /// Puts the cables on the other side of a split through the LAN; none heals it.
+    pub(super) fn split(&mut self, lan: LanId, aside: Vec<CableId>) {
         self.lans[lan.0].aside = aside;
     }
 
-    fn rule(&self, link: LinkId, way: Way) -> Rule {
-        let link = self.link(link);
-        if way == Way::Out { link.out } else { link.into }
+    fn rule(&self, cable: CableId, way: Way) -> Rule {
+        let cable = self.cable(cable);
+        if way == Way::Out { cable.out } else { cable.into }
     }
 
-    /// How much later than usual something passes a link; `None` when it is lost there.
-    pub(super) fn passes(&mut self, link: LinkId, way: Way) -> Option<Duration> {
-        let rule = self.rule(link, way);
-        let lost = rule.cut || !self.link(link).carrier || self.dice.happens(rule.loss);
+    /// How much later than usual something passes a cable; `None` when it is lost there.
+    pub(super) fn passes(&mut self, cable: CableId, way: Way) -> Option<Duration> {
+        let rule = self.rule(cable, way);
+        let lost = rule.cut || !self.cable(cable).carrier || self.dice.happens(rule.loss);
         (!lost).then(|| rule.delay + self.some_of(rule.jitter))
     }
 
@@ -205,38 +205,38 @@ impl Wire {
         Duration::from_micros(self.dice.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// Whether a datagram that passes a link arrives once more, and how much later than the first time.
-    pub(super) fn echoes(&mut self, link: LinkId, way: Way) -> Option<Duration> {
-        let rule = self.rule(link, way);
+    /// Whether a datagram that passes a cable arrives once more, and how much later than the first time.
+    pub(super) fn echoes(&mut self, cable: CableId, way: Way) -> Option<Duration> {
+        let rule = self.rule(cable, way);
         self.dice.happens(rule.twice).then(|| ECHO + self.some_of(rule.jitter))
     }
 
-    /// Whether a link is as it should be: no rule, its plug in, its LAN in one piece.
-    pub(super) fn is_sound(&self, link: LinkId) -> bool {
-        let Link { lan, out, into, carrier, .. } = self.link(link);
+    /// Whether a cable is as it should be: no rule, its plug in, its LAN in one piece.
+    pub(super) fn is_sound(&self, cable: CableId) -> bool {
+        let Cable { lan, out, into, carrier, .. } = self.cable(cable);
         *carrier && *out == Rule::default() && *into == Rule::default() && self.lan(*lan).aside.is_empty()
     }
 
-    /// Nothing passes between these two links of one LAN from now on.
-    pub(super) fn keep_apart(&mut self, a: LinkId, b: LinkId) {
-        let lan = self.link(a).lan;
+    /// Nothing passes between these two cables of one LAN from now on.
+    pub(super) fn keep_apart(&mut self, a: CableId, b: CableId) {
+        let lan = self.cable(a).lan;
         self.lans[lan.0].apart.push((a, b));
     }
 
-    /// Whether both links are on one side of their LAN, and not kept apart.
-    pub(super) fn same_side(&self, a: LinkId, b: LinkId) -> bool {
-        let lan = self.lan(self.link(a).lan);
+    /// Whether both cables are on one side of their LAN, and not kept apart.
+    pub(super) fn same_side(&self, a: CableId, b: CableId) -> bool {
+        let lan = self.lan(self.cable(a).lan);
         if lan.apart.iter().any(|pair| *pair == (a, b) || *pair == (b, a)) {
             return false;
         }
         lan.aside.is_empty() || lan.aside.contains(&a) == lan.aside.contains(&b)
     }
 
-    /// The way from a machine with these links to an address: out by the first, in by the second. As in a
+    /// The way from a machine with these cables to an address: out by the first, in by the second. As in a
     /// kernel, the first interface whose subnet holds the address is the way, whoever is there.
-    pub(super) fn route(&self, from: &[LinkId], to: Ipv4Addr) -> Option<(LinkId, LinkId)> {
-        let plugged = || from.iter().copied().filter(|l| self.link(*l).carrier);
-        let lan_of = |l: &LinkId| self.lan(self.link(*l).lan);
+    pub(super) fn route(&self, from: &[CableId], to: Ipv4Addr) -> Option<(CableId, CableId)> {
+        let plugged = || from.iter().copied().filter(|l| self.cable(*l).carrier);
+        let lan_of = |l: &CableId| self.lan(self.cable(*l).lan);
         if let Some(direct) = plugged().find(|l| lan_of(l).holds(to)) {
             let there = lan_of(&direct).by_ip.get(&to)?;
             return Some((direct, *there));
@@ -247,8 +247,8 @@ impl Wire {
     }
 
     /// How long the way takes; `None` when it is lost on it.
-    pub(super) fn crosses(&mut self, from: LinkId, to: LinkId) -> Option<Duration> {
-        let same_lan = self.link(from).lan == self.link(to).lan;
+    pub(super) fn crosses(&mut self, from: CableId, to: CableId) -> Option<Duration> {
+        let same_lan = self.cable(from).lan == self.cable(to).lan;
         if same_lan && !self.same_side(from, to) {
             return None;
         }

@@ -5,7 +5,7 @@ use core::fmt::Debug;
 use std::collections::{BTreeMap, BTreeSet};
 
 use datastore::backup::BackupReader;
-use datastore::handshake::{Challenge, Proof, Verdict};
+use datastore::handshake::{Challenge, HandshakeReply, Proof};
 use datastore::message::Change;
 use datastore::wire::{self, Call, FromStore};
 use datastore::{Key, Prefix};
@@ -107,7 +107,7 @@ fn store_frames(bytes: &[u8]) {
     payload_reads_back::<FromStore>(bytes);
     payload_reads_back::<Challenge>(bytes);
     payload_reads_back::<Proof>(bytes);
-    payload_reads_back::<Verdict>(bytes);
+    payload_reads_back::<HandshakeReply>(bytes);
     let mut buffer = wire::FrameBuffer::new(PAYLOAD_MAX);
     for piece in bytes.chunks(13) {
         buffer.push(piece);

@@ -29,7 +29,7 @@ const WORDS: [&[u8]; 20] = [
     b"\xff",
 ];
 
-/// Longest mutant.
+/// How long a mutant may grow, in bytes.
 const LEN_MAX: usize = 8 * 1024;
 
 /// A mutant that is being tried: one that fails is printed, since what the fuzzer prints is what it was drawn from.
@@ -60,7 +60,7 @@ impl Seeds {
         Self(files.iter().map(|file| fs::read(file).unwrap()).collect())
     }
 
-    /// All of them.
+    /// All inputs of the corpus.
     pub(crate) fn all(&self) -> &[Vec<u8>] {
         &self.0
     }

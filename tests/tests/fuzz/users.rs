@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-use authmgr::{Denial, Gate, GateEffect, GateEvent, Order, Stage};
+use authmgr::{Denial, Gate, GateEffect, GateEvent, GateStage, Order};
 use datastore::{MemoryStore, Request, Value};
 use groupmgr::announce::Identity;
-use groupmgr::host::guests::GuestLimits;
 use groupmgr::host::{ConnId, Effect, Host, HostConfig, Input};
 use proto::alp::{Access, DisconnectCause, FromHost, Grant, RedirectInf};
 use proto::keys::{GroupKey, KeyRing};
@@ -101,7 +100,7 @@ fn gate(bytes: &[u8]) {
         if verb == "redirect" && gate.token().is_none() {
             presented = None;
         }
-        assert_eq!(gate.poll_at().is_none(), gate.stage() == Stage::Closed);
+        assert_eq!(gate.poll_at().is_none(), gate.stage() == GateStage::Closed);
     }
 }
 
@@ -116,30 +115,10 @@ pub(crate) struct Lonely {
 
 impl Lonely {
     pub(crate) fn new() -> Self {
-        let identity = Identity {
-            host: "a".parse().unwrap(),
-            boot: BootId(1),
-            machine: MachineId(1),
-            rack: "-".parse().unwrap(),
-            site: "-".parse().unwrap(),
-            store: "-".parse().unwrap(),
-            keep: false,
-            plain: false,
-            port: proto::PORT,
-            cpus: 2,
-            clock: 2_000,
-            chain_len: 64,
-        };
+        let identity = Identity::new("a".parse().unwrap(), BootId(1), MachineId(1));
+        let identity = Identity { cpus: 2, chain_len: 64, ..identity };
         let ring = KeyRing::new(GroupKey::new(b"0123456789abcdef").unwrap(), Vec::new());
-        let config = HostConfig {
-            identity,
-            ring,
-            sessions_max: 0,
-            kept: 0,
-            tools: None,
-            shared_machine_account: None,
-            guests: GuestLimits::default(),
-        };
+        let config = HostConfig::new(identity, ring);
         let now = Instant::from_micros(1_000_000);
         let mut store = MemoryStore::default();
         let secret = "0f".repeat(16);

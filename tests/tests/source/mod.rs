@@ -3,7 +3,7 @@
 
 pub(crate) mod graph;
 
-/// One file.
+/// The text of one source file, and the same without comments and strings.
 pub(crate) struct Source {
     text: String,
     /// The same with comments and the contents of text and characters blanked out, line by line as before.
@@ -33,6 +33,23 @@ impl Source {
 
     pub(crate) fn opens_with_a_doc(&self) -> bool {
         self.text.trim_start().starts_with("//!")
+    }
+
+    /// Every doc comment, its lines joined.
+    pub(crate) fn docs(&self) -> Vec<String> {
+        let mut docs: Vec<String> = Vec::new();
+        let mut goes_on = false;
+        for line in self.text.lines() {
+            let line = line.trim_start();
+            let doc = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+            match (doc, docs.last_mut().filter(|_| goes_on)) {
+                (Some(doc), Some(last)) => last.push_str(doc),
+                (Some(doc), None) => docs.push(doc.to_owned()),
+                (None, _) => {}
+            }
+            goes_on = doc.is_some();
+        }
+        docs
     }
 
     /// Lines of the file that belong to no tests.
@@ -229,7 +246,7 @@ fn short<'a>(c: char, t: &'a str) -> bool {
 }
 trait T { fn declared(&self); }
 pub(super) enum DtuCommand {
-    /// Lists.
+    /// Lists what there is.
     List { on: u8 },
     SetUp(Args),
 }

@@ -203,9 +203,9 @@ proptest! {
             let gate = &desk.gate;
             let stage = gate.stage();
             prop_assert_eq!(gate.token().is_some(), stage.has_token());
-            prop_assert_eq!(holder.shown, stage == Stage::Shown, "{}", stage);
-            prop_assert_eq!(holder.closed, stage == Stage::Closed);
-            prop_assert_eq!(gate.poll_at().is_none(), stage == Stage::Closed);
+            prop_assert_eq!(holder.shown, stage == GateStage::Shown, "{}", stage);
+            prop_assert_eq!(holder.closed, stage == GateStage::Closed);
+            prop_assert_eq!(gate.poll_at().is_none(), stage == GateStage::Closed);
             let Terminal { fw, hw, namespace, .. } = gate.terminal();
             for text in [fw, hw, namespace].into_iter().flatten() {
                 prop_assert!(text.capacity() <= TEXT_MAX);
@@ -220,6 +220,6 @@ proptest! {
             perform(&mut desk, act);
         }
         desk.wait(EXPIRY + SECS * 20);
-        prop_assert_eq!(desk.gate.stage(), Stage::Closed);
+        prop_assert_eq!(desk.gate.stage(), GateStage::Closed);
     }
 }

@@ -37,7 +37,7 @@ fn a_number_that_is_none_is_echoed_as_it_came_and_a_missing_one_is_the_last() {
         desk.say(&format!("{SEEN} tokenSeq={seq}")).grant(1);
         assert!(desk.sent()[0].contains(&format!(" tokenSeq={seq} ")), "{:?}", desk.sent());
         desk.say(&format!("connRsp access=allowed tokenSeq={seq}"));
-        assert_eq!(desk.gate.stage(), Stage::Shown, "{seq}");
+        assert_eq!(desk.gate.stage(), GateStage::Shown, "{seq}");
         desk.forget().say(SEEN).grant(2);
         assert!(desk.sent()[0].contains(&format!(" tokenSeq={seq} ")), "{:?}", desk.sent());
     }
@@ -81,7 +81,7 @@ fn a_dtu_that_cannot_follow_a_redirect_is_decided_about_once_more_without_that_h
         desk.grant(2);
         assert_eq!(desk.sent_words(), ["connInf"], "{says}");
         desk.say("connRsp access=allowed").wait(LEAVE_WITHIN * 2);
-        assert_eq!(desk.gate.stage(), Stage::Shown, "{says}");
+        assert_eq!(desk.gate.stage(), GateStage::Shown, "{says}");
     }
 }
 
@@ -90,7 +90,7 @@ fn a_redirect_error_of_a_dtu_that_was_sent_nowhere_changes_nothing() {
     let mut desk = Desk::at_work();
     desk.say("protocolErrorReq cause=redirectError");
     assert_eq!(desk.events(), [GateEvent::Odd(Odd::ProtocolError)]);
-    assert_eq!(desk.gate.stage(), Stage::Shown);
+    assert_eq!(desk.gate.stage(), GateStage::Shown);
 }
 
 #[test]

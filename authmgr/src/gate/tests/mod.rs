@@ -6,7 +6,7 @@ mod rules;
 
 use super::*;
 use crate::challenge::CardChallenge;
-use crate::{Admitted, Denial, Verdict};
+use crate::{Admitted, Denial};
 use proto::alp::{Cause, DisconnectCause, Grant, RedirectInf};
 use proto::card::CardSecret;
 
@@ -30,7 +30,7 @@ impl Desk {
         desk.insert("card", "1", 1);
         desk.grant(1);
         desk.say("connRsp access=allowed state=connected");
-        assert_eq!(desk.gate.stage(), Stage::Shown);
+        assert_eq!(desk.gate.stage(), GateStage::Shown);
         desk.out.clear();
         desk
     }

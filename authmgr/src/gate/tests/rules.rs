@@ -62,7 +62,7 @@ fn a_card_taken_out_is_detached_at_once_and_the_insert_after_it_decides() {
     let mut desk = Desk::at_work();
     desk.remove("card", "1");
     assert_eq!(desk.events(), [GateEvent::Removed { token_seq: 1, token: token("card.1") }]);
-    assert_eq!((desk.gate.stage(), desk.gate.token()), (Stage::Vacant, None));
+    assert_eq!((desk.gate.stage(), desk.gate.token()), (GateStage::Vacant, None));
     assert_eq!(desk.sent(), [""; 0], "a removal is not answered");
     desk.forget().insert("pseudo", "080020abcdef", 2);
     let presented = desk.presented();
@@ -116,7 +116,7 @@ fn an_order_about_a_token_that_is_gone_changes_nothing() {
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1).remove("card", "1").forget();
     desk.grant(1);
-    assert_eq!((desk.out.len(), desk.gate.stage()), (0, Stage::Vacant));
+    assert_eq!((desk.out.len(), desk.gate.stage()), (0, GateStage::Vacant));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_card_that_cannot_be_read_is_denied_with_a_sentence_for_the_person_there() {
         assert!(sent.starts_with("connInf tokenSeq=5 access=denied") && sent.contains("cannot\\ be\\ read"));
         let removed = GateEvent::Removed { token_seq: 1, token: token("card.1") };
         assert_eq!(desk.events(), [removed, GateEvent::Odd(Odd::BadToken)]);
-        assert_eq!(desk.gate.stage(), Stage::Vacant);
+        assert_eq!(desk.gate.stage(), GateStage::Vacant);
     }
 }
 
@@ -234,7 +234,7 @@ fn a_dtu_that_cannot_reach_the_target_comes_back_naming_it() {
     desk.say("infoReq event=insert type=card id=1 cause=insert tokenSeq=2 avoid=b");
     assert_eq!(desk.presented().avoid, Some("b".parse().unwrap()));
     desk.wait(LEAVE_WITHIN * 2);
-    assert_eq!((desk.closed(), desk.gate.stage()), (None, Stage::Judging));
+    assert_eq!((desk.closed(), desk.gate.stage()), (None, GateStage::Judging));
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_heartbeat_of_the_dtu_is_answered_at_once_in_every_stage_of_an_open_connecti
     check(&mut desk);
     seen.sort();
     seen.dedup();
-    assert_eq!(seen, Stage::ALL[..8]);
+    assert_eq!(seen, GateStage::ALL[..8]);
     desk.wait(LEAVE_WITHIN).forget().say(alive);
     assert_eq!(desk.out, [], "and never after it is closed");
 }
@@ -289,7 +289,7 @@ fn any_word_of_a_dtu_counts_as_life() {
         desk.wait(SECS * 50).say(word);
     }
     assert_eq!(desk.closed(), None);
-    assert_eq!(desk.gate.stage(), Stage::Shown);
+    assert_eq!(desk.gate.stage(), GateStage::Shown);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_report_of_an_error_or_an_unknown_command_is_counted_and_nothing_else() {
         desk.events(),
         [odd(Odd::ProtocolError), odd(Odd::ProtocolError), odd(Odd::UnknownCommand), odd(Odd::BadField)]
     );
-    assert_eq!((desk.gate.stage(), desk.sent().len()), (Stage::Shown, 0));
+    assert_eq!((desk.gate.stage(), desk.sent().len()), (GateStage::Shown, 0));
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn a_dtu_that_does_not_take_its_session_says_so_or_is_given_up_in_time() {
             desk.say(how);
         }
         assert_eq!(desk.events().last(), Some(&GateEvent::Refused { token_seq: 1 }), "{how}");
-        assert_eq!(desk.gate.stage(), Stage::Idle);
+        assert_eq!(desk.gate.stage(), GateStage::Idle);
     }
 }
 
@@ -362,7 +362,7 @@ fn a_session_taken_off_a_dtu_leaves_the_token_there_to_be_granted_again() {
     desk.gate.obey(desk.now, Order::Disconnect(DisconnectCause::Ended), &mut desk.out);
     assert_eq!(desk.out, [], "nothing is shown any more");
     desk.grant(1).say("connRsp access=allowed");
-    assert_eq!(desk.gate.stage(), Stage::Shown);
+    assert_eq!(desk.gate.stage(), GateStage::Shown);
 }
 
 #[test]
@@ -411,15 +411,15 @@ fn a_keyed_card_is_asked_and_its_answer_comes_back_judged() {
     desk.forget().say(&answer("hotdesk-0"));
     assert_eq!(desk.events(), [GateEvent::Odd(Odd::CardAnswerOutOfTurn)]);
     desk.forget().say(&answer("hotdesk-1"));
-    let verdict = Verdict::Admit(Admitted::unregistered(&token("card.1")));
-    assert_eq!(desk.events(), [GateEvent::CardAnswered { token_seq: 1, verdict }]);
+    let result = Ok(Admitted::unregistered(&token("card.1")));
+    assert_eq!(desk.events(), [GateEvent::CardAnswered { token_seq: 1, result }]);
     desk.forget().say(&answer("hotdesk-1"));
     assert_eq!(desk.events(), [GateEvent::Odd(Odd::CardAnswerOutOfTurn)], "once");
 }
 
 #[test]
 fn a_card_that_does_not_answer_holds_no_secret() {
-    let silent = GateEvent::CardAnswered { token_seq: 1, verdict: Verdict::Refuse(Denial::NoAnswer) };
+    let silent = GateEvent::CardAnswered { token_seq: 1, result: Err(Denial::NoAnswer) };
     for how in
         ["infoSmartCard tag=hotdesk-1 apdu_result=0", "protocolErrorReq cause=controlSmartCardError", ""]
     {
@@ -448,7 +448,7 @@ fn a_card_whose_session_has_ended_is_asked_again_while_the_desk_still_shows_it()
             Order::Challenge { token_seq: 1, challenge: Box::new(challenge()) },
             &mut desk.out,
         );
-        assert_eq!(desk.gate.stage(), Stage::Challenged);
+        assert_eq!(desk.gate.stage(), GateStage::Challenged);
         desk.forget().wait(ANSWER_WITHIN);
         assert!(matches!(desk.events().last(), Some(GateEvent::CardAnswered { token_seq: 1, .. })));
     }
@@ -477,7 +477,7 @@ fn nothing_is_granted_while_a_card_owes_its_proof() {
         &mut desk.out,
     );
     desk.forget().grant(1);
-    assert_eq!((desk.out.len(), desk.gate.stage()), (0, Stage::Challenged));
+    assert_eq!((desk.out.len(), desk.gate.stage()), (0, GateStage::Challenged));
 }
 
 #[test]
@@ -527,15 +527,15 @@ fn a_notice_of_any_length_fits_into_a_line() {
 
 #[test]
 fn every_edge_of_the_diagram_starts_and_ends_where_it_may() {
-    use Stage::{Closed, Fresh, Leaving, Offered, Shown};
-    for from in Stage::ALL {
+    use GateStage::{Closed, Fresh, Leaving, Offered, Shown};
+    for from in GateStage::ALL {
         assert!(!from.may_become(Fresh), "{from}");
         assert_eq!(from.may_become(Shown), from == Offered, "{from}");
         assert_eq!(from.may_become(Closed), from != Closed, "{from}");
         assert_eq!(from.may_become(Leaving), from != Closed, "{from}");
         assert!(!Closed.may_become(from), "{from}");
     }
-    for to in [Stage::Challenged, Stage::Idle, Offered, Shown] {
-        assert!(!Fresh.may_become(to) && !Stage::Vacant.may_become(to), "without a token: {to}");
+    for to in [GateStage::Challenged, GateStage::Idle, Offered, Shown] {
+        assert!(!Fresh.may_become(to) && !GateStage::Vacant.may_become(to), "without a token: {to}");
     }
 }

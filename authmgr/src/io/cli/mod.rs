@@ -40,7 +40,7 @@ enum Command {
     Policy(PolicyCommand),
     /// Print a completion script for a shell
     Completions {
-        /// Which shell
+        /// The shell to print completions for
         shell: Shell,
     },
 }
@@ -139,7 +139,7 @@ struct NewCard {
     /// Give it a secret that it proves to hold without showing it
     #[arg(long)]
     keyed: bool,
-    /// Print JSON
+    /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
 }
@@ -173,7 +173,7 @@ struct At {
     /// [default: as of groupmgr]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Print JSON
+    /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
 }

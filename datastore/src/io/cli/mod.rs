@@ -33,7 +33,7 @@ enum Command {
     Serve(Serve),
     /// Print the value of a key
     Get {
-        /// Which
+        /// The key whose value is printed
         key: Key,
         #[command(flatten)]
         at: At,
@@ -47,7 +47,7 @@ enum Command {
         #[command(flatten)]
         at: At,
     },
-    /// List keys
+    /// List keys and their values
     Ls {
         /// Only those that begin with this
         #[arg(default_value = "")]
@@ -57,7 +57,7 @@ enum Command {
     },
     /// Delete a key
     Rm {
-        /// Which
+        /// The key to delete
         key: Key,
         #[command(flatten)]
         at: At,
@@ -76,7 +76,7 @@ enum Command {
     },
     /// Fill a data store's directory from a backup; the data store must be stopped
     Restore {
-        /// The backup
+        /// The file that backup wrote
         file: PathBuf,
         /// The data store's directory
         #[arg(long, default_value = DIR)]
@@ -84,7 +84,7 @@ enum Command {
         /// Replace the data store that is in the directory (its data is kept beside the new)
         #[arg(long)]
         force: bool,
-        /// Print JSON
+        /// Print one JSON document instead of text
         #[arg(long)]
         json: bool,
     },
@@ -114,7 +114,7 @@ struct Serve {
     /// Permanent data of all cards and desks together for which no user is registered, in MiB
     #[arg(long, value_name = "MIB", default_value_t = QUOTA_TOKENS_MIB)]
     quota_unregistered: u32,
-    /// Print JSON
+    /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
 }
@@ -127,7 +127,7 @@ struct At {
     /// The group's key directory
     #[arg(long, value_name = "DIR", default_value = KEYS)]
     keys: PathBuf,
-    /// Print JSON
+    /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
 }

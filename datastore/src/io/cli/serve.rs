@@ -1,4 +1,4 @@
-//! `datastore serve`.
+//! `datastore serve`: the store of a site, for its hosts to reach over TLS.
 
 use std::io::Write as _;
 use std::sync::Arc;

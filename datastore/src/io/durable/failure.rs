@@ -4,9 +4,9 @@ use std::io;
 
 use crate::error::Refusal;
 
-/// What [`crate::Request::Status`] says of a store that takes no writes: its disk is full, or has failed.
+/// What [`crate::Request::Status`] says of a store that takes no writes because its disk is full.
 pub const REFUSES_FULL: &str = "refuses_writes_disk_full";
-/// See [`REFUSES_FULL`].
+/// The same where its disk has failed.
 pub const REFUSES_BROKEN: &str = "refuses_writes_disk_failed";
 
 /// Why no write is taken.

@@ -37,7 +37,7 @@ pub enum OpenError {
     /// Another process uses it.
     #[error("{}: another data store uses this directory{}; stop it, or choose another with --dir", dir.display(), of_pid(pid))]
     InUse {
-        /// The directory concerned.
+        /// The directory of the store.
         dir: PathBuf,
         /// The other's process id, if it said so.
         pid: String,
@@ -56,13 +56,13 @@ pub enum OpenError {
     Layout {
         /// The file or directory concerned.
         path: PathBuf,
-        /// What is wrong.
+        /// What cannot be understood, for a person to read.
         what: String,
     },
     /// The engine cannot use its files.
     #[error("{}: the engine cannot use its files: {why}; restore a backup with --force, or repair the disk", dir.display())]
     Engine {
-        /// The directory concerned.
+        /// The directory of the store.
         dir: PathBuf,
         /// What sled said.
         why: String,

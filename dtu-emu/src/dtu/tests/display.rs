@@ -1,4 +1,4 @@
-//! The display channel (DESIGN 4.5).
+//! The display channel (`docs/protocol.md`, "The display channel").
 
 use proto::frame::{Frame, Size};
 

@@ -1,4 +1,4 @@
-//! The tables of DESIGN 5, as far as they concern the DTU.
+//! What a DTU does when something fails: `docs/architecture.md`, "What a DTU does when a connection dies".
 
 use core::time::Duration;
 
@@ -337,7 +337,7 @@ fn forged_beacons_do_not_keep_a_dead_host_alive() {
     for _ in 0..60 {
         world.run_ms(10);
         forged.tick += 1;
-        forged.link = proto::chain::Link::from_bytes([9; 16]);
+        forged.chain_value = proto::chain::ChainValue::from_bytes([9; 16]);
         world.input(DtuInput::Beacon { beacon: &forged, from: [10, 0, 0, 1].into(), at: world.now });
     }
     let (at, _) = world.events.iter().find(|(_, e)| e.name() == "lost").unwrap();

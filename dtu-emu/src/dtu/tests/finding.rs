@@ -1,4 +1,4 @@
-//! Finding a host (DESIGN 4.3, and "no host reachable" of DESIGN 5).
+//! Finding a host (`docs/protocol.md`, "Finding a host"), and what a DTU does where it finds none.
 
 use core::time::Duration;
 

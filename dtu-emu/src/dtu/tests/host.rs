@@ -21,7 +21,7 @@ pub(super) enum Policy {
     Deny(&'static str),
     /// Sends it to the host of this name.
     Redirect(&'static str),
-    /// Says nothing.
+    /// It takes connections and says nothing.
     Mute,
     /// Says something unusable.
     Garble,
@@ -116,8 +116,8 @@ impl Host {
     }
 
     pub(super) fn anchor(&mut self) -> AnchorNote {
-        let link = self.chain.reveal(self.tick).unwrap();
-        AnchorNote { boot: BootId(self.boot), tick: self.tick, link, every: INTERVAL }
+        let chain_value = self.chain.reveal(self.tick).unwrap();
+        AnchorNote { boot: BootId(self.boot), tick: self.tick, chain_value, every: INTERVAL }
     }
 
     pub(super) fn beacon(&mut self) -> Beacon {
@@ -133,7 +133,7 @@ impl Host {
             sessions: 0,
             drain: self.drain,
             tick: self.tick,
-            link: self.chain.reveal(self.tick).unwrap(),
+            chain_value: self.chain.reveal(self.tick).unwrap(),
             digest: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Redirects (DESIGN 4.4).
+//! A DTU that is sent to another host follows, and comes back when that leads nowhere.
 
 use core::time::Duration;
 

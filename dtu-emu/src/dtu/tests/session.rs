@@ -1,4 +1,4 @@
-//! The session protocol (protocol sheet 3.2 to 3.8).
+//! The session protocol (`docs/protocol.md`, "The session protocol").
 
 use proto::alp::{Access, Cause, ConnInf, DiscCause, Event, FromDtu, FromHost, ProtocolFault};
 use proto::card::{Card, INTERNAL_AUTHENTICATE, STATUS_NO_KEY, STATUS_OK, STATUS_UNKNOWN_COMMAND};

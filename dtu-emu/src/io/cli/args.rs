@@ -87,7 +87,7 @@ pub(super) enum Command {
     Fleet(FleetArgs),
     /// Print a completion script for a shell
     Completions {
-        /// Which shell
+        /// The shell to print completions for
         shell: Shell,
     },
 }
@@ -192,7 +192,7 @@ fn size(text: &str) -> Result<Size, String> {
 
 #[derive(Debug, Args)]
 pub(super) struct FleetArgs {
-    /// How many
+    /// How many DTUs to run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(super) count: u32,
     /// How many are switched on in a second

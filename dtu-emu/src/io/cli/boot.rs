@@ -17,7 +17,7 @@ use super::error::read_card;
 use crate::dtu::{Config, DtuEvent, Fault, Shows, Timing};
 use crate::io::control::{ControlSocket, default_dir, open_port, serve};
 use crate::io::fleet::{self, FleetOptions, FleetTokens};
-use crate::io::{Clock, NewDesk, Options, Record, Shell, Told, Trust, foreground, netif, serial};
+use crate::io::{Clock, NewDtu, Options, Record, Shell, Told, Trust, foreground, netif, serial};
 
 /// Serials derived from this machine that are tried, at most.
 const DERIVED_MAX: usize = 256;
@@ -46,7 +46,7 @@ pub(super) async fn run(args: BootArgs) -> Result<(), Failure> {
     let (shell, handle) = Shell::new(options, Clock::start(), tell);
     let shell = tokio::spawn(shell.run());
     let gone = || Failure::machine("the DTU stopped by itself");
-    let desk = NewDesk { config, bind: args.hosts.bind, screen: true, card };
+    let desk = NewDtu { config, bind: args.hosts.bind, screen: true, card };
     let desk = handle.add(desk).await.ok_or_else(gone)?;
     let serving = tokio::spawn(serve(socket, handle.clone(), desk));
     let done = if args.headless {

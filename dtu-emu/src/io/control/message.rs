@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// Put a card in, given as the line of a card file.
     Insert {
-        /// The line.
+        /// The card's line, as its file holds it.
         card: String,
     },
     /// Take the card out.
     Remove,
-    /// Press keys.
+    /// Press these keys, as if on the DTU's keyboard.
     Type {
         /// The bytes they send, hex.
         keys: String,
@@ -26,9 +26,9 @@ pub enum Request {
     Flip,
     /// Change the size of the screen.
     Resize {
-        /// Columns.
+        /// Columns of the screen from now on.
         cols: u16,
-        /// Rows.
+        /// Rows of the screen from now on.
         rows: u16,
     },
     /// What it is doing and what it shows.
@@ -64,7 +64,7 @@ pub struct Reply {
 /// What a DTU is doing and shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appearance {
-    /// Its serial.
+    /// The DTU's serial.
     pub dtu: String,
     /// What it is doing, in one word.
     pub state: String,

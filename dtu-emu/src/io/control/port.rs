@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::message::Request;
-use crate::io::shell::{Desk, ShellHandle};
+use crate::io::shell::{DtuId, ShellHandle};
 
 /// Both ends of a port: what is asked, and what draws the screen.
 pub(in crate::io) struct Port {
@@ -16,7 +16,7 @@ pub(in crate::io) struct Port {
 }
 
 /// Opens a port. It closes when either end is dropped.
-pub(in crate::io) fn open_port(handle: ShellHandle, desk: Desk) -> Port {
+pub(in crate::io) fn open_port(handle: ShellHandle, desk: DtuId) -> Port {
     let (requests, mut asked) = mpsc::channel(64);
     let (paint, screen) = mpsc::channel(64);
     tokio::spawn(async move {
@@ -59,7 +59,7 @@ pub(in crate::io) fn open_port(handle: ShellHandle, desk: Desk) -> Port {
 }
 
 /// Does what needs no answer but done or not.
-pub(super) async fn perform(handle: &ShellHandle, desk: Desk, request: Request) -> Result<(), String> {
+pub(super) async fn perform(handle: &ShellHandle, desk: DtuId, request: Request) -> Result<(), String> {
     match request {
         Request::Insert { card } => {
             let card: Card = card.parse().map_err(|error| format!("not a card: {error}"))?;

@@ -16,7 +16,7 @@ use super::message::{Appearance, MESSAGE_MAX, Reply, Request};
 use super::place::{own_dir, socket_path};
 use super::port::{from_hex, open_port, perform};
 use crate::dtu::{Phase, Status};
-use crate::io::shell::{Desk, Look, ShellHandle};
+use crate::io::shell::{DtuId, Look, ShellHandle};
 
 /// Connections at once; more wait.
 const CLIENTS_MAX: usize = 32;
@@ -64,7 +64,7 @@ impl ControlSocket {
 }
 
 /// Serves requests about one DTU until it is dropped.
-pub async fn serve(socket: ControlSocket, handle: ShellHandle, desk: Desk) {
+pub async fn serve(socket: ControlSocket, handle: ShellHandle, desk: DtuId) {
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
     while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
         match socket.listener.accept().await {
@@ -98,7 +98,7 @@ impl Lines {
     }
 }
 
-async fn client(stream: UnixStream, handle: ShellHandle, desk: Desk) -> io::Result<()> {
+async fn client(stream: UnixStream, handle: ShellHandle, desk: DtuId) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = Lines { reader: BufReader::new(reader) };
     while let Some(request) = lines.next().await? {
@@ -122,7 +122,7 @@ async fn say(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
     writer.write_all(&line).await
 }
 
-async fn answer(handle: &ShellHandle, desk: Desk, request: Request) -> Result<Reply, String> {
+async fn answer(handle: &ShellHandle, desk: DtuId, request: Request) -> Result<Reply, String> {
     match request {
         Request::Look => look(handle, desk).await.map(shown),
         Request::Wait { text, phase, timeout_ms } => {
@@ -141,7 +141,7 @@ async fn answer(handle: &ShellHandle, desk: Desk, request: Request) -> Result<Re
     }
 }
 
-async fn look(handle: &ShellHandle, desk: Desk) -> Result<Look, String> {
+async fn look(handle: &ShellHandle, desk: DtuId) -> Result<Look, String> {
     handle.look(desk).await.ok_or_else(|| "the DTU is being switched off".to_owned())
 }
 
@@ -153,7 +153,7 @@ fn shown(look: Look) -> Reply {
 ///
 /// # Errors
 /// What the DTU does instead; whether the keys were typed, and that they were lost.
-async fn type_in(handle: &ShellHandle, desk: Desk, keys: Vec<u8>, timeout: Duration) -> Result<(), String> {
+async fn type_in(handle: &ShellHandle, desk: DtuId, keys: Vec<u8>, timeout: Duration) -> Result<(), String> {
     let off = || "the DTU is being switched off".to_owned();
     let mut changes = handle.changes(desk).await.ok_or_else(off)?;
     let give_up = tokio::time::sleep(timeout);
@@ -200,7 +200,7 @@ fn takes(status: &Status, keys: &[u8]) -> bool {
 
 async fn wait(
     handle: &ShellHandle,
-    desk: Desk,
+    desk: DtuId,
     text: Option<&str>,
     phase: Option<&str>,
     timeout: Duration,
@@ -236,7 +236,7 @@ async fn attached(
     mut lines: Lines,
     mut writer: OwnedWriteHalf,
     handle: ShellHandle,
-    desk: Desk,
+    desk: DtuId,
 ) -> io::Result<()> {
     let mut port = open_port(handle, desk);
     let asking = async {

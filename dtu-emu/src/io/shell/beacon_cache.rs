@@ -25,7 +25,7 @@ pub(super) enum Wants {
     Everybody,
 }
 
-/// One of them.
+/// The newest beacon of one host, and where and when it came.
 #[derive(Debug)]
 pub(super) struct Heard {
     pub(super) beacon: Beacon,
@@ -113,7 +113,7 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::chain::Link;
+    use proto::chain::ChainValue;
     use proto::version::Version;
 
     fn beacon(host: &str, seq: u64) -> Beacon {
@@ -128,7 +128,7 @@ mod tests {
             sessions: 0,
             drain: false,
             tick: seq,
-            link: Link::from_bytes([0; 16]),
+            chain_value: ChainValue::from_bytes([0; 16]),
             digest: None,
         }
     }

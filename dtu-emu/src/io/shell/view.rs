@@ -12,7 +12,7 @@ use crate::dtu::Status;
 pub struct Look {
     /// What it would say of itself.
     pub status: Status,
-    /// Its serial.
+    /// The serial of the DTU that is shown.
     pub serial: Serial,
     /// The size of its screen.
     pub size: Size,

@@ -9,7 +9,7 @@ pub(super) use registry::CHANGES_MAX;
 pub(super) use templates::TEMPLATES_MAX;
 
 use authmgr::admission::{Record, is_removal, policy_key, token_key, token_of, token_prefix};
-use authmgr::{Admission, Denial, Step as Lookup, StoreAway, Verdict};
+use authmgr::{Admission, Denial, Lookup, StoreAway, Verdict};
 use datastore::{Answer, Event, Key, Page, Request, Response, StoreError, Value};
 use proto::time::Duration;
 use proto::{Instant, Token};
@@ -45,7 +45,7 @@ enum Wanted {
     Follow(AdminReq, Key),
 }
 
-/// The machine.
+/// The machine that answers for the registry: authmgr's judgement, and what it is kept up to date with.
 #[derive(Debug)]
 pub(super) struct Gatekeeper {
     admission: Admission,
@@ -144,7 +144,7 @@ impl Gatekeeper {
     fn admit(&mut self, ctx: &Ctx<'_>, asker: Asker, token: Token, out: &mut Out<'_>) {
         match self.admission.begin(ctx.now, &token) {
             Lookup::Decided(verdict) => self.tell_verdict(ctx, asker, verdict, out),
-            Lookup::Look { key } => self.ask(ctx, Wanted::Record(asker, token), Request::Get { key }, out),
+            Lookup::Read { key } => self.ask(ctx, Wanted::Record(asker, token), Request::Get { key }, out),
         }
     }
 

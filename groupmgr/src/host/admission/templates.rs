@@ -11,7 +11,7 @@ use super::super::new_session::DEFAULT_TEMPLATE;
 
 /// A template is not fetched again within this time.
 const FRESH: Duration = Duration::from_secs(2);
-/// Templates remembered.
+/// How many templates are remembered.
 pub(in crate::host) const TEMPLATES_MAX: usize = 256;
 
 /// One that was fetched.

@@ -41,7 +41,7 @@ struct Shown {
     last: Last,
 }
 
-/// The machine.
+/// The machine that knows which session is shown on which connection.
 #[derive(Debug)]
 pub(super) struct Attachments {
     shown: BTreeMap<SessionId, Shown>,
@@ -95,7 +95,7 @@ impl Attachments {
     pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToAttachments, out: &mut Out<'_>) {
         match step {
             ToAttachments::Attach(attach) => self.attach(ctx, &attach, out),
-            ToAttachments::Hide { conn } => {
+            ToAttachments::Detach { conn } => {
                 if let Some(session) = self.remove(conn) {
                     detach(ctx, session, out);
                 }

@@ -85,7 +85,7 @@ struct Own {
     may_have_risen: bool,
 }
 
-/// The machine.
+/// The machine that reads, makes, renews and releases claims.
 #[derive(Debug)]
 pub(super) struct Claims {
     own: BTreeMap<SessionId, Own>,

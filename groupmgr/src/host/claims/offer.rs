@@ -15,7 +15,7 @@ use super::{Claims, Wanted, claim_of, in_this_generation};
 
 /// How often sessions without a claim are offered to the store.
 const OFFER_EVERY: Duration = Duration::from_secs(2);
-/// How often one that is shown is whose claim another session has: that may end, and nobody would say so.
+/// The same for a session that is attached while another session has the claim: nobody tells when that one ends.
 const OFFER_SHOWN_EVERY: Duration = Duration::from_secs(10);
 
 impl Claims {

@@ -47,7 +47,7 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 // A DTU that fails over needs to have heard of the others before, not in the same moment.
 const _: () = assert!(AWAY_AFTER.as_millis() <= beacon::INTERVAL.as_millis());
 
-/// The machine.
+/// The machine that announces this host and knows the others.
 #[derive(Debug)]
 pub(super) struct Membership {
     members: Members,

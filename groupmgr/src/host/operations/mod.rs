@@ -50,7 +50,7 @@ enum Pending {
     Admitted(Box<Admitted>),
 }
 
-/// The machine.
+/// The machine that answers operators.
 #[derive(Debug)]
 pub(super) struct Operations {
     pending: BTreeMap<AdminReq, Pending>,

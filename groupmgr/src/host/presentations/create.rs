@@ -24,11 +24,11 @@ use crate::directory::Answer;
 const RESTARTING_AGAIN: Duration = Duration::from_millis(250);
 /// How soon everybody is asked again when the claim's host knew nothing of it; then after twice as long.
 const DOUBT_FIRST: Duration = Duration::from_millis(20);
-/// And how often.
+/// How often everybody is asked again, at most, because of a doubt.
 const DOUBTS_MAX: u32 = 5;
 /// How long a higher host lets a lower one go first while there is no data store to decide.
 const LOWER_FIRST: Duration = Duration::from_millis(60);
-/// And how often.
+/// How often a host waits for one of a lower name to go first.
 const LOWER_FIRST_TIMES: u32 = 3;
 /// How soon a host that can make no session looks again whether it can.
 const UNFIT_AGAIN: Duration = Duration::from_millis(250);

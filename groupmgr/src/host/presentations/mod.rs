@@ -53,7 +53,7 @@ const ATTEMPTS_MAX: u32 = 60;
 /// A session that lived shorter than this is not made anew by itself: its shell cannot start.
 const WORTH_ANOTHER: Duration = Duration::from_secs(2);
 
-/// The machine.
+/// The machine that takes each presented token from infoReq to its end.
 #[derive(Debug)]
 pub(super) struct Presentations {
     /// The newest decision of each connection.
@@ -160,7 +160,7 @@ impl Presentations {
         out: &mut Out<'_>,
     ) {
         if self.presented_at(conn).is_some_and(|token| *token != presentation.token) {
-            out.step(ToAttachments::Hide { conn });
+            out.step(ToAttachments::Detach { conn });
         }
         self.begin(ctx, conn, dtu, presentation, out);
     }
@@ -357,7 +357,7 @@ impl Presentations {
         let presenting = self.decisions.iter().filter(|(_, decision)| presents(decision));
         let presenting: Vec<ConnId> = presenting.map(|(conn, _)| *conn).collect();
         for conn in &presenting {
-            out.step(ToAttachments::Hide { conn: *conn });
+            out.step(ToAttachments::Detach { conn: *conn });
             self.begin_again(ctx, *conn, out);
         }
         out.answer(req, Reply::At(presenting.len()));

@@ -29,7 +29,7 @@ use crate::reach::Dtu;
 pub(super) enum Stage {
     /// For the directory to say whether the grant of a ticket is good; of which session.
     Redeeming(Option<SessionId>),
-    /// For admission.
+    /// For the verdict of admission.
     Admitting,
     /// For the card; the gate has the deadline.
     Challenged,

@@ -12,7 +12,7 @@ pub(super) use table::LocalSessions;
 
 use authmgr::Denial;
 use proto::{Instant, SessionId, Token};
-use sessiond::manager::{Claim, NewSession, Phase, SessionEffect, SessionEvent, Sessions};
+use sessiond::manager::{Claim, NewSession, SessionEffect, SessionEvent, SessionPhase, Sessions};
 
 use super::admin::Reply;
 use super::driver::{ConnId, Effect};
@@ -25,7 +25,7 @@ use super::step::{
 };
 use take_up::TakeUp;
 
-/// The machine.
+/// The machine that runs this host's sessions.
 #[derive(Debug)]
 pub(super) struct SessionHost {
     table: LocalSessions,
@@ -120,7 +120,7 @@ impl SessionHost {
         self.note_token(env, &token, out);
         let conn = match asker {
             Asker::Presentation(id) => {
-                if self.table.get(session).is_some_and(|s| s.phase == Phase::Queued) {
+                if self.table.get(session).is_some_and(|s| s.phase == SessionPhase::Queued) {
                     out.step(ToPresentations::Queued { id });
                 }
                 Some(id.conn)

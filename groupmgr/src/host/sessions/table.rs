@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proto::digest::ShortTag;
 use proto::keys::KeyRing;
 use proto::{KeyId, SessionId, Token, TokenTag};
-use sessiond::manager::{Phase, Session, Sessions};
+use sessiond::manager::{Session, SessionPhase, Sessions};
 
 /// The sessions here, also by the tags under which other hosts mean their tokens.
 #[derive(Debug)]
@@ -74,5 +74,5 @@ impl LocalSessions {
 }
 
 const fn is_straggler(session: &Session) -> bool {
-    matches!(session.phase, Phase::TakenUp { .. })
+    matches!(session.phase, SessionPhase::TakenUp { .. })
 }

@@ -18,7 +18,7 @@ use super::step::{ToAdmission, ToClaims, ToMembership, ToPresentations, ToStore}
 /// How often a store that takes no writes is asked whether it does again.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
-/// The machine.
+/// The machine that knows how the data store does.
 #[derive(Debug)]
 pub(super) struct StoreWatch {
     state: StoreState,

@@ -18,11 +18,11 @@ const READ_MAX: usize = LINE_MAX + 1;
 /// What a new connection wants to be.
 #[derive(Debug, PartialEq, Eq)]
 pub enum First {
-    /// TLS.
+    /// It begins as a TLS handshake does.
     Tls,
     /// A display connection of a session, with what was read behind its first line.
     Display {
-        /// The session concerned.
+        /// The session that it names.
         session: SessionId,
         /// What came behind the line.
         already: Vec<u8>,

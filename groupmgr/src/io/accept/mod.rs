@@ -40,7 +40,7 @@ use self::first::First;
 use self::refusal::Refusals;
 use self::session::{Connection, WRITE_QUEUE_MAX, read_lines};
 use crate::host::ConnId;
-use crate::io::admin::desk::Desk;
+use crate::io::admin::service::AdminService;
 use crate::io::counters::{Counters, Reason};
 use crate::io::inbox::{Event, Held, Inbox};
 
@@ -67,10 +67,10 @@ pub(crate) struct Ways {
     pub(crate) bounds: Bounds,
     pub(crate) counters: Counters,
     pub(crate) inbox: Inbox,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) admin: Arc<AdminService>,
 }
 
-/// Takes connections.
+/// Takes connections and hands each to what its first bytes ask for.
 pub(crate) struct Acceptor {
     ways: Ways,
     refusals: Refusals,
@@ -237,9 +237,9 @@ impl Acceptor {
             Known::Tls(begun) => match begun.lines.first() {
                 Some(Ok(line)) if line.command() == "peer" => {
                     let line = line.clone();
-                    let desk = Arc::clone(&self.ways.desk);
+                    let admin = Arc::clone(&self.ways.admin);
                     self.ways.workers.spawn(async move {
-                        desk.serve_peer(begun.stream, &line, peer).await;
+                        admin.serve_peer(begun.stream, &line, peer).await;
                         drop(place);
                     });
                 }

@@ -26,7 +26,7 @@ const LOG_EVERY: proto::time::Duration = proto::time::Duration::from_secs(1);
 /// Addresses of which is remembered when they were logged.
 const LOGGED_MAX: usize = 256;
 
-/// Refuses connections.
+/// Tells connections that are one too many why they are closed.
 #[derive(Debug)]
 pub(super) struct Refusals {
     log: Mutex<Log>,

@@ -36,7 +36,7 @@ const READ_CHUNK: usize = 2048;
 const LINES_PER_SEC: u64 = 50;
 const LINES_BURST: u64 = 200;
 
-/// One connection.
+/// One connection of the session protocol.
 pub(super) struct Connection<S> {
     pub(super) stream: S,
     pub(super) conn: ConnId,

@@ -94,7 +94,7 @@ impl Links {
     /// host of the version before speaks no links: it is asked over a connection of its own.
     pub(super) async fn ask(
         &self,
-        desk: Arc<dyn Answering>,
+        answering: Arc<dyn Answering>,
         asker: &Asker,
         (wanted, addrs): (&HostName, &[SocketAddrV4]),
         ask: &Ask,
@@ -106,7 +106,7 @@ impl Links {
         // A host that says goodbye has not seen the question, which may be asked once more. After any other loss nobody
         // knows whether it has.
         for _ in 0..2 {
-            let handle = match self.reach(&desk, asker, (wanted, addrs), by, connect_within).await? {
+            let handle = match self.reach(&answering, asker, (wanted, addrs), by, connect_within).await? {
                 Reached::Link(handle) => handle,
                 Reached::Single(mut stream, addr) => {
                     let answer = peer::exchange(&mut stream, addr, ask, answer_within).await;
@@ -132,7 +132,7 @@ impl Links {
 
     async fn reach(
         &self,
-        desk: &Arc<dyn Answering>,
+        answering: &Arc<dyn Answering>,
         asker: &Asker,
         (wanted, addrs): (&HostName, &[SocketAddrV4]),
         by: &str,
@@ -150,7 +150,8 @@ impl Links {
         match stream {
             Connected::Single(stream) => Ok(Reached::Single(Box::new(stream), addr)),
             Connected::Link(stream) => {
-                let (handle, task) = self.link(Arc::clone(desk), stream, End::Opener, wanted.clone(), addr);
+                let (handle, task) =
+                    self.link(Arc::clone(answering), stream, End::Opener, wanted.clone(), addr);
                 tokio::spawn(task.run());
                 *slot = Some(handle.clone());
                 Ok(Reached::Link(handle))
@@ -161,14 +162,14 @@ impl Links {
     /// Runs a link that the host `peer` has opened, over which it may be asked as well.
     pub(super) async fn serve<S>(
         &self,
-        desk: Arc<dyn Answering>,
+        answering: Arc<dyn Answering>,
         stream: S,
         peer: HostName,
         addr: SocketAddrV4,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let (handle, task) = self.link(desk, stream, End::Accepter, peer.clone(), addr);
+        let (handle, task) = self.link(answering, stream, End::Accepter, peer.clone(), addr);
         if let Ok(mut slot) = self.slot(&peer).try_lock()
             && !slot.as_ref().is_some_and(Handle::is_alive)
         {
@@ -200,7 +201,7 @@ impl Links {
     /// A link over `stream`, whose other end is `peer` at `addr`, and the handle to ask it.
     fn link<S>(
         &self,
-        desk: Arc<dyn Answering>,
+        answering: Arc<dyn Answering>,
         stream: S,
         end: End,
         peer: HostName,
@@ -214,7 +215,7 @@ impl Links {
         let (done, answers) = mpsc::channel(QUESTIONS_MAX);
         let talk = Talk {
             link: Link::new(clock::now(), end),
-            desk,
+            answering,
             counters: self.counters.clone(),
             busy: self.busy.clone(),
             peer,
@@ -242,7 +243,7 @@ struct Answered {
 /// What is said on a link.
 struct Talk {
     link: Link,
-    desk: Arc<dyn Answering>,
+    answering: Arc<dyn Answering>,
     counters: Counters,
     busy: Busy,
     peer: HostName,
@@ -353,9 +354,10 @@ impl Talk {
             return self.refuse(channel);
         }
         self.running += 1;
-        let (desk, done, at_work) = (Arc::clone(&self.desk), self.done.clone(), self.busy.at_work());
+        let (answering, done, at_work) =
+            (Arc::clone(&self.answering), self.done.clone(), self.busy.at_work());
         tokio::spawn(async move {
-            let answer = desk.answer(ask, by).await;
+            let answer = answering.answer(ask, by).await;
             let answer = serde_json::to_vec(&answer).unwrap_or_default();
             drop(done.send(Answered { channel, answer, at_work }).await);
         });

@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::audit;
-use super::desk::Desk;
+use super::service::AdminService;
 use super::wire::{Answer, HostAnswer, Outcome, REQUEST_MAX, read_json, write_json};
 use crate::io::counters::{Counters, Reason};
 
@@ -34,15 +34,15 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves operators until its task is dropped.
-pub(crate) async fn serve(listener: UnixListener, desk: Arc<Desk>, counters: Counters) {
+pub(crate) async fn serve(listener: UnixListener, admin: Arc<AdminService>, counters: Counters) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) if is_operator(&stream) => {
-                let (desk, counters) = (Arc::clone(&desk), counters.clone());
+                let (admin, counters) = (Arc::clone(&admin), counters.clone());
                 tokio::spawn(async move {
                     let by = operator(&stream).await;
-                    if let Err(error) = converse(stream, &desk, &by).await {
+                    if let Err(error) = converse(stream, &admin, &by).await {
                         counters.count(Reason::Admin);
                         tracing::debug!(%error, "an operator's connection");
                     }
@@ -71,7 +71,7 @@ async fn operator(stream: &UnixStream) -> String {
     name.unwrap_or_else(|_| format!("uid:{}", peer.uid()))
 }
 
-async fn converse(stream: UnixStream, desk: &Desk, by: &str) -> io::Result<()> {
+async fn converse(stream: UnixStream, admin: &AdminService, by: &str) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let request = tokio::time::timeout(IDLE_MAX, read_json(&mut stream, REQUEST_MAX)).await;
@@ -79,8 +79,8 @@ async fn converse(stream: UnixStream, desk: &Desk, by: &str) -> io::Result<()> {
             Err(_idle) => return Ok(()),
             Ok(Ok(None)) => return Ok(()),
             Ok(Ok(Some(request))) => {
-                let _at_work = desk.at_work();
-                write_json(&mut stream, &desk.answer(request, by).await).await?;
+                let _at_work = admin.at_work();
+                write_json(&mut stream, &admin.answer(request, by).await).await?;
             }
             Ok(Err(error)) => {
                 refuse(&mut stream, &error).await;

@@ -6,7 +6,7 @@
 //! | Module | Owns |
 //! |---|---|
 //! | [`wire`] | what is asked and answered, one line of JSON each |
-//! | [`desk`] | answering for this host, and gathering the answers of others |
+//! | [`service`] | answering for this host, and gathering the answers of others |
 //! | [`local`] | the Unix socket |
 //! | [`audit`] | the records of who ordered what |
 //! | [`trust`], [`peer`] | how two hosts prove themselves, and the connection between them |
@@ -14,9 +14,9 @@
 
 pub(crate) mod audit;
 mod busy;
-pub mod desk;
 mod links;
 pub(crate) mod local;
 mod peer;
+pub mod service;
 mod trust;
 pub mod wire;

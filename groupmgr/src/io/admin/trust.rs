@@ -19,7 +19,7 @@ use proto::{HostName, KeyId, Nonce};
 #[derive(Clone, Debug)]
 pub(super) struct Binding(pub(super) String);
 
-/// Who speaks.
+/// Whose proof of the group key is meant.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Role {
     Asker,

@@ -25,14 +25,14 @@ pub enum Target {
     All,
     /// Every host of the group that is heard at this moment.
     Up,
-    /// This one.
+    /// The host of this name.
     Host(HostName),
 }
 
 /// A request of the command line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// For whom.
+    /// Which hosts are to answer.
     pub target: Target,
     /// The question or order.
     pub ask: Ask,
@@ -54,18 +54,18 @@ pub enum Ask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TemplateAsk {
-    /// Their names.
+    /// The names of all that are stored.
     List,
     /// The text of one.
     Show(String),
     /// Store one, whose text was checked.
     Put {
-        /// Its name.
+        /// What it is called, in the registry and by `--template`.
         name: String,
-        /// Its text.
+        /// The lines of the template.
         text: String,
     },
-    /// Delete one.
+    /// Delete the template of this name.
     Remove(String),
 }
 
@@ -83,7 +83,7 @@ pub struct HostAnswer {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It answered.
+    /// The host answered this.
     Answer(Answer),
     /// It did not, and this is why.
     Unreachable(String),
@@ -103,7 +103,7 @@ pub enum Answer {
     Template(String),
     /// The daemon's facts.
     Facts(Box<Facts>),
-    /// Done.
+    /// It was done, and there is nothing to tell.
     Done,
     /// Not done; the text says why and what would help.
     Refused(String),
@@ -112,9 +112,9 @@ pub enum Answer {
 /// What only the daemon's process knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
-    /// Its process.
+    /// The daemon's process id.
     pub pid: u32,
-    /// Its version.
+    /// The version of the program, as `--version` prints it.
     pub version: String,
     /// Its key directory.
     pub keys: String,
@@ -122,7 +122,7 @@ pub struct Facts {
     pub run_dir: String,
     /// Its directory for data.
     pub state_dir: String,
-    /// Its interfaces.
+    /// The interfaces that it serves.
     pub interfaces: Vec<Interface>,
     /// TCP connections it has.
     pub connections: usize,
@@ -146,7 +146,7 @@ pub struct Facts {
 /// An account that sessions run as, and its home directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Home {
-    /// Its name.
+    /// The account's name.
     pub account: String,
     /// Its home directory; none when there is no such account on the host.
     pub dir: Option<String>,

@@ -28,7 +28,7 @@ pub(super) struct Cli {
 /// Which daemon is asked, and how its answer is printed.
 #[derive(Clone, Debug, Args)]
 pub(super) struct At {
-    /// Print JSON
+    /// Print one JSON document instead of text
     #[arg(long, global = true)]
     pub(super) json: bool,
     /// The daemon of this machine to ask, when there are several
@@ -106,7 +106,7 @@ pub(super) enum Command {
     },
     /// Remove a dead host from the topology table, on all hosts
     Forget {
-        /// Its name
+        /// The name of the host that is gone
         #[arg(value_name = "HOST")]
         gone: HostName,
     },
@@ -115,7 +115,7 @@ pub(super) enum Command {
     Template(TemplateCommand),
     /// Print completions for a shell
     Completions {
-        /// Which
+        /// The shell to print completions for
         shell: proto::io::cli::Shell,
     },
 }
@@ -255,7 +255,7 @@ fn multicast_group(text: &str) -> Result<Ipv4Addr, String> {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
-    /// List sessions
+    /// List the sessions of the group
     List {
         /// Only those of this token
         #[arg(long)]
@@ -303,7 +303,7 @@ pub(super) enum ServiceCommand {
     Start {
         /// The beginning of the session's id, or its token
         session: String,
-        /// Its name
+        /// The service's name
         service: ServiceName,
         /// It has no screen: it runs in the background
         #[arg(long, requires = "command")]
@@ -319,7 +319,7 @@ pub(super) enum ServiceCommand {
     Stop {
         /// The beginning of the session's id, or its token
         session: String,
-        /// Its name
+        /// The service's name
         service: ServiceName,
         /// Return without waiting until it has ended
         #[arg(long)]
@@ -336,7 +336,7 @@ pub(super) enum DtuCommand {
     },
     /// Show everything about one connected DTU
     Show {
-        /// Its serial
+        /// The DTU's serial, as dtu list prints it
         serial: Serial,
     },
     /// Show the person at a DTU a line
@@ -344,7 +344,7 @@ pub(super) enum DtuCommand {
         /// Its serial, or all
         #[arg(value_name = "SERIAL|all", value_parser = message_target)]
         to: MessageTarget,
-        /// The line
+        /// The line to show
         text: String,
     },
 }
@@ -352,7 +352,7 @@ pub(super) enum DtuCommand {
 /// Whom a line is for.
 #[derive(Clone, Debug)]
 pub(super) enum MessageTarget {
-    /// Everybody.
+    /// Everybody who sits at a DTU.
     All,
     /// Whoever sits at this DTU.
     One(Serial),
@@ -378,12 +378,12 @@ pub(super) enum TemplateCommand {
     List,
     /// Print a template
     Show {
-        /// Its name
+        /// The template's name
         name: String,
     },
     /// Delete a template
     Rm {
-        /// Its name
+        /// The template's name
         name: String,
     },
 }

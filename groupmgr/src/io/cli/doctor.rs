@@ -21,7 +21,7 @@ mod tests;
 
 use std::path::Path;
 
-use self::checks::{Check, Checks, Verdict};
+use self::checks::{Check, Checks, Rating};
 use self::seen::Seen;
 use super::args::At;
 use super::show::print_json;
@@ -73,6 +73,6 @@ fn report(at: &At, checks: &[Check]) -> Result<Exit, Failure> {
         }
         print(table.to_string())?;
     }
-    let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
+    let failed = checks.iter().any(|check| check.verdict == Rating::Fail);
     Ok(if failed { Exit::No } else { Exit::Done })
 }

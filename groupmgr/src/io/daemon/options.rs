@@ -17,7 +17,7 @@ pub struct Options {
     pub keys: PathBuf,
     /// The host's name in the group.
     pub name: HostName,
-    /// Its addresses.
+    /// The interfaces and addresses it serves.
     pub net: NetOptions,
     /// The shared data store; without one the host has its own.
     pub store: Option<SocketAddrV4>,
@@ -29,9 +29,9 @@ pub struct Options {
     pub allows_plain: bool,
     /// Whether sessions outlive the daemon.
     pub keeps_sessions: bool,
-    /// Its rack.
+    /// The rack it stands in, as other hosts print it.
     pub rack: Label,
-    /// Its site.
+    /// The site it stands at, as other hosts print it.
     pub site: Label,
     /// Connections one address may have.
     pub per_address: usize,

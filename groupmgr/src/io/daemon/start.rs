@@ -19,12 +19,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::event_loop::{EventLoop, Pending};
 use super::options::Options;
-use crate::announce::{CHAIN_LEN, Identity};
+use crate::announce::Identity;
 use crate::host::{Host, HostConfig, Input};
 use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};
 use crate::io::accounts::{self, AccountError};
-use crate::io::admin::desk::{Desk, FactFinder};
+use crate::io::admin::service::{AdminService, FactFinder};
 use crate::io::admin::wire::{Facts, Home};
 use crate::io::caretaker::{Caretaker, Operators};
 use crate::io::counters::Counters;
@@ -68,7 +68,7 @@ pub enum RunError {
     /// The administration socket cannot be made.
     #[error("the administration socket in {path}: {source}; choose another directory with --run-dir")]
     Admin {
-        /// Its directory.
+        /// The directory of that daemon's sockets.
         path: String,
         /// What the system said.
         source: io::Error,
@@ -78,7 +78,7 @@ pub enum RunError {
         "a host named {host} runs already, at {at}; stop it with: groupmgr stop --host {host}, or choose another name with --name"
     )]
     NameTaken {
-        /// The name.
+        /// The name that both have.
         host: HostName,
         /// Where the other host is.
         at: SocketAddrV4,
@@ -171,7 +171,7 @@ impl Started {
         let counters = Counters::default();
         let limits = Limits::of_descriptors(self.fds_max, vitals::open_files(), self.options.per_address);
         let bounds = Bounds::new(limits);
-        let desk = self.desk(&bounds, &counters)?;
+        let admin = self.admin(&bounds, &counters)?;
         let acceptor = Arc::new(Acceptor::new(Ways {
             greeters: self.greeters.clone(),
             workers: workers.clone(),
@@ -180,11 +180,11 @@ impl Started {
             bounds: bounds.clone(),
             counters: counters.clone(),
             inbox: self.inbox.clone(),
-            desk: Arc::clone(&desk),
+            admin: Arc::clone(&admin),
         }));
         let (heard_sender, heard) = mpsc::channel(HEARD_MAX);
         let net = self.net(&workers, &acceptor, heard_sender, &counters);
-        let mut caretaker = self.caretaker(&workers, &desk, &counters, &bounds);
+        let mut caretaker = self.caretaker(&workers, &admin, &counters, &bounds);
         let host = self.host();
         self.store.watch_link(&workers, self.inbox.clone());
         self.store.follow(&workers, self.inbox.clone());
@@ -216,16 +216,16 @@ impl Started {
         event_loop.let_go();
         event_loop.sessions.leave().await;
         let give_up_at = clock::now() + FAREWELL_WITHIN;
-        while (!desk.take_leave() || !bounds.is_empty()) && clock::now() < give_up_at {
+        while (!admin.take_leave() || !bounds.is_empty()) && clock::now() < give_up_at {
             clock::until(Some(clock::now() + Duration::from_millis(5))).await;
         }
         tracing::info!("stopped");
         taken.map_or(Ok(()), |at| Err(RunError::NameTaken { host: self.options.name, at }))
     }
 
-    fn desk(&self, bounds: &Bounds, counters: &Counters) -> Result<Arc<Desk>, RunError> {
+    fn admin(&self, bounds: &Bounds, counters: &Counters) -> Result<Arc<AdminService>, RunError> {
         let tls = self.keys.client_tls()?;
-        Ok(Desk::new(
+        Ok(AdminService::new(
             self.options.name.clone(),
             self.keys.ring.clone(),
             tls,
@@ -277,11 +277,11 @@ impl Started {
     fn caretaker(
         &self,
         workers: &Handle,
-        desk: &Arc<Desk>,
+        admin: &Arc<AdminService>,
         counters: &Counters,
         bounds: &Bounds,
     ) -> Caretaker {
-        let operators = Operators::new(Arc::clone(desk), counters.clone(), workers.clone());
+        let operators = Operators::new(Arc::clone(admin), counters.clone(), workers.clone());
         let has_own_store = self.options.store.is_none();
         let disks =
             [Some(self.run_dir.path().to_owned()), has_own_store.then(|| self.options.state_dir.clone())];
@@ -297,9 +297,6 @@ impl Started {
 
     fn host(&self) -> Host {
         let identity = Identity {
-            host: self.options.name.clone(),
-            boot: self.boot,
-            machine: vitals::machine(),
             rack: self.options.rack.clone(),
             site: self.options.site.clone(),
             store: self.store.label().clone(),
@@ -308,16 +305,15 @@ impl Started {
             port: self.options.net.port,
             cpus: vitals::cpus(),
             clock: vitals::clock_mhz(),
-            chain_len: CHAIN_LEN,
+            ..Identity::new(self.options.name.clone(), self.boot, vitals::machine())
         };
         let config = HostConfig {
-            identity,
-            ring: self.keys.ring.clone(),
             sessions_max: self.options.sessions_max,
             kept: self.sessions.kept(),
             tools: self.sessions.tools(),
             shared_machine_account: self.options.account.clone(),
             guests: self.options.guests,
+            ..HostConfig::new(identity, self.keys.ring.clone())
         };
         Host::new(clock::now(), config, random())
     }

@@ -24,7 +24,7 @@ const PEERS_MAX: usize = 1024;
 /// A socket that was not used for so long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// The sockets.
+/// The sockets that questions go out from, each connected to one address.
 pub(super) struct Asks {
     peers: HashMap<SocketAddrV4, Peer>,
     answers: mpsc::Sender<Heard>,

@@ -52,7 +52,7 @@ pub enum BindError {
     /// No interface has it.
     #[error("--bind {wanted}: no interface of this machine has the address; it has {has}")]
     NotHere {
-        /// The address.
+        /// The address that was asked for.
         wanted: Ipv4Addr,
         /// Those there are.
         has: String,
@@ -62,17 +62,17 @@ pub enum BindError {
         "--bind {wanted}: its interface {device} is down or has no carrier; bring it up (ip link set {device} up)"
     )]
     Down {
-        /// The address.
+        /// The address that was asked for.
         wanted: Ipv4Addr,
-        /// The interface.
+        /// The interface that has it.
         device: String,
     },
     /// Its interface cannot broadcast.
     #[error("--bind {wanted}: its interface {device} cannot broadcast; use an address on a LAN")]
     NoBroadcast {
-        /// The address.
+        /// The address that was asked for.
         wanted: Ipv4Addr,
-        /// The interface.
+        /// The interface that has it.
         device: String,
     },
     /// Nothing was asked for and nothing is there.

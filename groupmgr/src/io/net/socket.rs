@@ -30,17 +30,17 @@ pub enum OpenError {
     Permission {
         /// What was to be opened.
         addr: SocketAddrV4,
-        /// Its protocol.
+        /// `UDP` or `TCP`, for the message.
         proto: &'static str,
         /// What the system said.
         source: io::Error,
     },
-    /// Anything else.
+    /// The system refused for another reason.
     #[error("{proto} port {} on {}: {source}; see that the interface is up and has the address", addr.port(), addr.ip())]
     Other {
         /// What was to be opened.
         addr: SocketAddrV4,
-        /// Its protocol.
+        /// `UDP` or `TCP`, for the message.
         proto: &'static str,
         /// What the system said.
         source: io::Error,

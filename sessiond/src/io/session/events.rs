@@ -70,7 +70,7 @@ impl EventsSocket {
         }
     }
 
-    /// Tells everybody.
+    /// Tells all who watch the session's events.
     pub(super) fn tell(&mut self, change: Change) {
         self.clients.retain(|_, client| client.tell(&change).is_ok());
         self.newest = change;

@@ -29,7 +29,7 @@ pub(super) struct Hooks(PathBuf);
 pub(super) struct LoginShell {
     /// Its name as it sees it: the dash says that it is one.
     pub(super) name: OsString,
-    /// Its arguments.
+    /// The arguments it is started with.
     pub(super) arguments: Vec<&'static str>,
     /// Variables it is given beside all others.
     pub(super) variables: Vec<(&'static str, OsString)>,
@@ -45,7 +45,7 @@ impl Hooks {
         Ok(Self(dir))
     }
 
-    /// Removes them.
+    /// Removes the files that it made.
     pub(super) fn clear(&self) {
         for (name, _) in FILES {
             let _ = std::fs::remove_file(self.0.join(name));

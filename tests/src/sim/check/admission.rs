@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::{Instant, Token};
 
 use super::rule::{Check, Moment};
-use crate::world::{DeskId, Sight};
+use crate::world::{DeskId, Observation};
 
 /// A card that was taken out may still be granted what was asked while it was in.
 const LATE: proto::time::Duration = proto::time::Duration::from_secs(15);
@@ -20,7 +20,7 @@ pub struct Admission {
     genuine: BTreeMap<DeskId, Vec<(Token, Option<Instant>)>>,
     /// What was presented on each connection: a grant may cross the next presentation.
     presented: BTreeMap<u64, Vec<String>>,
-    looked: u64,
+    evaluated: u64,
     keyed_granted: u64,
     disabled_presented: u64,
 }
@@ -36,7 +36,7 @@ impl Admission {
     }
 
     fn judge(&mut self, now: Instant, desk: DeskId, conn: u64, token: &str) -> Result<(), String> {
-        self.looked += 1;
+        self.evaluated += 1;
         let presented = self.presented.get(&conn).map(Vec::as_slice).unwrap_or_default();
         if !presented.iter().any(|said| said == token) {
             return Err(format!("{desk:?} is granted {token} and presented {presented:?}"));
@@ -63,33 +63,35 @@ impl Check for Admission {
         "nobody is attached without authentication or a ticket"
     }
 
-    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        match sight {
-            Sight::Registered { token, disabled } => {
+    fn see(&mut self, moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::Registered { token, disabled } => {
                 let tokens = if *disabled { &mut self.disabled } else { &mut self.keyed };
                 tokens.insert(token.to_string());
             }
-            Sight::Card { desk, token, genuine } => {
+            Observation::Card { desk, token, genuine } => {
                 let cards = self.take_out(moment.now, *desk);
                 cards.extend(token.iter().filter(|_| *genuine).map(|token| (token.clone(), None)));
             }
-            Sight::Presents { conn, token, .. } => {
+            Observation::Presents { conn, token, .. } => {
                 self.disabled_presented += u64::from(self.disabled.contains(token));
                 self.presented.entry(*conn).or_default().push(token.clone());
             }
-            Sight::Grants { desk, conn, token, .. } => return self.judge(moment.now, *desk, *conn, token),
+            Observation::Grants { desk, conn, token, .. } => {
+                return self.judge(moment.now, *desk, *conn, token);
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 
     fn parts(&self) -> Vec<(&'static str, u64)> {
         vec![
-            (self.rule(), self.looked),
+            (self.rule(), self.evaluated),
             ("nobody is attached to a keyed card without its secret", self.keyed_granted),
             ("nobody is attached to a disabled card", self.disabled_presented),
         ]

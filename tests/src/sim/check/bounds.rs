@@ -1,12 +1,12 @@
 //! Every table is bounded.
 
 use super::rule::{Check, Moment};
-use crate::world::Sight;
+use crate::world::Observation;
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Bounds {
-    looked: u64,
+    evaluated: u64,
 }
 
 impl Check for Bounds {
@@ -14,16 +14,16 @@ impl Check for Bounds {
         "every table is bounded"
     }
 
-    fn see(&mut self, _moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        let Sight::Size { host, table, len, max } = sight else { return Ok(()) };
-        self.looked += 1;
+    fn see(&mut self, _moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        let Observation::Size { host, table, len, max } = observation else { return Ok(()) };
+        self.evaluated += 1;
         if len > max {
             return Err(format!("{host} has {len} {table} of at most {max}"));
         }
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 }

@@ -8,7 +8,7 @@ use proto::time::Duration;
 use proto::{HostName, SessionId, Token};
 
 use super::rule::{Check, Moment};
-use crate::world::{DeskId, Sight};
+use crate::world::{DeskId, Observation};
 
 /// Host and store must have been well for so long that everybody knows of it: what was held for a host's next
 /// daemon has been given up, and what was made without a claim has been offered.
@@ -25,7 +25,7 @@ pub struct Claims {
     named: BTreeSet<SessionId>,
     /// Where a token was last presented.
     presented: BTreeMap<String, DeskId>,
-    looked: u64,
+    evaluated: u64,
     claimed: u64,
 }
 
@@ -50,7 +50,7 @@ impl Claims {
         if !claimed && desk.is_some_and(|desk| !health.desk(now, *desk, SETTLED)) {
             return Ok(());
         }
-        self.looked += 1;
+        self.evaluated += 1;
         let others = self.alive.get(token).into_iter().flatten();
         let is_there =
             |host| health.undisturbed(now, host, SETTLED) || health.only_restarted(now, host, SETTLED, HELD);
@@ -69,26 +69,26 @@ impl Check for Claims {
         "no two claimed sessions are made for one token"
     }
 
-    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        match sight {
-            Sight::Claimed { claim: Some(claim), .. } => {
+    fn see(&mut self, moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::Claimed { claim: Some(claim), .. } => {
                 self.named.insert(claim.session);
             }
-            Sight::Presents { desk, token, .. } => {
+            Observation::Presents { desk, token, .. } => {
                 self.presented.insert(token.clone(), *desk);
             }
-            Sight::Begins { host, session, token } => {
+            Observation::Begins { host, session, token } => {
                 self.alive.entry(token.clone()).or_default().insert(*session, host.clone());
                 self.tokens.insert(*session, token.clone());
             }
-            Sight::Gone { session, .. } => {
+            Observation::Gone { session, .. } => {
                 let token = self.tokens.remove(session);
                 if let Some(sessions) = token.and_then(|token| self.alive.get_mut(&token)) {
                     sessions.remove(session);
                 }
                 self.named.remove(session);
             }
-            Sight::Logs { host, note: Note::Made { token, session, claimed } } => {
+            Observation::Logs { host, note: Note::Made { token, session, claimed } } => {
                 return self.on_made(moment, host, token, *session, *claimed);
             }
             _ => {}
@@ -96,11 +96,11 @@ impl Check for Claims {
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 
     fn parts(&self) -> Vec<(&'static str, u64)> {
-        vec![(self.rule(), self.looked), ("a claimed session has the store's word", self.claimed)]
+        vec![(self.rule(), self.evaluated), ("a claimed session has the store's word", self.claimed)]
     }
 }

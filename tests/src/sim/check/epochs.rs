@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proto::{Epoch, SessionId};
 
 use super::rule::{Check, Moment};
-use crate::world::Sight;
+use crate::world::Observation;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Epochs {
     stored: BTreeMap<SessionId, Epoch>,
     /// A host learns a moment later, or much later, what the store has of its session.
     at_host: BTreeMap<SessionId, Epoch>,
-    looked: u64,
+    evaluated: u64,
 }
 
 fn rise(
@@ -36,18 +36,18 @@ impl Check for Epochs {
         "the epoch of a session never falls"
     }
 
-    fn see(&mut self, _moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        match sight {
-            Sight::Claimed { claim: Some(claim), .. } => {
-                self.looked += 1;
+    fn see(&mut self, _moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::Claimed { claim: Some(claim), .. } => {
+                self.evaluated += 1;
                 rise(&mut self.stored, claim.session, claim.epoch, "the data store")
             }
-            Sight::Epoch { host, session, epoch } => {
-                self.looked += 1;
+            Observation::Epoch { host, session, epoch } => {
+                self.evaluated += 1;
                 rise(&mut self.at_host, *session, *epoch, host.as_str())
             }
             // What a backup holds is of before; whatever is written into it is of a higher generation.
-            Sight::Gone { session, .. } => {
+            Observation::Gone { session, .. } => {
                 self.stored.remove(session);
                 self.at_host.remove(session);
                 Ok(())
@@ -56,7 +56,7 @@ impl Check for Epochs {
         }
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 }

@@ -4,7 +4,7 @@ use dtu_emu::dtu::{DtuEvent, Loss};
 use proto::time::Duration;
 
 use super::rule::{Check, Moment};
-use crate::world::Sight;
+use crate::world::Observation;
 
 /// A desk may hold the session of a host whose daemon is gone for 10 s, and give it up then; a connection that
 /// lost something may lag for a resending, which comes at most 3 s apart.
@@ -13,7 +13,7 @@ const LAG: Duration = Duration::from_secs(15);
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Failover {
-    looked: u64,
+    evaluated: u64,
 }
 
 impl Check for Failover {
@@ -21,13 +21,15 @@ impl Check for Failover {
         "a desk leaves a host only if that host or its way was faulted"
     }
 
-    fn see(&mut self, Moment { now, health }: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        if let Sight::Says { desk, event: DtuEvent::Attached { host, .. } } = sight {
+    fn see(&mut self, Moment { now, health }: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        if let Observation::Says { desk, event: DtuEvent::Attached { host, .. } } = observation {
             // Here is a desk that has no reason to leave, now and for as long as nothing happens.
             let is_sound = |name| health.host(now, name, LAG) && health.desk(now, *desk, LAG);
-            self.looked += u64::from(host.name.as_ref().is_some_and(is_sound));
+            self.evaluated += u64::from(host.name.as_ref().is_some_and(is_sound));
         }
-        let Sight::Says { desk, event: DtuEvent::Lost { host, why } } = sight else { return Ok(()) };
+        let Observation::Says { desk, event: DtuEvent::Lost { host, why } } = observation else {
+            return Ok(());
+        };
         let Some(name) = &host.name else { return Ok(()) };
         let is_sound = health.host(now, name, LAG) && health.desk(now, *desk, LAG);
         if is_sound || *why == Loss::Protocol {
@@ -36,7 +38,7 @@ impl Check for Failover {
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 }

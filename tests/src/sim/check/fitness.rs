@@ -6,7 +6,7 @@ use proto::time::Duration;
 use proto::{HostName, Instant, SessionId};
 
 use super::rule::{Check, Moment};
-use crate::world::{DeskId, Sight};
+use crate::world::{DeskId, Observation};
 
 /// What a host lacks is known to all that hear it after so long, and who was sent to it before has come.
 const KNOWN_AFTER: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ pub struct Fitness {
     tokens: BTreeMap<(HostName, String), Vec<Lived>>,
     /// Tickets of those who were sent on and have not come yet. A stranger may present one that is not its own.
     tickets: BTreeSet<(DeskId, String)>,
-    looked: u64,
+    evaluated: u64,
 }
 
 impl Fitness {
@@ -43,7 +43,7 @@ impl Fitness {
         if !self.unable.values().any(is_known) || self.hosts.len() > HOSTS_MAX {
             return Ok(());
         }
-        self.looked += 1;
+        self.evaluated += 1;
         let is_well = |host: &HostName| health.host(now, host, KNOWN_AFTER);
         let can_others = self.hosts.iter().any(|other| !self.unable.contains_key(other) && is_well(other));
         let is_unable = self.unable.get(host).is_some_and(is_known) && is_well(host);
@@ -59,34 +59,34 @@ impl Check for Fitness {
         "nobody is sent to a host that can make no session"
     }
 
-    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        match sight {
-            Sight::Host { host, fate } => {
+    fn see(&mut self, moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::Host { host, fate } => {
                 self.hosts.insert(host.clone());
                 // Whoever starts starts a spawner too.
                 if matches!(fate, crate::world::Fate::Starts(_)) {
                     self.unable.remove(host);
                 }
             }
-            Sight::Spawner { host, gone: true } => {
+            Observation::Spawner { host, gone: true } => {
                 self.unable.insert(host.clone(), moment.now);
             }
-            Sight::Spawner { host, gone: false } => {
+            Observation::Spawner { host, gone: false } => {
                 self.unable.remove(host);
             }
-            Sight::Begins { host, session, token } => {
+            Observation::Begins { host, session, token } => {
                 self.tokens.entry((host.clone(), token.to_string())).or_default().push((*session, None));
             }
-            Sight::Gone { host, session, .. } => {
+            Observation::Gone { host, session, .. } => {
                 let all = self.tokens.iter_mut().filter(|((of, _), _)| of == host).flat_map(|(_, all)| all);
                 for (_, until) in all.filter(|(id, _)| id == session) {
                     *until = Some(moment.now);
                 }
             }
-            Sight::SendsOn { desk, ticket: Some(ticket), .. } => {
+            Observation::SendsOn { desk, ticket: Some(ticket), .. } => {
                 self.tickets.insert((*desk, ticket.clone()));
             }
-            Sight::Presents { desk, host, token, ticket: Some(ticket), .. }
+            Observation::Presents { desk, host, token, ticket: Some(ticket), .. }
                 if self.tickets.remove(&(*desk, ticket.clone())) =>
             {
                 return self.on_redirected(moment, host, token);
@@ -96,7 +96,7 @@ impl Check for Fitness {
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proto::time::Duration;
 use proto::{HostName, Instant};
 
-use crate::world::{DeskId, Fate, Sight};
+use crate::world::{DeskId, Fate, Observation};
 
 /// A time during which somebody was well, or was not.
 #[derive(Clone, Copy, Debug)]
@@ -57,28 +57,28 @@ pub struct Health {
 
 impl Health {
     /// Takes in what was seen.
-    pub fn see(&mut self, at: Instant, sight: &Sight) {
+    pub fn see(&mut self, at: Instant, observation: &Observation) {
         let spell = |is_well| Spell { is_well, since: at };
-        match sight {
-            Sight::HostWell { host, well } => {
+        match observation {
+            Observation::HostWell { host, well } => {
                 let spell = self.host_mut(host);
                 (spell.is_well, spell.since) = (*well, at);
                 spell.is_untouched &= *well;
             }
-            Sight::WaysWell { host, well } => self.host_mut(host).ways = spell(*well),
+            Observation::WaysWell { host, well } => self.host_mut(host).ways = spell(*well),
             // One that starts has not been well for long, however short it was away.
-            Sight::Host { host, fate } => {
+            Observation::Host { host, fate } => {
                 let is_first = !self.hosts.contains_key(host);
                 let spell = self.host_mut(host);
                 (spell.runs, spell.since) = (matches!(fate, Fate::Starts(_)), at);
                 spell.is_untouched &= is_first;
                 spell.daemon(at, *fate);
             }
-            Sight::DeskWell { desk, well } => {
+            Observation::DeskWell { desk, well } => {
                 self.desks.insert(*desk, spell(*well));
             }
-            Sight::StoreWell(well) => self.store = Some(spell(*well)),
-            Sight::Restored => self.restored = Some(at),
+            Observation::StoreWell(well) => self.store = Some(spell(*well)),
+            Observation::Restored => self.restored = Some(at),
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::{HostName, SessionId, Token};
 
 use super::rule::{Check, Moment};
-use crate::world::{End, Sight};
+use crate::world::{End, Observation};
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Lives {
     alive: BTreeMap<(HostName, SessionId), Token>,
     /// Those that a desk has shown: one that nobody ever saw may be given up while it starts.
     shown: BTreeSet<SessionId>,
-    looked: u64,
+    evaluated: u64,
 }
 
 impl Check for Lives {
@@ -22,15 +22,15 @@ impl Check for Lives {
         "a session is lost only with its host, its daemon or its process"
     }
 
-    fn see(&mut self, _moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        match sight {
-            Sight::Begins { host, session, token } => {
+    fn see(&mut self, _moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::Begins { host, session, token } => {
                 self.alive.insert((host.clone(), *session), token.clone());
             }
-            Sight::Screen { shows: Some(shown), .. } => {
-                self.looked += u64::from(self.shown.insert(shown.session));
+            Observation::Screen { shows: Some(shown), .. } => {
+                self.evaluated += u64::from(self.shown.insert(shown.session));
             }
-            Sight::Gone { host, session, end } => {
+            Observation::Gone { host, session, end } => {
                 let token = self.alive.remove(&(host.clone(), *session));
                 let was_shown = self.shown.remove(session);
                 if *end == End::Ended && was_shown {
@@ -42,7 +42,7 @@ impl Check for Lives {
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 }

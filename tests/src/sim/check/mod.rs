@@ -1,6 +1,6 @@
 //! The checkers: each holds what was seen of the world against one rule.
 //!
-//! They stand apart from the system. They are fed [`Sight`]s in the order of time and nothing else, so a checker
+//! They stand apart from the system. They are fed [`Observation`]s in the order of time and nothing else, so a checker
 //! costs what happens and not what there is, and a test can feed one a history in which its rule is broken.
 
 mod admission;
@@ -21,7 +21,7 @@ mod words;
 
 use proto::Instant;
 
-use crate::world::Sight;
+use crate::world::Observation;
 
 pub use admission::Admission;
 pub use bounds::Bounds;
@@ -66,12 +66,12 @@ impl Checks {
     ///
     /// # Errors
     /// A rule is broken: which, and by what.
-    pub fn see(&mut self, seen: &[(Instant, Sight)]) -> Result<(), String> {
-        for (at, sight) in seen {
-            self.health.see(*at, sight);
+    pub fn see(&mut self, seen: &[(Instant, Observation)]) -> Result<(), String> {
+        for (at, observation) in seen {
+            self.health.see(*at, observation);
             let moment = Moment { now: *at, health: &self.health };
             for check in &mut self.checks {
-                check.see(moment, sight).map_err(|what| broken(&**check, *at, &what))?;
+                check.see(moment, observation).map_err(|what| broken(&**check, *at, &what))?;
             }
         }
         Ok(())
@@ -90,7 +90,7 @@ impl Checks {
     }
 
     /// Every part of every rule, and how often it was put to the test.
-    pub fn looked(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn evaluated(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.checks.iter().flat_map(|check| check.parts())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proto::time::Duration;
 
 use super::rule::{Check, Moment};
-use crate::world::Sight;
+use crate::world::Observation;
 
 /// A ticket is no good after its host has started anew; a host that has been well for longer than a desk takes to
 /// bring it has no reason to refuse it.
@@ -18,7 +18,7 @@ pub struct Redirects {
     came: BTreeMap<u64, (String, Option<String>)>,
     /// When each ticket was made, and for which token. A card may be changed while the order to go is on its way.
     made: BTreeMap<String, (proto::Instant, String)>,
-    looked: u64,
+    evaluated: u64,
 }
 
 impl Redirects {
@@ -34,19 +34,19 @@ impl Check for Redirects {
         "a redirect is followed at most once per presentation"
     }
 
-    fn see(&mut self, Moment { now, health }: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        match sight {
-            Sight::Presents { conn, token, ticket, .. } => {
+    fn see(&mut self, Moment { now, health }: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::Presents { conn, token, ticket, .. } => {
                 self.came.insert(*conn, (token.clone(), ticket.clone()));
             }
             // Served. What comes later is another presentation, as after a logout.
-            Sight::Grants { host, conn, desk, .. } => {
+            Observation::Grants { host, conn, desk, .. } => {
                 let Some((token, came)) = self.came.remove(conn) else { return Ok(()) };
                 let is_bound = self.is_good(now, &token, came.as_ref());
                 let is_sound = health.host(now, host, GOOD) && health.desk(now, *desk, GOOD);
-                self.looked += u64::from(is_bound && is_sound);
+                self.evaluated += u64::from(is_bound && is_sound);
             }
-            Sight::SendsOn { host, conn, desk, ticket, .. } => {
+            Observation::SendsOn { host, conn, desk, ticket, .. } => {
                 let Some((token, came)) = self.came.remove(conn) else { return Ok(()) };
                 let is_good = self.is_good(now, &token, came.as_ref());
                 if let Some(ticket) = ticket {
@@ -61,7 +61,7 @@ impl Check for Redirects {
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 }

@@ -15,7 +15,7 @@ const MORE_OF_A_DOZEN: usize = 3;
 /// A desk at rest.
 #[derive(Clone, Debug)]
 pub struct RestDesk {
-    /// Its name.
+    /// What the desk is called in complaints.
     pub name: String,
     /// The token that is in it.
     pub token: String,
@@ -30,7 +30,7 @@ pub struct RestDesk {
 /// The whole group at rest.
 #[derive(Clone, Debug, Default)]
 pub struct Rest {
-    /// The desks.
+    /// All desks, by number.
     pub desks: Vec<RestDesk>,
     /// The session processes that run, by host, with their tokens.
     pub running: Vec<(HostName, SessionId, String)>,

@@ -3,7 +3,7 @@
 use proto::Instant;
 
 use super::health::Health;
-use crate::world::Sight;
+use crate::world::Observation;
 
 /// What a checker is told at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub trait Check {
     ///
     /// # Errors
     /// The rule is broken.
-    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String>;
+    fn see(&mut self, moment: Moment<'_>, observation: &Observation) -> Result<(), String>;
 
     /// So much time has passed.
     ///
@@ -35,10 +35,10 @@ pub trait Check {
 
     /// How often the rule was put to the test: what could have broken it and did not, without what its exemptions let
     /// pass.
-    fn looked(&self) -> u64;
+    fn evaluated(&self) -> u64;
 
     /// The same of each of its parts, where one may be tested all the time and another never.
     fn parts(&self) -> Vec<(&'static str, u64)> {
-        vec![(self.rule(), self.looked())]
+        vec![(self.rule(), self.evaluated())]
     }
 }

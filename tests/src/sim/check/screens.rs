@@ -7,7 +7,7 @@ use proto::time::Duration;
 use proto::{HostName, Instant, Token};
 
 use super::rule::{Check, Moment};
-use crate::world::{DeskId, Shown, Sight};
+use crate::world::{DeskId, Observation, Shown};
 
 /// An announcement is gathered for 2 ms and said again after 60 and 460 ms; a desk is told within a round trip.
 const ANNOUNCED: Duration = Duration::from_millis(600);
@@ -23,7 +23,7 @@ pub struct OneScreen {
     desks: BTreeMap<DeskId, Token>,
     /// Tokens on more than one desk, and when that must be over.
     doubles: BTreeMap<Token, Instant>,
-    looked: u64,
+    evaluated: u64,
 }
 
 impl OneScreen {
@@ -38,7 +38,7 @@ impl OneScreen {
             on.remove(&desk);
             if on.len() < 2 && self.doubles.remove(&token).is_some() {
                 // It was on two, and one of them let go as it had to.
-                self.looked += u64::from(all_could_be_told);
+                self.evaluated += u64::from(all_could_be_told);
             }
             if on.is_empty() {
                 self.shown.remove(&token);
@@ -59,8 +59,8 @@ impl Check for OneScreen {
         "a token is shown on one desk at a time among hosts that hear each other"
     }
 
-    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        if let Sight::Screen { desk, shows } = sight {
+    fn see(&mut self, moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        if let Observation::Screen { desk, shows } = observation {
             self.put(moment, *desk, shows.as_ref());
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Check for OneScreen {
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 }

@@ -31,45 +31,45 @@ fn at(ms: u64) -> Instant {
 }
 
 /// Two hosts that are up from the start.
-fn start() -> Vec<(u64, Sight)> {
-    ["a", "b"].map(|name| (0, Sight::Host { host: host(name), fate: Fate::Starts(BootId(1)) })).to_vec()
+fn start() -> Vec<(u64, Observation)> {
+    ["a", "b"].map(|name| (0, Observation::Host { host: host(name), fate: Fate::Starts(BootId(1)) })).to_vec()
 }
 
 /// What the checkers say of such a history, at its end or earlier.
-fn verdict(history: Vec<(u64, Sight)>) -> Result<(), String> {
+fn verdict(history: Vec<(u64, Observation)>) -> Result<(), String> {
     let mut checks = Checks::new();
     let mut all = start();
     all.extend(history);
-    for (ms, sight) in all {
-        checks.see(&[(at(ms), sight)])?;
+    for (ms, observation) in all {
+        checks.see(&[(at(ms), observation)])?;
         checks.pass(at(ms))?;
     }
     Ok(())
 }
 
 #[track_caller]
-fn broken(rule: &str, history: Vec<(u64, Sight)>) {
+fn broken(rule: &str, history: Vec<(u64, Observation)>) {
     let said = verdict(history).expect_err("the rule is broken");
     assert!(said.contains(rule), "{said}");
 }
 
-fn presents(desk: DeskId, conn: u64, ticket: Option<&str>) -> Sight {
+fn presents(desk: DeskId, conn: u64, ticket: Option<&str>) -> Observation {
     let ticket = ticket.map(str::to_owned);
     let redirected = ticket.is_some();
-    Sight::Presents { desk, conn, host: host("a"), token: "card.ann".into(), ticket, redirected }
+    Observation::Presents { desk, conn, host: host("a"), token: "card.ann".into(), ticket, redirected }
 }
 
-fn grants(desk: DeskId, conn: u64) -> Sight {
-    Sight::Grants { host: host("a"), conn, desk, token: "card.ann".into(), session: Some(ONE) }
+fn grants(desk: DeskId, conn: u64) -> Observation {
+    Observation::Grants { host: host("a"), conn, desk, token: "card.ann".into(), session: Some(ONE) }
 }
 
-fn card(desk: DeskId, genuine: bool) -> Sight {
-    Sight::Card { desk, token: Some(ann()), genuine }
+fn card(desk: DeskId, genuine: bool) -> Observation {
+    Observation::Card { desk, token: Some(ann()), genuine }
 }
 
-fn shows(desk: DeskId, on: Option<&str>) -> Sight {
+fn shows(desk: DeskId, on: Option<&str>) -> Observation {
     let shows = on.map(|name| Shown { token: ann(), session: ONE, host: host(name) });
-    Sight::Screen { desk, shows }
+    Observation::Screen { desk, shows }
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_grant_to_whoever_presented_nothing_is_seen() {
 #[test]
 fn a_grant_of_a_keyed_token_without_its_secret_is_seen() {
     let [d, ..] = desks();
-    let keyed = Sight::Registered { token: ann(), disabled: false };
+    let keyed = Observation::Registered { token: ann(), disabled: false };
     let history = |genuine| {
         vec![(0, keyed.clone()), (1, card(d, genuine)), (2, presents(d, 1, None)), (3, grants(d, 1))]
     };
@@ -93,7 +93,7 @@ fn a_grant_of_a_keyed_token_without_its_secret_is_seen() {
 #[test]
 fn a_grant_of_a_disabled_token_is_seen() {
     let [d, ..] = desks();
-    let disabled = Sight::Registered { token: ann(), disabled: true };
+    let disabled = Observation::Registered { token: ann(), disabled: true };
     let history = vec![(0, disabled), (1, card(d, true)), (2, presents(d, 1, None)), (3, grants(d, 1))];
     broken("without authentication", history);
 }
@@ -102,20 +102,24 @@ fn a_grant_of_a_disabled_token_is_seen() {
 fn a_token_that_stays_on_two_desks_is_seen_and_one_that_is_announced_in_time_is_none() {
     let [d, e, _] = desks();
     let both = [(5_000, shows(d, Some("a"))), (5_100, shows(e, Some("b")))];
-    let then = |ms, sight| both.iter().cloned().chain([(ms, sight)]).collect::<Vec<_>>();
-    broken("one desk at a time", then(5_800, Sight::StoreWell(true)));
+    let then = |ms, observation| both.iter().cloned().chain([(ms, observation)]).collect::<Vec<_>>();
+    broken("one desk at a time", then(5_800, Observation::StoreWell(true)));
     verdict(then(5_600, shows(d, None))).unwrap();
     // Hosts that do not hear each other are not told.
-    let apart = [(4_900, Sight::HostWell { host: host("b"), well: false })];
-    verdict(apart.into_iter().chain(then(5_800, Sight::StoreWell(true))).collect()).unwrap();
+    let apart = [(4_900, Observation::HostWell { host: host("b"), well: false })];
+    verdict(apart.into_iter().chain(then(5_800, Observation::StoreWell(true))).collect()).unwrap();
 }
 
 #[test]
 fn a_session_that_ends_by_nobodys_doing_is_seen() {
     let [d, ..] = desks();
     let history = |end| {
-        let begins = Sight::Begins { host: host("a"), session: ONE, token: ann() };
-        vec![(1, begins), (2, shows(d, Some("a"))), (3, Sight::Gone { host: host("a"), session: ONE, end })]
+        let begins = Observation::Begins { host: host("a"), session: ONE, token: ann() };
+        vec![
+            (1, begins),
+            (2, shows(d, Some("a"))),
+            (3, Observation::Gone { host: host("a"), session: ONE, end }),
+        ]
     };
     broken("lost only with its host", history(End::Ended));
     verdict(history(End::Killed)).unwrap();
@@ -123,7 +127,7 @@ fn a_session_that_ends_by_nobodys_doing_is_seen() {
 
 #[test]
 fn a_second_session_of_a_token_is_seen() {
-    let begins = |name: &str, session| Sight::Begins { host: host(name), session, token: ann() };
+    let begins = |name: &str, session| Observation::Begins { host: host(name), session, token: ann() };
     let claim = |session| {
         let claim = groupmgr::host::ClaimRecord {
             session,
@@ -131,18 +135,18 @@ fn a_second_session_of_a_token_is_seen() {
             boot: BootId(1),
             epoch: proto::Epoch::default(),
         };
-        Sight::Claimed { token: "card.ann".into(), claim: Some(claim) }
+        Observation::Claimed { token: "card.ann".into(), claim: Some(claim) }
     };
     let made = |session, claimed| {
         let note = Note::Made { token: ann(), session, claimed };
-        Sight::Logs { host: host("b"), note }
+        Observation::Logs { host: host("b"), note }
     };
     let rule = "no two claimed sessions";
     broken(rule, vec![(1, begins("a", ONE)), (20_000, claim(TWO)), (20_001, made(TWO, true))]);
     broken(rule, vec![(20_000, made(TWO, true))]);
     broken(rule, vec![(1, begins("a", ONE)), (20_001, made(TWO, false))]);
     let [d, ..] = desks();
-    let ill = Sight::DeskWell { desk: d, well: false };
+    let ill = Observation::DeskWell { desk: d, well: false };
     verdict(vec![
         (1, begins("a", ONE)),
         (2, ill),
@@ -150,13 +154,13 @@ fn a_second_session_of_a_token_is_seen() {
         (20_001, made(TWO, false)),
     ])
     .unwrap();
-    let gone = Sight::Gone { host: host("a"), session: ONE, end: End::Killed };
+    let gone = Observation::Gone { host: host("a"), session: ONE, end: End::Killed };
     verdict(vec![(1, begins("a", ONE)), (2, gone), (20_000, claim(TWO)), (20_001, made(TWO, true))]).unwrap();
 }
 
 #[test]
 fn a_second_session_beside_one_that_is_kept_for_the_next_daemon_is_seen() {
-    let begins = Sight::Begins { host: host("a"), session: ONE, token: ann() };
+    let begins = Observation::Begins { host: host("a"), session: ONE, token: ann() };
     let made = |ms: u64| {
         let claim = groupmgr::host::ClaimRecord {
             session: TWO,
@@ -165,10 +169,10 @@ fn a_second_session_beside_one_that_is_kept_for_the_next_daemon_is_seen() {
             epoch: proto::Epoch::default(),
         };
         let note = Note::Made { token: ann(), session: TWO, claimed: true };
-        let claimed = Sight::Claimed { token: "card.ann".into(), claim: Some(claim) };
-        [(ms, claimed), (ms + 1, Sight::Logs { host: host("b"), note })]
+        let claimed = Observation::Claimed { token: "card.ann".into(), claim: Some(claim) };
+        [(ms, claimed), (ms + 1, Observation::Logs { host: host("b"), note })]
     };
-    let fate = |fate| Sight::Host { host: host("a"), fate };
+    let fate = |fate| Observation::Host { host: host("a"), fate };
     let history = |back: u64, then: u64| {
         let restart = [(40_000, fate(Fate::Dies)), (40_000 + back, fate(Fate::Starts(BootId(2))))];
         core::iter::once((1, begins.clone())).chain(restart).chain(made(then)).collect::<Vec<_>>()
@@ -177,7 +181,7 @@ fn a_second_session_beside_one_that_is_kept_for_the_next_daemon_is_seen() {
     broken(rule, history(500, 40_600));
     verdict(history(9_500, 49_600)).unwrap();
     // Its ways are not sound either: nobody can ask it.
-    let cut = (39_000, Sight::WaysWell { host: host("a"), well: false });
+    let cut = (39_000, Observation::WaysWell { host: host("a"), well: false });
     let mut with_cut = history(500, 40_600);
     with_cut.insert(1, cut);
     verdict(with_cut).unwrap();
@@ -189,9 +193,9 @@ fn an_epoch_that_falls_is_seen() {
     let claimed = |session, counter| {
         let claim =
             groupmgr::host::ClaimRecord { session, host: host("a"), boot: BootId(1), epoch: epoch(counter) };
-        Sight::Claimed { token: "card.ann".into(), claim: Some(claim) }
+        Observation::Claimed { token: "card.ann".into(), claim: Some(claim) }
     };
-    let told = |counter| Sight::Epoch { host: host("a"), session: ONE, epoch: epoch(counter) };
+    let told = |counter| Observation::Epoch { host: host("a"), session: ONE, epoch: epoch(counter) };
     let rule = "never falls";
     broken(rule, vec![(1, claimed(ONE, 2)), (2, claimed(ONE, 1))]);
     broken(rule, vec![(1, told(2)), (2, told(1))]);
@@ -203,19 +207,19 @@ fn a_redirect_that_is_sent_on_is_seen() {
     let [d, ..] = desks();
     let sends = |name: &str, conn, ticket: &str| {
         let to = "10.0.0.9:7009".parse().unwrap();
-        Sight::SendsOn { host: host(name), conn, desk: d, to, ticket: Some(ticket.into()) }
+        Observation::SendsOn { host: host(name), conn, desk: d, to, ticket: Some(ticket.into()) }
     };
     let first = [(30_000, presents(d, 1, None)), (30_001, sends("a", 1, "t1"))];
     let with = |ticket| [(30_002, presents(d, 2, ticket)), (30_003, sends("b", 2, "t2"))];
     broken("at most once", first.iter().cloned().chain(with(Some("t1"))).collect());
     verdict(first.iter().cloned().chain(with(None)).collect()).unwrap();
-    let of_bob = |sight: Sight| match sight {
-        Sight::Presents { desk, conn, host, ticket, redirected, .. } => {
-            Sight::Presents { desk, conn, host, token: "card.bob".into(), ticket, redirected }
+    let of_bob = |observation: Observation| match observation {
+        Observation::Presents { desk, conn, host, ticket, redirected, .. } => {
+            Observation::Presents { desk, conn, host, token: "card.bob".into(), ticket, redirected }
         }
         other => other,
     };
-    let another_card = with(Some("t1")).map(|(at, sight)| (at, of_bob(sight)));
+    let another_card = with(Some("t1")).map(|(at, observation)| (at, of_bob(observation)));
     verdict(first.iter().cloned().chain(another_card).collect()).unwrap();
     let [comes, sent_on] = with(Some("t1"));
     let served = [comes, (30_002, grants(d, 2)), sent_on];
@@ -226,24 +230,24 @@ fn a_redirect_that_is_sent_on_is_seen() {
 fn a_host_that_is_given_up_without_a_reason_is_seen() {
     let [d, ..] = desks();
     let gone = HostRef { name: Some(host("a")), addr: "10.0.0.1:7009".parse().unwrap() };
-    let lost = |why| Sight::Says { desk: d, event: DtuEvent::Lost { host: gone.clone(), why } };
+    let lost = |why| Observation::Says { desk: d, event: DtuEvent::Lost { host: gone.clone(), why } };
     broken("faulted", vec![(30_000, lost(Loss::Silent))]);
-    let ill = Sight::HostWell { host: host("a"), well: false };
+    let ill = Observation::HostWell { host: host("a"), well: false };
     verdict(vec![(29_000, ill.clone()), (30_000, lost(Loss::Closed(Fault::Closed)))]).unwrap();
     broken("faulted", vec![(29_000, ill.clone()), (30_000, lost(Loss::Protocol))]);
     // One that starts again on ways that are not sound.
-    let starts = Sight::Host { host: host("a"), fate: Fate::Starts(BootId(2)) };
+    let starts = Observation::Host { host: host("a"), fate: Fate::Starts(BootId(2)) };
     verdict(vec![(1_000, ill), (2_000, starts), (30_000, lost(Loss::Silent))]).unwrap();
 }
 
 #[test]
 fn what_a_host_believes_and_is_not_so_is_seen() {
-    let believes = |change| Sight::Logs { host: host("a"), note: Note::Host(change) };
+    let believes = |change| Observation::Logs { host: host("a"), note: Note::Host(change) };
     let rule = "no stranger's word";
     broken(rule, vec![(5_000, believes(Change::Up(host("evil"))))]);
     broken(rule, vec![(5_000, believes(Change::Left(host("b"))))]);
     broken(rule, vec![(5_000, believes(Change::Restarted(host("b"))))]);
-    let dies = Sight::Host { host: host("b"), fate: Fate::Dies };
+    let dies = Observation::Host { host: host("b"), fate: Fate::Dies };
     broken(rule, vec![(5_000, dies), (9_000, believes(Change::Up(host("b"))))]);
     verdict(vec![(5_000, believes(Change::Up(host("b"))))]).unwrap();
 }
@@ -253,20 +257,20 @@ fn a_session_that_is_taken_off_a_desk_and_shown_nowhere_else_is_seen() {
     let [d, e, _] = desks();
     let by = HostRef { name: Some(host("a")), addr: "10.0.0.1:7009".parse().unwrap() };
     let cause = Some("shownElsewhere".to_owned());
-    let taken = Sight::Says { desk: d, event: DtuEvent::Detached { host: by, cause } };
+    let taken = Observation::Says { desk: d, event: DtuEvent::Detached { host: by, cause } };
     let granted = [(10_000, presents(d, 1, None)), (10_001, grants(d, 1))];
-    let then = |more: Vec<(u64, Sight)>| granted.iter().cloned().chain(more).collect::<Vec<_>>();
+    let then = |more: Vec<(u64, Observation)>| granted.iter().cloned().chain(more).collect::<Vec<_>>();
     broken("no stranger's word", then(vec![(10_500, taken.clone())]));
     let moved = vec![(10_100, presents(e, 2, None)), (10_101, grants(e, 2)), (10_500, taken.clone())];
     verdict(then(moved)).unwrap();
     // One that was cut off may have believed for a while that it was shown at its own desk.
-    let cut_off = |ms, well| (ms, Sight::HostWell { host: host("a"), well });
+    let cut_off = |ms, well| (ms, Observation::HostWell { host: host("a"), well });
     verdict(then(vec![cut_off(10_100, false), cut_off(10_200, true), (10_500, taken)])).unwrap();
 }
 
 #[test]
 fn a_table_beyond_its_bound_is_seen() {
-    let size = |len| Sight::Size { host: host("a"), table: "grants", len, max: 10 };
+    let size = |len| Observation::Size { host: host("a"), table: "grants", len, max: 10 };
     broken("bounded", vec![(1, size(11))]);
     verdict(vec![(1, size(10))]).unwrap();
 }
@@ -332,20 +336,20 @@ fn sessions_that_lie_unevenly_are_complained_of() {
 fn a_card_that_is_sent_to_a_host_without_a_spawner_is_noticed() {
     let rule = "nobody is sent to a host that can make no session";
     let [d, ..] = desks();
-    let gone = |gone| Sight::Spawner { host: host("a"), gone };
-    let well = ["a", "b"].map(|name| (0, Sight::HostWell { host: host(name), well: true })).to_vec();
-    let sent = |at: u64, before: Vec<(u64, Sight)>| {
+    let gone = |gone| Observation::Spawner { host: host("a"), gone };
+    let well = ["a", "b"].map(|name| (0, Observation::HostWell { host: host(name), well: true })).to_vec();
+    let sent = |at: u64, before: Vec<(u64, Observation)>| {
         let mut history = well.clone();
         history.extend(before);
         let to = "10.0.0.1:7009".parse().unwrap();
         let ticket = Some("ticket".to_owned());
-        history.push((at - 5, Sight::SendsOn { host: host("b"), conn: 1, desk: d, to, ticket }));
+        history.push((at - 5, Observation::SendsOn { host: host("b"), conn: 1, desk: d, to, ticket }));
         history.push((at, presents(d, 1, Some("ticket"))));
         history
     };
     broken(rule, sent(9_000, vec![(5_000, gone(true))]));
     verdict(sent(5_500, vec![(5_000, gone(true))])).unwrap();
     verdict(sent(9_000, vec![(5_000, gone(true)), (8_000, gone(false))])).unwrap();
-    let has_one = Sight::Begins { host: host("a"), session: ONE, token: ann() };
+    let has_one = Observation::Begins { host: host("a"), session: ONE, token: ann() };
     verdict(sent(9_000, vec![(4_000, has_one), (5_000, gone(true))])).unwrap();
 }

@@ -9,7 +9,7 @@ use proto::time::Duration;
 use proto::{BootId, HostName, Instant};
 
 use super::rule::{Check, Moment};
-use crate::world::{DeskId, Fate, Sight};
+use crate::world::{DeskId, Fate, Observation};
 
 /// What a dead host said may be under way for so long.
 const UNDER_WAY: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub struct Words {
     granted: BTreeMap<String, BTreeMap<(DeskId, HostName), Instant>>,
     /// What each desk was granted last.
     at: BTreeMap<DeskId, String>,
-    looked: u64,
+    evaluated: u64,
     taken_off: u64,
 }
 
@@ -79,7 +79,7 @@ impl Words {
             | Change::Lacks(..) => return Ok(()),
             Change::Two(_) | Change::OneAgain(_) => truth.had_second,
         };
-        self.looked += 1;
+        self.evaluated += 1;
         if is_true { Ok(()) } else { Err(format!("{by} believes {change:?}, which is not so")) }
     }
 
@@ -104,7 +104,7 @@ impl Words {
         match event {
             DtuEvent::HostFound { host: HostRef { name: Some(name), .. } }
             | DtuEvent::Attached { host: HostRef { name: Some(name), .. }, .. } => {
-                self.looked += 1;
+                self.evaluated += 1;
                 if !self.hosts.contains_key(name) {
                     return Err(format!("{desk:?} is at {name}, which is nobody"));
                 }
@@ -132,9 +132,9 @@ impl Check for Words {
         "no stranger's word changes a decision"
     }
 
-    fn see(&mut self, moment: Moment<'_>, sight: &Sight) -> Result<(), String> {
-        match sight {
-            Sight::Host { host, fate } => {
+    fn see(&mut self, moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::Host { host, fate } => {
                 let truth = self.hosts.entry(host.clone()).or_default();
                 match fate {
                     Fate::Starts(boot) => {
@@ -145,30 +145,32 @@ impl Check for Words {
                     Fate::Dies => truth.died = Some(moment.now),
                 }
             }
-            Sight::Second { host, runs } => {
+            Observation::Second { host, runs } => {
                 let truth = self.hosts.entry(host.clone()).or_default();
                 truth.had_second = true;
                 truth.second_ended = (!runs).then_some(moment.now);
             }
-            Sight::Grants { desk, host, token, .. } => {
+            Observation::Grants { desk, host, token, .. } => {
                 let granted = self.granted.entry(token.clone()).or_default();
                 granted.insert((*desk, host.clone()), moment.now);
                 self.at.insert(*desk, token.clone());
             }
-            Sight::Logs { host, note: Note::Host(change) } => return self.on_change(moment, host, change),
-            Sight::Says { desk, event } => return self.on_event(moment, *desk, event),
+            Observation::Logs { host, note: Note::Host(change) } => {
+                return self.on_change(moment, host, change);
+            }
+            Observation::Says { desk, event } => return self.on_event(moment, *desk, event),
             _ => {}
         }
         Ok(())
     }
 
-    fn looked(&self) -> u64 {
-        self.looked
+    fn evaluated(&self) -> u64 {
+        self.evaluated
     }
 
     fn parts(&self) -> Vec<(&'static str, u64)> {
         vec![
-            (self.rule(), self.looked),
+            (self.rule(), self.evaluated),
             ("a session is taken off a desk only if it is shown at another", self.taken_off),
         ]
     }

@@ -10,8 +10,8 @@ use proto::frame::Size;
 use proto::line::Line;
 use terminal::Terminal;
 
-use super::super::wire::{LanId, LinkId};
-use super::sight::Shown;
+use super::super::wire::{CableId, LanId};
+use super::observation::Shown;
 use super::tcp::{ConnKey, Seg};
 use super::udp::Datagram;
 
@@ -103,7 +103,7 @@ pub(in crate::world) enum ToDesk {
 pub(in crate::world) struct Desk {
     pub(in crate::world) name: String,
     pub(in crate::world) brain: Brain,
-    pub(in crate::world) links: Vec<LinkId>,
+    pub(in crate::world) cables: Vec<CableId>,
     pub(in crate::world) conns: BTreeMap<u64, ConnKey>,
     pub(in crate::world) wake: Option<Instant>,
     pub(in crate::world) is_asleep: bool,

@@ -7,7 +7,7 @@ use groupmgr::links::{Link, Loss};
 use proto::BootId;
 use proto::link::ChannelId;
 
-use super::super::wire::LinkId;
+use super::super::wire::CableId;
 use super::tcp::Flow;
 
 /// Names the stream of a link. Never used twice.
@@ -27,7 +27,7 @@ pub(in crate::world) struct Stream {
     /// Who opened it, and the other.
     pub(in crate::world) hosts: [usize; 2],
     pub(in crate::world) boots: [Option<BootId>; 2],
-    pub(in crate::world) via: [LinkId; 2],
+    pub(in crate::world) via: [CableId; 2],
     /// Towards each of them.
     pub(in crate::world) flows: [Flow; 2],
 }

@@ -11,7 +11,7 @@ use proto::net::IfName;
 use proto::time::Duration;
 use proto::{BootId, Instant, SessionId, WallTime};
 
-use super::super::wire::LinkId;
+use super::super::wire::CableId;
 use super::links::{LinkEnd, StreamId};
 use super::plan::HostPlan;
 use super::process::Process;
@@ -95,7 +95,7 @@ impl Daemon {
 pub(in crate::world) struct Machine {
     pub(in crate::world) name: String,
     pub(in crate::world) plan: HostPlan,
-    pub(in crate::world) links: Vec<LinkId>,
+    pub(in crate::world) cables: Vec<CableId>,
     pub(in crate::world) has_power: bool,
     /// How often it has lost it.
     pub(in crate::world) outages: u32,
@@ -123,11 +123,11 @@ pub(in crate::world) struct Machine {
 }
 
 impl Machine {
-    pub(in crate::world) fn new(plan: HostPlan, links: Vec<LinkId>, clock_from: Duration) -> Self {
+    pub(in crate::world) fn new(plan: HostPlan, cables: Vec<CableId>, clock_from: Duration) -> Self {
         Self {
             name: plan.name.clone(),
             plan,
-            links,
+            cables,
             has_power: true,
             outages: 0,
             is_frozen: false,

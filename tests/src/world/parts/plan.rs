@@ -91,10 +91,10 @@ impl HostPlan {
         self
     }
 
-    /// Its beacons' hash chain has so many links.
+    /// Its beacons' hash chain has so many values.
     #[must_use]
-    pub fn chain_len(mut self, links: usize) -> Self {
-        self.chain_len = links;
+    pub fn chain_len(mut self, values: usize) -> Self {
+        self.chain_len = values;
         self
     }
 }

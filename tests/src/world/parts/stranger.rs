@@ -1,6 +1,6 @@
 //! A machine that is no host.
 
-use super::super::wire::LinkId;
+use super::super::wire::CableId;
 use super::udp::{Datagram, Heard};
 
 /// What a stranger remembers.
@@ -18,7 +18,7 @@ impl StrangerId {
 
 #[derive(Debug)]
 pub(in crate::world) struct Stranger {
-    pub(in crate::world) links: Vec<LinkId>,
+    pub(in crate::world) cables: Vec<CableId>,
     pub(in crate::world) heard: Vec<Heard>,
 }
 

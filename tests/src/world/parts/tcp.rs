@@ -9,7 +9,7 @@ use proto::line::Splitter;
 use proto::time::Duration;
 use proto::{Instant, SessionId};
 
-use super::super::wire::LinkId;
+use super::super::wire::CableId;
 
 /// What is lost is sent again after this time, then after twice as long, up to three seconds.
 pub(in crate::world) const RESEND_FIRST: Duration = Duration::from_millis(200);
@@ -82,8 +82,8 @@ pub(in crate::world) struct Conn {
     pub(in crate::world) number: u64,
     pub(in crate::world) kind: Kind,
     pub(in crate::world) host: usize,
-    pub(in crate::world) near: LinkId,
-    pub(in crate::world) far: LinkId,
+    pub(in crate::world) near: CableId,
+    pub(in crate::world) far: CableId,
     /// The host's address when it was opened.
     pub(in crate::world) far_ip: Ipv4Addr,
     /// Whether it is without TLS.
@@ -114,7 +114,7 @@ impl Conn {
         number: u64,
         kind: Kind,
         host: usize,
-        (near, far): (LinkId, LinkId),
+        (near, far): (CableId, CableId),
         far_ip: Ipv4Addr,
     ) -> Self {
         Self {

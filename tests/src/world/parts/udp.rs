@@ -1,4 +1,4 @@
-//! Datagrams.
+//! Datagrams on their way between machines, and what a socket that asked something takes.
 
 use std::net::SocketAddrV4;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ pub(in crate::world) struct Datagram {
 /// One that was heard on a LAN, for a recording.
 #[derive(Clone, Debug)]
 pub struct Heard {
-    /// Its sender.
+    /// Who sent it, as the receiver sees it.
     pub from: SocketAddrV4,
     /// What it said.
     pub bytes: Vec<u8>,

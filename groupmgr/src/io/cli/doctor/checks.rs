@@ -7,13 +7,13 @@ use serde::Serialize;
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(super) enum Rating {
     Ok,
     Warn,
     Fail,
 }
 
-impl Verdict {
+impl Rating {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -26,7 +26,7 @@ impl Verdict {
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Rating,
     pub(super) what: &'static str,
     pub(super) found: String,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -39,15 +39,15 @@ pub(super) struct Checks(pub(super) Vec<Check>);
 
 impl Checks {
     pub(super) fn ok(&mut self, what: &'static str, found: impl Into<String>) {
-        self.0.push(Check { verdict: Verdict::Ok, what, found: found.into(), remedy: String::new() });
+        self.0.push(Check { verdict: Rating::Ok, what, found: found.into(), remedy: String::new() });
     }
 
     pub(super) fn warn(&mut self, what: &'static str, found: impl Into<String>, remedy: impl Into<String>) {
-        self.0.push(Check { verdict: Verdict::Warn, what, found: found.into(), remedy: remedy.into() });
+        self.0.push(Check { verdict: Rating::Warn, what, found: found.into(), remedy: remedy.into() });
     }
 
     pub(super) fn fail(&mut self, what: &'static str, found: impl Into<String>, remedy: impl Into<String>) {
-        self.0.push(Check { verdict: Verdict::Fail, what, found: found.into(), remedy: remedy.into() });
+        self.0.push(Check { verdict: Rating::Fail, what, found: found.into(), remedy: remedy.into() });
     }
 
     /// A failure whose error text names its remedy.

@@ -33,7 +33,7 @@ pub(super) fn judge(templates: &[(String, String)], checks: &mut Checks) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checks::Verdict;
+    use super::super::checks::Rating;
     use super::*;
 
     #[test]
@@ -49,7 +49,7 @@ mod tests {
             .iter()
             .map(|check| (check.verdict, format!("{}; {}", check.found, check.remedy)))
             .collect();
-        let verdicts = [Verdict::Warn, Verdict::Warn, Verdict::Fail, Verdict::Ok];
+        let verdicts = [Rating::Warn, Rating::Warn, Rating::Fail, Rating::Ok];
         assert_eq!(said.iter().map(|(verdict, _)| *verdict).collect::<Vec<_>>(), verdicts, "{said:?}");
         let has = |n: usize, parts: &[&str]| parts.iter().all(|part| said[n].1.contains(part));
         assert!(

@@ -3,7 +3,7 @@
 use proto::HostName;
 use serde_json::{Value, json};
 
-use super::checks::{Checks, Verdict};
+use super::checks::{Checks, Rating};
 use super::seen::{Group, Seen};
 use super::{hosts, machine};
 use crate::host::admin::Status;
@@ -59,14 +59,14 @@ fn seen(a: &Value, b: Option<&Value>, row_of_b: &Value, homes: &Value) -> Seen {
     Seen { keys: "keys".into(), group: Ok(group) }
 }
 
-fn rows(check: fn(&Seen, &mut Checks), seen: &Seen) -> Vec<(Verdict, String)> {
+fn rows(check: fn(&Seen, &mut Checks), seen: &Seen) -> Vec<(Rating, String)> {
     let mut checks = Checks::default();
     check(seen, &mut checks);
     checks.0.into_iter().map(|check| (check.verdict, format!("{}; {}", check.found, check.remedy))).collect()
 }
 
 /// The one row of a check.
-fn only(check: fn(&Seen, &mut Checks), seen: &Seen) -> (Verdict, String) {
+fn only(check: fn(&Seen, &mut Checks), seen: &Seen) -> (Rating, String) {
     let all = rows(check, seen);
     assert_eq!(all.len(), 1, "{all:?}");
     all.into_iter().next().unwrap()
@@ -77,7 +77,7 @@ fn a_host_that_answers_by_tcp_and_is_not_heard_is_a_matter_of_udp() {
     let blocked =
         seen(&json!({"silent": ["b"]}), Some(&json!({})), &json!({"standing": "silent"}), &json!([]));
     let (verdict, text) = only(hosts::check_heard, &blocked);
-    assert!(verdict == Verdict::Fail && text.contains("a does not hear b, which answers by TCP"), "{text}");
+    assert!(verdict == Rating::Fail && text.contains("a does not hear b, which answers by TCP"), "{text}");
     assert!(text.contains("let UDP port 7009 pass from b to a"), "{text}");
     assert_eq!(rows(hosts::check_answers, &blocked), []);
 }
@@ -85,11 +85,11 @@ fn a_host_that_answers_by_tcp_and_is_not_heard_is_a_matter_of_udp() {
 #[test]
 fn a_host_that_is_heard_and_does_not_answer_is_a_matter_of_tcp() {
     let (verdict, text) = only(hosts::check_answers, &seen(&json!({}), None, &json!({}), &json!([])));
-    assert!(verdict == Verdict::Fail && text.contains("b is heard, and does not answer by TCP"), "{text}");
+    assert!(verdict == Rating::Fail && text.contains("b is heard, and does not answer by TCP"), "{text}");
     assert!(text.contains("let TCP port 7009 pass to it"), "{text}");
     let gone = seen(&json!({"silent": ["b"]}), None, &json!({"standing": "silent"}), &json!([]));
     let (verdict, text) = only(hosts::check_answers, &gone);
-    assert!(verdict == Verdict::Fail && text.contains("neither heard nor does it answer"), "{text}");
+    assert!(verdict == Rating::Fail && text.contains("neither heard nor does it answer"), "{text}");
     assert!(text.contains("start the daemon there") && text.contains("groupmgr forget b"), "{text}");
     assert_eq!(rows(hosts::check_heard, &gone), [], "of a host that is gone that is no news");
 }
@@ -98,7 +98,7 @@ fn a_host_that_is_heard_and_does_not_answer_is_a_matter_of_tcp() {
 fn a_host_that_is_heard_and_answers_no_question_is_named() {
     let mute = seen(&json!({"mute": ["b"]}), Some(&json!({})), &json!({}), &json!([]));
     let (verdict, text) = only(hosts::check_heard, &mute);
-    assert!(verdict == Verdict::Warn && text.contains("b does not answer the questions of a"), "{text}");
+    assert!(verdict == Rating::Warn && text.contains("b does not answer the questions of a"), "{text}");
     assert_eq!(rows(hosts::check_heard, &seen(&json!({}), Some(&json!({})), &json!({}), &json!([]))), []);
 }
 
@@ -109,17 +109,17 @@ fn homes_on_a_disk_of_one_of_several_machines_are_a_warning_and_an_account_that_
     let on = |machine: &str| seen(&json!({}), Some(&json!({})), &json!({"machine": machine}), &homes);
     let (verdict, text) = only(machine::check_homes, &on("00000000000000b2"));
     assert!(
-        verdict == Verdict::Warn && text.contains("ann's") && text.contains("on every host (NFS)"),
+        verdict == Rating::Warn && text.contains("ann's") && text.contains("on every host (NFS)"),
         "{text}"
     );
     let (verdict, text) = only(machine::check_homes, &on("00000000000000a1"));
-    assert!(verdict == Verdict::Ok && text.contains("the only one"), "{text}");
+    assert!(verdict == Rating::Ok && text.contains("the only one"), "{text}");
     for (homes, wanted) in [
         (json!([{"account": "eve", "dir": null}]), "there is no account eve"),
         (json!([{"account": "eve", "dir": "/no/such/home"}]), "eve's /no/such/home: No such file"),
     ] {
         let all = seen(&json!({}), Some(&json!({})), &json!({}), &homes);
         let (verdict, text) = only(machine::check_homes, &all);
-        assert!(verdict == Verdict::Fail && text.contains(wanted), "{text}");
+        assert!(verdict == Rating::Fail && text.contains(wanted), "{text}");
     }
 }

@@ -11,45 +11,45 @@ use proto::line::Line;
 use super::World;
 use super::parts::desk::Brain;
 use super::parts::desk::DeskId;
-use super::parts::sight::{Fate, Shown, Sight};
+use super::parts::observation::{Fate, Observation, Shown};
 
 impl World {
-    /// From now on everything that can be seen is gathered for [`World::sights`].
+    /// From now on everything that can be seen is gathered for [`World::observations`].
     pub const fn watch(&mut self) {
-        self.sights.is_on = true;
+        self.observations.is_on = true;
     }
 
     /// What was seen since the last call.
-    pub fn sights(&mut self) -> Vec<(Instant, Sight)> {
-        core::mem::take(&mut self.sights.seen)
+    pub fn observations(&mut self) -> Vec<(Instant, Observation)> {
+        core::mem::take(&mut self.observations.seen)
     }
 
     /// Adds what somebody saw who is not of the world's machines: a fault that was made, a card that was moved.
-    pub fn see(&mut self, sight: Sight) {
-        self.saw(|_| Some(sight));
+    pub fn see(&mut self, observation: Observation) {
+        self.observe(|_| Some(observation));
     }
 
-    pub(super) fn saw(&mut self, what: impl FnOnce(&Self) -> Option<Sight>) {
-        if self.sights.is_on
-            && let Some(sight) = what(self)
+    pub(super) fn observe(&mut self, what: impl FnOnce(&Self) -> Option<Observation>) {
+        if self.observations.is_on
+            && let Some(observation) = what(self)
         {
-            self.sights.seen.push((self.now, sight));
+            self.observations.seen.push((self.now, observation));
         }
     }
 
     pub(super) fn saw_fate(&mut self, host: usize, fate: Fate) {
-        self.saw(|w| {
+        self.observe(|w| {
             let name = w.names[host].clone();
             if w.machines[host].plan.called.is_none() {
-                return Some(Sight::Host { host: name, fate });
+                return Some(Observation::Host { host: name, fate });
             }
-            Some(Sight::Second { host: name, runs: matches!(fate, Fate::Starts(_)) })
+            Some(Observation::Second { host: name, runs: matches!(fate, Fate::Starts(_)) })
         });
     }
 
     /// Bytes go from a desk to a host.
     pub(super) fn saw_desk_say(&mut self, desk: usize, key: super::parts::tcp::ConnKey, bytes: &[u8]) {
-        if !self.sights.is_on || !bytes.starts_with(b"infoReq ") {
+        if !self.observations.is_on || !bytes.starts_with(b"infoReq ") {
             return;
         }
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
@@ -58,7 +58,7 @@ impl World {
             return;
         }
         let redirected = line.get("cause") == Some("redirect");
-        let sight = Sight::Presents {
+        let observation = Observation::Presents {
             desk: DeskId(desk),
             conn: key.0,
             host: self.names[conn.host].clone(),
@@ -66,22 +66,22 @@ impl World {
             ticket: line.get("redirectProps").filter(|_| redirected).map(str::to_owned),
             redirected,
         };
-        self.sights.seen.push((self.now, sight));
+        self.observations.seen.push((self.now, observation));
     }
 
     /// A host says something to a desk.
     pub(super) fn saw_host_say(&mut self, host: usize, key: super::parts::tcp::ConnKey, message: &FromHost) {
         let Some(desk) = self.conns.get(&key).map(|conn| DeskId(conn.desk)) else { return };
-        self.saw(|w| {
+        self.observe(|w| {
             let (host, conn) = (w.names[host].clone(), key.0);
             match message {
                 FromHost::ConnInf(inf) if inf.access == Access::Allowed => {
                     let session = inf.grant.as_ref().and_then(|g| g.displays.first()).map(|d| d.session);
                     let token = inf.token.as_ref().map(ToString::to_string).unwrap_or_default();
-                    Some(Sight::Grants { host, conn, desk, token, session })
+                    Some(Observation::Grants { host, conn, desk, token, session })
                 }
                 FromHost::RedirectInf(inf) => {
-                    Some(Sight::SendsOn { host, conn, desk, to: inf.addr, ticket: inf.props.clone() })
+                    Some(Observation::SendsOn { host, conn, desk, to: inf.addr, ticket: inf.props.clone() })
                 }
                 _ => None,
             }
@@ -103,13 +103,13 @@ impl World {
 
     /// Something happened at a desk: perhaps it shows something else now.
     pub(super) fn saw_screen(&mut self, desk: usize) {
-        if !self.sights.is_on {
+        if !self.observations.is_on {
             return;
         }
         let shows = self.shown_at(DeskId(desk));
         if self.desks[desk].seen != shows {
             self.desks[desk].seen.clone_from(&shows);
-            self.sights.seen.push((self.now, Sight::Screen { desk: DeskId(desk), shows }));
+            self.observations.seen.push((self.now, Observation::Screen { desk: DeskId(desk), shows }));
         }
     }
 }

@@ -42,7 +42,7 @@ const TEMPLATES: &str = "template/";
 pub(crate) type FactFinder = Box<dyn Fn(Vec<Interface>) -> Facts + Send + Sync>;
 
 /// Where requests of operators are answered.
-pub struct Desk {
+pub struct AdminService {
     own: HostName,
     ring: Arc<KeyRing>,
     asker: Asker,
@@ -52,11 +52,11 @@ pub struct Desk {
     facts: FactFinder,
     links: Links,
     busy: Busy,
-    /// This desk, for the links on which others ask it.
+    /// This service, for the links on which others ask it.
     this: Weak<Self>,
 }
 
-impl Desk {
+impl AdminService {
     pub(crate) fn new(
         own: HostName,
         ring: KeyRing,
@@ -85,7 +85,7 @@ impl Desk {
         is_at_rest && self.links.is_empty()
     }
 
-    /// Makes the desk busy as long as what it returns lives.
+    /// Keeps the service busy as long as what it returns lives.
     pub(super) fn at_work(&self) -> AtWork {
         self.busy.at_work()
     }
@@ -116,9 +116,9 @@ impl Desk {
         let rows: Arc<[RowView]> = self.rows().await.into();
         let mut others = JoinSet::new();
         for row in rows.iter().filter(|row| row.trusted && !row.own && is_meant(row)) {
-            let Some(desk) = self.this.upgrade() else { continue };
+            let Some(admin) = self.this.upgrade() else { continue };
             let (rows, host, ask, by) = (Arc::clone(&rows), row.host.clone(), ask.clone(), by.to_owned());
-            others.spawn(async move { desk.ask_other(&rows, &host, &ask, &by).await });
+            others.spawn(async move { admin.ask_other(&rows, &host, &ask, &by).await });
         }
         let mut answers: BTreeMap<HostName, HostAnswer> = BTreeMap::new();
         for answer in others.join_all().await {
@@ -134,9 +134,9 @@ impl Desk {
             (None, _) => Outcome::Unreachable("no host of this name is in the topology table".into()),
             (Some(row), _) if row.standing == Some(Standing::Left) => Outcome::Stopped,
             (Some(_), None) => Outcome::Unreachable("this daemon is ending".into()),
-            (Some(row), Some(desk)) => {
+            (Some(row), Some(admin)) => {
                 let addrs = addresses(rows, row);
-                match self.links.ask(desk, &self.asker, (host, &addrs), ask, by).await {
+                match self.links.ask(admin, &self.asker, (host, &addrs), ask, by).await {
                     Ok(answer) => Outcome::Answer(answer),
                     Err(error) => Outcome::Unreachable(error.to_string()),
                 }
@@ -266,8 +266,8 @@ impl Desk {
         let (by, mut stream) = match stream {
             Connected::Single(stream) => (format!("{by}@{asker}"), stream),
             Connected::Link(stream) => {
-                let Some(desk) = self.this.upgrade() else { return };
-                return self.links.serve(desk, stream, asker, from).await;
+                let Some(admin) = self.this.upgrade() else { return };
+                return self.links.serve(admin, stream, asker, from).await;
             }
         };
         loop {
@@ -301,7 +301,7 @@ async fn look_up_homes(homes: Vec<Home>) -> Vec<Home> {
     tokio::task::spawn_blocking(look_up).await.unwrap_or_default()
 }
 
-impl Answering for Desk {
+impl Answering for AdminService {
     fn answer(self: Arc<Self>, ask: Ask, by: String) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         Box::pin(async move { self.do_here(ask, &by).await })
     }

@@ -23,7 +23,7 @@ struct Group {
 }
 
 struct Member {
-    desk: Arc<Desk>,
+    admin: Arc<AdminService>,
     counters: Counters,
     addr: SocketAddrV4,
     /// Connections that came.
@@ -43,7 +43,7 @@ impl Group {
         Self { server, client: proto::io::tls::client_of_fingerprint(fingerprint).unwrap() }
     }
 
-    fn desk(&self, name: &str, secret: &[u8; 16], counters: &Counters) -> Arc<Desk> {
+    fn admin(&self, name: &str, secret: &[u8; 16], counters: &Counters) -> Arc<AdminService> {
         let (inbox, mut events) = Inbox::new();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
@@ -55,29 +55,29 @@ impl Group {
         });
         let (store, facts) = (Arc::new(Memory::default()), Box::new(|_| panic!("nobody asks for facts")));
         let client = Arc::clone(&self.client);
-        Desk::new(name.parse().unwrap(), ring(secret), client, inbox, store, counters.clone(), facts)
+        AdminService::new(name.parse().unwrap(), ring(secret), client, inbox, store, counters.clone(), facts)
     }
 
     /// A host that is listening.
     async fn member(&self, name: &str, secret: &[u8; 16]) -> Member {
         let (counters, taken) = (Counters::default(), Arc::new(AtomicUsize::new(0)));
-        let desk = self.desk(name, secret, &counters);
+        let admin = self.admin(name, secret, &counters);
         let (listener, addr) = listen().await;
         let (tls, serving, count) =
-            (TlsAcceptor::from(Arc::clone(&self.server)), Arc::clone(&desk), Arc::clone(&taken));
+            (TlsAcceptor::from(Arc::clone(&self.server)), Arc::clone(&admin), Arc::clone(&taken));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::AcqRel);
-                let (tls, desk) = (tls.clone(), Arc::clone(&serving));
+                let (tls, admin) = (tls.clone(), Arc::clone(&serving));
                 tokio::spawn(async move {
                     let mut stream = tls.accept(stream).await.unwrap();
                     // Nothing comes behind a greeting before it is answered.
                     let greeting = first_line(&mut stream).await;
-                    desk.serve_peer(stream, &greeting, addr).await;
+                    admin.serve_peer(stream, &greeting, addr).await;
                 });
             }
         });
-        Member { desk, counters, addr, taken }
+        Member { admin, counters, addr, taken }
     }
 
     /// The stream of an asker by hand, on which the greetings are done; with or without a link on it.
@@ -124,8 +124,8 @@ async fn first_line(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Line {
 impl Member {
     async fn ask(&self, name: &str, addrs: &[SocketAddrV4], command: Command) -> Result<Answer, PeerError> {
         let (name, ask) = (name.parse().unwrap(), Ask::Host(command));
-        let desk: Arc<Desk> = Arc::clone(&self.desk);
-        self.desk.links.ask(desk, &self.desk.asker, (&name, addrs), &ask, "me").await
+        let admin: Arc<AdminService> = Arc::clone(&self.admin);
+        self.admin.links.ask(admin, &self.admin.asker, (&name, addrs), &ask, "me").await
     }
 
     fn taken(&self) -> usize {
@@ -164,7 +164,7 @@ async fn a_host_that_takes_its_leave_is_asked_over_a_new_link() {
     for connections in 1..4 {
         assert_eq!(text_of(a.ask("b", &[b.addr], Command::Status).await), TEXT);
         assert_eq!(b.taken(), connections);
-        while !b.desk.take_leave() {
+        while !b.admin.take_leave() {
             tokio::task::yield_now().await;
         }
     }
@@ -219,7 +219,7 @@ async fn a_stranger_gets_no_link_and_is_counted() {
     let (a, b) = (group.member("a", b"somebody elses k").await, group.member("b", OURS).await);
     let refused = a.ask("b", &[b.addr], Command::Status).await;
     assert!(matches!(refused, Err(PeerError::Distrust { .. })), "{refused:?}");
-    assert!(b.desk.links.is_empty());
+    assert!(b.admin.links.is_empty());
     while b.counters.get(Reason::Peer) == 0 {
         tokio::task::yield_now().await;
     }

@@ -11,9 +11,9 @@ use super::desk::DeskId;
 /// What is on a desk's screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// The token concerned.
+    /// The token that the desk presents.
     pub token: Token,
-    /// The session concerned.
+    /// The session that is drawn.
     pub session: SessionId,
     /// Of which host.
     pub host: HostName,
@@ -45,28 +45,28 @@ pub enum Fate {
 
 /// Something that was seen.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sight {
+pub enum Observation {
     /// A host's spawner is gone, or there is another one.
     Spawner {
-        /// The host.
+        /// The host whose spawner it is.
         host: HostName,
         /// Whether it is gone.
         gone: bool,
     },
     /// A second host of a name runs from now on, or no longer does.
     Second {
-        /// The name.
+        /// The name that both have.
         host: HostName,
         /// Whether it runs.
         runs: bool,
     },
     /// A desk presents a token on a connection to a host.
     Presents {
-        /// The desk.
+        /// The desk that presents it.
         desk: DeskId,
-        /// The connection.
+        /// The number of the connection, unique in the world.
         conn: u64,
-        /// The host.
+        /// The host at the other end.
         host: HostName,
         /// The token, as it is said.
         token: String,
@@ -77,9 +77,9 @@ pub enum Sight {
     },
     /// A host grants what was presented.
     Grants {
-        /// The host.
+        /// The host that grants.
         host: HostName,
-        /// The connection.
+        /// The number of the connection, unique in the world.
         conn: u64,
         /// The desk at its other end.
         desk: DeskId,
@@ -90,34 +90,34 @@ pub enum Sight {
     },
     /// A host sends a desk elsewhere.
     SendsOn {
-        /// The host.
+        /// The host that sends it away.
         host: HostName,
-        /// The connection.
+        /// The number of the connection, unique in the world.
         conn: u64,
-        /// The desk.
+        /// The desk at its other end.
         desk: DeskId,
-        /// Where to.
+        /// The address it is to go to.
         to: SocketAddrV4,
         /// With which ticket.
         ticket: Option<String>,
     },
     /// What a desk shows has changed.
     Screen {
-        /// The desk.
+        /// The desk whose screen it is.
         desk: DeskId,
         /// What it shows now.
         shows: Option<Shown>,
     },
     /// A desk reports something.
     Says {
-        /// The desk.
+        /// The desk that reports.
         desk: DeskId,
-        /// What happened.
+        /// What it reports.
         event: DtuEvent,
     },
     /// A host writes a line into its log.
     Logs {
-        /// The host.
+        /// The host whose log it is.
         host: HostName,
         /// What was noted.
         note: Note,
@@ -126,55 +126,55 @@ pub enum Sight {
     Begins {
         /// On which host.
         host: HostName,
-        /// The session concerned.
+        /// The session that it runs.
         session: SessionId,
-        /// The token concerned.
+        /// The token that the session belongs to.
         token: Token,
     },
     /// A session process is gone.
     Gone {
         /// On which host.
         host: HostName,
-        /// The session concerned.
+        /// The session that it ran.
         session: SessionId,
         /// How it ended.
         end: End,
     },
     /// The data store holds another claim for a token.
     Claimed {
-        /// The token.
+        /// The token's text.
         token: String,
         /// The claim, if there is one.
         claim: Option<ClaimRecord>,
     },
     /// A session is told the epoch that its host has of it.
     Epoch {
-        /// The host.
+        /// The host that tells it.
         host: HostName,
-        /// The session.
+        /// The session that is told.
         session: SessionId,
-        /// The epoch.
+        /// The epoch of its claim.
         epoch: Epoch,
     },
     /// The data store was restored from a backup.
     Restored,
     /// Something becomes of a host.
     Host {
-        /// The host.
+        /// The host that something is done to.
         host: HostName,
         /// What became of it.
         fate: Fate,
     },
     /// A token is registered: nobody is let in with it who cannot prove its secret, or nobody at all.
     Registered {
-        /// The token.
+        /// The token that the record is about.
         token: Token,
         /// Whether it is disabled.
         disabled: bool,
     },
     /// A person put a card into a desk, or took it out.
     Card {
-        /// The desk.
+        /// The desk whose card reader it is.
         desk: DeskId,
         /// The card's token.
         token: Option<Token>,
@@ -183,32 +183,32 @@ pub enum Sight {
     },
     /// A host, with all its ways, is well now, or is not.
     HostWell {
-        /// The host.
+        /// The host that is judged.
         host: HostName,
-        /// Whether.
+        /// Whether it is well now.
         well: bool,
     },
     /// A host's machine and all its ways are sound now, or are not, whatever its daemon does.
     WaysWell {
-        /// The host.
+        /// The host that is judged.
         host: HostName,
-        /// Whether.
+        /// Whether all of them are sound now.
         well: bool,
     },
     /// A desk's own ways are well now, or are not.
     DeskWell {
-        /// The desk.
+        /// The desk that is judged.
         desk: DeskId,
-        /// Whether.
+        /// Whether all of them are well now.
         well: bool,
     },
     /// The data store and the ways to it are well now, or are not.
     StoreWell(bool),
     /// How full a table of a host is.
     Size {
-        /// The host.
+        /// The host whose table it is.
         host: HostName,
-        /// The table.
+        /// What the table is called.
         table: &'static str,
         /// Entries in it.
         len: usize,
@@ -219,7 +219,7 @@ pub enum Sight {
 
 /// What was seen and not yet handed out.
 #[derive(Debug, Default)]
-pub(in crate::world) struct Sights {
+pub(in crate::world) struct Observations {
     pub(in crate::world) is_on: bool,
-    pub(in crate::world) seen: Vec<(Instant, Sight)>,
+    pub(in crate::world) seen: Vec<(Instant, Observation)>,
 }
