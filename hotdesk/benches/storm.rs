@@ -130,6 +130,8 @@ impl Scene {
         let mut plan = Plan::simple(HOSTS, 0);
         for host in &mut plan.hosts {
             host.args.push("--log-json".to_owned());
+            // All DTUs are without a card: guests, of which the hosts that are left take all.
+            host.args.extend(["--guests".to_owned(), storm.count.to_string()]);
         }
         let mut world = Lab::new(plan, Ground::Loopback, ending)?;
         world.start_store().map_err(cannot("start the data store"))?;
