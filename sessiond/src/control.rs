@@ -169,7 +169,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Daemon → spawner.
+/// Daemon → spawner, which passes what asks for a session on to the process that becomes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToSpawner {
     /// Make a session process; answered by `Spawned` or `SpawnFailed`.
@@ -186,6 +186,30 @@ pub enum ToSpawner {
     Renew,
     /// As `Spawn`, and the registry names the account for the session's very token: it may be root.
     SpawnNamed(Box<SessionSpec>),
+}
+
+impl ToSpawner {
+    /// The session it asks for, if it asks for one.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Spawn(spec) | Self::SpawnNamed(spec) => Some(spec.session),
+            _ => None,
+        }
+    }
+
+    /// What that session is to be, as its process takes it.
+    #[must_use]
+    pub fn into_spec(self) -> Option<Box<SessionSpec>> {
+        match self {
+            Self::Spawn(spec) => Some(spec),
+            Self::SpawnNamed(mut spec) => {
+                spec.named_by_registry = true;
+                Some(spec)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Spawner → daemon.
@@ -222,6 +246,8 @@ pub enum FromSpawner {
     Failed(String),
     /// The answer to [`ToSpawner::Ping`]; 0, said without being asked, means that pings are answered.
     Pong(u32),
+    /// So many processes wait to become sessions. Zero until it says otherwise.
+    Ahead(u32),
 }
 
 /// Daemon → session process.

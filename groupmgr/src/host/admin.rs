@@ -191,6 +191,9 @@ pub struct Status {
     pub sessions: usize,
     /// Sessions of which the data store does not know.
     pub unclaimed: usize,
+    /// Processes that were started ahead of need and wait to become sessions.
+    #[serde(default)]
+    pub ahead: u32,
     /// DTUs that are connected.
     pub dtus: usize,
     /// DTUs that are shown a session.

@@ -67,6 +67,8 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
         digest: m.membership.digest_status(),
         sessions: ctx.sessions.len(),
         unclaimed: ctx.sessions.iter().filter(|s| s.claim == Claim::Unclaimed).count(),
+        // The spawner counts them.
+        ahead: 0,
         dtus: m.connections.len(),
         attached: m.attachments.len(),
         refused: counters.all_refused(),

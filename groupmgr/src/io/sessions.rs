@@ -148,6 +148,11 @@ impl SessionDriver {
         usize::try_from(self.client.kept()).unwrap_or(usize::MAX)
     }
 
+    /// Processes that wait to become sessions.
+    pub(crate) fn ahead(&self) -> u32 {
+        self.client.ahead()
+    }
+
     /// What sessions find in their `PATH`.
     pub(crate) fn tools(&self) -> Option<Tools> {
         let exe = self.program.to_str()?.to_owned();

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::Signal;
@@ -169,6 +169,8 @@ struct Shared {
     generation: AtomicU64,
     /// Whether the present one knows [`ToSpawner::Ping`] and [`ToSpawner::Renew`].
     answers: AtomicBool,
+    /// Processes it has started ahead of need.
+    ahead: AtomicU32,
 }
 
 /// A session that can be told things.
@@ -188,6 +190,7 @@ impl Shared {
             receiver: Mutex::new(Receiver::new()),
             generation: AtomicU64::new(0),
             answers: AtomicBool::new(false),
+            ahead: AtomicU32::new(0),
         })
     }
 
@@ -270,6 +273,12 @@ impl Client {
     #[must_use]
     pub fn kept(&self) -> u32 {
         self.spawner.kept
+    }
+
+    /// How many processes wait to become sessions.
+    #[must_use]
+    pub fn ahead(&self) -> u32 {
+        self.shared.ahead.load(Ordering::Relaxed)
     }
 
     /// The next event. Can be dropped and called again without losing any.

@@ -5,6 +5,8 @@
 //! it reads nothing that a stranger wrote. When the daemon is gone, however it died, its socket says so: then all
 //! sessions end, unless they are to be kept, and the next daemon is given their control sockets.
 
+mod ahead;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -21,13 +23,15 @@ use nix::unistd::{Pid, Uid, geteuid};
 use proto::time::{Duration, earliest};
 use proto::{Instant, SessionId};
 
+pub use self::ahead::AHEAD_MAX;
+use self::ahead::{Ahead, Process};
 use super::Clock;
 use super::limits::{OpenFiles, raise_limits};
 use super::packets::{self, Receiver};
 use super::procs::{self, Reaped};
 use super::rundir::RunDir;
 use super::{session, sys};
-use crate::control::{Exit, FromSpawner, SessionSpec, ToSpawner, short};
+use crate::control::{Exit, FromSpawner, ToSpawner, short};
 use crate::session::{HANGUP_GRACE, KILL_WITHIN, TERMINATE_GRACE};
 
 /// Sessions at most: as many terminals as the kernel gives out by default.
@@ -102,12 +106,6 @@ struct Daemon {
     outbox: VecDeque<(FromSpawner, Option<OwnedFd>)>,
 }
 
-struct Session {
-    pid: Pid,
-    /// The daemon's end of its control socket. As long as it is open the session knows that it is not alone.
-    control: OwnedFd,
-}
-
 /// Sessions whose process ended without having seen to all it started.
 #[derive(Default)]
 struct Unclean {
@@ -125,7 +123,10 @@ struct Spawner {
     receiver: Receiver,
     listener: Option<OwnedFd>,
     daemon: Option<Daemon>,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, Process>,
+    ahead: Ahead,
+    /// How many wait ahead of need, as the daemon was told.
+    told_ahead: usize,
     unclean: Unclean,
     /// When the sessions that are still ending are killed.
     ending: Option<Instant>,
@@ -166,6 +167,8 @@ impl Spawner {
             listener: Some(listener),
             daemon: None,
             sessions: BTreeMap::new(),
+            ahead: Ahead::default(),
+            told_ahead: 0,
             unclean: Unclean::default(),
             ending: None,
             allowed,
@@ -213,9 +216,10 @@ impl Spawner {
                 meaning.push(Ready::Write);
             }
         }
-        let timeout = match earliest(self.ending, self.unclean.give_up_at) {
+        let due = earliest(earliest(self.ending, self.unclean.give_up_at), self.ahead.due());
+        let timeout = match due {
             Some(at) => {
-                let left = at.since(self.clock.now()).as_millis() + 1;
+                let left = at.since(self.clock.now()).as_micros().div_ceil(1000);
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
             None => PollTimeout::NONE,
@@ -250,6 +254,19 @@ impl Spawner {
             tracing::warn!("the kernel does not end what {} sessions have left", self.unclean.gone.len());
             self.report_unclean();
         }
+        if self.ahead.due().is_some_and(|at| at <= now) {
+            match self.fork(None) {
+                Ok(process) => self.ahead.put(now, process),
+                Err(error) => {
+                    tracing::debug!("no process is started ahead of need: {error}");
+                    self.ahead.put_off(now);
+                }
+            }
+        }
+        if self.told_ahead != self.ahead.len() {
+            self.told_ahead = self.ahead.len();
+            self.tell(FromSpawner::Ahead(u32::try_from(self.told_ahead).unwrap_or(u32::MAX)), None);
+        }
     }
 
     // The daemon.
@@ -283,6 +300,8 @@ impl Spawner {
             }
         }
         self.tell(FromSpawner::Pong(0), None);
+        self.told_ahead = 0;
+        self.ahead.after_quiet(self.clock.now());
     }
 
     fn on_daemon(&mut self) {
@@ -306,11 +325,7 @@ impl Spawner {
 
     fn on_message(&mut self, message: ToSpawner) {
         match message {
-            ToSpawner::Spawn(spec) => self.spawn(spec),
-            ToSpawner::SpawnNamed(mut spec) => {
-                spec.named_by_registry = true;
-                self.spawn(spec);
-            }
+            ToSpawner::Spawn(_) | ToSpawner::SpawnNamed(_) => self.spawn(&message),
             ToSpawner::Kill(id) => {
                 if let Some(session) = self.sessions.get(&id) {
                     let _ = kill(session.pid, Signal::SIGKILL);
@@ -363,15 +378,17 @@ impl Spawner {
 
     // The sessions.
 
-    fn spawn(&mut self, spec: Box<SessionSpec>) {
-        let session = spec.session;
-        if let Err(reason) = self.try_spawn(spec) {
+    fn spawn(&mut self, asked: &ToSpawner) {
+        let Some(session) = asked.session() else { return };
+        if let Err(reason) = self.try_spawn(session, asked) {
             self.tell(FromSpawner::SpawnFailed { session, reason: short(reason) }, None);
+        }
+        if self.ending.is_none() {
+            self.ahead.after_quiet(self.clock.now());
         }
     }
 
-    fn try_spawn(&mut self, spec: Box<SessionSpec>) -> Result<(), String> {
-        let id = spec.session;
+    fn try_spawn(&mut self, id: SessionId, asked: &ToSpawner) -> Result<(), String> {
         if self.ending.is_some() {
             return Err("the spawner is ending".to_owned());
         }
@@ -384,23 +401,20 @@ impl Spawner {
             ));
         }
         let no = |error: io::Error| format!("no process can be made for the session: {error}");
-        let (control, theirs) = packets::pair().map_err(no)?;
-        let copy = control.try_clone().map_err(no)?;
+        let process = match self.ahead.take(asked) {
+            Some(process) => process,
+            None => self.fork(Some(asked)).map_err(no)?,
+        };
+        let copy = process.control.try_clone().map_err(no)?;
+        self.sessions.insert(id, process);
+        self.tell(FromSpawner::Spawned(id), Some(copy));
+        Ok(())
+    }
+
+    fn fork(&self, asked: Option<&ToSpawner>) -> io::Result<Process> {
+        let (run, daemon, limits) = (self.run.clone(), self.allowed, self.limits);
         // SAFETY: `run` has seen to it that there is one thread, and nothing here starts another.
-        match unsafe { sys::fork() }.map_err(no)? {
-            None => session::run(session::Start {
-                spec,
-                control: theirs,
-                run: self.run.clone(),
-                daemon: self.allowed,
-                limits: self.limits,
-            }),
-            Some(pid) => {
-                self.sessions.insert(id, Session { pid, control });
-                self.tell(FromSpawner::Spawned(id), Some(copy));
-                Ok(())
-            }
-        }
+        unsafe { Process::fork(asked, |control| session::Start { control, run, daemon, limits }) }
     }
 
     /// Ends all sessions, then this process. They hear it twice: by the signal, and by the end of their control
@@ -409,6 +423,7 @@ impl Spawner {
         if self.ending.is_none() {
             self.ending = Some(self.clock.now() + END_WITHIN);
             self.listener = None;
+            self.ahead.end();
             for session in self.sessions.values() {
                 let _ = kill(session.pid, Signal::SIGTERM);
             }
@@ -418,6 +433,9 @@ impl Spawner {
     fn reap(&mut self) {
         let mut orphans = !self.unclean.gone.is_empty();
         while let Reaped::Child(pid, exit) = procs::reap() {
+            if self.ahead.lose(self.clock.now(), pid) {
+                continue;
+            }
             let Some(id) = self.sessions.iter().find(|(_, s)| s.pid == pid).map(|(id, _)| *id) else {
                 continue;
             };
@@ -440,9 +458,10 @@ impl Spawner {
     /// Ends what sessions have left behind: it has become our own children. Called again for each that ended, since
     /// each may have left children in turn.
     fn sweep(&mut self) {
-        let sessions: BTreeSet<Pid> = self.sessions.values().map(|session| session.pid).collect();
+        let sessions = self.sessions.values().map(|session| session.pid);
+        let ours: BTreeSet<Pid> = sessions.chain(self.ahead.pids()).collect();
         let mut orphans = procs::own_children();
-        orphans.retain(|pid| !sessions.contains(pid));
+        orphans.retain(|pid| !ours.contains(pid));
         if orphans.is_empty() {
             return self.report_unclean();
         }

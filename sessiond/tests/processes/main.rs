@@ -11,6 +11,7 @@
 )]
 
 mod accounts;
+mod ahead;
 mod endings;
 mod login;
 mod programs;
@@ -62,6 +63,12 @@ fn main() -> ExitCode {
         ("a_program_of_a_session_is_told_where_it_is_shown", true, programs::events),
         ("services_start_and_stop_one_by_one", true, one_by_one),
         ("a_hundred_sessions_are_made_at_once", true, hundred),
+        (
+            "a_session_begins_in_a_process_that_was_started_ahead_and_holds_nothing",
+            true,
+            ahead::become_sessions,
+        ),
+        ("processes_started_ahead_end_with_their_spawner_and_dead_ones_are_passed_over", true, ahead::end),
         ("a_session_runs_wholly_as_its_account", root, accounts::account),
         ("a_daemon_that_is_not_root_gets_sessions_of_ordinary_users_only", root, accounts::two_accounts),
         ("an_account_that_cannot_be_had_is_refused_with_the_reason", true, accounts::no_account),

@@ -96,6 +96,7 @@ pub(super) fn status(hosts: &[&Status], stopped: &[HostName]) -> String {
         "STRANGERS",
         "SESSIONS",
         "UNCLAIMED",
+        "AHEAD",
         "DTUS",
         "ATTACHED",
         "DRAIN",
@@ -118,6 +119,7 @@ pub(super) fn status(hosts: &[&Status], stopped: &[HostName]) -> String {
             status.strangers.to_string(),
             status.sessions.to_string(),
             status.unclaimed.to_string(),
+            status.ahead.to_string(),
             status.dtus.to_string(),
             status.attached.to_string(),
             match (status.drain, status.lacks.is_empty()) {

@@ -284,6 +284,7 @@ impl EventLoop {
     fn answer(&mut self, req: AdminReq, mut reply: Reply) {
         if let Reply::Status(status) = &mut reply {
             self.counters.add_to(&mut status.refused);
+            status.ahead = self.sessions.ahead();
         }
         if let Some(answer) = self.pending.operators.remove(&req) {
             drop(answer.send(reply));

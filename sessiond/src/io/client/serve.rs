@@ -93,6 +93,10 @@ pub(super) async fn serve_spawner(
                 shared.answers.store(true, Ordering::Relaxed);
                 continue;
             }
+            FromSpawner::Ahead(count) => {
+                shared.ahead.store(count, Ordering::Relaxed);
+                continue;
+            }
             FromSpawner::Hello { .. } | FromSpawner::Busy | FromSpawner::Failed(_) => continue,
         };
         if !take(event, fd, &shared, &events).await {
@@ -106,6 +110,7 @@ pub(super) async fn serve_spawner(
 /// found out from them.
 async fn lose_spawner(shared: &Arc<Shared>, events: &mpsc::Sender<Event>) {
     shared.answers.store(false, Ordering::Relaxed);
+    shared.ahead.store(0, Ordering::Relaxed);
     shared.generation.fetch_add(1, Ordering::Relaxed);
     let _ = events.send(Event::SpawnerGone).await;
     for session in shared.take_asked() {

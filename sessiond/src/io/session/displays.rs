@@ -36,8 +36,10 @@ const FRAME_MAX: usize = INPUT_WINDOW + 64;
 /// Most that is read of one connection before others have their turn.
 const TURN_MAX: usize = 64 * 1024;
 
-/// The certificate of this session, made when it begins and never stored, and what is pinned of it.
-pub(super) fn identity() -> Result<(Arc<ServerConfig>, Fingerprint), String> {
+/// The certificate of this session, made by its process and never stored, and what is pinned of it.
+pub(super) type Identity = (Arc<ServerConfig>, Fingerprint);
+
+pub(super) fn identity() -> Result<Identity, String> {
     let ((cert, key), fingerprint) = proto::io::tls::ephemeral()?;
     let mut config = Arc::unwrap_or_clone(proto::io::tls::server(vec![cert], key)?);
     // Nobody resumes: a display connection's ticket is good for one.

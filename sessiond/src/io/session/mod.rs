@@ -1,4 +1,5 @@
-//! The session process: one per session, forked from the spawner, running as the session's user.
+//! The session process: one per session, forked from the spawner, running as the session's user. It may be forked
+//! before there is a session for it ([`told`]).
 //!
 //! A single thread around one `poll`: it owns the terminals of its services, the display connections it is handed,
 //! the state socket and the events socket, and asks [`SessionCore`](crate::session::SessionCore) what to do. Nothing here waits for any one of them. It never
@@ -20,18 +21,20 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Uid, setsid};
+use nix::unistd::{Uid, geteuid, setsid};
 use proto::Nonce;
 
 use super::account::Account;
 use super::limits::OpenFiles;
-use super::packets;
+use super::packets::{self, Receiver};
 use super::rundir::{RunDir, live_in};
 use super::sys;
-use crate::control::{EndReason, FromSession, SessionSpec, short};
+use crate::control::{EndReason, FromSession, SessionSpec, ToSpawner, short};
 use crate::session::SessionCore;
 
 /// The process ended in order, and so did all it had started.
@@ -43,8 +46,7 @@ const PANICKED: i32 = 101;
 
 /// What a session process is started with.
 pub(super) struct Start {
-    pub(super) spec: Box<SessionSpec>,
-    /// Its end of its control socket.
+    /// Its end of its control socket, on which it is told whose session it becomes.
     pub(super) control: OwnedFd,
     pub(super) run: RunDir,
     /// The account of the daemon that asked for it.
@@ -60,13 +62,16 @@ pub(super) fn run(start: Start) -> ! {
 }
 
 fn be(start: Start) -> i32 {
-    let Start { spec, control, run, daemon, limits } = start;
+    let Start { control, run, daemon, limits } = start;
+    let mut receiver = Receiver::new();
+    let mut begun = Begun::new(&control, limits);
+    let Some(spec) = told(&control, &mut receiver, &mut begun) else { return CLEAN };
     let session = spec.session;
-    match prepare(&spec, &control, &run, daemon, limits) {
+    match begun.and_then(|begun| prepare(&spec, begun, &run, daemon)) {
         Ok((home, ready)) => {
             let core =
                 SessionCore::new(*spec, std::process::id(), Nonce(u128::from_be_bytes(proto::io::random())));
-            let status = shell::Shell::new(core, control, ready).run();
+            let status = shell::Shell::new(core, control, receiver, ready).run();
             home.clear();
             status
         }
@@ -79,47 +84,93 @@ fn be(start: Start) -> i32 {
     }
 }
 
+fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> String + '_ {
+    move |error| format!("{what}: {error}")
+}
+
+/// What is the same for every session: done before it is known whose this one is.
+struct Begun {
+    signals: SignalFd,
+    /// Made ahead if there is time, else while the services start.
+    identity: Option<displays::Identity>,
+}
+
+impl Begun {
+    fn new(control: &OwnedFd, limits: Option<OpenFiles>) -> Result<Self, String> {
+        sys::close_all_but(control.as_fd()).map_err(|error| failed("close_range")(&error))?;
+        setsid().map_err(|error| failed("setsid")(&error))?;
+        prctl::set_child_subreaper(true).map_err(|error| failed("prctl")(&error))?;
+        let _ = prctl::set_name(c"session");
+        umask(Mode::from_bits_truncate(0o022));
+        if let Some(limits) = limits {
+            limits.set().map_err(|error| failed("setrlimit")(&error))?;
+        }
+        let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let signals = sys::signals(&signals).map_err(|error| failed("signals")(&error))?;
+        Ok(Self { signals, identity: None })
+    }
+
+    /// Does what takes time, while nobody waits.
+    fn go_on(&mut self) {
+        self.identity = displays::identity().ok();
+        // The first look-up reads how accounts are to be looked up, and what does it.
+        let _ = Account::own(geteuid());
+    }
+}
+
+/// Waits until this process is told whose session it becomes. Nothing, if the spawner is gone or asks it to end.
+fn told(
+    control: &OwnedFd,
+    receiver: &mut Receiver,
+    begun: &mut Result<Begun, String>,
+) -> Option<Box<SessionSpec>> {
+    let mut is_ahead = false;
+    loop {
+        match receiver.receive::<ToSpawner>(control) {
+            Ok(Some((message, _))) => return message.into_spec(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(None) | Err(_) => return None,
+        }
+        if let (false, Ok(begun)) = (is_ahead, begun.as_mut()) {
+            begun.go_on();
+        }
+        is_ahead = true;
+        let mut fds = vec![PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+        let signals = begun.as_ref().ok().map(|begun| &begun.signals);
+        fds.extend(signals.map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        while let Some(Ok(Some(signal))) = signals.map(SignalFd::read_signal) {
+            if [Signal::SIGTERM, Signal::SIGINT].iter().any(|end| signal.ssi_signo == *end as u32) {
+                return None;
+            }
+        }
+    }
+}
+
 /// What is ready before the session begins.
 struct Prepared {
-    signals: nix::sys::signalfd::SignalFd,
+    begun: Begun,
     surroundings: services::Surroundings,
     state: state::StateSocket,
     events: events::EventsSocket,
 }
 
-fn prepare(
-    spec: &SessionSpec,
-    control: &OwnedFd,
-    run: &RunDir,
-    daemon: Uid,
-    limits: Option<OpenFiles>,
-) -> Result<(Home, Prepared), String> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
-    sys::close_all_but(control.as_fd()).map_err(|error| failed("close_range", &error))?;
-    setsid().map_err(|error| failed("setsid", &error))?;
-    prctl::set_child_subreaper(true).map_err(|error| failed("prctl", &error))?;
-    let _ = prctl::set_name(c"session");
-    umask(Mode::from_bits_truncate(0o022));
-    if let Some(limits) = limits {
-        limits.set().map_err(|error| failed("setrlimit", &error))?;
-    }
-    let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    let signals = sys::signals(&signals).map_err(|error| failed("signals", &error))?;
+fn prepare(spec: &SessionSpec, begun: Begun, run: &RunDir, daemon: Uid) -> Result<(Home, Prepared), String> {
     let account = Account::resolve(spec.account.as_deref(), spec.named_by_registry, daemon)?;
     let dir = run
         .make_session(spec.session, &account)
-        .map_err(|error| failed("the session's directory", &error))?;
+        .map_err(|error| failed("the session's directory")(&error))?;
     account.assume()?;
     let home = Home::furnish(dir.clone(), spec).map_err(|error| {
         let (dir, name) = (dir.display(), &account.name);
         format!("{dir}: {error}: {name} must be able to pass through every directory above it (chmod o+x)")
     })?;
     let state =
-        state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket", &error))?;
+        state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket")(&error))?;
     let events =
-        events::EventsSocket::open(&home.events()).map_err(|error| failed("the events socket", &error))?;
+        events::EventsSocket::open(&home.events()).map_err(|error| failed("the events socket")(&error))?;
     let surroundings = services::Surroundings::new(spec, account, &home);
-    Ok((home, Prepared { signals, surroundings, state, events }))
+    Ok((home, Prepared { begun, surroundings, state, events }))
 }
 
 /// The session's directory.

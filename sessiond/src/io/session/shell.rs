@@ -18,7 +18,7 @@ use proto::time::{Duration, earliest};
 use proto::{Instant, ServiceName};
 use rustls::ServerConfig;
 
-use super::displays::{self, Connection, DisplayState};
+use super::displays::{self, Connection, DisplayState, Identity};
 use super::events::EventsSocket;
 use super::services::{Running, Services, Surroundings};
 use super::state::StateSocket;
@@ -48,6 +48,8 @@ pub(super) struct Shell {
     services: Services,
     state: StateSocket,
     events: EventsSocket,
+    /// Made ahead of need, until it is told.
+    identity: Option<Identity>,
     tls: Option<Arc<ServerConfig>>,
     displays: BTreeMap<ConnId, Connection>,
     next_conn: u64,
@@ -73,19 +75,20 @@ enum Ready {
 }
 
 impl Shell {
-    pub(super) fn new(core: SessionCore, control: OwnedFd, ready: Prepared) -> Self {
+    pub(super) fn new(core: SessionCore, control: OwnedFd, receiver: Receiver, ready: Prepared) -> Self {
         Self {
             clock: Clock::start(),
             core,
             effects: Vec::new(),
             control: Some(control),
-            receiver: Receiver::new(),
+            receiver,
             outbox: VecDeque::new(),
-            signals: ready.signals,
+            signals: ready.begun.signals,
             surroundings: ready.surroundings,
             services: Services::new(),
             state: ready.state,
             events: ready.events,
+            identity: ready.begun.identity,
             tls: None,
             displays: BTreeMap::new(),
             next_conn: 0,
@@ -99,7 +102,7 @@ impl Shell {
         self.core.begin(&mut self.effects);
         self.perform();
         // While the services start.
-        match displays::identity() {
+        match self.identity.take().map_or_else(displays::identity, Ok) {
             Ok((config, fingerprint)) => {
                 self.tls = Some(config);
                 self.core.ready(fingerprint, &mut self.effects);
