@@ -135,17 +135,30 @@ fn a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {
 /// The same without the store, whose claim tells where the session is: only the host itself can.
 #[test]
 fn while_the_store_is_away_too_a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {
-    let Kept { mut w, session, other } = kept();
-    w.kill_store();
+    for slow in [300, 1_000, 2_000] {
+        let Kept { mut w, session, other } = kept();
+        w.kill_store();
+        w.kill("h2");
+        w.freeze("h2");
+        w.start("h2");
+        w.run_for(ms(2_500));
+        w.insert(other, "card.ann");
+        w.run_for(ms(slow));
+        w.thaw("h2");
+        w.expect(other).showing(session).within(secs(2));
+        assert_eq!(w.sessions_of("card.ann").len(), 1, "{slow}\n{}", w.story());
+    }
+}
+
+#[test]
+fn a_daemon_serves_after_two_seconds_though_a_session_that_it_kept_does_not_say_whose_it_is() {
+    let Kept { mut w, .. } = kept();
     w.kill("h2");
     w.freeze("h2");
     w.start("h2");
     w.run_for(ms(2_500));
-    w.insert(other, "card.ann");
-    w.run_for(ms(300));
-    assert_eq!(w.sessions_of("card.ann").len(), 1, "\n{}", w.story());
-    w.thaw("h2");
-    w.expect(other).showing(session).within(secs(2));
+    assert!(w.is_up_at("h2", "h1"), "\n{}", w.story());
+    assert_eq!(w.done("h2", "was_away"), 0, "nothing stood still but the session\n{}", w.story());
 }
 
 /// Without the store no claim tells where the session is.

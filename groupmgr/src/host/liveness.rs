@@ -12,7 +12,6 @@ use proto::{HostName, Instant};
 
 use super::claim_record::ClaimRecord;
 use super::env::Ctx;
-use super::membership::Members;
 use crate::directory::Found;
 use crate::topology::{Row, Standing};
 
@@ -82,6 +81,18 @@ struct Known {
     quiet_for: Duration,
 }
 
+impl Known {
+    fn of(now: Instant, row: &Row, same_run: bool) -> Self {
+        Self {
+            standing: row.standing(),
+            same_run,
+            keeps: row.facts().keep,
+            up_for: now.since(row.up_since()),
+            quiet_for: now.since(row.heard_at()),
+        }
+    }
+}
+
 /// What a lookup found of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -96,26 +107,25 @@ enum Asked {
     Refused,
 }
 
+impl Asked {
+    fn of(host: &HostName, found: Option<&Found>) -> Self {
+        match found {
+            None => Self::Never,
+            Some(found) if found.gone.contains(host) => Self::Refused,
+            Some(found) if found.answers.iter().any(|answer| answer.reach.host == *host) => Self::Answered,
+            Some(found) if found.mute.contains(host) => Self::Mute,
+            Some(_) => Self::Passed,
+        }
+    }
+}
+
 fn of_another_host(ctx: &Ctx<'_>, claim: &ClaimRecord, found: Option<&Found>) -> Liveness {
     let host = &claim.host;
     if ctx.members.is_in_doubt(host) {
         return Liveness::Unknown(IN_DOUBT);
     }
-    let known = ctx.members.row(host).map(|row| Known {
-        standing: row.standing(),
-        same_run: row.boot() == claim.boot,
-        keeps: row.facts().keep,
-        up_for: ctx.now.since(row.up_since()),
-        quiet_for: ctx.now.since(row.heard_at()),
-    });
-    let asked = match found {
-        None => Asked::Never,
-        Some(found) if found.gone.contains(host) => Asked::Refused,
-        Some(found) if found.answers.iter().any(|answer| answer.reach.host == *host) => Asked::Answered,
-        Some(found) if found.mute.contains(host) => Asked::Mute,
-        Some(_) => Asked::Passed,
-    };
-    judge(known, asked, ctx.members.up_for(ctx.now))
+    let known = ctx.members.row(host).map(|row| Known::of(ctx.now, row, row.boot() == claim.boot));
+    judge(known, Asked::of(host, found), ctx.members.up_for(ctx.now))
 }
 
 /// What that says of the session, to a host that has listened for so long.
@@ -151,14 +161,15 @@ fn may_return(standing: Standing, keeps: bool, quiet_for: Duration, is_refused: 
     (is_refused || standing == Standing::Left) && keeps && quiet_for < KEEP_GRACE
 }
 
-/// A host, found to be without a daemon, whose next one may have the session that is looked for.
-pub(super) fn returning_host(now: Instant, members: &Members, found: Option<&Found>) -> Option<HostName> {
+/// A host that may have a session of an earlier run of its daemon, of which no claim tells: its next daemon is waited for,
+/// or has just come up and has not said whose sessions it has.
+pub(super) fn returning_host(ctx: &Ctx<'_>, found: Option<&Found>) -> Option<HostName> {
+    let listened = ctx.members.up_for(ctx.now);
     let returns = |row: &&Row| {
-        let is_refused = found.is_some_and(|found| found.gone.contains(row.host()));
-        may_return(row.standing(), row.facts().keep, now.since(row.heard_at()), is_refused)
+        let verdict = judge(Some(Known::of(ctx.now, row, false)), Asked::of(row.host(), found), listened);
+        matches!(verdict, Liveness::Restarting | Liveness::Unknown(_))
     };
-    let held = members.rows().find(returns);
-    held.map(|row| row.host().clone())
+    ctx.members.rows().find(returns).map(|row| row.host().clone())
 }
 
 #[cfg(test)]

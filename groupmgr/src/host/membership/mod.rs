@@ -118,8 +118,11 @@ impl Membership {
         DigestStatus { version, tokens: self.digest.tags(), known, held }
     }
 
-    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 7] {
+    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 8] {
         let speaks = |at: Option<Instant>| at.filter(|_| !self.is_stopping);
+        let announcer = &self.members.announcer;
+        // Who announces nothing yet has to be called all the same, or a pause looks as if this machine had stood still.
+        let run = self.last_run.filter(|_| announcer.poll_at().is_none());
         [
             ("message or beacon", speaks(self.members.announcer.poll_at())),
             ("judge", self.members.topology.poll_at()),
@@ -128,6 +131,7 @@ impl Membership {
             ("fitness", self.members.fitness.poll_at()),
             ("listening", self.listening.as_ref().and_then(Listening::until)),
             ("refresh", self.refresh_at),
+            ("sign of running", run.map(|(at, _)| at + announcer.every())),
         ]
     }
 

@@ -168,7 +168,7 @@ impl Presentations {
             return self.widen_lookup(id, LookupScope::Everybody, out);
         }
         // Without a claim nobody can tell whose sessions are waiting there.
-        let returning = returning_host(ctx.now, ctx.members, decision.found.as_deref());
+        let returning = returning_host(ctx, decision.found.as_deref());
         let own = || ctx.sessions.has_stragglers().then(|| ctx.name().clone());
         if let Some(host) = returning.or_else(own) {
             let notice = format!("Waiting for host {host}, which may have your session.");

@@ -62,6 +62,17 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_is_over_when_the_spawner_has_told_of_all_and_each_has_said_whose_it_is() {
+        let mut take_up = TakeUp::new(at(0), 2);
+        take_up.told();
+        assert!(!take_up.is_over(at(1), false));
+        take_up.told();
+        assert!(!take_up.is_over(at(2), true));
+        assert!(take_up.is_over(at(3), false));
+        assert!(TakeUp::new(at(0), 2).is_over(at(2_000), true), "or at last");
+    }
+
+    #[test]
     fn a_machine_that_stands_still_for_long_has_as_much_time_left_as_before() {
         let mut take_up = TakeUp::new(at(0), 1);
         take_up.was_away(Duration::from_secs(20));
