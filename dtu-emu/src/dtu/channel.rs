@@ -136,7 +136,6 @@ impl Channel {
     /// What is to be told of its death.
     pub(super) fn death(&self, fault: Fault, was_silent: bool) -> DisplayDeath {
         DisplayDeath {
-            is_cut_off: !was_silent && fault == Fault::Unreachable,
             fault,
             was_silent,
             heard: self.pulse.last(),

@@ -328,8 +328,6 @@ pub(super) struct DisplayDeath {
     pub(super) fault: Fault,
     /// Whether it was silence that killed it.
     pub(super) was_silent: bool,
-    /// Our kernel ended it for want of acknowledgements: the daemon is probably cut off too.
-    pub(super) is_cut_off: bool,
     /// When it was last heard.
     pub(super) heard: Instant,
     /// Since when output had come, if it had.

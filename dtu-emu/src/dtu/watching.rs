@@ -140,13 +140,9 @@ impl Connection {
         }
         let pause = again_after(self.display_failures);
         self.display_failures += 1;
+        // Where the way to the host is broken, too, the kernel ends the connection for want of an acknowledgement.
         self.ask_whether_alive(ctx, ctx.env.config.timing.answer, out);
         let State::Open(linked) = &mut self.state else { return };
-        if death.is_cut_off
-            && let Some(watch) = &mut linked.watch
-        {
-            watch.set_prompt(Prompt::Path);
-        }
         if is_attached {
             linked.again_at = Some(now + pause);
             linked.blank = Some(death.fault);
