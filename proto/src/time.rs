@@ -78,6 +78,12 @@ impl WallTime {
         Self(secs.saturating_mul(1_000_000))
     }
 
+    /// Microseconds since 1970.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
     /// Whole seconds since 1970.
     #[must_use]
     pub const fn as_secs(self) -> u64 {

@@ -26,10 +26,11 @@ const LONG_FUNCTIONS: [(&str, usize); 1] = [("proto/tests/golden.rs what_a_host_
 const UNTOLD: [&str; 0] = [];
 
 /// What each crate may use of ours.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("proto", &[]),
     ("terminal", &["proto"]),
     ("datastore", &["proto"]),
+    ("continuity", &["proto", "datastore"]),
     ("authmgr", &["proto", "datastore"]),
     ("sessiond", &["proto", "terminal", "datastore"]),
     ("dtu-emu", &["proto", "terminal"]),
@@ -60,7 +61,8 @@ const NOT_IN_A_CORE: [&str; 15] = [
 ];
 
 /// Files of each crate's largest import cycle: it may become less. A file that no other leads back to is in none.
-const LARGEST_CYCLES: [(&str, usize); 10] = [
+const LARGEST_CYCLES: [(&str, usize); 11] = [
+    ("continuity", 0),
     ("groupmgr", 0),
     ("lab", 4),
     ("hotdesk", 0),

@@ -46,5 +46,6 @@ mod group;
 mod mutant;
 mod screens;
 mod sessions;
+mod state;
 mod text;
 mod users;
