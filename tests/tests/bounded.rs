@@ -125,8 +125,9 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/topology/print.rs heard_on", Else("printed once")),
     ("groupmgr/src/topology/print.rs interfaces", Else("a view, for one answer")),
     ("groupmgr/src/topology/print.rs lacks", Else("printed once")),
+    ("groupmgr/src/topology/proof.rs beacons", Else("INTERFACES_MAX")),
     ("groupmgr/src/topology/proof.rs messages", Else("one for each interface")),
-    ("groupmgr/src/topology/proof.rs mute", Else("MUTE_RUNS_MAX")),
+    ("groupmgr/src/topology/proof.rs runs", Else("RUNS_MAX of each name")),
     (
         "groupmgr/src/topology/rivals.rs Rivals",
         Else("one for each host of the topology table, and one of this host's name"),

@@ -126,6 +126,50 @@ fn a_second_host_that_could_not_hear_the_first_one_is_noticed_and_does_not_take_
     assert_eq!((w.shows(desk), w.host_of(desk).as_deref()), (shown, Some("h1")));
 }
 
+/// Two hosts of one name, of which h3 hears and cannot answer for so long, while a stranger plays recordings of them and
+/// of earlier runs. As soon as h3 is heard again it knows of both.
+fn is_noticed_after_an_outage(of_ms: u64, played_every_ms: u64) {
+    let mut w = World::of(3);
+    let lan = w.lan();
+    let stranger = w.stranger(lan);
+    for _ in 0..3 {
+        w.run_for(ms(700));
+        w.kill("h1");
+        w.run_for(ms(400));
+        w.start("h1");
+    }
+    w.run_for(secs(1));
+    w.freeze("h1");
+    w.run_for(secs(1));
+    w.add_host(HostPlan::named("clone").called("h1").on(lan));
+    w.run_for(secs(1));
+    w.kill("h3");
+    w.cut_way("h3", lan, Way::Out);
+    w.start("h3");
+    w.thaw("h1");
+    let is_of_h1 = |bytes: &[u8]| bytes.windows(8).any(|word| word == b"host=h1 ");
+    let tape: Vec<_> = w.recording(stranger).into_iter().filter(|heard| is_of_h1(&heard.bytes)).collect();
+    let play = |w: &mut World, for_ms: u64| {
+        for n in 0..for_ms / played_every_ms {
+            w.stranger_shouts(stranger, &tape[(n as usize * 37) % tape.len()].bytes);
+            w.run_for(ms(played_every_ms));
+        }
+    };
+    play(&mut w, of_ms);
+    assert!(status(&mut w, "h3").doubles.is_empty(), "it cannot know");
+    w.heal("h3", lan);
+    play(&mut w, 1_000);
+    let knows = !status(&mut w, "h3").doubles.is_empty();
+    assert!(knows, "after an outage of {of_ms} ms, a recording every {played_every_ms} ms");
+}
+
+#[test]
+fn two_hosts_of_one_name_are_noticed_within_a_second_after_an_outage_whatever_a_stranger_plays() {
+    for of_ms in (1_000..7_000).step_by(210) {
+        [10, 40].into_iter().for_each(|every_ms| is_noticed_after_an_outage(of_ms, every_ms));
+    }
+}
+
 /// A daemon is killed and started again after so long: nobody takes it for a second host, all have it up soon, and what
 /// it keeps is kept.
 fn restarts(after_ms: u64, keep: bool) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use proto::time::{Duration, earliest};
-use proto::{BootId, HostName, Instant, Nonce};
+use proto::{HostName, Instant};
 
 use super::Topology;
 use super::ignored::Ignored;
@@ -14,27 +14,6 @@ use super::words::{Arrival, Change, Double};
 use proto::rng::SecretRng;
 
 impl Topology {
-    /// The candidate that this proof is of. Of an older question it may be, or a recording: neither ends the one that is
-    /// out. Without a message of it, which comes before the proof, nobody would know how to reach it.
-    pub(super) fn proven(
-        &mut self,
-        host: &HostName,
-        boot: BootId,
-        nonce: Nonce,
-    ) -> Result<Candidate, Ignored> {
-        let is_it = |candidate: &Candidate| candidate.boot == boot && candidate.nonce == nonce;
-        if let Some(row) = self.rows.get_mut(host)
-            && let Some(returning) = row.returning_slot().take_if(|c| is_it(c) && !c.messages.is_empty())
-        {
-            return Ok(returning);
-        }
-        let asked = self.candidates.get(host).filter(|c| is_it(c)).ok_or(Ignored::Unasked)?;
-        if asked.messages.is_empty() {
-            return Err(Ignored::Unproven);
-        }
-        self.candidates.remove(host).ok_or(Ignored::Unasked)
-    }
-
     /// Keeps a run that has proved itself beside the one that is up under its name.
     pub(super) fn add_rival(
         &mut self,
@@ -88,7 +67,7 @@ impl Topology {
         let Some(rival) = self.rivals.get_mut(host) else { return };
         let is_elder = rival.row.up_for(now).zip(row.up_for(now)).is_some_and(|(theirs, its)| theirs > its);
         if is_elder && rival.row.is_up() {
-            rival.row.share_old_boots(row);
+            rival.row.share_ended(row);
             core::mem::swap(row, &mut rival.row);
             self.changes.extend([Change::Restarted(host.clone()), Change::Up(host.clone())]);
         }
@@ -141,7 +120,7 @@ impl Topology {
     /// Whether this host's own name was heard of a run that has not proved itself yet.
     #[must_use]
     pub fn is_own_name_in_doubt(&self) -> bool {
-        self.candidates.contains_key(&self.own)
+        self.candidates.contains(&self.own)
     }
 
     /// The other host of this host's own name: where it is, and whether it has run for longer than this one, which has
@@ -180,6 +159,7 @@ impl Row {
     fn challenge(&mut self, at: Arrival<'_>, entropy: &mut SecretRng) {
         let (boot, to) = (self.boot(), self.ask_at(at.now));
         let waking = self.waking_slot().get_or_insert_with(|| Candidate::new(at, boot, entropy));
+        waking.heard();
         waking.from = to;
     }
 }

@@ -44,7 +44,7 @@ pub use strangers::{STRANGERS_MAX, Strangers};
 pub use words::{Arrival, Change, DOWN_AFTER, Double, FORGOTTEN_AFTER, ProofWanted};
 
 use hearing::{Hearing, Kind};
-use proof::Candidate;
+use proof::{Candidate, Candidates};
 use rivals::Rivals;
 
 /// Trusted hosts a table holds: above the three hundred we promise, with room for a group that grew.
@@ -72,7 +72,7 @@ pub struct Topology {
     echo: Hearing,
     rows: BTreeMap<HostName, Row>,
     /// Runs that were heard and have not yet proved themselves.
-    candidates: BTreeMap<HostName, Candidate>,
+    candidates: Candidates,
     /// Proven runs beside those that have the rows; under this host's own name too.
     rivals: Rivals,
     /// Hosts whose messages are not signed with our key.
@@ -94,7 +94,7 @@ impl Topology {
             own_boot,
             echo: Hearing::new(),
             rows: BTreeMap::new(),
-            candidates: BTreeMap::new(),
+            candidates: Candidates::new(),
             rivals: Rivals::new(),
             strangers: Strangers::new(),
             changes: Vec::new(),
@@ -119,7 +119,7 @@ impl Topology {
         self.rows.values().filter(|row| row.is_up())
     }
 
-    /// How many runs were heard and have not yet proved themselves.
+    /// How many names are heard of runs that have not yet proved themselves.
     #[must_use]
     pub fn candidates(&self) -> usize {
         self.candidates.len()
@@ -161,7 +161,7 @@ impl Topology {
         if admitted == Err(Ignored::Unproven)
             && let Some(candidate) = self.candidate(said)
         {
-            candidate.hear(message);
+            candidate.hear_message(at, message);
         }
         admitted?;
         if let Some(rival) = self.rivals.run_mut(&message.host, vitals.boot) {
@@ -195,7 +195,7 @@ impl Topology {
         if admitted == Err(Ignored::Unproven)
             && let Some(candidate) = self.candidate(said)
         {
-            candidate.beacon = Some(beacon.clone());
+            candidate.hear_beacon(at, beacon);
         }
         admitted?;
         if let Some(rival) = self.rivals.run_mut(&beacon.host, beacon.boot) {
@@ -225,8 +225,7 @@ impl Topology {
         }
         match self.rows.get_mut(said.host) {
             Some(row) if row.boot() == said.boot => row.waking_slot().as_mut(),
-            Some(row) if row.was_replaced(said.boot) => row.returning_slot().as_mut(),
-            _ => self.candidates.get_mut(said.host),
+            _ => self.candidates.get_mut(said.host, said.boot),
         }
     }
 
@@ -260,35 +259,15 @@ impl Topology {
             }
             return Ok(());
         }
-        if let Some(row) = self.rows.get_mut(host) {
-            if row.has_ended(boot) {
-                return Err(Ignored::Ended);
-            }
-            if row.was_replaced(boot) {
-                let returning = row.returning_slot();
-                match returning {
-                    Some(returning) => returning.heard_from(at, boot, entropy),
-                    None => *returning = Some(Candidate::new(at, boot, entropy)),
-                }
-                self.due = earliest(self.due, row.poll_at());
-                return Err(Ignored::Unproven);
-            }
+        if self.rows.get(host).is_some_and(|row| row.has_ended(boot)) {
+            return Err(Ignored::Ended);
         }
-        let full = self.rows.len() + self.candidates.len() >= HOSTS_MAX && !self.rows.contains_key(host);
-        match self.candidates.get_mut(host) {
-            // A recording of an older run may alternate with the real one: the newest word is asked for
-            // proof, and whichever can answer wins.
-            Some(candidate) => {
-                candidate.heard_from(at, boot, entropy);
-                self.due = earliest(self.due, Some(candidate.due));
-            }
-            None if full => return Err(Ignored::Full),
-            None => {
-                let candidate = Candidate::new(at, boot, entropy);
-                self.due = earliest(self.due, Some(candidate.due));
-                self.candidates.insert(host.clone(), candidate);
-            }
+        let is_known = self.rows.contains_key(host) || self.candidates.contains(host);
+        if !is_known && self.rows.len() + self.candidates.len() >= HOSTS_MAX {
+            return Err(Ignored::Full);
         }
+        // Recordings of older runs may alternate with the real one: each is asked for proof, and who can answer wins.
+        self.due = earliest(self.due, self.candidates.heard(at, host, boot, entropy)?);
         Err(Ignored::Unproven)
     }
 
@@ -319,7 +298,7 @@ impl Topology {
         if self.rivals.on_proof(at, host, boot, nonce) {
             return Ok(());
         }
-        let candidate = self.proven(host, boot, nonce)?;
+        let candidate = self.candidates.proven(host, boot, nonce, entropy)?;
         if *host == self.own || self.rows.get(host).is_some_and(Row::is_up) {
             return self.add_rival(at, host, candidate, entropy);
         }
@@ -370,7 +349,7 @@ impl Topology {
 
     /// Takes out a host that an operator says is gone for good. Returns whether it was there.
     pub fn forget(&mut self, host: &HostName) -> bool {
-        self.candidates.remove(host);
+        self.candidates.forget(host);
         self.rivals.remove(host);
         self.rows.remove(host).is_some()
     }
@@ -413,9 +392,9 @@ impl Topology {
             self.promote(&host);
         }
         self.rivals.on_timeout(now, out, &mut self.changes);
-        self.candidates.retain(|_, candidate| candidate.poll(now, out));
+        self.candidates.poll(now, out);
         let rows = self.rows.values().filter_map(Row::poll_at).min();
-        let others = earliest(self.rivals.poll_at(), self.candidates.values().map(|c| c.due).min());
+        let others = earliest(self.rivals.poll_at(), self.candidates.poll_at());
         self.due = earliest(rows, others);
     }
 

@@ -17,8 +17,8 @@ use super::proof::Candidate;
 use super::words::{Arrival, Change, DOWN_AFTER, FORGOTTEN_AFTER, ProofWanted};
 use proto::rng::SecretRng;
 
-/// Old runs remembered, so that a recording of one is not even asked for proof.
-const OLD_BOOTS_MAX: usize = 8;
+/// Ended runs remembered, so that a recording of one is not even asked for proof.
+const ENDED_MAX: usize = 8;
 
 /// What is thought of a host. The order is that of its service, best first.
 ///
@@ -64,10 +64,8 @@ impl Standing {
 pub struct Row {
     host: HostName,
     boot: BootId,
-    /// Earlier runs, and whether each ended on purpose: of such a one nothing counts any more.
-    old_boots: Vec<(BootId, bool)>,
-    /// One that was replaced without a goodbye and is heard again: it has to prove that this is no recording.
-    returning: Option<Candidate>,
+    /// Earlier runs that ended on purpose: of such a one nothing counts any more.
+    ended: Vec<BootId>,
     standing: Standing,
     /// It is quiet and was heard again: it has to prove that this is no recording, of which others may have missed
     /// the original.
@@ -100,8 +98,7 @@ impl Row {
         Self {
             host,
             boot,
-            old_boots: Vec::new(),
-            returning: None,
+            ended: Vec::new(),
             standing: Standing::Left,
             waking: None,
             heard_at: Instant::ZERO,
@@ -160,18 +157,7 @@ impl Row {
 
     /// Whether an earlier run ended on purpose.
     pub(super) fn has_ended(&self, boot: BootId) -> bool {
-        self.old_boots.contains(&(boot, true))
-    }
-
-    /// Whether a run had this row until it was silent or refused. It has a question of its own, so that recordings of
-    /// it keep no other run from proving itself.
-    pub(super) fn was_replaced(&self, boot: BootId) -> bool {
-        self.old_boots.contains(&(boot, false))
-    }
-
-    /// The question to a run that was replaced and is heard again.
-    pub(super) const fn returning_slot(&mut self) -> &mut Option<Candidate> {
-        &mut self.returning
+        self.ended.contains(&boot)
     }
 
     pub(super) const fn waking_slot(&mut self) -> &mut Option<Candidate> {
@@ -185,22 +171,23 @@ impl Row {
 
     /// Takes over what is to be remembered of the run that had this place before.
     pub(super) fn succeed(&mut self, before: Self) {
-        self.old_boots = before.old_boots;
-        self.old_boots.retain(|(boot, _)| *boot != self.boot);
-        self.note_old_boot(before.boot, before.standing == Standing::Left);
+        self.share_ended(&before);
+        self.note_ended(before.boot, before.standing);
     }
 
     /// Of two that live at once neither is an earlier run of the other.
-    pub(super) fn share_old_boots(&mut self, other: &Self) {
-        self.old_boots = other.old_boots.clone();
-        self.old_boots.retain(|(boot, _)| *boot != self.boot);
+    pub(super) fn share_ended(&mut self, other: &Self) {
+        self.ended = other.ended.clone();
     }
 
-    fn note_old_boot(&mut self, boot: BootId, ended: bool) {
-        self.old_boots.push((boot, ended));
-        if self.old_boots.len() > OLD_BOOTS_MAX {
-            self.old_boots.remove(0);
+    fn note_ended(&mut self, boot: BootId, standing: Standing) {
+        if standing != Standing::Left {
+            return;
         }
+        if self.ended.len() == ENDED_MAX {
+            self.ended.remove(0);
+        }
+        self.ended.push(boot);
     }
 
     /// Its primary address.
@@ -368,14 +355,12 @@ impl Row {
 
     /// Another run begins: nothing that was passed or heard counts for it.
     pub(super) fn restart(&mut self, boot: BootId) {
-        self.old_boots.retain(|(old, _)| *old != boot);
-        self.note_old_boot(self.boot, self.standing == Standing::Left);
+        self.note_ended(self.boot, self.standing);
         self.boot = boot;
         self.passed.clear();
         self.hearing = Hearing::new();
         self.become_standing(Standing::Left);
         self.waking = None;
-        self.returning = None;
     }
 
     /// It has proved that it lives, and what it said before counts.
@@ -404,7 +389,7 @@ impl Row {
     /// It is quiet and was heard again: it is asked for proof.
     pub(super) fn wake(&mut self, at: Arrival<'_>, entropy: &mut SecretRng) {
         let boot = self.boot;
-        self.waking.get_or_insert_with(|| Candidate::new(at, boot, entropy)).from = at.from;
+        self.waking.get_or_insert_with(|| Candidate::new(at, boot, entropy)).heard();
     }
 
     /// The answer to `nonce`: if that was asked it is up, with what it said meanwhile.
@@ -420,7 +405,6 @@ impl Row {
     /// Asks for the proof when it is time.
     pub(super) fn poll_proof(&mut self, now: Instant, out: &mut Vec<ProofWanted>) {
         self.waking.take_if(|waking| !waking.poll(now, out));
-        self.returning.take_if(|returning| !returning.poll(now, out));
     }
 
     pub(super) fn leave(&mut self) -> bool {
@@ -467,8 +451,7 @@ impl Row {
 
     /// Just after the judged moment, since what was heard exactly then still counts.
     pub(super) fn poll_at(&self) -> Option<Instant> {
-        let due = |asked: &Option<Candidate>| asked.as_ref().map(|asked| asked.due);
-        let waking = earliest(due(&self.waking), due(&self.returning));
+        let waking = self.waking.as_ref().map(|waking| waking.due);
         let wait = match self.standing {
             Standing::Up => self.patience(),
             Standing::Silent => DOWN_AFTER,
