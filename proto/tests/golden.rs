@@ -380,6 +380,15 @@ fn an_odd_number_in_a_field_that_only_informs_fails_nothing() {
     assert!(matches!(FromDtu::from_line(&"newThing a=1".parse().unwrap()).unwrap(), FromDtu::Other(_)));
 }
 
+fn redirect() -> RedirectInf {
+    RedirectInf {
+        addr: "192.0.2.11:7009".parse().unwrap(),
+        props: Some("x.y".into()),
+        host: Some("b".parse().unwrap()),
+        token_seq: Some(3.into()),
+    }
+}
+
 #[test]
 fn what_a_host_says_that_takes_no_connection() {
     for (reason, text) in
@@ -442,12 +451,8 @@ fn what_a_host_says() {
             "keepAliveInf server=b@192.0.2.2:7009".into(),
         ),
         (
-            FromHost::RedirectInf(RedirectInf {
-                addr: "192.0.2.11:7009".parse().unwrap(),
-                props: Some("x.y".into()),
-                host: Some("b".parse().unwrap()),
-            }),
-            "redirectInf authipa=c000020b authport=7009 redirectProps=x.y host=b".into(),
+            FromHost::RedirectInf(redirect()),
+            "redirectInf authipa=c000020b authport=7009 redirectProps=x.y host=b tokenSeq=3".into(),
         ),
         (
             FromHost::ControlSmartCard {
@@ -474,6 +479,7 @@ fn what_alone_suffices_for_a_real_terminal_is_read() {
     let line: Line = "redirectInf authipa=C000020B authport=7009".parse().unwrap();
     let FromHost::RedirectInf(redirect) = FromHost::from_line(&line).unwrap() else { panic!() };
     assert_eq!((redirect.addr.to_string(), redirect.props), ("192.0.2.11:7009".into(), None));
+    assert_eq!(redirect.token_seq, None);
 }
 
 #[test]

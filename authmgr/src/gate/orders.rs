@@ -136,12 +136,13 @@ impl Gate {
         }
     }
 
-    fn redirect(&mut self, now: Instant, token_seq: u32, redirect: RedirectInf, out: &mut Vec<GateEffect>) {
+    fn redirect(&mut self, now: Instant, token_seq: u32, to: RedirectInf, out: &mut Vec<GateEffect>) {
         if self.heeds(token_seq, GateStage::Leaving) {
-            let sent = self.token.take().map(|token| Box::new(Sent { token, to: redirect.host.clone() }));
+            let sent = self.token.take().map(|token| Box::new(Sent { token, to: to.host.clone() }));
             let (close_by, reason) = (now + LEAVE_WITHIN, CloseReason::Redirected);
             self.turn(GateState::Leaving { close_by, reason, sent });
-            out.push(GateEffect::Send(FromHost::RedirectInf(redirect)));
+            let token_seq = Some(self.stated_seq.clone());
+            out.push(GateEffect::Send(FromHost::RedirectInf(RedirectInf { token_seq, ..to })));
         }
     }
 

@@ -29,6 +29,10 @@ const QUARREL_PAUSE: Duration = Duration::from_secs(3);
 impl Connection {
     pub(super) fn on_redirect(&mut self, ctx: &Ctx<'_>, inf: RedirectInf, out: &mut Out<'_>) {
         let State::Open(linked) = &mut self.state else { return };
+        // The answer to an older presentation, whose ticket is somebody else's: a card was moved meanwhile.
+        if inf.token_seq.is_some_and(|seq| seq != self.token_seq.into()) {
+            return;
+        }
         let (conn, source, hops) = (linked.conn, linked.host.clone(), linked.hops + 1);
         if hops > HOPS_MAX {
             // Told once, a host chooses again without the one it named; what it says then is not followed either.

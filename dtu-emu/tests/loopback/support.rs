@@ -230,6 +230,7 @@ impl Shared {
                 addr: *addr,
                 props: Some("ticket".into()),
                 host: Some(host.clone()),
+                token_seq: info.token_seq.clone(),
             }),
             Policy::Grant => {
                 let chain_value = self.chain.reveal(self.tick).unwrap();

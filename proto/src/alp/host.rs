@@ -174,6 +174,8 @@ pub struct RedirectInf {
     pub props: Option<String>,
     /// Ours: its name, for a DTU that has to return and say which host failed.
     pub host: Option<HostName>,
+    /// Ours: echo of the presentation's number. A card may have been moved meanwhile; an older host does not say.
+    pub token_seq: Option<TokenSeq>,
 }
 
 /// A message of a host.
@@ -247,6 +249,7 @@ impl FromHost {
                 addr: SocketAddrV4::new(line.need::<HexIp>("authipa")?.0, line.need("authport")?),
                 props: line.get("redirectProps").map(str::to_owned),
                 host: line.lenient("host"),
+                token_seq: line.lenient("tokenSeq"),
             }),
             "controlInf" => Self::ControlInf(line.clone()),
             "controlSmartCard" => Self::ControlSmartCard {
@@ -282,7 +285,8 @@ impl FromHost {
                 .with("authipa", HexIp(*redirect.addr.ip()))
                 .with("authport", redirect.addr.port())
                 .with_some("redirectProps", redirect.props.as_ref())
-                .with_some("host", redirect.host.as_ref()),
+                .with_some("host", redirect.host.as_ref())
+                .with_some("tokenSeq", redirect.token_seq.as_ref()),
             Self::ControlInf(line) | Self::Other(line) => line.clone(),
             Self::ControlSmartCard { tag, head, tdata, rlen } => Line::new("controlSmartCard")
                 .with("tag", tag)

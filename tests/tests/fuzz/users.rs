@@ -74,7 +74,8 @@ fn gate(bytes: &[u8]) {
                     }
                     "deny" => Order::Deny { token_seq, why: Denial::Full, reason: String::new() },
                     "redirect" => {
-                        let redirect = Box::new(RedirectInf { addr: peer(), props: None, host: None });
+                        let redirect =
+                            Box::new(RedirectInf { addr: peer(), props: None, host: None, token_seq: None });
                         Order::Redirect { token_seq, redirect }
                     }
                     "disconnect" => Order::Disconnect(DisconnectCause::Ended),

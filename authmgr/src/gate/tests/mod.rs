@@ -138,6 +138,7 @@ fn redirect() -> RedirectInf {
         addr: "192.0.2.2:7009".parse().unwrap(),
         props: Some("t".into()),
         host: Some("b".parse().unwrap()),
+        token_seq: None,
     }
 }
 

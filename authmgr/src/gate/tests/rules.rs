@@ -214,7 +214,10 @@ fn a_redirected_dtu_says_goodbye_and_is_closed_and_so_is_one_that_ignores_the_re
             Order::Redirect { token_seq: 1, redirect: Box::new(redirect()) },
             &mut desk.out,
         );
-        assert_eq!(desk.sent(), ["redirectInf authipa=c0000202 authport=7009 redirectProps=t host=b"]);
+        assert_eq!(
+            desk.sent(),
+            ["redirectInf authipa=c0000202 authport=7009 redirectProps=t host=b tokenSeq=1"]
+        );
         assert_eq!(desk.closed(), None);
         if says_goodbye {
             desk.say("discReq cause=redirect state=disconnected type=unknown");

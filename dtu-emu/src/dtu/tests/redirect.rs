@@ -118,10 +118,25 @@ fn a_card_moved_during_a_redirect_does_not_use_the_other_persons_ticket() {
 }
 
 #[test]
+fn a_redirect_that_was_meant_for_the_card_before_is_not_followed_with_this_one() {
+    let mut world = World::attached(&["a", "b"]);
+    let b = world.host("b").addr;
+    world.input(DtuInput::CardInserted(card("2")));
+    // The answer to what was presented before is on its way.
+    let (host, props) = (Some("b".parse().unwrap()), Some("ticket-for-b".to_owned()));
+    let inf = proto::alp::RedirectInf { addr: b, props, host, token_seq: Some(1.into()) };
+    world.send_control("a", &proto::alp::FromHost::RedirectInf(inf));
+    world.run_ms(50);
+    assert_eq!(world.host("b").asked.len(), 0);
+    assert_eq!((world.phase(), world.dtu.status().token.to_string()), (Phase::Attached, "card.2".to_owned()));
+}
+
+#[test]
 fn an_attached_session_may_be_redirected_and_its_picture_stays_until_the_next_one() {
     let mut world = World::attached(&["a", "b"]);
     let b = world.host("b").addr;
-    let inf = proto::alp::RedirectInf { addr: b, props: None, host: Some("b".parse().unwrap()) };
+    let host = Some("b".parse().unwrap());
+    let inf = proto::alp::RedirectInf { addr: b, props: None, host, token_seq: None };
     world.send_control("a", &proto::alp::FromHost::RedirectInf(inf));
     world.run_ms(2);
     assert_eq!((world.phase(), world.screen.as_str()), (Phase::Redirected, "a$ "));

@@ -272,6 +272,7 @@ impl World {
                 addr: self.hosts[to].addr,
                 props: Some(format!("ticket-for-{to}")),
                 host: Some(to.parse().unwrap()),
+                token_seq: Some(token_seq),
             }),
             Policy::Grant(session) => FromHost::ConnInf(Box::new(self.grant(name, token_seq, session))),
         };

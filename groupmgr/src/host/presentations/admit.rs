@@ -199,6 +199,8 @@ impl Presentations {
             addr: to.reach.addr,
             props: ticket.map(|t| t.to_string()),
             host: Some(to.reach.host.clone()),
+            // The gate knows by which number the DTU goes.
+            token_seq: None,
         });
         out.done("redirected");
         out.note(Note::Redirected { token, serial, to: to.reach.host.clone() });
