@@ -46,26 +46,45 @@ pub(super) enum Liveness {
 /// Whether the session that a claim names is alive: by what is known of its host, and by what a lookup found.
 pub(super) fn liveness(ctx: &Ctx<'_>, claim: &ClaimRecord, found: Option<&Found>) -> Liveness {
     if claim.host == *ctx.name() {
-        return own_liveness(ctx, claim);
+        let session = ctx.sessions.get(claim.session);
+        return own(session.map(|session| match session.is_usable() {
+            _ if ctx.sessions.straggles(claim.session) => Own::Straggles,
+            true => Own::Usable,
+            false => Own::Unusable,
+        }));
     }
-    match of_another_host(ctx, claim, found) {
-        Liveness::Alive if claim.epoch.generation < ctx.store.generation() => match ctx.store.restored_at() {
-            // Its host may be up and the claim that of a session which had ended before a backup brought it back.
-            Some(at) if ctx.now.since(at) < RENEWED_WITHIN => Liveness::Restarting,
-            Some(_) => Liveness::Dead,
-            None => Liveness::Alive,
-        },
-        liveness => liveness,
-    }
+    let is_older = claim.epoch.generation < ctx.store.generation();
+    let restored_for = ctx.store.restored_at().map(|at| ctx.now.since(at));
+    after_a_restore(of_another_host(ctx, claim, found), is_older, restored_for)
+}
+
+/// How a session of this host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// An earlier daemon left it, and it has not said whose it is.
+    Straggles,
+    Usable,
+    /// It is ending.
+    Unusable,
 }
 
 /// Of a claim that names this host. Whether it is being made at this moment is known to the claims alone.
-fn own_liveness(ctx: &Ctx<'_>, claim: &ClaimRecord) -> Liveness {
-    match ctx.sessions.get(claim.session) {
-        Some(_) if ctx.sessions.straggles(claim.session) => Liveness::Restarting,
-        Some(session) if session.is_usable() => Liveness::Alive,
-        Some(_) => Liveness::Doubtful,
+const fn own(session: Option<Own>) -> Liveness {
+    match session {
+        Some(Own::Straggles) => Liveness::Restarting,
+        Some(Own::Usable) => Liveness::Alive,
+        Some(Own::Unusable) => Liveness::Doubtful,
         None => Liveness::Absent,
+    }
+}
+
+/// The host of a claim may be up, and the claim that of a session which had ended before a backup brought it back:
+/// if it is older than the backup, which was restored so long ago.
+fn after_a_restore(liveness: Liveness, is_older: bool, restored_for: Option<Duration>) -> Liveness {
+    match (liveness, restored_for) {
+        (Liveness::Alive, Some(ago)) if is_older && ago < RENEWED_WITHIN => Liveness::Restarting,
+        (Liveness::Alive, Some(_)) if is_older => Liveness::Dead,
+        _ => liveness,
     }
 }
 
@@ -173,53 +192,4 @@ pub(super) fn returning_host(ctx: &Ctx<'_>, found: Option<&Found>) -> Option<Hos
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    const UP: Known = Known {
-        standing: Standing::Up,
-        same_run: true,
-        keeps: true,
-        up_for: Duration::from_secs(60),
-        quiet_for: Duration::ZERO,
-    };
-
-    #[test]
-    fn liveness_by_what_is_known_of_the_host_and_by_what_was_asked() {
-        use Asked::{Answered, Mute, Never, Passed, Refused};
-        use Liveness::{Absent, Alive, Dead, Doubtful, Restarting, Unknown};
-        let all = [Never, Passed, Answered, Mute, Refused];
-        let new_run = Known { same_run: false, ..UP };
-        let just_up = Known { up_for: ms(100), ..new_run };
-        let left = Known { standing: Standing::Left, ..UP };
-        let quiet = Known { quiet_for: KEEP_GRACE, ..UP };
-        let table = [
-            (UP, [Alive, Alive, Doubtful, Absent, Restarting]),
-            (new_run, [Dead, Alive, Doubtful, Absent, Restarting]),
-            (just_up, [Restarting, Unknown(ms(50)), Doubtful, Restarting, Restarting]),
-            (Known { keeps: false, ..UP }, [Alive, Alive, Doubtful, Absent, Dead]),
-            (Known { keeps: false, ..just_up }, [Dead; 5]),
-            (left, [Restarting; 5]),
-            (Known { keeps: false, ..left }, [Dead; 5]),
-            (Known { quiet_for: KEEP_GRACE, ..left }, [Dead; 5]),
-            (quiet, [Alive, Alive, Doubtful, Absent, Dead]),
-            (Known { standing: Standing::Silent, ..UP }, [Dead, Dead, Dead, Dead, Restarting]),
-            (Known { standing: Standing::Down, ..quiet }, [Dead; 5]),
-        ];
-        for (host, expected) in table {
-            assert_eq!(all.map(|asked| judge(Some(host), asked, ms(9_999))), expected, "{host:?}");
-        }
-    }
-
-    #[test]
-    fn a_host_that_was_not_heard_is_gone_once_it_was_listened_for() {
-        for asked in [Asked::Never, Asked::Passed] {
-            assert_eq!(judge(None, asked, ms(100)), Liveness::Unknown(ms(50)));
-            assert_eq!(judge(None, asked, ms(151)), Liveness::Dead);
-        }
-    }
-}
+mod tests;
