@@ -4,11 +4,19 @@
 
 use std::collections::BTreeMap;
 
-/// Two tables of counts.
+use super::presentations::stage;
+use super::step::Machine;
+
+/// How often each edge of a diagram was taken, by the numbers of its ends.
+type Edges = [[u64; 12]; 12];
+
+/// Two tables of counts, and how often each edge of the two diagrams was taken.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     refused: BTreeMap<&'static str, u64>,
     done: BTreeMap<&'static str, u64>,
+    told: Edges,
+    turned: Edges,
 }
 
 impl Counters {
@@ -20,6 +28,26 @@ impl Counters {
     /// Counts something done.
     pub fn done(&mut self, kind: &'static str) {
         *self.done.entry(kind).or_default() += 1;
+    }
+
+    /// Counts that a machine told another something.
+    pub(super) const fn told(&mut self, from: Machine, to: Machine) {
+        self.told[from as usize][to as usize] += 1;
+    }
+
+    /// Counts that a presentation went from one stage to another.
+    pub(super) const fn turned(&mut self, from: stage::Kind, to: stage::Kind) {
+        self.turned[from as usize][to as usize] += 1;
+    }
+
+    /// How often a machine told another something.
+    pub(super) const fn times_told(&self, from: Machine, to: Machine) -> u64 {
+        self.told[from as usize][to as usize]
+    }
+
+    /// How often a presentation went from one stage to another.
+    pub(super) const fn times_turned(&self, from: stage::Kind, to: stage::Kind) -> u64 {
+        self.turned[from as usize][to as usize]
     }
 
     /// How often something was refused for this reason.

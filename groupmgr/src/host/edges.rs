@@ -8,7 +8,7 @@ use Machine::{
 };
 
 /// The receivers of each machine's steps.
-const EDGES: [(Machine, &[Machine]); 12] = [
+pub(super) const EDGES: [(Machine, &[Machine]); 12] = [
     (Membership, &[Directory, Attachments, Claims, Connections, Sessions]),
     (Directory, &[Presentations, Placing]),
     (Placing, &[Presentations]),

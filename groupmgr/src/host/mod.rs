@@ -58,7 +58,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use proto::keys::KeyRing;
 use proto::time::earliest;
@@ -167,6 +167,12 @@ impl Host {
     #[must_use]
     pub fn tables(&self) -> Vec<Fill> {
         views::tables(&self.machines)
+    }
+
+    /// Every edge that is drawn, of the machines and of the stages of a presentation, and how often it was taken.
+    #[must_use]
+    pub fn edges(&self) -> BTreeMap<String, u64> {
+        views::edges(&self.counters)
     }
 
     /// When it wants to be called with [`Input::Timeout`] at the latest.

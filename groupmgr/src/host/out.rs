@@ -30,6 +30,7 @@ impl Out<'_> {
             self.from,
             step.receiver()
         );
+        self.counters.told(self.from, step.receiver());
         self.queue.push_back(step);
     }
 

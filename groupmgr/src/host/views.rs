@@ -9,8 +9,9 @@ use super::admin::{Command, DtuView, Reply, SessionView, Status};
 use super::counters::Counters;
 use super::env::Env;
 use super::machines::Machines;
+use super::presentations::stage;
 use super::session_view::session_view;
-use super::{admission, askers, attachments, claims, membership, operations, port};
+use super::{admission, askers, attachments, claims, edges, membership, operations, port};
 use crate::directory::{self, grants};
 use crate::{placement, topology};
 
@@ -92,6 +93,16 @@ fn dtus(env: Env<'_>, m: &Machines) -> Vec<DtuView> {
         session: m.attachments.shown_at(conn),
     };
     m.connections.view().map(view).collect()
+}
+
+/// Every edge that is drawn, and how often it was taken.
+pub(super) fn edges(counters: &Counters) -> BTreeMap<String, u64> {
+    let told = edges::EDGES.iter().flat_map(|(from, to)| to.iter().map(|to| (*from, *to)));
+    let told = told.map(|(from, to)| (format!("{from:?} tells {to:?}"), counters.times_told(from, to)));
+    let turned = stage::EDGES.iter().flat_map(|(from, to)| to.iter().map(|to| (*from, *to)));
+    let turned =
+        turned.map(|(from, to)| (format!("{from:?} becomes {to:?}"), counters.times_turned(from, to)));
+    told.chain(turned).collect()
 }
 
 /// All tables that strangers, other hosts or DTUs can make grow.

@@ -22,7 +22,7 @@
 
 mod admit;
 mod create;
-mod stage;
+pub(super) mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -222,6 +222,7 @@ impl Presentations {
             self.waiting.entry(session).or_default().insert(conn);
         }
         let before = decision.turn(next);
+        out.counters.turned(before.kind(), decision.stage().kind());
         if let Some(at) = decision.due() {
             self.due.insert((at, conn));
         }

@@ -72,32 +72,64 @@ pub(super) enum NewClaim {
     Beside,
 }
 
+/// A stage without what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Kind {
+    Redeeming,
+    Admitting,
+    Challenged,
+    LookingUp,
+    ReadingClaim,
+    AskingRivals,
+    Placing,
+    Preparing,
+    Claiming,
+    Starting,
+    Waiting,
+    Settled,
+}
+
+use Kind::{
+    Admitting, AskingRivals, Challenged, Claiming, LookingUp, Placing, Preparing, ReadingClaim, Redeeming,
+    Settled, Starting, Waiting,
+};
+
+/// The stages that each may become: the table above.
+pub(in super::super) const EDGES: [(Kind, &[Kind]); 11] = [
+    (Redeeming, &[Admitting, Starting, Settled]),
+    (Admitting, &[Challenged, LookingUp, ReadingClaim, Starting, Waiting, Settled]),
+    (Challenged, &[LookingUp, Settled]),
+    (LookingUp, &[ReadingClaim, Starting, Settled]),
+    (ReadingClaim, &[LookingUp, AskingRivals, Placing, Preparing, Starting, Waiting, Settled]),
+    (AskingRivals, &[Preparing, Waiting, Settled]),
+    (Placing, &[Preparing, Waiting, Settled]),
+    (Preparing, &[Claiming, Starting, Settled]),
+    (Claiming, &[LookingUp, AskingRivals, Starting, Waiting, Settled]),
+    (Starting, &[Settled]),
+    (Waiting, &[Admitting, LookingUp, ReadingClaim]),
+];
+
 impl Stage {
-    /// Whether a decision may go from this stage to `next`: the table above.
-    pub(super) const fn may_become(&self, next: &Self) -> bool {
-        use Stage::{
-            Admitting, AskingRivals, Challenged, Claiming, LookingUp, Placing, Preparing, ReadingClaim,
-            Redeeming, Settled, Starting, Waiting,
-        };
+    pub(super) const fn kind(&self) -> Kind {
         match self {
-            Redeeming(_) => matches!(next, Admitting | Starting(_) | Settled),
-            Admitting => {
-                matches!(next, Challenged | LookingUp | ReadingClaim | Starting(_) | Waiting { .. } | Settled)
-            }
-            Challenged => matches!(next, LookingUp | Settled),
-            LookingUp => matches!(next, ReadingClaim | Starting(_) | Settled),
-            ReadingClaim => matches!(
-                next,
-                LookingUp | AskingRivals | Placing(_) | Preparing(_) | Starting(_) | Waiting { .. } | Settled
-            ),
-            AskingRivals => matches!(next, Preparing(_) | Waiting { .. } | Settled),
-            Placing(_) => matches!(next, Preparing(_) | Waiting { .. } | Settled),
-            Preparing(_) => matches!(next, Claiming(_) | Starting(_) | Settled),
-            Claiming(_) => matches!(next, LookingUp | AskingRivals | Starting(_) | Waiting { .. } | Settled),
-            Starting(_) => matches!(next, Settled),
-            Waiting { .. } => matches!(next, Admitting | LookingUp | ReadingClaim),
-            Settled => false,
+            Self::Redeeming(_) => Redeeming,
+            Self::Admitting => Admitting,
+            Self::Challenged => Challenged,
+            Self::LookingUp => LookingUp,
+            Self::ReadingClaim => ReadingClaim,
+            Self::AskingRivals => AskingRivals,
+            Self::Placing(_) => Placing,
+            Self::Preparing(_) => Preparing,
+            Self::Claiming(_) => Claiming,
+            Self::Starting(_) => Starting,
+            Self::Waiting { .. } => Waiting,
+            Self::Settled => Settled,
         }
+    }
+
+    /// Whether a decision may go from this stage to `next`.
+    fn may_become(&self, next: &Self) -> bool {
+        EDGES.iter().any(|(from, to)| *from == self.kind() && to.contains(&next.kind()))
     }
 }
 
