@@ -163,7 +163,7 @@ fn interfaces(line: &Line) -> Result<Vec<Interface>, FieldError> {
     let ip = |value: &str, key| value.parse::<HexIp>().map(|ip| ip.0).map_err(|()| FieldError::Bad(key));
     let mut rows: Vec<(IfName, [Option<Ipv4Addr>; 3])> = Vec::new();
     for (key, value) in line.pairs() {
-        let column = match key.as_str() {
+        let column = match key {
             "interface" => {
                 let name = value.parse().map_err(|_| FieldError::Bad("interface"))?;
                 rows.push((name, [None; 3]));

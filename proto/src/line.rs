@@ -16,8 +16,12 @@ pub const LINE_MAX: usize = 2048;
 /// A message whose first word holds a `=` has no command: it is a host message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    command: Option<String>,
-    pairs: Vec<(String, String)>,
+    /// The command, then every key and its value, without escapes.
+    text: String,
+    /// Where in it the command ends; 0 for a host message.
+    command: usize,
+    /// Where the key and where the value of each pair ends; it begins where the one before ended.
+    ends: Vec<(usize, usize)>,
 }
 
 /// Why bytes are not a message. Whoever sent them is at fault; nothing was changed.
@@ -55,13 +59,13 @@ impl Line {
     /// A message with a command and no pairs yet.
     #[must_use]
     pub fn new(command: &str) -> Self {
-        Self { command: Some(command.to_owned()), pairs: Vec::new() }
+        Self { text: command.to_owned(), command: command.len(), ends: Vec::new() }
     }
 
     /// A message without a command: a host message.
     #[must_use]
     pub const fn bare() -> Self {
-        Self { command: None, pairs: Vec::new() }
+        Self { text: String::new(), command: 0, ends: Vec::new() }
     }
 
     /// Reads one message; a terminator at its end is allowed.
@@ -87,38 +91,50 @@ impl Line {
         }
         let mut words = Words { rest: bytes };
         let Some(first) = words.next() else { return Err(LineError::Empty) };
-        let mut line = Self::default();
+        // Most messages have no more pairs: then this is all the memory they need.
+        let (text, ends) = (String::with_capacity(bytes.len()), Vec::with_capacity(16));
+        let mut line = Self { text, command: 0, ends };
         match first.value {
-            None => line.command = Some(name(first.key)?),
-            Some(_) => line.pairs.push(first.pair()?),
+            None => line.command = put_name(first.key, &mut line.text)?,
+            Some(_) => line.put(first)?,
         }
-        for word in words {
-            line.pairs.push(word.pair()?);
-        }
+        words.try_for_each(|word| line.put(word))?;
         Ok(line)
+    }
+
+    fn put(&mut self, Word { key, value }: Word<'_>) -> Result<(), LineError> {
+        let key_end = put_name(key, &mut self.text)?;
+        match value {
+            None => self.text.push_str("true"),
+            Some(value) => unescape(value, &mut self.text)?,
+        }
+        self.ends.push((key_end, self.text.len()));
+        Ok(())
     }
 
     /// The command, or `""` for a host message.
     #[must_use]
     pub fn command(&self) -> &str {
-        self.command.as_deref().unwrap_or("")
+        &self.text[..self.command]
     }
 
     /// The value of a key; of a repeated one, the last.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.pairs().rev().find(|(k, _)| *k == key).map(|(_, v)| v)
     }
 
     /// All values of a key, in order.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.pairs().filter(move |(k, _)| *k == key).map(|(_, v)| v)
     }
 
     /// All pairs, in order.
-    #[must_use]
-    pub fn pairs(&self) -> &[(String, String)] {
-        &self.pairs
+    pub fn pairs(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.ends.iter().enumerate().map(|(n, &(key_end, end))| {
+            let begin = n.checked_sub(1).map_or(self.command, |before| self.ends[before].1);
+            (&self.text[begin..key_end], &self.text[key_end..end])
+        })
     }
 
     /// The value of a key, read as a `T`.
@@ -159,7 +175,11 @@ impl Line {
 
     /// Appends a pair.
     pub fn push(&mut self, key: &str, value: impl fmt::Display) {
-        self.pairs.push((key.to_owned(), value.to_string()));
+        use fmt::Write as _;
+        self.text.push_str(key);
+        let key_end = self.text.len();
+        let Ok(()) = write!(self.text, "{value}") else { unreachable!("memory takes what is written") };
+        self.ends.push((key_end, self.text.len()));
     }
 
     /// The same, for building a message in one expression.
@@ -183,16 +203,11 @@ impl Line {
 /// in; makers bound what they put in.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        if let Some(command) = &self.command {
-            escape(command, f)?;
-            first = false;
-        }
-        for (key, value) in &self.pairs {
-            if !first {
+        escape(self.command(), f)?;
+        for (n, (key, value)) in self.pairs().enumerate() {
+            if n > 0 || self.command > 0 {
                 f.write_str(" ")?;
             }
-            first = false;
             escape(key, f)?;
             f.write_str("=")?;
             escape(value, f)?;
@@ -223,7 +238,11 @@ fn escape(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn unescape(text: &[u8]) -> Result<String, LineError> {
+fn unescape(text: &[u8], out: &mut String) -> Result<(), LineError> {
+    if !text.contains(&b'\\') {
+        out.push_str(str::from_utf8(text).map_err(|_| LineError::NotText)?);
+        return Ok(());
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -242,13 +261,15 @@ fn unescape(text: &[u8]) -> Result<String, LineError> {
             rest = tail;
         }
     }
-    String::from_utf8(bytes).map_err(|_| LineError::NotText)
+    out.push_str(str::from_utf8(&bytes).map_err(|_| LineError::NotText)?);
+    Ok(())
 }
 
-/// A command or a key.
-fn name(text: &[u8]) -> Result<String, LineError> {
-    let name = unescape(text)?;
-    if name.is_empty() { Err(LineError::NoKey) } else { Ok(name) }
+/// Puts a command or a key. Returns where it ends.
+fn put_name(name: &[u8], out: &mut String) -> Result<usize, LineError> {
+    let begin = out.len();
+    unescape(name, out)?;
+    if out.len() == begin { Err(LineError::NoKey) } else { Ok(out.len()) }
 }
 
 const fn is_space(byte: u8) -> bool {
@@ -271,13 +292,6 @@ fn trim_end(mut bytes: &[u8]) -> &[u8] {
 struct Word<'a> {
     key: &'a [u8],
     value: Option<&'a [u8]>,
-}
-
-impl Word<'_> {
-    fn pair(self) -> Result<(String, String), LineError> {
-        let value = self.value.map_or(Ok("true".to_owned()), unescape)?;
-        Ok((name(self.key)?, value))
-    }
 }
 
 struct Words<'a> {
@@ -388,10 +402,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn pairs(text: &str) -> Vec<(String, String)> {
-        Line::parse(text.as_bytes()).unwrap().pairs
-    }
-
     #[test]
     fn spaces_around_an_equals_sign_are_tolerated() {
         for text in ["c key=value", "c key = value", "c key= value", "c key =value", "c\tkey=value  "] {
@@ -402,7 +412,8 @@ mod tests {
 
     #[test]
     fn an_empty_value_before_another_pair_stays_empty() {
-        assert_eq!(pairs("c a= b=2"), [("a".into(), String::new()), ("b".into(), "2".into())]);
+        let line = Line::parse(b"c a= b=2").unwrap();
+        assert_eq!(line.pairs().collect::<Vec<_>>(), [("a", ""), ("b", "2")]);
     }
 
     #[test]

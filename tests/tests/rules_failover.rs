@@ -244,9 +244,9 @@ fn a_strangers_beacons_do_not_keep_a_dead_host_alive() {
             w.stranger_shouts(stranger, &heard.bytes);
             let line = Line::parse(&heard.bytes).unwrap();
             let mut forged = Line::new("beacon");
-            for (key, value) in line.pairs().iter().filter(|(key, _)| key != "kid" && key != "sig") {
+            for (key, value) in line.pairs().filter(|(key, _)| !["kid", "sig"].contains(key)) {
                 let higher = value.parse::<u64>().map(|n| n + 1_000).ok();
-                match (key.as_str(), higher) {
+                match (key, higher) {
                     ("seq" | "tick", Some(n)) => forged.push(key, n),
                     _ => forged.push(key, value),
                 }

@@ -58,7 +58,7 @@ impl Names {
     pub(super) fn shown_later(&self, heard: &Line) -> (String, Purpose) {
         let mut line = Line::new("shown").with("host", &self.host).with("boot", &self.boot);
         for (key, value) in heard.pairs() {
-            match key.as_str() {
+            match key {
                 "host" | "boot" | "kid" | "sig" => {}
                 "last" => line.push(key, value.parse::<u64>().unwrap_or(0).saturating_add(5_000)),
                 _ => line.push(key, value),

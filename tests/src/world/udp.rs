@@ -92,7 +92,7 @@ impl World {
         let Ok(said) = self.ring.open(Purpose::Peer, &bytes) else { return bytes };
         let mut line = Line::new("tokenR");
         for (key, value) in said.get().pairs() {
-            if !["load", "mem", "sessions", "drain", "kid", "sig"].contains(&key.as_str()) {
+            if !["load", "mem", "sessions", "drain", "kid", "sig"].contains(&key) {
                 line.push(key, value);
             }
         }
