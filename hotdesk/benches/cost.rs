@@ -3,7 +3,9 @@
 //!
 //! All on the loopback of a network of their own, so that the kernel's counters are of this group alone: what is
 //! carried, divided by the hosts. Every DTU is attached to a session of nothing and hears its host's beacons.
-//! Processor time is that of the daemons. `-- --seconds S` asks for S seconds of each kind, `-- --hosts N` for one size.
+//! Processor time is that of the daemons; beside it that of a bare receiver, which hears the same broadcasts one at a time
+//! and does nothing with them. `-- --seconds S` asks for S seconds of each kind, `-- --hosts N` and `-- --dtus N` for one
+//! size.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -18,12 +20,13 @@ use std::time::{Duration, Instant};
 use lab::backend::Ground;
 use lab::plan::Plan;
 use lab::world::World;
+use support::bare::BareReceiver;
 use support::fleet::Fleet;
 use support::lab::Lab;
 use support::usage::{Carried, exact_cpu, of_host};
 use support::{Ending, Outcome, cannot};
 
-const HOSTS: [usize; 3] = [3, 10, 30];
+const HOSTS: [usize; 4] = [3, 10, 20, 30];
 const DTUS: [usize; 3] = [0, 100, 10_000];
 /// How long each state is measured, unless the command line says otherwise.
 const SECONDS: f64 = 10.0;
@@ -35,7 +38,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    match arguments().and_then(|wanted| wanted.map_or(Ok(()), |(sizes, time)| measure(&sizes, time))) {
+    match arguments().and_then(|wanted| wanted.map_or(Ok(()), |wanted| measure(&wanted))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("cost: {why}");
@@ -44,45 +47,55 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sizes of groups, and for how long; `None` when this is no measurement but a test run over all targets.
-fn arguments() -> Outcome<Option<(Vec<usize>, Duration)>> {
-    let usage = "cargo bench -p hotdesk --bench cost -- [--hosts N] [--seconds S]";
-    let (mut sizes, mut seconds, mut is_bench) = (HOSTS.to_vec(), SECONDS, false);
+/// What is to be measured.
+struct Wanted {
+    hosts: Vec<usize>,
+    dtus: Vec<usize>,
+    time: Duration,
+}
+
+/// `None` when this is no measurement but a test run over all targets.
+fn arguments() -> Outcome<Option<Wanted>> {
+    let usage = "cargo bench -p hotdesk --bench cost -- [--hosts N] [--dtus N] [--seconds S]";
+    let (mut hosts, mut dtus, mut seconds, mut is_bench) = (HOSTS.to_vec(), DTUS.to_vec(), SECONDS, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--bench" => is_bench = true,
-            "--hosts" => sizes = vec![args.next().and_then(|n| n.parse().ok()).ok_or(usage)?],
+            "--hosts" => hosts = vec![args.next().and_then(|n| n.parse().ok()).ok_or(usage)?],
+            "--dtus" => dtus = vec![args.next().and_then(|n| n.parse().ok()).ok_or(usage)?],
             "--seconds" => seconds = args.next().and_then(|n| n.parse().ok()).ok_or(usage)?,
             other => return Err(format!("{other:?} means nothing here: {usage}")),
         }
     }
-    Ok(is_bench.then_some((sizes, Duration::from_secs_f64(seconds.clamp(0.1, 600.0)))))
+    let time = Duration::from_secs_f64(seconds.clamp(0.1, 600.0));
+    Ok(is_bench.then_some(Wanted { hosts, dtus, time }))
 }
 
-fn measure(sizes: &[usize], time: Duration) -> Outcome<()> {
+fn measure(wanted: &Wanted) -> Outcome<()> {
     support::enter_loopback_of_our_own()?;
     let ending = Ending::hold()?;
-    println!("{}, {time:?} each; everything per host and second", support::machine());
+    let bare = BareReceiver::start()?;
+    println!("{}, {:?} each; everything per host and second", support::machine(), wanted.time);
     println!(
-        "{:>6} {:>7} {:>10} {:>10} {:>10} {:>12}",
-        "hosts", "DTUs", "UDP sent", "UDP heard", "KiB", "of one core"
+        "{:>6} {:>7} {:>10} {:>10} {:>10} {:>12} {:>10} {:>12} {:>6}",
+        "hosts", "DTUs", "UDP sent", "UDP heard", "KiB", "of one core", "bare heard", "of one core", "ratio"
     );
-    for &hosts in sizes {
+    for &hosts in &wanted.hosts {
         let plan = Plan::simple(hosts, 0);
         let mut world = Lab::new(plan, Ground::Loopback, &ending)?;
         world.start_store().map_err(cannot("start the data store"))?;
         world.start_hosts().map_err(cannot("start the hosts"))?;
         world.wait_for_group(PATIENCE).map_err(cannot("form a group"))?;
         support::put_template_of(&world, "service = []\n")?;
-        for dtus in DTUS {
-            row(&world, hosts, dtus, time)?;
+        for &dtus in &wanted.dtus {
+            row(&world, &bare, (hosts, dtus), wanted.time)?;
         }
     }
     Ok(())
 }
 
-fn row(world: &World, hosts: usize, dtus: usize, time: Duration) -> Outcome<()> {
+fn row(world: &World, bare: &BareReceiver, (hosts, dtus): (usize, usize), time: Duration) -> Outcome<()> {
     let mut fleet = if dtus == 0 { None } else { Some(Fleet::start(world, dtus, RATE, false)?) };
     let until = Instant::now() + Duration::from_secs((dtus / RATE) as u64) + PATIENCE;
     while let Some(fleet) = &mut fleet
@@ -98,16 +111,21 @@ fn row(world: &World, hosts: usize, dtus: usize, time: Duration) -> Outcome<()> 
     let daemons: Vec<u32> =
         world.hosts().map(|host| of_host(world, host).map(|(daemon, _)| daemon)).collect::<Outcome<_>>()?;
     let spent = || daemons.iter().filter_map(|pid| exact_cpu(*pid)).sum::<Duration>();
-    let (began, before, used) = (Instant::now(), Carried::now()?, spent());
+    let (began, before, used, bare_before) = (Instant::now(), Carried::now()?, spent(), bare.so_far()?);
     pass(&mut fleet, time);
-    let (carried, used) = (Carried::now()?.since(before), spent().saturating_sub(used));
-    let each = began.elapsed().as_secs_f64() * hosts as f64;
+    let (carried, used, bare) = (Carried::now()?.since(before), spent().saturating_sub(used), bare.so_far()?);
+    let seconds = began.elapsed().as_secs_f64();
+    let each = seconds * hosts as f64;
+    let percent = |time: Duration, of: f64| time.as_secs_f64() * 100.0 / of;
+    let heard_barely = bare.0 - bare_before.0;
+    let (ours, least) = (percent(used, each), percent(bare.1.saturating_sub(bare_before.1), seconds));
     println!(
-        "{hosts:>6} {dtus:>7} {:>10.1} {:>10.1} {:>10.1} {:>10.2} %",
+        "{hosts:>6} {dtus:>7} {:>10.1} {:>10.1} {:>10.1} {ours:>10.2} % {:>10.1} {least:>10.2} % {:>6.2}",
         carried.sent as f64 / each,
-        carried.heard as f64 / each,
+        (carried.heard - heard_barely) as f64 / each,
         carried.bytes as f64 / 1024.0 / each,
-        used.as_secs_f64() * 100.0 / each
+        heard_barely as f64 / seconds,
+        ours / least
     );
     fleet.map_or(Ok(()), |fleet| fleet.end(PATIENCE).map(drop))
 }

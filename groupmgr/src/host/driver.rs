@@ -7,7 +7,7 @@ use datastore::{Event, Request, Response, StoreError};
 use proto::alp::FromHost;
 use proto::line::{Line, LineError};
 use proto::net::{IfName, Interface};
-use proto::{SessionId, StoreId};
+use proto::{Instant, SessionId, StoreId};
 use sessiond::control::{FromSession, SessionSpec, ToSession};
 
 use super::admin::{Command, Reply};
@@ -40,6 +40,17 @@ pub(super) enum Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AdminReq(pub u64);
 
+/// A datagram that came in.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    /// When. A driver may have let it wait, as long as it hands it in before a [`Input::Timeout`] of a later moment.
+    pub at: Instant,
+    /// Who sent it.
+    pub from: SocketAddrV4,
+    /// What was sent, unchecked.
+    pub bytes: Vec<u8>,
+}
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Input {
@@ -56,14 +67,12 @@ pub enum Input {
     },
     /// What was found of the things that sessions need.
     Found(Vec<Finding>),
-    /// A datagram came in on port 7009, or on a socket that had asked something.
-    Datagram {
+    /// Datagrams came in on port 7009, or on a socket that had asked something.
+    Datagrams {
         /// On which of our interfaces.
         iface: IfName,
-        /// Who sent it.
-        from: SocketAddrV4,
-        /// What was sent, unchecked.
-        bytes: Vec<u8>,
+        /// In the order in which they came.
+        datagrams: Vec<Datagram>,
     },
     /// A datagram sent by [`Effect::Ask`] was refused: nobody listens at this address.
     Refused {

@@ -68,7 +68,7 @@ use sessiond::manager::Sessions;
 pub use claim_record::ClaimRecord;
 pub use config::HostConfig;
 pub use counters::Counters;
-pub use driver::{AdminReq, ConnId, Effect, Followed, Input, StoreReq};
+pub use driver::{AdminReq, ConnId, Datagram, Effect, Followed, Input, StoreReq};
 pub use note::Note;
 pub use views::Fill;
 
@@ -219,7 +219,7 @@ impl Host {
             Input::Interfaces(interfaces) => self.put(ToMembership::Interfaces(interfaces)),
             Input::Vitals { run_queue, mem_mib } => self.put(ToMembership::Vitals { run_queue, mem_mib }),
             Input::Found(findings) => self.put(ToMembership::Findings(findings)),
-            Input::Datagram { iface, from, bytes } => self.put(ToMembership::Datagram { iface, from, bytes }),
+            Input::Datagrams { iface, datagrams } => self.put(ToMembership::Datagrams { iface, datagrams }),
             Input::Refused { addr } => {
                 self.put(ToMembership::Refused { addr });
                 self.put(ToDirectory::Refused { addr });

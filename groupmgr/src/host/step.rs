@@ -21,7 +21,7 @@ use sessiond::manager::{Claim, NewSession};
 use sessiond::template::{Service, Template};
 
 use super::admin::Command;
-use super::driver::{AdminReq, ConnId, Followed};
+use super::driver::{AdminReq, ConnId, Datagram, Followed};
 pub(super) use super::payload::{
     Asker, Attach, ClaimRead, EndedSession, Judgement, Lookup, LookupScope, NotMade, PresentationId,
     ReadClaim, Taken, Taking, TokenQuestion,
@@ -166,7 +166,7 @@ pub(super) enum ToMembership {
     SpawnFailed { reason: String },
     // Which data store this host uses.
     StoreIs(StoreId),
-    Datagram { iface: IfName, from: SocketAddrV4, bytes: Vec<u8> },
+    Datagrams { iface: IfName, datagrams: Vec<Datagram> },
     // Nobody listens at an address that was asked.
     Refused { addr: SocketAddrV4 },
     // A token has its first session here, or its last one has ended.

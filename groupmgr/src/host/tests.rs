@@ -1,11 +1,13 @@
 //! Machines one by one: what each tells the others, and in which order.
 
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use authmgr::{Order, Presentation};
 use proto::alp::Cause;
 use proto::frame::Size;
 use proto::keys::{GroupKey, KeyRing};
+use proto::net::Interface;
 use proto::{BootId, Epoch, GrantId, Last, MachineId, SessionId, Token};
 use sessiond::manager::{Claim, NewSession};
 use sessiond::template::Template;
@@ -17,7 +19,9 @@ use super::step::{
 };
 use super::*;
 use crate::announce::Identity;
+use crate::directory::Ask;
 use crate::reach::Dtu;
+use crate::topology::Change;
 
 const DTU: Dtu = Dtu { addr: std::net::Ipv4Addr::new(10, 0, 0, 9), plain: false };
 
@@ -273,4 +277,64 @@ fn an_order_of_a_gate_says_whether_it_was_heeded() {
     let mut bench = Bench::new(0);
     let order = Box::new(Order::Notice("nobody is there".into()));
     assert_eq!(bench.tell(ToConnections::Order { conn: ConnId(3), order }), [""; 0]);
+}
+
+/// When the first of three hosts calls the third one silent, which says nothing more after two seconds. What comes to a
+/// host is handed to it every `gather` milliseconds, and before it is called in time.
+fn called_silent_at(gather: u64) -> Vec<Instant> {
+    let ip = |n: usize| Ipv4Addr::new(10, 0, 0, n as u8 + 1);
+    let interface = |n| Interface {
+        name: "eth0".parse().unwrap(),
+        ip: ip(n),
+        mask: [255, 255, 255, 0].into(),
+        bcast: [10, 0, 0, 255].into(),
+    };
+    let (mut silent, mut waiting) = (Vec::new(), [const { Vec::new() }; 3]);
+    let mut hosts: Vec<Host> = (0..3)
+        .map(|n| {
+            let mut config = Bench::new(0).config;
+            config.identity.host = ["a", "b", "c"][n].parse().unwrap();
+            config.identity.boot = BootId(n as u64);
+            Host::new(Instant::ZERO, config, [n as u8; 32])
+        })
+        .collect();
+    for ms in 0..3_000 {
+        let now = Instant::from_micros(ms * 1_000);
+        let alive = if ms < 2_000 { 3 } else { 2 };
+        for (n, host) in hosts.iter_mut().enumerate().take(alive) {
+            let is_due = host.poll_at().is_some_and(|at| at <= now);
+            let datagrams = if is_due || ms % gather == 0 { std::mem::take(&mut waiting[n]) } else { vec![] };
+            let mut inputs = vec![Input::Datagrams { iface: "eth0".parse().unwrap(), datagrams }];
+            inputs.extend((ms == 0).then(|| Input::Interfaces(vec![interface(n)])));
+            inputs.extend(is_due.then_some(Input::Timeout));
+            let mut effects = Vec::new();
+            inputs.into_iter().for_each(|i| host.handle(now, WallTime::from_secs(9), i, &mut effects));
+            for effect in effects {
+                let (to, bytes) = match effect {
+                    Effect::Broadcast(said) => (0..3, said.bytes),
+                    Effect::Datagram { to, bytes, .. } | Effect::Ask(Ask { to, bytes }) => {
+                        let to = usize::from(to.ip().octets()[3]) - 1;
+                        (to..to + 1, bytes)
+                    }
+                    Effect::Note(Note::Host(Change::Silent(_))) if n == 0 => {
+                        silent.push(now);
+                        continue;
+                    }
+                    _ => continue,
+                };
+                let from = SocketAddrV4::new(ip(n), proto::PORT);
+                to.for_each(|to| waiting[to].push(Datagram { at: now, from, bytes: bytes.clone() }));
+            }
+        }
+    }
+    silent
+}
+
+#[test]
+fn a_host_whose_beacons_were_let_wait_is_called_silent_no_sooner_and_no_later() {
+    let at_once = called_silent_at(1);
+    assert_eq!(at_once.len(), 1, "{at_once:?}");
+    for gather in [7, 10, 40] {
+        assert_eq!(called_silent_at(gather), at_once, "read every {gather} ms");
+    }
 }

@@ -25,7 +25,6 @@ use super::inbox::{Event, Inbox};
 use super::net::Ends;
 use super::{sessions, vitals};
 use crate::fitness::{Condition, Finding};
-use crate::host::Input;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// And sooner after something was mended, to see whether it is well.
@@ -86,7 +85,9 @@ impl Caretaker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for n in 0_u32.. {
             ticks.tick().await;
-            let mut findings = vec![self.descriptors(), memory(), self.disk()];
+            let mem_mib = vitals::mem_mib();
+            let memory = Finding { of: Lack::Memory, how: memory_left(mem_mib) };
+            let mut findings = vec![self.descriptors(), memory, self.disk()];
             findings.extend(terminals());
             if n.is_multiple_of(ACCOUNT_EVERY) {
                 findings.extend(self.account().await);
@@ -97,7 +98,7 @@ impl Caretaker {
                 ticks.reset_after(LOOK_AGAIN);
             }
             findings.push(Finding { of: Lack::RunDir, how: run_dir });
-            inbox.send(Event::Input(Input::Found(findings))).await;
+            inbox.send(Event::Looked { findings, mem_mib }).await;
         }
     }
 
@@ -176,10 +177,6 @@ impl Caretaker {
         };
         Some(Finding { of: Lack::Account, how })
     }
-}
-
-fn memory() -> Finding {
-    Finding { of: Lack::Memory, how: memory_left(vitals::mem_mib()) }
 }
 
 fn memory_left(mib: Option<u32>) -> Condition {

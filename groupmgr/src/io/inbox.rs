@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept::bounds::Place;
+use crate::fitness::Finding;
 use crate::host::admin::{Command, Reply};
 use crate::host::{ConnId, Input};
 
@@ -15,6 +16,8 @@ use crate::host::{ConnId, Input};
 pub(crate) enum Event {
     /// An input as it is.
     Input(Input),
+    /// What was found of the things that sessions need, and MiB of memory left, if that is known.
+    Looked { findings: Vec<Finding>, mem_mib: Option<u32> },
     /// A session protocol connection.
     Opened { conn: ConnId, peer: SocketAddrV4, plain: bool, outgoing: mpsc::Sender<Box<str>> },
     /// A line on one.

@@ -1,16 +1,18 @@
 //! How busy the machine is, and which machine it is, as the kernel tells.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
-use proto::MachineId;
+use proto::time::Duration;
+use proto::{Instant, MachineId};
 use sha2::{Digest, Sha256};
 
 /// How often the run queue is looked at.
-pub const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 
 /// Samples for one report to the host machine.
-pub const SAMPLES_PER_REPORT: u32 = 4;
+const SAMPLES_PER_REPORT: u32 = 4;
 
 /// Weight of the newest sample, as a divisor: the run queue is what was seen in about the last two seconds,
 /// long enough not to jump with every process and short enough for a storm of DTUs.
@@ -22,18 +24,32 @@ pub struct Sampler {
     cpus: u32,
     /// Runnable threads, times 100 and times [`SMOOTHING`].
     level: Option<u32>,
+    /// When to look again, and how often that was done.
+    due: Instant,
+    samples: u32,
 }
 
 impl Sampler {
     /// A sampler that has seen nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { cpus: u32::from(cpus()).max(1), level: None }
+        Self { cpus: u32::from(cpus()).max(1), level: None, due: Instant::ZERO, samples: 0 }
     }
 
-    /// Looks once more. Returns the run queue per processor times 100.
-    pub fn sample(&mut self) -> u32 {
-        let running = fs::read_to_string("/proc/loadavg").ok().and_then(|text| running(&text)).unwrap_or(0);
+    /// Looks once more if it is time. Returns the run queue per processor times 100 when that is to be reported: the
+    /// first time, and then about once a second.
+    pub fn poll(&mut self, now: Instant) -> Option<u32> {
+        if now < self.due {
+            return None;
+        }
+        self.due = now + SAMPLE_EVERY;
+        let run_queue = self.sample();
+        self.samples += 1;
+        (self.samples % SAMPLES_PER_REPORT == 1).then_some(run_queue)
+    }
+
+    fn sample(&mut self) -> u32 {
+        let running = read("/proc/loadavg").and_then(|text| running(&text)).unwrap_or(0);
         self.take(running)
     }
 
@@ -54,6 +70,14 @@ impl Default for Sampler {
     }
 }
 
+/// What the kernel says in a file. Room for most of them is there at once: else it would be read in a dozen pieces, each
+/// with a call of its own.
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    let mut text = String::with_capacity(4096);
+    fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// Runnable threads of a `/proc/loadavg`, without the one that reads it.
 fn running(text: &str) -> Option<u32> {
     let (running, _) = text.split_whitespace().nth(3)?.split_once('/')?;
@@ -67,10 +91,9 @@ const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 /// this process and its sessions are in. None when the kernel does not say.
 #[must_use]
 pub fn mem_mib() -> Option<u32> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_mib(&text));
-    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|groups| {
-        group_mib(&groups, |file| fs::read_to_string(Path::new(CONTROL_GROUPS).join(file)).ok())
-    });
+    let machine = read("/proc/meminfo").and_then(|text| available_mib(&text));
+    let group = read("/proc/self/cgroup")
+        .and_then(|groups| group_mib(&groups, |file| read(Path::new(CONTROL_GROUPS).join(file))));
     machine.into_iter().chain(group).min()
 }
 
@@ -192,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_run_queue_follows_a_storm_within_two_seconds_and_ignores_one_blip() {
-        let mut sampler = Sampler { cpus: 2, level: None };
+        let mut sampler = Sampler { cpus: 2, ..Sampler::new() };
         assert_eq!(sampler.take(0), 0);
         assert!(sampler.take(8) <= 50);
         let after = (0..16).map(|_| sampler.take(8)).last();

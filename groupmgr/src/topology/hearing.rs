@@ -72,7 +72,8 @@ impl Hearing {
             Kind::Beacon => heard.beacon = Some(now),
         }
         if heard.on.len() < HEARD_ON_MAX || heard.on.contains_key(ours) {
-            heard.on.insert(ours.clone(), now);
+            let at = heard.on.entry(ours.clone()).or_insert(now);
+            *at = now.max(*at);
         }
     }
 

@@ -278,7 +278,8 @@ impl Row {
     }
 
     fn hear(&mut self, at: Arrival<'_>, theirs: &IfName, kind: Kind) {
-        self.heard_at = at.now;
+        // What came by another socket may have been read before it, and a pause of this host is excused.
+        self.heard_at = self.heard_at.max(at.now);
         self.hearing.hear(at.now, theirs, at.iface, kind);
     }
 

@@ -5,6 +5,7 @@
 //! writes. Where the kernel allows no network namespaces the lab's loopback addresses have to do.
 #![allow(dead_code, reason = "each measurement uses a part of this")]
 
+pub(crate) mod bare;
 pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod figures;

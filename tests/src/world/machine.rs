@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 
 use groupmgr::announce::{Announcement, Identity};
 use groupmgr::host::admin::{Command, Reply};
-use groupmgr::host::{AdminReq, ConnId, Effect, Host, HostConfig, Input};
+use groupmgr::host::{AdminReq, ConnId, Datagram, Effect, Host, HostConfig, Input};
 use proto::line::{Line, LineError};
 use proto::time::{Duration, earliest};
 use proto::{BootId, MachineId, SessionId};
@@ -117,7 +117,9 @@ impl World {
         match what {
             ToDaemon::Input(input) => self.feed(host, *input),
             ToDaemon::Datagram { iface, from, bytes } => {
-                self.feed(host, Input::Datagram { iface, from, bytes: bytes.to_vec() });
+                let at = self.machines[host].own_time(self.now);
+                let datagrams = vec![Datagram { at, from, bytes: bytes.to_vec() }];
+                self.feed(host, Input::Datagrams { iface, datagrams });
             }
             ToDaemon::Seg(key, seg) => self.daemon_takes_seg(host, key, seg),
             ToDaemon::Store(news) => self.on_store_news(host, news),

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 
 use groupmgr::digest::{HELD_MAX, Others, Own};
 use groupmgr::directory::{Directory, GIVE_UP_AFTER, LookupId, Outbox, Target, TokenReply};
-use groupmgr::host::{Effect, Input};
+use groupmgr::host::Effect;
 use groupmgr::reach::{Choice, Reachable};
 use groupmgr::topology::STRANGERS_MAX;
 use proto::digest::{DigestPart, DigestVersion, PARTS_ASKED_MAX, PARTS_MAX, ShortTag, TAGS_MAX};
@@ -30,8 +30,7 @@ fn datagrams(bytes: &[u8]) {
     lonely.wait(Duration::from_millis(10));
     for (n, bytes) in bytes.split(|b| *b == b'\n').take(50).enumerate() {
         let from = SocketAddrV4::new([10, 0, 0, 2 + (n % 200) as u8].into(), proto::PORT);
-        let input = Input::Datagram { iface: "eth0".parse().unwrap(), from, bytes: bytes.to_vec() };
-        let mut effects = lonely.give(input);
+        let mut effects = lonely.hear(from, bytes);
         effects.extend(lonely.wait(Duration::from_millis(3)));
         let topology = lonely.host.topology();
         assert_eq!((topology.rows().count(), topology.group_size()), (0, 1), "nobody has proved himself");

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use authmgr::{Denial, Gate, GateEffect, GateEvent, GateStage, Order};
 use datastore::{MemoryStore, Request, Value};
 use groupmgr::announce::Identity;
-use groupmgr::host::{ConnId, Effect, Host, HostConfig, Input};
+use groupmgr::host::{ConnId, Datagram, Effect, Host, HostConfig, Input};
 use proto::alp::{Access, DisconnectCause, FromHost, Grant, RedirectInf};
 use proto::keys::{GroupKey, KeyRing};
 use proto::line::{LINE_MAX, Line};
@@ -147,6 +147,12 @@ impl Lonely {
         lonely
     }
 
+    /// A datagram comes.
+    pub(crate) fn hear(&mut self, from: SocketAddrV4, bytes: &[u8]) -> Vec<Effect> {
+        let datagrams = vec![Datagram { at: self.now, from, bytes: bytes.to_vec() }];
+        self.give(Input::Datagrams { iface: "eth0".parse().unwrap(), datagrams })
+    }
+
     /// Hands something in and looks at what comes of it.
     pub(crate) fn give(&mut self, input: Input) -> Vec<Effect> {
         let mut all = Vec::new();
@@ -205,11 +211,7 @@ fn admission(bytes: &[u8]) {
                 let session = text.parse().unwrap_or(proto::SessionId(0));
                 lonely.give(Input::Display { conn: ConnId(99), session })
             }
-            "hear" => lonely.give(Input::Datagram {
-                iface: "eth0".parse().unwrap(),
-                from: peer(),
-                bytes: rest.to_vec(),
-            }),
+            "hear" => lonely.hear(peer(), rest),
             "wait" => lonely.wait(Duration::from_millis(number(rest) % 2_000)),
             _ => Vec::new(),
         };

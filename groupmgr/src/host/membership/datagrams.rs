@@ -4,7 +4,7 @@
 //! fails is counted by its reason and changes nothing. Strangers' host messages are the one exception: they are
 //! kept apart and shown to the operator.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use proto::beacon::Beacon;
 use proto::discovery::{ServerQ, ServerR};
@@ -15,7 +15,7 @@ use proto::net::IfName;
 use proto::peer::{COMMANDS, PeerBody, PeerMessage};
 use proto::{BootId, HostName};
 
-use super::super::driver::Effect;
+use super::super::driver::{Datagram, Effect};
 use super::super::env::{Busy, Env};
 use super::super::out::Out;
 use super::super::step::{ToAttachments, ToDirectory, TokenQuestion};
@@ -71,11 +71,10 @@ impl Membership {
         env: &Env<'_>,
         busy: Busy<'_>,
         iface: &IfName,
-        from: SocketAddrV4,
-        bytes: &[u8],
+        Datagram { at, from, bytes }: &Datagram,
         out: &mut Out<'_>,
     ) {
-        let at = Arrival { now: env.now, wall: env.wall, iface, from };
+        let at = Arrival { now: (*at).min(env.now), wall: env.wall, iface, from: *from };
         let first = bytes.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
         let taken = if first == b"beacon" {
             self.on_beacon(env, at, bytes)

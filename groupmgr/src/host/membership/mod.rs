@@ -160,8 +160,11 @@ impl Membership {
             ToMembership::Spawned => self.members.fitness.on_spawned(),
             ToMembership::SpawnFailed { reason } => self.members.fitness.on_spawn_failed(env.now, &reason),
             ToMembership::StoreIs(id) => announcer.set_store_id(env.now, id),
-            ToMembership::Datagram { iface, from, bytes } => {
-                self.on_datagram(env, busy, &iface, from, &bytes, out);
+            ToMembership::Datagrams { iface, datagrams } => {
+                for datagram in datagrams {
+                    self.on_datagram(env, busy, &iface, &datagram, out);
+                    self.take_changes(env, out);
+                }
             }
             ToMembership::Refused { addr } => self.members.topology.on_refused(addr),
             ToMembership::Token { tag, is_here: true } => self.digest.add(tag),

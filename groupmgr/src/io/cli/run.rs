@@ -55,9 +55,11 @@ pub(super) fn run(args: RunArgs, at: &At) -> Result<Exit, Failure> {
         RunError::Keys(error) => Failure::usage(error),
         RunError::Accounts(error) => Failure::usage(error),
         RunError::Dir(DirError::Running { .. }) => Failure::no(error),
-        RunError::Dir(_) | RunError::Net(_) | RunError::Admin { .. } | RunError::Threads(_) => {
-            Failure::machine(error)
-        }
+        RunError::Dir(_)
+        | RunError::Net(_)
+        | RunError::Admin { .. }
+        | RunError::Timer(_)
+        | RunError::Threads(_) => Failure::machine(error),
         other => Failure::no(other),
     })?;
     Ok(Exit::Done)

@@ -15,6 +15,7 @@ use proto::Instant;
 use proto::alp::FromHost;
 use proto::line::Line;
 use proto::net::Interface;
+use proto::time::earliest;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,13 +24,13 @@ use crate::host::admin::{Command, Reply};
 use crate::host::{AdminReq, ConnId, Effect, Host, Input};
 use crate::io::accounts;
 use crate::io::admin::audit::AUDIT;
-use crate::io::clock;
+use crate::io::clock::{self, Alarm};
 use crate::io::counters::{Counters, Reason};
 use crate::io::inbox::{Event, Held, Inbox};
 use crate::io::net::{Heard, Net};
 use crate::io::sessions::SessionDriver;
 use crate::io::store::StoreDriver;
-use crate::io::vitals;
+use crate::io::vitals::Sampler;
 
 /// Batches of datagrams, and other events, taken in one turn.
 const HEARD_PER_TURN: usize = 4;
@@ -53,6 +54,10 @@ pub(super) struct EventLoop {
     /// The account of sessions for which nothing else names one.
     pub(super) account: Option<AccountName>,
     pub(super) run_dir: PathBuf,
+    pub(super) run_queue: Sampler,
+    /// MiB of memory left, when that was last looked at.
+    pub(super) mem_mib: Option<u32>,
+    pub(super) alarm: Alarm,
     pub(super) pending: Pending,
 }
 
@@ -94,20 +99,16 @@ impl EventLoop {
         mut events: mpsc::Receiver<Event>,
     ) -> Option<SocketAddrV4> {
         // Before the first announcement, so that it says how busy this machine is.
-        self.feed(Input::Vitals {
-            run_queue: vitals::Sampler::new().sample(),
-            mem_mib: vitals::mem_mib().unwrap_or(0),
-        });
+        self.tell_vitals();
         self.feed(Input::Interfaces(interfaces));
         while !self.pending.is_over {
-            let mut due = self.host.poll_at();
-            if due.is_some_and(|at| at <= clock::now()) {
-                self.feed(Input::Timeout);
-                due = self.host.poll_at();
+            if self.due().is_some_and(|at| at <= clock::now()) {
+                self.go_on_in_time();
             }
+            let due = self.due();
             // Whatever is ready has its turn by chance, so that no flood of one kind keeps the others out.
             tokio::select! {
-                () = clock::until(due) => {}
+                () = self.alarm.until(due) => {}
                 Some(batch) = heard.recv() => {
                     self.hear(batch);
                     self.go_on(&mut heard, &mut events, HEARD_PER_TURN - 1, EVENTS_PER_TURN);
@@ -123,6 +124,27 @@ impl EventLoop {
             }
         }
         self.pending.name_taken
+    }
+
+    fn due(&self) -> Option<Instant> {
+        earliest(self.host.poll_at(), Some(self.net.gather_at()))
+    }
+
+    /// Does what is due. Nobody is judged before all is read that came in time.
+    fn go_on_in_time(&mut self) {
+        for heard in self.net.gathered() {
+            self.hear(heard);
+        }
+        self.tell_vitals();
+        if self.host.poll_at().is_some_and(|at| at <= clock::now()) {
+            self.feed(Input::Timeout);
+        }
+    }
+
+    fn tell_vitals(&mut self) {
+        if let Some(run_queue) = self.run_queue.poll(clock::now()) {
+            self.feed(Input::Vitals { run_queue, mem_mib: self.mem_mib.unwrap_or(0) });
+        }
     }
 
     /// Takes what is there already, up to a bound of either kind.
@@ -145,11 +167,7 @@ impl EventLoop {
 
     fn hear(&mut self, heard: Heard) {
         match heard {
-            Heard::Datagrams { iface, datagrams } => {
-                for (from, bytes) in datagrams {
-                    self.feed(Input::Datagram { iface: iface.clone(), from, bytes });
-                }
-            }
+            Heard::Datagrams { iface, datagrams } => self.feed(Input::Datagrams { iface, datagrams }),
             Heard::Refused { addr } => self.feed(Input::Refused { addr }),
         }
     }
@@ -157,6 +175,10 @@ impl EventLoop {
     fn take(&mut self, event: Event) {
         match event {
             Event::Input(input) => self.feed(input),
+            Event::Looked { findings, mem_mib } => {
+                self.mem_mib = mem_mib;
+                self.feed(Input::Found(findings));
+            }
             Event::Opened { conn, peer, plain, outgoing } => {
                 self.pending.writers.insert(conn, outgoing);
                 self.feed(Input::Opened { conn, peer, plain });

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::event_loop::{EventLoop, Pending};
 use super::options::Options;
 use crate::announce::Identity;
-use crate::host::{Host, HostConfig, Input};
+use crate::host::{Host, HostConfig};
 use crate::io::accept::bounds::Bounds;
 use crate::io::accept::{Acceptor, Ways};
 use crate::io::accounts::{self, AccountError};
@@ -83,6 +83,9 @@ pub enum RunError {
         /// Where the other host is.
         at: SocketAddrV4,
     },
+    /// The system gives no timer.
+    #[error("no timer: {0}; raise the limit on open files (ulimit -n)")]
+    Timer(io::Error),
     /// The system gives no threads.
     #[error("no threads: {0}; raise the limit on processes (ulimit -u)")]
     Threads(io::Error),
@@ -198,6 +201,9 @@ impl Started {
             counters: counters.clone(),
             account: self.options.account.clone(),
             run_dir: self.run_dir.path().to_owned(),
+            run_queue: vitals::Sampler::new(),
+            mem_mib: vitals::mem_mib(),
+            alarm: clock::Alarm::new().map_err(RunError::Timer)?,
             pending: Pending::default(),
         };
         event_loop.take_up(&mut events).await;
@@ -319,25 +325,10 @@ impl Started {
     }
 }
 
-/// What tells the loop of signals, of how busy the machine is, and of interfaces.
+/// What tells the loop of signals and of interfaces.
 fn background(workers: &Handle, inbox: &Inbox) {
-    workers.spawn(tell_vitals(inbox.clone()));
     workers.spawn(tell_signals(inbox.clone()));
     tokio::task::spawn_local(tell_changes(inbox.clone()));
-}
-
-async fn tell_vitals(inbox: Inbox) {
-    let mut sampler = vitals::Sampler::new();
-    let mut ticks = tokio::time::interval(vitals::SAMPLE_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for n in 0_u32.. {
-        ticks.tick().await;
-        let run_queue = sampler.sample();
-        if n.is_multiple_of(vitals::SAMPLES_PER_REPORT) {
-            let input = Input::Vitals { run_queue, mem_mib: vitals::mem_mib().unwrap_or(0) };
-            inbox.send(Event::Input(input)).await;
-        }
-    }
 }
 
 /// The first signal ends the daemon in order, the second one at once.

@@ -18,6 +18,8 @@ use super::ends::Ends;
 use super::heard::Heard;
 use super::interfaces::Wire;
 use super::socket;
+use crate::host::Datagram;
+use crate::io::clock;
 
 /// Peers asked at a time; the one that was not asked for longest makes room.
 const PEERS_MAX: usize = 1024;
@@ -118,7 +120,8 @@ async fn read(socket: Rc<UdpSocket>, iface: IfName, from: SocketAddrV4, answers:
     loop {
         let heard = match socket.recv(&mut space).await {
             Ok(len) => {
-                Heard::Datagrams { iface: iface.clone(), datagrams: vec![(from, space[..len].to_vec())] }
+                let datagram = Datagram { at: clock::now(), from, bytes: space[..len].to_vec() };
+                Heard::Datagrams { iface: iface.clone(), datagrams: vec![datagram] }
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Heard::Refused { addr: from },
             Err(error) => {

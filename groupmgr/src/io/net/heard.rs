@@ -4,11 +4,13 @@ use std::net::SocketAddrV4;
 
 use proto::net::IfName;
 
+use crate::host::Datagram;
+
 /// What came in by UDP.
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// Datagrams on one interface.
-    Datagrams { iface: IfName, datagrams: Vec<(SocketAddrV4, Vec<u8>)> },
+    Datagrams { iface: IfName, datagrams: Vec<Datagram> },
     /// Nobody listens where something was asked.
     Refused { addr: SocketAddrV4 },
 }

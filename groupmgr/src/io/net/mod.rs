@@ -32,9 +32,10 @@ pub(crate) use self::ends::Ends;
 pub(crate) use self::heard::Heard;
 use self::interfaces::{BindError, Found, Wire};
 pub(crate) use self::netlink::Changes;
-use self::receive::{Reader, Shared, Space};
+use self::receive::{GATHER, Gathering, Reader, Shared, Space};
 pub use self::socket::OpenError;
 use self::spare::Spare;
+use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
 
 /// What of the network is the operator's choice.
@@ -66,7 +67,8 @@ pub(crate) type Listen = Box<dyn Fn(TcpListener, &Wire) -> Ends>;
 struct OpenWire {
     wire: Wire,
     unicast: Rc<UdpSocket>,
-    _readers: Vec<Ends>,
+    _reader: Ends,
+    broadcast: Vec<Gathering>,
     _listener: Ends,
 }
 
@@ -80,6 +82,8 @@ pub(crate) struct Net {
     /// What could not be opened, so that it is said once and not at every look.
     troubles: Vec<String>,
     spare: Spare,
+    /// When what has gathered on broadcast sockets is to be taken.
+    gather_at: Instant,
 }
 
 impl Net {
@@ -93,7 +97,8 @@ impl Net {
         let asks = Asks::new(heard.clone());
         let space = Rc::new(RefCell::new(Space::default()));
         let shared = Shared { heard, flood: Rc::default(), whereabouts: Rc::default(), counters, space };
-        Self { options, links: Vec::new(), asks, shared, listen, troubles: Vec::new(), spare: Spare::new() }
+        let (links, troubles, spare) = (Vec::new(), Vec::new(), Spare::new());
+        Self { options, links, asks, shared, listen, troubles, spare, gather_at: clock::now() }
     }
 
     /// Opens everything; at start, when what cannot be opened is an error.
@@ -185,17 +190,34 @@ impl Net {
         let unicast = UdpSocket::from_std(socket::unicast(&wire, port)?).map(Rc::new);
         let addr = SocketAddrV4::new(own, port);
         let unicast = unicast.map_err(|source| OpenError::Other { addr, proto: "UDP", source })?;
-        let mut readers = vec![Ends::spawn(reader.clone().run(unicast.clone()))];
+        let mut broadcast = Vec::new();
         // Once for each device: a DTU that does not know its netmask asks everybody, and groups know no subnets.
         let is_first = wire.interface.name.as_str() == wire.device;
         let everybody = (is_first && !own.is_loopback()).then_some(Ipv4Addr::BROADCAST);
         let group = self.options.multicast.filter(|_| is_first);
         for to in [Some(wire.interface.bcast), everybody, group].into_iter().flatten() {
-            let socket = socket::shared(&wire, to, port)?;
-            readers.push(Ends::spawn(reader.clone().run_gathering(socket)));
+            broadcast.push(Gathering::new(reader.clone(), socket::shared(&wire, to, port)?));
         }
         let listener = (self.listen)(socket::listener(&wire, port)?, &wire);
-        Ok(OpenWire { wire, unicast, _readers: readers, _listener: listener })
+        let reader = Ends::spawn(reader.run(unicast.clone()));
+        Ok(OpenWire { wire, unicast, _reader: reader, broadcast, _listener: listener })
+    }
+
+    /// When [`Self::gathered`] wants to be called at the latest.
+    pub(crate) const fn gather_at(&self) -> Instant {
+        self.gather_at
+    }
+
+    /// Takes what everybody was told since the last time, within bounds.
+    pub(crate) fn gathered(&mut self) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        let mut is_more = false;
+        for socket in self.links.iter_mut().flat_map(|link| &mut link.broadcast) {
+            is_more |= socket.take(&mut heard);
+        }
+        let now = clock::now();
+        self.gather_at = if is_more { now } else { now + GATHER };
+        heard
     }
 
     fn link(&self, iface: &IfName) -> Option<&OpenWire> {

@@ -1,10 +1,10 @@
 //! Receiving datagrams: many with one call, and from broadcast sockets with a pause in between.
 //!
-//! Beacons of a large group come by the thousand a second and are no more urgent than a few milliseconds, so
-//! they are let gather: the cost of waking up is paid for several at once. The reactor wakes its thread for every
-//! datagram that comes in on a socket it knows, whether somebody waits for it or not; so it knows a broadcast socket only
-//! while nothing comes. What is sent to this host alone is a question or an answer that somebody waits for and
-//! is read at once.
+//! Beacons come by the hundred a second, and waking up for one costs more than believing it. So they gather: a
+//! broadcast socket is unknown to the reactor, which would wake its thread for each datagram, and is read every
+//! [`GATHER`], and before anybody is judged. The kernel notes when each datagram came in, so that none counts as heard
+//! later than it was. What is sent to this host alone is a question or an answer that somebody waits for and is read at
+//! once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,9 +13,11 @@ use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, recvmmsg};
+use nix::sys::time::TimeSpec;
 use proto::line::LINE_MAX;
 use proto::net::IfName;
 use tokio::io::Interest;
@@ -25,6 +27,7 @@ use tokio::sync::mpsc;
 use super::flood::Flood;
 use super::heard::Heard;
 use super::interfaces::Wire;
+use crate::host::Datagram;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
 
@@ -32,8 +35,12 @@ use crate::io::counters::{Counters, Reason};
 const BATCH: usize = 64;
 /// Calls before others get a turn.
 const ROUNDS_MAX: usize = 16;
-/// How long datagrams gather on a broadcast socket.
-const PAUSE: Duration = Duration::from_millis(4);
+/// How long datagrams gather on a broadcast socket: a DTU that asks all hosts waits so long for an answer.
+pub(super) const GATHER: Duration = Duration::from_millis(25);
+/// Calls for one of them before others get a turn.
+const GATHER_ROUNDS_MAX: usize = 4;
+/// The longest that a datagram is believed to have waited. More is a clock that was set, or a host that was not run.
+const AGE_MAX: Duration = Duration::from_millis(50);
 /// One byte more than any message has, so that one that is too long is seen to be.
 const DATAGRAM_MAX: usize = LINE_MAX + 1;
 
@@ -57,7 +64,9 @@ impl Default for Space {
     fn default() -> Self {
         let datagrams = vec![[0; DATAGRAM_MAX]; BATCH].into_boxed_slice();
         let Ok(datagrams) = datagrams.try_into() else { unreachable!("there are exactly so many") };
-        Self { datagrams, headers: MultiHeaders::preallocate(BATCH, None) }
+        // The kernel shortens this room to what it has used: every socket read into it has to tell the time.
+        let headers = MultiHeaders::preallocate(BATCH, Some(cmsg_space!(TimeSpec)));
+        Self { datagrams, headers }
     }
 }
 
@@ -74,25 +83,8 @@ impl Reader {
         let read = async {
             loop {
                 socket.readable().await?;
-                let receive =
-                    |space: &mut Space| socket.try_io(Interest::READABLE, || receive(&*socket, space));
-                self.take_rounds(receive).await?;
+                self.take_rounds(&socket).await?;
                 tokio::task::yield_now().await;
-            }
-        };
-        self.say_ended(read.await);
-    }
-
-    /// Reads a socket whose datagrams may gather, until it fails.
-    pub(super) async fn run_gathering(self, mut socket: std::net::UdpSocket) {
-        let read = async {
-            loop {
-                let known = UdpSocket::from_std(socket)?;
-                known.readable().await?;
-                socket = known.into_std()?;
-                while !self.take_rounds(|space| receive(&socket, space)).await? {
-                    tokio::time::sleep(PAUSE).await;
-                }
             }
         };
         self.say_ended(read.await);
@@ -103,29 +95,34 @@ impl Reader {
         tracing::info!(iface = %self.wire.interface.name, %error, "a socket ended");
     }
 
-    /// Takes what is there, within bounds. Returns whether there was nothing.
-    async fn take_rounds(&self, receive: impl Fn(&mut Space) -> io::Result<Vec<From>>) -> io::Result<bool> {
-        for round in 0..ROUNDS_MAX {
+    /// Takes what is there, within bounds.
+    async fn take_rounds(&self, socket: &UdpSocket) -> io::Result<()> {
+        for _ in 0..ROUNDS_MAX {
             let mut datagrams = Vec::new();
-            let taken = self.take_batch(&receive, &mut datagrams)?;
-            if !datagrams.is_empty() {
+            let receive = |space: &mut Space| socket.try_io(Interest::READABLE, || receive(socket, space));
+            let taken = self.take_batch(receive, &mut datagrams)?;
+            if let Some(heard) = self.heard(datagrams) {
                 // A full queue leaves the rest in the kernel, which drops what does not fit.
-                let heard = Heard::Datagrams { iface: self.wire.interface.name.clone(), datagrams };
                 self.shared.heard.send(heard).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
             }
             if taken < BATCH {
-                return Ok(round == 0 && taken == 0);
+                break;
             }
         }
-        Ok(false)
+        Ok(())
+    }
+
+    fn heard(&self, datagrams: Vec<Datagram>) -> Option<Heard> {
+        let iface = || self.wire.interface.name.clone();
+        (!datagrams.is_empty()).then(|| Heard::Datagrams { iface: iface(), datagrams })
     }
 
     /// Takes what is there, up to a batch. Returns how many datagrams that were; those of floods are left out. Our own
     /// broadcasts are not: that they come back is what a host shows of itself.
     fn take_batch(
         &self,
-        receive: impl Fn(&mut Space) -> io::Result<Vec<From>>,
-        out: &mut Vec<(SocketAddrV4, Vec<u8>)>,
+        receive: impl FnOnce(&mut Space) -> io::Result<Vec<Received>>,
+        out: &mut Vec<Datagram>,
     ) -> io::Result<usize> {
         let mut space = self.shared.space.borrow_mut();
         let received = match receive(&mut space) {
@@ -136,10 +133,10 @@ impl Reader {
         };
         let mut flood = self.shared.flood.borrow_mut();
         let mut whereabouts = self.shared.whereabouts.borrow_mut();
-        let (now, own) = (clock::now(), self.wire.interface.ip);
+        let (now, wall, own) = (clock::now(), SystemTime::now(), self.wire.interface.ip);
         let mut dropped = 0;
-        for ((from, len), bytes) in received.iter().zip(space.datagrams.iter()) {
-            let Some(from) = from.map(SocketAddrV4::from) else { continue };
+        for (received, bytes) in received.iter().zip(space.datagrams.iter()) {
+            let Some(from) = received.from.map(SocketAddrV4::from) else { continue };
             if !flood.admits(now, *from.ip()) {
                 dropped += 1;
                 continue;
@@ -147,21 +144,73 @@ impl Reader {
             if self.wire.has_twin && *from.ip() != own {
                 whereabouts.note(*from.ip(), &self.wire.interface.name);
             }
-            out.push((from, bytes[..(*len).min(DATAGRAM_MAX)].to_vec()));
+            let bytes = bytes[..received.len.min(DATAGRAM_MAX)].to_vec();
+            out.push(Datagram { at: now - age(wall, received.at), from, bytes });
         }
         self.shared.counters.count_many(Reason::Flood, dropped);
         Ok(received.len())
     }
 }
 
-/// Where a datagram is from, and how long it is.
-type From = (Option<SockaddrIn>, usize);
+/// A broadcast socket, on which datagrams gather.
+pub(super) struct Gathering {
+    reader: Reader,
+    /// None when it has failed: its interface went away.
+    socket: Option<std::net::UdpSocket>,
+}
 
-fn receive(socket: &impl AsRawFd, space: &mut Space) -> io::Result<Vec<From>> {
+impl Gathering {
+    pub(super) const fn new(reader: Reader, socket: std::net::UdpSocket) -> Self {
+        Self { reader, socket: Some(socket) }
+    }
+
+    /// Takes what has gathered, within bounds. Returns whether there may be more.
+    pub(super) fn take(&mut self, out: &mut Vec<Heard>) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        let mut datagrams = Vec::new();
+        let mut take = || {
+            for _ in 0..GATHER_ROUNDS_MAX {
+                if self.reader.take_batch(|space| receive(socket, space), &mut datagrams)? < BATCH {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let taken = take();
+        out.extend(self.reader.heard(datagrams));
+        taken.unwrap_or_else(|error| {
+            self.reader.say_ended(Err(error));
+            self.socket = None;
+            false
+        })
+    }
+}
+
+/// A datagram whose bytes are in the [`Space`].
+struct Received {
+    from: Option<SockaddrIn>,
+    len: usize,
+    /// When it came in, by the wall clock.
+    at: Option<TimeSpec>,
+}
+
+fn receive(socket: &impl AsRawFd, space: &mut Space) -> io::Result<Vec<Received>> {
     let mut slices = space.datagrams.each_mut().map(|datagram| [IoSliceMut::new(datagram)]);
     let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
     let received = recvmmsg(fd, &mut space.headers, &mut slices, flags, None)?;
-    Ok(received.map(|m| (m.address, m.bytes)).collect())
+    let at = |message: &RecvMsg<'_, '_, SockaddrIn>| {
+        message.cmsgs().ok()?.find_map(|told| match told {
+            ControlMessageOwned::ScmTimestampns(at) => Some(at),
+            _ => None,
+        })
+    };
+    Ok(received.map(|m| Received { from: m.address, len: m.bytes, at: at(&m) }).collect())
+}
+
+/// How long ago a datagram came in that came `at`, when the wall clock shows `wall`.
+fn age(wall: SystemTime, at: Option<TimeSpec>) -> Duration {
+    let age = at.and_then(|at| wall.duration_since(UNIX_EPOCH + Duration::from(at)).ok());
+    age.unwrap_or_default().min(AGE_MAX)
 }
 
 /// Errors that tell what became of an earlier datagram sent from the socket; what came in is still there.

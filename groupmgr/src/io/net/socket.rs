@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsFd as _;
 
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::ReceiveTimestampns;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use super::interfaces::Wire;
@@ -126,6 +128,7 @@ pub(super) fn listener(wire: &Wire, port: u16) -> Result<TcpListener, OpenError>
 fn datagram_socket() -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     socket.set_recv_buffer_size(RECV_BUFFER)?;
+    setsockopt(&socket, ReceiveTimestampns, &true)?;
     Ok(socket)
 }
 
