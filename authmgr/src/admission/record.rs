@@ -5,11 +5,11 @@ use proto::card::{CardError, CardSecret};
 use proto::ids::BadName;
 use proto::line::{FieldError, Line, LineError};
 
-use super::names::{AccountName, Owner, TemplateName};
+use super::names::{AUTHOR, AccountName, Owner, REMOVED, TemplateName};
 
 /// A registered token: `token name=card.12 owner=ann secret=<hex> alias=card.7 template=T account=A
-/// disabled=true registered=false`, of which all but the name is optional. Unknown keys are ignored, so that an older
-/// host can read what a newer one wrote.
+/// disabled=true registered=false`, of which all but the name is optional. Unknown keys are kept and mean nothing, so that an
+/// older host can read what a newer one wrote, and change it without loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The token that is registered; the record's key in the store ends with it.
@@ -29,7 +29,13 @@ pub struct Record {
     /// Whether the token is registered. A token that is not can be disabled all the same: its record holds nothing but
     /// that, and goes when the token is enabled again.
     pub registered: bool,
+    /// Fields that only a later version knows: they mean nothing here, and stay when the record is written anew.
+    pub others: Vec<(String, String)>,
 }
+
+/// The fields of a record that this version knows. Whoever stores a record adds its author, and whether it goes.
+const KNOWN: [&str; 10] =
+    ["name", "owner", "secret", "alias", "template", "account", "disabled", "registered", AUTHOR, REMOVED];
 
 /// Bytes that are no record of the token they are stored under. Whoever wrote them is at fault; the token is
 /// refused.
@@ -55,6 +61,11 @@ pub enum RecordError {
     NotACard(Token),
 }
 
+fn others(line: &Line) -> Vec<(String, String)> {
+    let unknown = line.pairs().filter(|(key, _)| !KNOWN.contains(key));
+    unknown.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
 impl Record {
     /// A record that says nothing but that the token is registered.
     #[must_use]
@@ -68,6 +79,7 @@ impl Record {
             account: None,
             disabled: false,
             registered: true,
+            others: Vec::new(),
         }
     }
 
@@ -105,13 +117,14 @@ impl Record {
             account: line.want("account")?,
             disabled: line.want("disabled")?.unwrap_or(false),
             registered: line.want("registered")?.unwrap_or(true),
+            others: others(&line),
         })
     }
 
     /// The record as the line that is stored, its secret included.
     #[must_use]
     pub fn to_line(&self) -> Line {
-        Line::new("token")
+        let line = Line::new("token")
             .with("name", &self.token)
             .with_some("owner", self.owner.as_ref())
             .with_some("secret", self.secret.as_ref().map(|secret| secret.to_hex().to_string()))
@@ -119,14 +132,16 @@ impl Record {
             .with_some("template", self.template.as_ref())
             .with_some("account", self.account.as_ref())
             .with_some("disabled", self.disabled.then_some("true"))
-            .with_some("registered", (!self.registered).then_some("false"))
+            .with_some("registered", (!self.registered).then_some("false"));
+        self.others.iter().fold(line, |line, (key, value)| line.with(key, value))
     }
 
-    /// What may be said of it in a log: all but the secret.
+    /// What may be said of it in a log: all but the secret, and but what may be a secret of a later version.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut shown = self.clone();
         let keyed = shown.secret.take().map(|_| "true");
+        shown.others.clear();
         let line = shown.to_line().with_some("keyed", keyed).to_string();
         line.split_once(" name=")
             .and_then(|(_, rest)| rest.split_once(' '))
@@ -159,6 +174,7 @@ impl Record {
             secret,
             disabled: false,
             registered: true,
+            others: self.others.clone(),
         }
     }
 }
@@ -190,6 +206,18 @@ mod tests {
             "owner=ann alias=card.7 template=kiosk account=ann disabled=true registered=false keyed=true"
         );
         assert_eq!(Record::new(token("card.1")).summary(), "");
+    }
+
+    #[test]
+    fn what_a_later_version_has_registered_stays_when_the_record_is_written_anew_and_out_of_the_log() {
+        let record =
+            read("card.1", "token name=card.1 pin=1234 owner=ann until=noon until=2 by=root removed=1")
+                .unwrap();
+        let disabled = Record { disabled: true, ..record.clone() };
+        let line = disabled.to_line().to_string();
+        assert_eq!(line, "token name=card.1 owner=ann disabled=true pin=1234 until=noon until=2");
+        assert_eq!(record.replaced_by(token("card.2"), None).others, record.others);
+        assert_eq!(disabled.summary(), "owner=ann disabled=true");
     }
 
     #[test]
@@ -231,7 +259,7 @@ mod tests {
             id in "[a-z0-9.:@_-]{1,40}", owner in proptest::option::of("[a-zA-Z0-9_@-]{1,64}"),
             secret in proptest::option::of(any::<[u8; 16]>()), alias in proptest::option::of("[a-z0-9]{1,30}"),
             template in proptest::option::of("[a-z][a-z.-]{0,40}"), account in proptest::option::of("[a-z_][a-z-]{0,30}"),
-            disabled: bool, registered: bool,
+            disabled: bool, registered: bool, other in proptest::option::of(("[a-z]{1,9}", "[a-z ]{0,9}")),
         ) {
             let record = Record {
                 token: Token::new("card", &id).unwrap(),
@@ -242,6 +270,7 @@ mod tests {
                 account: account.map(|name| name.parse().unwrap()),
                 disabled,
                 registered,
+                others: other.map(|(key, value)| (format!("x-{key}"), value)).into_iter().collect(),
             };
             let text = record.to_line().to_string();
             prop_assert!(text.len() <= proto::line::LINE_MAX);

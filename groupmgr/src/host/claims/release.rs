@@ -1,7 +1,7 @@
 //! Claims of sessions that are over are given back, again and again until the data store has answered: while one
 //! stands, its host is asked for a session that it does not have.
 
-use datastore::{Answer, Expected, Request, Response, StoreError};
+use datastore::{Answer, Expected, Request, Response, StoreError, Value};
 use proto::Token;
 use sessiond::manager::Claim;
 
@@ -13,8 +13,22 @@ use super::{Claims, Wanted, claim_of};
 impl Claims {
     /// Gives a claim back, if it is still that of this session.
     pub(super) fn release(&mut self, ctx: &Ctx<'_>, token: &Token, record: ClaimRecord, out: &mut Out<'_>) {
-        let (Some(key), Ok(value)) = (ClaimRecord::key(token), record.value()) else { return };
-        let request = Request::Swap { key, expected: Expected::Exactly(value), new: None };
+        if let Ok(value) = record.value() {
+            self.release_stored(ctx, token, record, value, out);
+        }
+    }
+
+    /// The same with the claim's bytes as the store has them, which may hold fields of a later version.
+    fn release_stored(
+        &mut self,
+        ctx: &Ctx<'_>,
+        token: &Token,
+        record: ClaimRecord,
+        stored: Value,
+        out: &mut Out<'_>,
+    ) {
+        let Some(key) = ClaimRecord::key(token) else { return };
+        let request = Request::Swap { key, expected: Expected::Exactly(stored), new: None };
         self.ask(ctx, Wanted::Release { token: token.clone(), record }, request, out);
     }
 
@@ -43,11 +57,12 @@ impl Claims {
         out: &mut Out<'_>,
     ) {
         match outcome.map(|response| response.answer) {
-            // Written anew by this host, which never had an answer: it is given back as it stands.
+            // Written anew by this host, which never had an answer, or with fields of a later version: it is given back as
+            // it stands.
             Ok(Answer::Lost { current: Some(current) }) => {
                 let held = ClaimRecord::parse(current.as_bytes()).ok();
-                if let Some(held) = held.filter(|held| held.session == record.session && *held != record) {
-                    self.release(ctx, &token, held, out);
+                if let Some(held) = held.filter(|held| held.session == record.session) {
+                    self.release_stored(ctx, &token, held, current, out);
                 }
             }
             Ok(_) => {}
