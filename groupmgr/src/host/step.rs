@@ -35,100 +35,40 @@ use crate::topology::Change;
 /// What a request to the data store came to.
 pub(super) type Outcome = Box<Result<Response, StoreError>>;
 
-/// A machine of a host, in the order in which those that are due are called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Machine {
-    Membership,
-    Directory,
-    Connections,
-    Store,
-    Admission,
-    Claims,
-    Relay,
-    Sessions,
-    Presentations,
-    Placing,
-    Attachments,
-    Operations,
-}
-
-impl Machine {
-    pub(super) const DUE_ORDER: [Self; 12] = [
-        Self::Membership,
-        Self::Directory,
-        Self::Connections,
-        Self::Store,
-        Self::Claims,
-        Self::Admission,
-        Self::Relay,
-        Self::Sessions,
-        Self::Presentations,
-        Self::Placing,
-        Self::Attachments,
-        Self::Operations,
-    ];
-
-    /// The step that tells it that a deadline of its has come.
-    pub(super) const fn due_step(self) -> Step {
-        match self {
-            Self::Membership => Step::Membership(ToMembership::Due),
-            Self::Directory => Step::Directory(ToDirectory::Due),
-            Self::Connections => Step::Connections(ToConnections::Due),
-            Self::Store => Step::Store(ToStore::Due),
-            Self::Admission => Step::Admission(ToAdmission::Due),
-            Self::Claims => Step::Claims(ToClaims::Due),
-            Self::Relay => Step::Relay(ToRelay::Due),
-            Self::Sessions => Step::Sessions(ToSessions::Due),
-            Self::Presentations => Step::Presentations(ToPresentations::Due),
-            Self::Placing => Step::Placing(ToPlacing::Due),
-            Self::Attachments => Step::Attachments(ToAttachments::Due),
-            Self::Operations => Step::Operations(ToOperations::Due),
+macro_rules! machines {
+    ($($machine:ident $to:ident)*) => {
+        /// A machine of a host, in the order in which those that are due are called.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum Machine {
+            $($machine,)*
         }
-    }
-}
 
-/// A step, by the machine that it is for.
-#[derive(Debug)]
-pub(super) enum Step {
-    Membership(ToMembership),
-    Directory(ToDirectory),
-    Placing(ToPlacing),
-    Admission(ToAdmission),
-    Claims(ToClaims),
-    Presentations(ToPresentations),
-    Attachments(ToAttachments),
-    Connections(ToConnections),
-    Sessions(ToSessions),
-    Relay(ToRelay),
-    Store(ToStore),
-    Operations(ToOperations),
-}
+        impl Machine {
+            pub(super) const DUE_ORDER: [Self; [$(Self::$machine),*].len()] = [$(Self::$machine),*];
 
-impl Step {
-    /// Whom it is for.
-    pub(super) const fn receiver(&self) -> Machine {
-        match self {
-            Self::Membership(_) => Machine::Membership,
-            Self::Directory(_) => Machine::Directory,
-            Self::Placing(_) => Machine::Placing,
-            Self::Admission(_) => Machine::Admission,
-            Self::Claims(_) => Machine::Claims,
-            Self::Presentations(_) => Machine::Presentations,
-            Self::Attachments(_) => Machine::Attachments,
-            Self::Connections(_) => Machine::Connections,
-            Self::Sessions(_) => Machine::Sessions,
-            Self::Relay(_) => Machine::Relay,
-            Self::Store(_) => Machine::Store,
-            Self::Operations(_) => Machine::Operations,
+            /// The step that tells it that a deadline of its has come.
+            pub(super) const fn due_step(self) -> Step {
+                match self {
+                    $(Self::$machine => Step::$machine($to::Due),)*
+                }
+            }
         }
-    }
-}
 
-// Thousands may be queued, and each is moved a few times.
-const _: () = assert!(size_of::<Step>() <= 160);
+        /// A step, by the machine that it is for.
+        #[derive(Debug)]
+        pub(super) enum Step {
+            $($machine($to),)*
+        }
 
-macro_rules! steps {
-    ($($to:ident $machine:ident)*) => {
+        impl Step {
+            /// Whom it is for.
+            pub(super) const fn receiver(&self) -> Machine {
+                match self {
+                    $(Self::$machine(_) => Machine::$machine,)*
+                }
+            }
+        }
+
         $(impl From<$to> for Step {
             fn from(step: $to) -> Self {
                 Self::$machine(step)
@@ -136,20 +76,24 @@ macro_rules! steps {
         })*
     };
 }
-steps! {
-    ToMembership Membership
-    ToDirectory Directory
-    ToPlacing Placing
-    ToAdmission Admission
-    ToClaims Claims
-    ToPresentations Presentations
-    ToAttachments Attachments
-    ToConnections Connections
-    ToSessions Sessions
-    ToRelay Relay
-    ToStore Store
-    ToOperations Operations
+
+machines! {
+    Membership ToMembership
+    Directory ToDirectory
+    Connections ToConnections
+    Store ToStore
+    Claims ToClaims
+    Admission ToAdmission
+    Relay ToRelay
+    Sessions ToSessions
+    Presentations ToPresentations
+    Placing ToPlacing
+    Attachments ToAttachments
+    Operations ToOperations
 }
+
+// Thousands may be queued, and each is moved a few times.
+const _: () = assert!(size_of::<Step>() <= 160);
 
 /// What the machine of membership is told.
 #[derive(Debug)]
