@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use proto::alp::{
     Access, AnchorNote, BusyReason, Cause, ConnInf, DiscCause, Display, Event, FromDtu, FromHost, Grant,
-    InfoReq, KeepAliveReq, Presented, ProtocolFault, RedirectInf, Standby, State, Terminal,
+    InfoReq, KeepAliveReq, Presented, ProtocolFault, RedirectInf, State, Terminal,
 };
 use proto::beacon::Beacon;
 use proto::chain::ChainValue;
@@ -402,38 +402,37 @@ fn what_a_host_says_that_takes_no_connection() {
     assert_eq!(FromHost::from_line(&later), Ok(FromHost::BusyInf { reason: None }));
 }
 
-#[test]
-fn what_a_host_says() {
+fn granted() -> FromHost {
     let anchor = AnchorNote {
         boot: BootId(1),
         tick: 42,
         chain_value: ChainValue::from_bytes([0xab; 16]),
         every: Duration::from_millis(100),
     };
-    let standby = Standby { host: "b".parse().unwrap(), addr: "192.0.2.2:7009".parse().unwrap() };
-    let grant = Grant {
-        host: "a".parse().unwrap(),
-        standbys: vec![standby.clone()],
-        anchor,
-        displays: vec![Display {
-            addr: "192.0.2.1:7009".parse().unwrap(),
-            session: SessionId(5),
-            service: "terminal".parse().unwrap(),
-            ticket: Nonce(6),
-            fp: [0xcd; 32],
-        }],
+    let display = Display {
+        addr: "192.0.2.1:7009".parse().unwrap(),
+        session: SessionId(5),
+        service: "terminal".parse().unwrap(),
+        ticket: Nonce(6),
+        fp: [0xcd; 32],
     };
-    let fp = "cd".repeat(32);
-    let conn = ConnInf {
+    let (standbys, displays) = (vec!["b@192.0.2.2:7009".parse().unwrap()], vec![display]);
+    let grant = Grant { host: "a".parse().unwrap(), standbys, anchor, displays, displays_total: 1 };
+    FromHost::ConnInf(Box::new(ConnInf {
         token_seq: 1.into(),
         access: Access::Allowed,
         token: Some("card.1".parse().unwrap()),
         grant: Some(grant),
         notice: None,
-    };
+    }))
+}
+
+#[test]
+fn what_a_host_says() {
+    let fp = "cd".repeat(32);
     let all = [
         (
-            FromHost::ConnInf(Box::new(conn)),
+            granted(),
             format!(
                 "connInf tokenSeq=1 access=allowed module=StartSession.m3 token=card.1 useReal=true encUpType=none \
                  encDownType=none host=a anchor=0000000000000001:42:abababababababababababababababab:100 \
@@ -447,7 +446,7 @@ fn what_a_host_says() {
         ),
         (FromHost::KeepAliveCnf, "keepAliveCnf".into()),
         (
-            FromHost::KeepAliveInf { anchor: None, standbys: vec![standby] },
+            FromHost::KeepAliveInf { anchor: None, standbys: vec!["b@192.0.2.2:7009".parse().unwrap()] },
             "keepAliveInf server=b@192.0.2.2:7009".into(),
         ),
         (

@@ -39,8 +39,8 @@ pub const KILL_WITHIN: Duration = Duration::from_secs(2);
 /// A ticket that was not used by then is void: a DTU opens its displays as soon as it has read connInf.
 pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 
-/// The exit status a DTU is told of a service that could not be started, as shells have it.
-const NOT_STARTED: i32 = 127;
+/// Empties a screen and puts its terminal into its first state (RIS).
+const CLEAR: &[u8] = b"\x1bc";
 
 #[derive(Debug)]
 struct Slot {
@@ -49,6 +49,24 @@ struct Slot {
     stop: Option<Stop>,
     feed: DisplayFeed,
     viewer: Option<Viewer>,
+}
+
+impl Slot {
+    /// Puts a line on the display of a service that does not run: which it is, and why.
+    fn say_instead(&mut self, text: &str) {
+        let line: String = text.chars().filter(|c| !c.is_control()).collect();
+        self.feed.output(CLEAR);
+        self.feed.output(line.as_bytes());
+    }
+
+    /// Whether nothing runs that would read what is typed, nor is about to.
+    fn reads_nothing(&self) -> bool {
+        match self.state {
+            ServiceState::Idle => !self.service.required,
+            ServiceState::Failed(_) => true,
+            ServiceState::Running { .. } | ServiceState::Stopping { .. } | ServiceState::Exited(_) => false,
+        }
+    }
 }
 
 /// A service that was told to end: what is done next if it does not.
@@ -137,13 +155,19 @@ impl SessionCore {
     }
 
     fn add(&mut self, service: Service) {
-        let slot = Slot {
+        let mut slot = Slot {
             feed: DisplayFeed::new(self.new_stream(), Extent::Cells(self.size)),
             state: ServiceState::Idle,
             stop: None,
             viewer: None,
             service,
         };
+        if !slot.service.required {
+            let (name, session) = (&slot.service.name, self.spec.session.short());
+            let text =
+                format!("{name} is not started. Start it with: groupmgr service start {session} {name}");
+            slot.say_instead(&text);
+        }
         self.slots.insert(slot.service.name.clone(), slot);
     }
 
@@ -200,8 +224,10 @@ impl SessionCore {
         let Some(slot) = self.slots.get_mut(name) else { return };
         match slot.state {
             ServiceState::Running { .. } | ServiceState::Stopping { .. } => return,
-            ServiceState::Idle => {}
-            ServiceState::Exited(_) | ServiceState::Failed(_) => {
+            // A DTU that looks at the line sees it go, and the service's output instead.
+            ServiceState::Idle if slot.service.required => {}
+            ServiceState::Idle | ServiceState::Failed(_) => slot.feed.output(CLEAR),
+            ServiceState::Exited(_) => {
                 let old =
                     core::mem::replace(&mut slot.feed, DisplayFeed::new(stream, Extent::Cells(self.size)));
                 slot.feed = old.restarted(stream);
@@ -225,7 +251,7 @@ impl SessionCore {
         let reason = short(reason);
         let required = slot.service.required;
         slot.state = ServiceState::Failed(reason.clone());
-        slot.feed.end(NOT_STARTED);
+        slot.say_instead(&format!("{name} could not be started: {reason}"));
         out.push(Effect::Tell(FromSession::ServiceFailed { service: name.clone(), reason: reason.clone() }));
         let runs = |slot: &Slot| slot.service.required && matches!(slot.state, ServiceState::Running { .. });
         if required && !(self.is_ready && self.slots.values().any(runs)) {

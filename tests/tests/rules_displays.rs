@@ -2,6 +2,7 @@
 
 use dtu_emu::dtu::DtuEvent;
 use groupmgr::host::Note;
+use groupmgr::host::admin::{Command, Reply, ServiceStart, SessionAct};
 use tests::scene::{desk_with_session, pid_on};
 use tests::world::{DeskId, World, ms, secs};
 
@@ -100,6 +101,84 @@ fn where_a_shown_service_ends_the_next_is_shown_and_a_flip_starts_it_again() {
     w.run_for(secs(1));
     assert_eq!(service(&w, desk).as_deref(), Some("mail"));
     assert_ne!(pid_on(&mut w, desk), mail, "a required service is started again");
+}
+
+/// Starts a service of the session that the desk shows, by an operator's order.
+fn start(w: &mut World, desk: DeskId, service: &str) {
+    let (Some(session), Ok(service)) = (w.shows(desk), service.parse()) else { w.fail("no session") };
+    let act = SessionAct::Start(ServiceStart { service, command: Vec::new(), display: true });
+    let reply = w.ask("h1", Command::Session { session, act });
+    assert!(matches!(reply, Reply::Done), "{reply:?}");
+    w.run_for(ms(50));
+}
+
+/// A desk that shows the first of these displays on `h1`.
+fn with_services(services: &[&str]) -> (World, DeskId) {
+    let mut w = World::of(1);
+    w.store_put(
+        "template/default",
+        &services.iter().map(|s| format!("[[service]]\n{s}\n")).collect::<String>(),
+    );
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    (w, desk)
+}
+
+#[test]
+fn a_session_with_more_displays_than_a_desk_shows_says_how_many_and_shows_the_first_six() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| format!("name = \"{name}\""));
+    let (mut w, desk) = with_services(&names.each_ref().map(String::as_str));
+    let more = "Ctrl-] n shows the next one. The session has 2 more: a desk shows at most 6.";
+    w.expect(desk).noticing(&format!("Display 1 of 6: a. {more}")).within(ms(1));
+    for (number, name) in [(2, "b"), (3, "c"), (4, "d"), (5, "e"), (6, "f"), (1, "a")] {
+        flip(&mut w, desk, name);
+        w.expect(desk).noticing(&format!("Display {number} of 6: {name}. {more}")).now();
+    }
+    assert_eq!(w.status(desk).displays, 6);
+}
+
+#[test]
+fn the_display_of_a_service_that_does_not_run_says_which_and_why_and_a_flip_goes_over_it() {
+    let optional = "required = false";
+    let (mut w, desk) = with_services(&[
+        "name = \"terminal\"",
+        &format!("name = \"mail\"\n{optional}"),
+        &format!("name = \"broken\"\n{optional}\ncommand = [\"/no/such/program\"]"),
+        "name = \"last\"",
+    ]);
+    let reads = |w: &mut World, text: &str| {
+        w.run_for(ms(50));
+        w.expect(desk).reading(text).now();
+    };
+    w.flip(desk);
+    reads(&mut w, "mail is not started. Start it with: groupmgr service start ");
+    // What is typed at it is nobody's, and holds nothing up.
+    w.type_line(desk, "count");
+    w.run_for(secs(1));
+    assert_eq!(w.status(desk).unacknowledged, 0);
+    start(&mut w, desk, "mail");
+    assert!(!w.can_read(desk, "not started") && !w.can_read(desk, "count="), "{:?}", w.screen(desk));
+    pid_on(&mut w, desk);
+    w.flip(desk);
+    reads(&mut w, "broken is not started");
+    start(&mut w, desk, "broken");
+    reads(&mut w, "broken could not be started: /no/such/program cannot be run");
+    assert!(!w.can_read(desk, "not started"), "one line, and the newest");
+    flip(&mut w, desk, "last");
+    flip(&mut w, desk, "terminal");
+    flip(&mut w, desk, "mail");
+}
+
+#[test]
+fn a_flip_to_a_display_whose_service_has_ended_goes_on_to_the_one_behind_it() {
+    let (mut w, desk) =
+        with_services(&["name = \"terminal\"", "name = \"mail\"\nrequired = false", "name = \"last\""]);
+    start(&mut w, desk, "mail");
+    flip(&mut w, desk, "mail");
+    w.type_line(desk, "exit 0");
+    w.expect(desk).noticing("mail has ended. Display 3 of 3: last").within(ms(200));
+    flip(&mut w, desk, "terminal");
+    w.flip(desk);
+    w.expect(desk).noticing("mail has ended. Display 3 of 3: last").within(secs(1));
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl Gate {
             // A server that real terminals know never says a key twice, and would call it an error.
             grant.standbys.clear();
             grant.displays.truncate(1);
+            grant.displays_total = grant.displays.len();
         }
         out.push(GateEffect::Send(fit(FromHost::ConnInf(Box::new(ConnInf {
             token_seq: self.stated_seq.clone(),

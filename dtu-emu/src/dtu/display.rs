@@ -35,6 +35,8 @@ pub(super) struct Display {
     pub(super) panels: Vec<Panel>,
     /// Which of them is shown.
     pub(super) shown: usize,
+    /// How many displays the session has, as its host says: more than there are panels where they are too many.
+    pub(super) total: usize,
     /// Something was drawn since the shown channel was opened.
     pub(super) painted: bool,
     notice_until: Option<Instant>,
@@ -50,6 +52,7 @@ impl Display {
             session: None,
             panels: vec![Panel::new(run)],
             shown: 0,
+            total: 0,
             painted: false,
             notice_until: None,
             input_dropped: 0,
@@ -82,7 +85,7 @@ impl Display {
         self.panel().service().filter(|_| self.panel().is_open())
     }
 
-    /// How many displays the session has.
+    /// How many displays of the session can be shown.
     pub(super) fn count(&self) -> usize {
         self.panels.iter().filter(|panel| panel.offer.is_some()).count()
     }
@@ -159,8 +162,8 @@ impl Display {
                     }
                 }
             }
-            ToDisplay::Granted { displays, asked_at } => {
-                self.asked_at = asked_at;
+            ToDisplay::Granted { displays, total, asked_at } => {
+                (self.asked_at, self.total) = (asked_at, total);
                 self.take_notice_away(out);
                 self.on_granted(env, displays, out);
             }

@@ -290,7 +290,7 @@ pub struct Status {
     pub shown: bool,
     /// The service that is shown.
     pub service: Option<ServiceName>,
-    /// How many displays the session has.
+    /// How many displays of the session can be shown.
     pub displays: usize,
     /// Typed bytes that the session has not acknowledged yet.
     pub unacknowledged: usize,

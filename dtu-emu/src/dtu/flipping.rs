@@ -39,7 +39,7 @@ impl Display {
             self.painted = false;
             panel.open(env, out);
         }
-        if is_another && self.count() > 1 {
+        if is_another && self.total > 1 {
             let text = self.which();
             self.pass(env, &text, out);
         }
@@ -79,7 +79,11 @@ impl Display {
     fn which(&self) -> String {
         let name = self.panel().service().map_or("", ServiceName::as_str);
         let (number, count) = (self.shown + 1, self.count());
-        format!("Display {number} of {count}: {name}. {FLIP_KEYS} shows the next one.")
+        let more = match self.total.saturating_sub(count) {
+            0 => String::new(),
+            more => format!(" The session has {more} more: a desk shows at most {DISPLAYS_MAX}."),
+        };
+        format!("Display {number} of {count}: {name}. {FLIP_KEYS} shows the next one.{more}")
     }
 
     /// Shows the next display of the session.
@@ -115,7 +119,10 @@ impl Display {
         if n != self.shown {
             return;
         }
-        let Some(next) = self.panels.iter().position(Panel::is_open) else {
+        // The next one, and not the first: else a display that ends whenever it is looked at hides all behind it.
+        let count = self.panels.len();
+        let mut others = (1..count).map(|step| (n + step) % count);
+        let Some(next) = others.find(|other| self.panels[*other].is_open()) else {
             self.session = None;
             return out.tell(ToConnection::ServiceEnded);
         };

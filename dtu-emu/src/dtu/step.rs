@@ -229,9 +229,10 @@ pub(super) enum ToDisplay {
     /// The next display of the session is wanted on the screen.
     Flip,
     Resize(Size),
-    /// A session was granted that was asked for then, and these displays of it can be shown.
+    /// A session was granted that was asked for then, and these of its displays can be shown.
     Granted {
         displays: Vec<Display>,
+        total: usize,
         asked_at: Instant,
     },
     /// The display is closed; the session may come back.

@@ -152,14 +152,14 @@ impl Connection {
             }
         }
         out.tell(ToFailover::Granted { host: host.clone() });
-        let displays = inf.grant.map_or_else(Vec::new, |grant| grant.displays);
+        let (displays, total) = inf.grant.map_or_else(Default::default, |g| (g.displays, g.displays_total));
         out.report(DtuEvent::Attached {
             host,
             token: ctx.env.token(),
             session: displays.first().map(|display| display.session),
             service: displays.first().map(|display| display.service.clone()),
         });
-        out.tell(ToDisplay::Granted { displays, asked_at: self.presented_at });
+        out.tell(ToDisplay::Granted { displays, total, asked_at: self.presented_at });
         if let Some(text) = inf.notice {
             out.tell(ToDisplay::PassingNotice(text));
         }

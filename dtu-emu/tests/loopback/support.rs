@@ -247,6 +247,7 @@ impl Shared {
                     standbys: self.standbys.clone(),
                     anchor,
                     displays: vec![display],
+                    displays_total: 1,
                 };
                 let access = Access::Allowed;
                 FromHost::ConnInf(Box::new(ConnInf {

@@ -146,8 +146,11 @@ pub struct Grant {
     pub standbys: Vec<Standby>,
     /// By what it checks the host's beacons.
     pub anchor: AnchorNote,
-    /// What it may show; the first is shown.
+    /// What it may show, at most [`DISPLAYS_MAX`]; the first is shown.
     pub displays: Vec<Display>,
+    /// How many displays the session has: more than `displays` where they are too many. Hosts of older versions do not
+    /// say so.
+    pub displays_total: usize,
 }
 
 /// The answer to an infoReq.
@@ -323,6 +326,9 @@ impl ConnInf {
             line.push("ticket", display.ticket);
             line.push("fp", crate::hex::encode(&display.fp));
         }
+        if grant.displays_total > grant.displays.len() {
+            line.push("displays", grant.displays_total);
+        }
         line
     }
 }
@@ -351,11 +357,37 @@ impl Grant {
             })
         };
         let displays = (0..n).map(display).collect::<Option<_>>().ok_or(FieldError::Bad("display"))?;
-        Ok(Some(Self { host, anchor, standbys: standbys(line), displays }))
+        let displays_total = line.lenient("displays").unwrap_or(n).max(n);
+        Ok(Some(Self { host, anchor, standbys: standbys(line), displays, displays_total }))
     }
 }
 
 /// The hosts named in a message; odd ones and those beyond the bound are skipped.
 fn standbys(line: &Line) -> Vec<Standby> {
     line.all("server").filter_map(|text| text.parse().ok()).take(STANDBYS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_says_how_many_displays_the_session_has_where_it_does_not_name_them_all() {
+        let (id, fp) = ("0".repeat(32), "cd".repeat(32));
+        let one = format!(
+            "connInf tokenSeq=1 access=allowed host=a anchor=0000000000000001:42:{id}:100 display=192.0.2.1:7009 \
+             session={id} service=terminal ticket={id} fp={fp}"
+        );
+        let read = |line: String| FromHost::from_line(&line.parse().unwrap()).unwrap();
+        let total = |said: &FromHost| match said {
+            FromHost::ConnInf(conn) => conn.grant.as_ref().unwrap().displays_total,
+            other => panic!("{other:?}"),
+        };
+        let eight = read(format!("{one} displays=8"));
+        assert_eq!((total(&eight), eight.to_line().get("displays")), (8, Some("8")));
+        for odd in ["", " displays=0", " displays=x", " displays=-1"] {
+            let said = read(format!("{one}{odd}"));
+            assert_eq!((total(&said), said.to_line().get("displays")), (1, None), "{odd}");
+        }
+    }
 }

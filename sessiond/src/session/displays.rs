@@ -5,8 +5,8 @@
 use proto::frame::{Frame, Hello};
 use proto::{Instant, ServiceName};
 
-use super::{ConnId, Effect, SessionCore, Slot, Viewer, carry_over, lose_viewer};
-use crate::control::{FromSession, Gone, Refusal, ServiceState};
+use super::{ConnId, Effect, FeedEffect, SessionCore, Slot, Viewer, carry_over, lose_viewer};
+use crate::control::{FromSession, Gone, Refusal};
 use crate::display::Pulled;
 use crate::template::Display;
 
@@ -23,9 +23,6 @@ impl SessionCore {
         slot.viewer = Some(Viewer { conn, serial: hello.serial.clone() });
         let mut feed_effects = Vec::new();
         slot.feed.attach(hello, &mut feed_effects);
-        if let ServiceState::Failed(reason) = &slot.state {
-            slot.feed.notice(reason);
-        }
         carry_over(&hello.service, &mut feed_effects, out);
         let connected =
             FromSession::DisplayConnected { serial: hello.serial.clone(), service: hello.service.clone() };
@@ -51,10 +48,17 @@ impl SessionCore {
     }
 
     /// A DTU sent a frame on a display connection that was admitted.
-    pub fn frame(&mut self, conn: ConnId, frame: Frame, out: &mut Vec<Effect>) {
+    pub fn frame(&mut self, now: Instant, conn: ConnId, frame: Frame, out: &mut Vec<Effect>) {
         let Some((name, slot)) = self.shown_on(conn) else { return };
         let mut feed_effects = Vec::new();
         let fault = slot.feed.frame(frame, &mut feed_effects).err();
+        if slot.reads_nothing() {
+            // Else it would be typed into the service when it starts, long after it was meant.
+            feed_effects.retain(|effect| !matches!(effect, FeedEffect::Input));
+            while !slot.feed.input().is_empty() {
+                slot.feed.input_taken(now, slot.feed.input().len());
+            }
+        }
         let name = name.clone();
         carry_over(&name, &mut feed_effects, out);
         if let (Some(fault), Some((_, slot))) = (fault, self.shown_on(conn)) {

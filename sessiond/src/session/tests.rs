@@ -129,6 +129,11 @@ impl World {
         })
     }
 
+    fn screen(&mut self, text: &str) -> String {
+        let slot = self.core.slots.get_mut(&name(text)).unwrap();
+        slot.feed.lines().concat().trim_end().to_owned()
+    }
+
     fn pull(&mut self, conn: u64) -> Vec<Frame> {
         let (mut bytes, now) = (Vec::new(), self.now);
         self.act(|core, out| core.pull(now, ConnId(conn), 1000, &mut bytes, out));
@@ -334,31 +339,46 @@ fn a_session_whose_only_required_service_cannot_be_started_again_ends_with_the_r
 }
 
 #[test]
-fn a_service_that_cannot_be_started_beside_one_that_runs_says_why_on_its_screen() {
+fn a_service_that_cannot_be_started_beside_one_that_runs_says_why_on_its_screen_until_it_can() {
     let mut world = World::of(vec![service("terminal", true), service("mail", true)]);
     let now = world.now;
     world.exit("mail", Exit::Signal(11));
     world.attach(1, 1);
-    world.act(|core, out| core.failed(now, &name("mail"), "no such shell".into(), out));
+    world.act(|core, out| core.failed(now, &name("mail"), "no such \x1bshell".into(), out));
     assert!(!world.core.is_ending());
     world.hello(1, &hello(1, 1, "mail"));
-    let mut bytes = Vec::new();
-    world.act(|core, out| {
-        core.pull(now, ConnId(1), 1000, &mut bytes, out);
-    });
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    assert!(text.contains("no such shell"));
-    assert!(bytes.ends_with(&[0, 0, 0, 127]));
+    assert_eq!(world.screen("mail"), "mail could not be started: no such shell");
+    assert!(!world.pull(1).iter().any(|frame| matches!(frame, Frame::Exit(_))), "the line stays");
+    // What is typed at it is taken, and reaches nobody.
+    world.act(|core, out| core.frame(now, ConnId(1), Frame::Input { seq: 0, bytes: b"x".to_vec() }, out));
+    assert_eq!((world.core.input(&name("mail")), world.effects.len()), (&b""[..], 0));
+    world.later(Duration::from_millis(100));
+    assert_eq!(world.pull(1), [Frame::Ack { output: 0, input: 1 }]);
+    assert_eq!(world.attach(2, 1).starts(), ["mail"]);
+    world.core.output(&name("mail"), b"hello");
+    assert_eq!(world.screen("mail"), "hello");
+}
+
+#[test]
+fn the_display_of_a_service_that_nobody_started_says_so_and_how_to_start_it() {
+    let mut world = World::of(vec![service("terminal", true), service("mail", false)]);
+    world.attach(1, 1).hello(1, &hello(1, 1, "mail"));
+    let short = world.core.describe().spec.session.short();
+    let wanted = format!("mail is not started. Start it with: groupmgr service start {short} mail");
+    assert_eq!(world.screen("mail"), wanted);
+    assert_eq!(world.control(ToSession::StartService(Box::new(service("mail", false)))).starts(), ["mail"]);
+    assert_eq!(world.screen("mail"), "");
 }
 
 #[test]
 fn a_dtu_that_breaks_the_rules_loses_its_connection_and_nothing_else() {
     let mut world = World::shell();
     world.attach(1, 1).hello(1, &hello(1, 1, "terminal"));
-    world.act(|core, out| core.frame(ConnId(1), Frame::Input { seq: 9, bytes: b"x".to_vec() }, out));
+    let now = world.now;
+    world.act(|core, out| core.frame(now, ConnId(1), Frame::Input { seq: 9, bytes: b"x".to_vec() }, out));
     assert_eq!(world.gone(), Some(Gone::Fault));
     assert!(!world.core.is_ending());
-    world.act(|core, out| core.frame(ConnId(1), Frame::Ping(1), out));
+    world.act(|core, out| core.frame(now, ConnId(1), Frame::Ping(1), out));
     assert_eq!(world.effects, [], "a closed connection says nothing more");
 }
 

@@ -147,7 +147,7 @@ fn tickets(bytes: &[u8]) {
                 let (packet, mut buffer) = (feed.bytes(), FrameBuffer::default());
                 buffer.push(packet);
                 if let Ok(Some(frame)) = buffer.next_frame() {
-                    core.frame(older, frame, &mut out);
+                    core.frame(now, older, frame, &mut out);
                 } else if let Ok(said) = ToSession::decode(packet)
                     && !matches!(said, ToSession::Attach { .. } | ToSession::Detach)
                 {

@@ -43,6 +43,7 @@ fn grant() -> Grant {
         standbys: vec!["b@10.0.0.2:7009".parse().unwrap()],
         anchor: "0000000000000001:5:00000000000000000000000000000007:100".parse().unwrap(),
         displays: Vec::new(),
+        displays_total: 0,
     }
 }
 

@@ -11,7 +11,7 @@ fn a_terminal_that_does_not_know_ours_is_sent_no_notice_and_no_key_twice() {
     let mut desk = Desk::connected();
     desk.say(SEEN);
     let token = token("card.1");
-    let grant = Grant { displays: vec![display(); 3], ..grant() };
+    let grant = Grant { displays: vec![display(); 3], displays_total: 3, ..grant() };
     desk.gate.obey(
         desk.now,
         Order::Grant { token_seq: 1, token: token.clone(), grant: Box::new(grant) },
@@ -27,7 +27,7 @@ fn a_terminal_that_does_not_know_ours_is_sent_no_notice_and_no_key_twice() {
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), all, "{sent}");
-    assert!(!sent.contains("server="), "{sent}");
+    assert!(!sent.contains("server=") && !sent.contains("displays="), "{sent}");
 }
 
 #[test]

@@ -497,7 +497,7 @@ fn what_does_not_fit_into_a_line_is_left_out_from_the_end_and_the_first_service_
     let long = "h".repeat(63);
     let mut big = grant();
     big.standbys = vec![format!("{long}@192.0.2.200:65535").parse().unwrap(); 40];
-    big.displays = vec![display(); 9];
+    (big.displays, big.displays_total) = (vec![display(); 9], 9);
     let mut desk = Desk::connected();
     desk.insert("card", "1", 1).forget();
     let token = token(&format!("card.{}", "x".repeat(150)));
@@ -514,6 +514,7 @@ fn what_does_not_fit_into_a_line_is_left_out_from_the_end_and_the_first_service_
         read.standbys.len(),
         read.displays.len()
     );
+    assert_eq!(read.displays_total, 9, "the person is told of those that are left out");
     desk.forget();
     let refresh = Order::Refresh { anchor: big.anchor, standbys: big.standbys };
     desk.gate.obey(desk.now, refresh, &mut desk.out);

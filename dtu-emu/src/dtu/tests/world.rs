@@ -291,8 +291,11 @@ impl World {
             fp: [host.run; 32],
         };
         let second = Display { service: "second".parse().unwrap(), ..display.clone() };
-        let displays = [display].into_iter().chain(host.has_broken_second.then_some(second)).collect();
-        let grant = Grant { host: host.name.clone(), standbys, anchor: host.anchor(), displays };
+        let displays: Vec<_> =
+            [display].into_iter().chain(host.has_broken_second.then_some(second)).collect();
+        let displays_total = displays.len();
+        let grant =
+            Grant { host: host.name.clone(), standbys, anchor: host.anchor(), displays, displays_total };
         ConnInf { token_seq, access: Access::Allowed, token: None, grant: Some(grant), notice: None }
     }
 

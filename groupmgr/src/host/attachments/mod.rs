@@ -165,6 +165,7 @@ impl Attachments {
             standbys: ctx.members.standbys(ctx.now, *dtu),
             anchor: ctx.members.anchor(),
             displays: displays(ctx, s, dtu.addr, ticket),
+            displays_total: s.displays().len(),
         };
         order(conn, Order::Grant { token_seq, token, grant: Box::new(grant) }, out);
         out.step(ToClaims::Shown { session });

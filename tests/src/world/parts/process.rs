@@ -78,7 +78,7 @@ impl Process {
                     match (core::mem::replace(&mut display.has_said_hello, true), frame) {
                         (false, Frame::Hello(hello)) => self.core.hello(now, ConnId(key.0), &hello, out),
                         (false, _) => out.push(Effect::Close(ConnId(key.0), Vec::new())),
-                        (true, frame) => self.core.frame(ConnId(key.0), frame, out),
+                        (true, frame) => self.core.frame(now, ConnId(key.0), frame, out),
                     }
                 }
             }

@@ -67,7 +67,9 @@ impl Shell {
                 self.core.hello(self.clock.now(), conn, &hello, &mut self.effects);
             }
             (DisplayState::Hello { .. }, _) => self.refuse(conn, Refusal::NoHello),
-            (DisplayState::Open, frame) => self.core.frame(conn, frame, &mut self.effects),
+            (DisplayState::Open, frame) => {
+                self.core.frame(self.clock.now(), conn, frame, &mut self.effects);
+            }
             (DisplayState::Closing { .. } | DisplayState::Gone, _) => {}
         }
         // Input reaches its service before the next frame is looked at.
