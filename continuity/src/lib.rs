@@ -15,6 +15,9 @@
 //! Whoever only keeps a copy handles [`Encoded`] and [`Delta`], which are bytes with a [`Stamp`]; it needs to know
 //! nothing of what is in them. The bytes of both are described in `docs/state.md`.
 //!
+//! The programs speak with [`StateSession`](session::StateSession), the machine behind the state socket of a service: it
+//! owns the object and turns what they say ([`mod@words`]) into versions.
+//!
 //! Nothing here reads a clock, a socket or a file. A reference is looked up by whoever implements the traits of
 //! [`mod@restore`], with the rights of the session's user.
 //!
@@ -34,11 +37,16 @@ pub mod history;
 pub mod limits;
 pub mod names;
 pub mod object;
+mod operation;
 mod patch;
 pub mod pool;
 pub mod restore;
 pub mod series;
+pub mod session;
+pub mod stream;
+mod told;
 pub mod value;
+pub mod words;
 
 pub use delta::{BadDelta, Delta, Refused};
 pub use edit::{Edit, Refusal};

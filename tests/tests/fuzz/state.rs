@@ -1,9 +1,12 @@
-//! The session object: its encoding, its deltas, and a copy of it on another host.
+//! The session object: its encoding, its deltas, a copy of it on another host, and the socket on which programs change it.
 
 use continuity::limits::{OBJECT_MAX, VALUES_MAX};
+use continuity::session::{Effect as StateEffect, Program, StateSession};
+use continuity::stream::Stream;
 use continuity::{
     Delta, Edit, Encoded, Held, History, Object, Place, Refused, SeriesName, Stamp, Value, Version,
 };
+use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, SessionId};
 
 use crate::feed::Feed;
@@ -12,6 +15,7 @@ targets! {
     an_object_has_one_encoding => encoding;
     a_delta_makes_what_it_names_or_is_refused => delta;
     a_copy_is_always_a_version_that_was_committed_and_never_falls => copy;
+    whatever_programs_say_operations_are_all_or_nothing => socket;
 }
 
 /// What deltas are applied to.
@@ -118,4 +122,68 @@ fn copy(bytes: &[u8]) {
         highest = encoded.stamp();
         assert!(Object::decode(encoded).is_ok());
     }
+}
+
+/// Two programs say operations, in one piece or several, each of which puts one number under two keys; a third says noise.
+fn socket(bytes: &[u8]) {
+    let mut feed = Feed(bytes);
+    let object = Object::new(SessionId(1), "s".parse().unwrap());
+    let mut state = StateSession::new(object, Epoch::default(), None);
+    let (mut held, mut safe, mut now) = (Held::default(), Stamp::default(), Instant::ZERO);
+    let programs = [0, 1, 2].map(Program);
+    assert!(programs.into_iter().all(|program| state.open(program)));
+    for number in 0..200_u32 {
+        if feed.is_empty() {
+            break;
+        }
+        let pair = ["left", "right"].map(|key| format!("put pool=global key={key} text={number}\n"));
+        let program = programs[feed.below(2)];
+        let said = match feed.u8() % 8 {
+            0 | 1 => format!("begin name=pair\n{}{}commit\n", pair[0], pair[1]),
+            2 => format!("begin name=pair\n{}remove pool=global key=gone\n{}commit\n", pair[0], pair[1]),
+            3 => "begin name=idle\n".to_owned(),
+            4 => "abort\n".to_owned(),
+            5 => "get pool=global key=left\nlist pool=global\nstatus\nwatch\n".to_owned(),
+            6 => {
+                now += Duration::from_secs(20);
+                let noise = feed.bytes();
+                state.heard(now, WallTime::default(), programs[2], noise);
+                String::new()
+            }
+            _ => {
+                let stamp = state.object().head.stamp;
+                safe = safe.max(stamp);
+                state.safe(now, WallTime::default(), stamp);
+                String::new()
+            }
+        };
+        state.heard(now, WallTime::default(), program, said.as_bytes());
+        for effect in state.take_effects() {
+            match effect {
+                StateEffect::Say { bytes, .. } => all_safe(&bytes, safe),
+                StateEffect::Close(program) => assert!(program == programs[2] || !state.reads(program)),
+                StateEffect::Committed { version, delta } => {
+                    match delta {
+                        Some(delta) => held.take_delta(&delta).unwrap(),
+                        None => held.take_whole(version.clone()).unwrap(),
+                    }
+                    assert_eq!(held.encoded(), Some(&version));
+                    let object = Object::decode(&version).unwrap();
+                    let value = |key: &str| object.get(&Place::Global, &key.parse().unwrap()).cloned();
+                    assert_eq!(value("left"), value("right"), "an operation is all or nothing");
+                }
+            }
+        }
+    }
+}
+
+/// What is said is whole lines, and no stamp in it is above what is safe.
+fn all_safe(bytes: &[u8], safe: Stamp) {
+    let mut stream = Stream::default();
+    stream.push(bytes);
+    while let Some(packet) = stream.next_packet().unwrap() {
+        let line = packet.unwrap().line;
+        assert!(line.lenient::<Stamp>("stamp").is_none_or(|stamp| stamp <= safe), "{line} is not safe");
+    }
+    assert!(stream.is_empty());
 }

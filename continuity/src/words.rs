@@ -1,0 +1,201 @@
+//! What is said on a state socket. `docs/state.md`, "The state socket", is the table of it.
+//!
+//! Lines in the grammar of [`mod@proto::line`]. A line with the key `bytes` is followed by so many bytes and the end of a
+//! line: values are not encoded, so one of 16 KiB costs 16 KiB and no value can be taken for a line; whoever reads knows
+//! its size beforehand, and skips what it does not know.
+
+use core::fmt::Display;
+
+use proto::Line;
+use proto::line::FieldError;
+
+use crate::edit::Edit;
+use crate::head::ObjectId;
+use crate::limits::VALUE_MAX;
+use crate::names::{Key, Place, Scope, SeriesName, StepName};
+use crate::stream::Packet;
+use crate::value::{PagedQuery, Reference, Value};
+
+/// The version of this protocol.
+pub const VERSION: u16 = 1;
+
+/// Words that will mean something in a later version: calls to other services of the session, and caches that are
+/// invalidated together.
+pub const RESERVED: [&str; 7] = ["call", "serve", "reply", "cache", "invalidate", "publish", "subscribe"];
+
+/// What a program asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Says which version it speaks.
+    Hello,
+    /// Changes the object: at once, or with the operation that the program has begun.
+    Edit(Edit),
+    /// Asks for a value.
+    Get(Place, Key),
+    /// Asks for the keys of a pool.
+    List(Place),
+    /// Begins an operation.
+    Begin {
+        /// What the program calls it.
+        name: StepName,
+        /// Whether it goes on when the program is gone, so that another can join it.
+        keep: bool,
+    },
+    /// Takes over an operation that is kept, by its number.
+    Join(u64),
+    /// Makes all changes since then, or none.
+    Commit,
+    /// Makes none of them.
+    Abort,
+    /// Says what the object is for.
+    Describe(About),
+    /// Asks where the object stands.
+    Status,
+    /// Wants to be told events.
+    Watch,
+}
+
+/// What an object is for; what is not said stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// For what it is good.
+    pub scope: Option<Scope>,
+    /// The program object behind the service.
+    pub object: Option<ObjectId>,
+    /// Seconds from now until it is of no more use; 0 for as long as the session lives.
+    pub lifetime: Option<u64>,
+}
+
+/// Why a request is not one. It changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRequest {
+    /// There is no such word.
+    #[error("there is no {0:?}")]
+    Unknown(String),
+    /// The word is kept for a later version.
+    #[error("{0:?} is reserved for a later version")]
+    Reserved(String),
+    /// It lacks something, or something in it is not what it should be.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// It is not a line of text.
+    #[error(transparent)]
+    Line(#[from] proto::line::LineError),
+    /// The program speaks another version.
+    #[error("version {VERSION} is spoken here")]
+    Version,
+}
+
+impl BadRequest {
+    /// The code of the answer.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown",
+            Self::Reserved(_) => "reserved",
+            Self::Field(_) | Self::Line(_) => "unreadable",
+            Self::Version => "version",
+        }
+    }
+}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// See [`BadRequest`].
+    pub fn read(packet: &Packet) -> Result<Self, BadRequest> {
+        let line = &packet.line;
+        let place = || line.need::<Place>("pool");
+        let series = || line.need::<SeriesName>("pool");
+        Ok(match line.command() {
+            "hello" if line.need::<u16>("version")? == VERSION => Self::Hello,
+            "hello" => return Err(BadRequest::Version),
+            "put" => Self::Edit(Edit::Put { place: place()?, key: line.need("key")?, value: value(packet)? }),
+            "remove" => Self::Edit(Edit::Remove { place: place()?, key: line.need("key")? }),
+            "push" => Self::Edit(Edit::Push(line.need("name")?)),
+            "pop" => Self::Edit(Edit::Pop),
+            "mark" => Self::Edit(Edit::Mark(series()?)),
+            "back" => Self::Edit(Edit::Back(series()?)),
+            "forward" => Self::Edit(Edit::Forward(series()?)),
+            "forget" => Self::Edit(Edit::Forget(series()?)),
+            "get" => Self::Get(place()?, line.need("key")?),
+            "list" => Self::List(place()?),
+            "begin" => Self::Begin { name: line.need("name")?, keep: line.flag("keep") },
+            "join" => Self::Join(line.need("operation")?),
+            "commit" => Self::Commit,
+            "abort" => Self::Abort,
+            "describe" => Self::Describe(About {
+                scope: line.want("scope")?,
+                object: line.want("object")?.map(ObjectId),
+                lifetime: line.want("lifetime")?,
+            }),
+            "status" => Self::Status,
+            "watch" => Self::Watch,
+            word if RESERVED.contains(&word) => return Err(BadRequest::Reserved(word.to_owned())),
+            word => return Err(BadRequest::Unknown(word.chars().take(32).collect())),
+        })
+    }
+}
+
+/// The value of a `put`: its `text`, or the bytes that follow it.
+fn value(packet: &Packet) -> Result<Value, FieldError> {
+    let line = &packet.line;
+    let content = match (&packet.payload, line.get("text")) {
+        (Some(_), Some(_)) => return Err(FieldError::Bad("text")),
+        (Some(payload), None) => payload.as_slice(),
+        (None, Some(text)) => text.as_bytes(),
+        (None, None) => return Err(FieldError::Missing("text")),
+    };
+    let bad = || FieldError::Bad("text");
+    let text = || core::str::from_utf8(content).map_err(|_| bad());
+    Ok(Value::Reference(match line.get("kind").unwrap_or("raw") {
+        "raw" => return Value::raw(content).ok_or_else(bad),
+        "store" => Reference::Store(text()?.parse().map_err(|_| bad())?),
+        "directory" => Reference::Directory(text()?.parse().map_err(|_| bad())?),
+        "file" => Reference::File(text()?.parse().map_err(|_| bad())?),
+        "query" => Reference::Query(PagedQuery {
+            text: text()?.parse().map_err(|_| bad())?,
+            page_size: line.need("size")?,
+            position: line.want("page")?.unwrap_or_default(),
+        }),
+        _ => return Err(FieldError::Bad("kind")),
+    }))
+}
+
+/// The kind of a value, as it is written.
+#[must_use]
+pub const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Raw(_) => "raw",
+        Value::Reference(Reference::Store(_)) => "store",
+        Value::Reference(Reference::Query(_)) => "query",
+        Value::Reference(Reference::Directory(_)) => "directory",
+        Value::Reference(Reference::File(_)) => "file",
+    }
+}
+
+/// `line` with what a value is besides its bytes, and those bytes: the content, or the text it refers by. Read by
+/// [`Request::read`] as part of a `put`.
+#[must_use]
+pub fn with_value(line: Line, value: &Value) -> (Line, &[u8]) {
+    let line = line.with("kind", kind(value));
+    match value {
+        Value::Raw(bytes) => (line, bytes),
+        Value::Reference(Reference::Store(key)) => (line, key.as_str().as_bytes()),
+        Value::Reference(Reference::Directory(path) | Reference::File(path)) => {
+            (line, path.as_str().as_bytes())
+        }
+        Value::Reference(Reference::Query(PagedQuery { text, page_size, position })) => {
+            (line.with("size", page_size).with("page", position), text.as_str().as_bytes())
+        }
+    }
+}
+
+/// An answer that refuses.
+#[must_use]
+pub fn error(code: &str, text: impl Display) -> Line {
+    Line::new("error").with("code", code).with("text", text)
+}
+
+const _: () = assert!(VALUE_MAX <= u16::MAX as usize);
