@@ -12,6 +12,7 @@ mod common;
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -156,16 +157,23 @@ fn a_host_whose_run_directory_is_removed_makes_it_again() {
     b.wait_for(&["takes no new sessions", "lacks=rundir"]);
     b.wait_for(&["has what it lacked", "rundir"]);
     assert!(makes_a_session(&site, "b", "card.1"));
-    // What ran goes on, without the directory that its programs had: nobody but the session could fill it again.
+    // What ran goes on, and its programs find what they had.
     let sessions = site.ask_json("b", &["session", "list"])["sessions"].clone();
-    for (token, has_dir) in [("card.0", false), ("card.1", true)] {
+    for token in ["card.0", "card.1"] {
         let session = sessions
             .as_array()
             .and_then(|all| all.iter().find(|s| s["token"] == token))
             .expect("it is there");
         assert_eq!(session["state"], "running", "{session}");
         let dir = run.join("sessions/s").join(session["session"].as_str().expect("an id"));
-        assert_eq!(dir.join("state").exists(), has_dir, "{token}: {}", dir.display());
+        until(&format!("{token} is reached at {}", dir.display()), || {
+            let events = UnixStream::connect(dir.join("events"));
+            events.is_ok()
+                && UnixStream::connect(dir.join("state")).is_ok()
+                && dir.join("bin/datastore").exists()
+        });
+        let lock = Command::new("flock").arg("-n").arg(&dir).arg("true").status().expect("util-linux");
+        assert!(!lock.success(), "a spawner sees that somebody lives in {}", dir.display());
     }
     // The name is still locked, and the spawner's directory too.
     let (text, _) = complaint(&command(&site, "b", "127.11.27.1").output().expect("it can be started"));

@@ -298,6 +298,9 @@ pub enum ToSession {
         /// The next part of the payload.
         part: Bytes,
     },
+    /// Make again what is missing in the session's directory, which somebody has removed: its sockets and its
+    /// commands. The directory itself is there. Said by the spawner, of which the session process is a copy.
+    Renew,
 }
 
 impl ToSession {

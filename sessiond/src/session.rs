@@ -279,7 +279,8 @@ impl SessionCore {
         }
     }
 
-    /// The daemon says something other than [`ToSession::Display`], which brings a connection and is the shell's.
+    /// The daemon says something other than [`ToSession::Display`], which brings a connection, and [`ToSession::Renew`]:
+    /// these are the shell's.
     pub fn control(&mut self, now: Instant, message: ToSession, out: &mut Vec<Effect>) {
         match message {
             ToSession::Attach { ticket, serial, size } => self.attach(now, ticket, serial, size, out),
@@ -306,7 +307,7 @@ impl SessionCore {
                     slot.feed.notice(&text);
                 }
             }
-            ToSession::Display { .. } => {}
+            ToSession::Display { .. } | ToSession::Renew => {}
         }
     }
 

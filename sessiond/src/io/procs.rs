@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid};
 
 use crate::control::Exit;
 
@@ -25,6 +25,16 @@ fn listed_below(of: Pid) -> Vec<Pid> {
         at += 1;
     }
     found
+}
+
+/// The account that a process runs as, unless it has ended.
+pub(super) fn account_of(pid: Pid) -> Option<(Uid, Gid)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let id = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_ascii_whitespace().next()?.parse().ok()
+    };
+    Some((Uid::from_raw(id("Uid:")?), Gid::from_raw(id("Gid:")?)))
 }
 
 /// The children of all threads of a process; none of one that has ended.

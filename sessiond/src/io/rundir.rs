@@ -16,10 +16,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Uid, geteuid};
+use nix::unistd::{Gid, Uid, geteuid};
 use proto::SessionId;
 
-use super::account::Account;
 use super::packets;
 
 /// Longest path of a Unix socket, its final zero byte excluded.
@@ -97,7 +96,7 @@ impl RunDir {
     }
 
     /// Makes again what somebody has removed of it, with a new socket, which is returned. The directories of sessions
-    /// that are gone stay gone.
+    /// are made again one by one ([`RunDir::make_session`]).
     pub(super) fn restore(&self, daemon: Uid, lock: &mut Flock<File>) -> Result<OwnedFd, String> {
         let pass = if geteuid().is_root() { 0o711 } else { 0o700 };
         let owner = |path: &Path| chown(path, Some(daemon.as_raw()), None);
@@ -120,12 +119,17 @@ impl RunDir {
         self.listen(daemon).map_err(|error| wrong(&self.socket(), &error))
     }
 
-    /// A session's directory, of its account and nobody else's.
-    pub(super) fn make_session(&self, session: SessionId, account: &Account) -> Result<PathBuf, Error> {
+    /// A session's directory, of its account and nobody else's. One that is there already must be empty: the spawner
+    /// makes the directories of its sessions again when somebody has removed them, and a session may just be starting.
+    pub(super) fn make_session(&self, session: SessionId, uid: Uid, gid: Gid) -> Result<PathBuf, Error> {
         let path = self.of_session(session);
-        DirBuilder::new().mode(0o700).create(&path)?;
-        if account.uid != geteuid() {
-            chown(&path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))?;
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if fs::read_dir(&path)?.next().is_some() => return Err(error),
+            _ => {}
+        }
+        if uid != geteuid() {
+            chown(&path, Some(uid.as_raw()), Some(gid.as_raw()))?;
         }
         Ok(path)
     }
@@ -194,6 +198,7 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::account::Account;
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -207,9 +212,12 @@ mod tests {
         let lock = run.take(geteuid()).unwrap();
         assert_eq!(mode(&temp.path().join("run/spawner")), 0o700);
         let account = Account::own(geteuid()).unwrap();
-        let session = run.make_session(SessionId(5), &account).unwrap();
+        let session = run.make_session(SessionId(5), account.uid, account.gid).unwrap();
         assert_eq!(mode(&session), 0o700);
-        assert!(run.make_session(SessionId(5), &account).is_err(), "a session's directory is its own");
+        fs::write(session.join("file"), "").unwrap();
+        let again = run.make_session(SessionId(5), account.uid, account.gid);
+        assert!(again.is_err(), "a session's directory is its own");
+        fs::remove_file(session.join("file")).unwrap();
         run.forget_session(SessionId(5));
         assert!(!session.exists());
         run.clear();

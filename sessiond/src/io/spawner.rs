@@ -31,7 +31,7 @@ use super::packets::{self, Receiver};
 use super::procs::{self, Reaped};
 use super::rundir::RunDir;
 use super::{session, sys};
-use crate::control::{Exit, FromSpawner, ToSpawner, short};
+use crate::control::{Exit, FromSpawner, ToSession, ToSpawner, short};
 use crate::session::{HANGUP_GRACE, KILL_WITHIN, TERMINATE_GRACE};
 
 /// Sessions at most: as many terminals as the kernel gives out by default.
@@ -338,14 +338,24 @@ impl Spawner {
         }
     }
 
-    /// Somebody has removed the run directory: it is made again, with another socket.
+    /// Somebody has removed the run directory: it is made again, with another socket, and with the directories of the
+    /// sessions that run.
     fn renew(&mut self) {
         if self.ending.is_some() {
             return;
         }
         match self.run.restore(self.allowed, &mut self.lock) {
             Ok(listener) => self.listener = Some(listener),
-            Err(reason) => tracing::error!("{reason}"),
+            Err(reason) => return tracing::error!("{reason}"),
+        }
+        for (id, session) in &self.sessions {
+            let account = procs::account_of(session.pid).filter(|_| !self.run.of_session(*id).exists());
+            let made = account.map_or(Ok(()), |(uid, gid)| self.run.make_session(*id, uid, gid).map(drop));
+            if let Err(error) = made {
+                tracing::error!("session {} has no directory any more: {error}", id.short());
+            }
+            // One that does not read now is told when the daemon looks again.
+            let _ = packets::send(&session.control, &ToSession::Renew, None);
         }
     }
 

@@ -6,10 +6,8 @@
 //! at the bound its connection is closed, and nobody else's.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -38,10 +36,16 @@ struct Client {
 impl EventsSocket {
     /// Listens at `path`, for this account only.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
+        let listener = super::listen(path)?;
         Ok(Self { listener, clients: BTreeMap::new(), next: 0, newest: Change::Disconnect })
+    }
+
+    /// Listens at `path` again if nobody can find the socket there. Who is connected stays so.
+    pub(super) fn renew(&mut self, path: &Path) -> io::Result<()> {
+        if !path.exists() {
+            self.listener = super::listen(path)?;
+        }
+        Ok(())
     }
 
     /// What to wait for: the listener under no number, and whether there is something to write.

@@ -36,13 +36,18 @@ pub(super) struct LoginShell {
 }
 
 impl Hooks {
-    /// Writes the files into `dir`, which is made.
-    pub(super) fn write(dir: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir(&dir)?;
-        for (name, text) in FILES {
-            std::fs::write(dir.join(name), text)?;
+    /// The files in `dir`, not yet written.
+    pub(super) const fn new(dir: PathBuf) -> Self {
+        Self(dir)
+    }
+
+    /// Writes the files that are not there into their directory, which is made.
+    pub(super) fn write(&self) -> io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).create(&self.0)?;
+        for (name, text) in FILES.iter().filter(|(name, _)| !self.0.join(name).exists()) {
+            std::fs::write(self.0.join(name), text)?;
         }
-        Ok(Self(dir))
+        Ok(())
     }
 
     /// Removes the files that it made.

@@ -13,11 +13,11 @@ mod services;
 mod shell;
 mod state;
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
@@ -34,7 +34,7 @@ use super::limits::OpenFiles;
 use super::packets::{self, Receiver};
 use super::rundir::{RunDir, live_in};
 use super::sys;
-use crate::control::{EndReason, FromSession, SessionSpec, ToSpawner, short};
+use crate::control::{EndReason, FromSession, SessionSpec, ToSpawner, Tools, short};
 use crate::session::SessionCore;
 
 /// The process ended in order, and so did all it had started.
@@ -68,12 +68,10 @@ fn be(start: Start) -> i32 {
     let Some(spec) = told(&control, &mut receiver, &mut begun) else { return CLEAN };
     let session = spec.session;
     match begun.and_then(|begun| prepare(&spec, begun, &run, daemon)) {
-        Ok((home, ready)) => {
+        Ok(ready) => {
             let core =
                 SessionCore::new(*spec, std::process::id(), Nonce(u128::from_be_bytes(proto::io::random())));
-            let status = shell::Shell::new(core, control, receiver, ready).run();
-            home.clear();
-            status
+            shell::Shell::new(core, control, receiver, ready).run()
         }
         Err(reason) => {
             tracing::warn!("session {} cannot start: {reason}", session.short());
@@ -149,20 +147,22 @@ fn told(
 
 /// What is ready before the session begins.
 struct Prepared {
+    home: Home,
     begun: Begun,
     surroundings: services::Surroundings,
     state: state::StateSocket,
     events: events::EventsSocket,
 }
 
-fn prepare(spec: &SessionSpec, begun: Begun, run: &RunDir, daemon: Uid) -> Result<(Home, Prepared), String> {
+fn prepare(spec: &SessionSpec, begun: Begun, run: &RunDir, daemon: Uid) -> Result<Prepared, String> {
     let account = Account::resolve(spec.account.as_deref(), spec.named_by_registry, daemon)?;
     let dir = run
-        .make_session(spec.session, &account)
+        .make_session(spec.session, account.uid, account.gid)
         .map_err(|error| failed("the session's directory")(&error))?;
     account.assume()?;
-    let home = Home::furnish(dir.clone(), spec).map_err(|error| {
-        let (dir, name) = (dir.display(), &account.name);
+    let mut home = Home::new(dir, spec);
+    home.furnish().map_err(|error| {
+        let (dir, name) = (home.dir.display(), &account.name);
         format!("{dir}: {error}: {name} must be able to pass through every directory above it (chmod o+x)")
     })?;
     let state =
@@ -170,31 +170,38 @@ fn prepare(spec: &SessionSpec, begun: Begun, run: &RunDir, daemon: Uid) -> Resul
     let events =
         events::EventsSocket::open(&home.events()).map_err(|error| failed("the events socket")(&error))?;
     let surroundings = services::Surroundings::new(spec, account, &home);
-    Ok((home, Prepared { begun, surroundings, state, events }))
+    Ok(Prepared { home, begun, surroundings, state, events })
 }
 
 /// The session's directory.
 struct Home {
     dir: PathBuf,
-    tools: Vec<String>,
+    tools: Option<Tools>,
     /// As long as it is held no spawner removes the directory.
-    _lives_here: Option<Flock<File>>,
+    lives_here: Option<Flock<File>>,
     hooks: login::Hooks,
 }
 
 impl Home {
-    /// Puts the links to our own program into it, and what a login shell reads to find them.
-    fn furnish(dir: PathBuf, spec: &SessionSpec) -> std::io::Result<Self> {
-        let hooks = login::Hooks::write(dir.join("login"))?;
-        let tools = spec.tools.iter().flat_map(|tools| tools.names.clone()).collect();
-        let home = Self { _lives_here: live_in(&dir).ok(), dir, tools, hooks };
-        fs::create_dir(home.bin())?;
-        if let Some(tools) = &spec.tools {
-            for name in &tools.names {
-                symlink(&tools.exe, home.bin().join(name))?;
+    fn new(dir: PathBuf, spec: &SessionSpec) -> Self {
+        let hooks = login::Hooks::new(dir.join("login"));
+        Self { dir, tools: spec.tools.clone(), lives_here: None, hooks }
+    }
+
+    /// Puts the links to our own program into it, and what a login shell reads to find them, unless they are there.
+    fn furnish(&mut self) -> io::Result<()> {
+        // The lock on a directory that was removed is of no use.
+        self.lives_here = live_in(&self.dir).ok().or(self.lives_here.take());
+        self.hooks.write()?;
+        DirBuilder::new().recursive(true).create(self.bin())?;
+        let Some(Tools { exe, names }) = &self.tools else { return Ok(()) };
+        for name in names {
+            match symlink(exe, self.bin().join(name)) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
             }
         }
-        Ok(home)
+        Ok(())
     }
 
     fn bin(&self) -> PathBuf {
@@ -220,12 +227,20 @@ impl Home {
         };
         remove(&self.state());
         remove(&self.events());
-        for name in &self.tools {
+        for name in self.tools.iter().flat_map(|tools| &tools.names) {
             remove(&self.bin().join(name));
         }
         let _ = fs::remove_dir(self.bin());
         self.hooks.clear();
     }
+}
+
+/// A socket of the session at `path`, for this account only.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Writes to a program of the session as much as it takes now; the rest stays in `unsent`.

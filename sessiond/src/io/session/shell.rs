@@ -22,7 +22,7 @@ use super::displays::{self, Connection, DisplayState, Identity};
 use super::events::EventsSocket;
 use super::services::{Running, Services, Surroundings};
 use super::state::StateSocket;
-use super::{CLEAN, Prepared, UNCLEAN};
+use super::{CLEAN, Home, Prepared, UNCLEAN};
 use crate::control::{FromSession, Refusal, ToSession};
 use crate::io::Clock;
 use crate::io::packets::{self, Receiver};
@@ -46,6 +46,7 @@ pub(super) struct Shell {
     signals: SignalFd,
     surroundings: Surroundings,
     services: Services,
+    home: Home,
     state: StateSocket,
     events: EventsSocket,
     /// Made ahead of need, until it is told.
@@ -86,6 +87,7 @@ impl Shell {
             signals: ready.begun.signals,
             surroundings: ready.surroundings,
             services: Services::new(),
+            home: ready.home,
             state: ready.state,
             events: ready.events,
             identity: ready.begun.identity,
@@ -114,6 +116,7 @@ impl Shell {
             if let Some(leaving) = &self.leaving
                 && (self.displays.is_empty() || leaving.until <= self.clock.now())
             {
+                self.home.clear();
                 return leaving.status;
             }
             let ready = self.wait();
@@ -311,6 +314,7 @@ impl Shell {
         while let Some(control) = &self.control {
             match self.receiver.receive::<ToSession>(control) {
                 Ok(Some((ToSession::Display { already }, Some(fd)))) => self.on_handed_over(fd, &already.0),
+                Ok(Some((ToSession::Renew, _))) => self.renew(),
                 Ok(Some((message, _))) => self.core.control(self.clock.now(), message, &mut self.effects),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
@@ -321,6 +325,17 @@ impl Shell {
                     self.core.alone(self.clock.now(), &mut self.effects);
                 }
             }
+        }
+    }
+
+    /// Somebody has removed the session's directory, or something in it.
+    fn renew(&mut self) {
+        let renewed = self.home.furnish().and_then(|()| {
+            self.state.renew(&self.home.state())?;
+            self.events.renew(&self.home.events())
+        });
+        if let Err(error) = renewed {
+            tracing::error!("the session's directory cannot be made again: {error}");
         }
     }
 
