@@ -145,6 +145,23 @@ fn what_is_typed_right_after_a_card_was_put_in_arrives_and_without_a_session_it_
 }
 
 #[test]
+fn who_waits_for_a_state_is_told_when_it_has_come_and_not_before() {
+    let runtime = runtime();
+    let group = Group::new(27_205);
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = Desk::boot(&group, dir.path(), "0200000000c5", "127.0.211.36");
+    desk.event("booted");
+    desk.done(&["wait", "--state", "searching", "--timeout", "20"]);
+    let output = desk.ask(&["wait", "--state", "attached", "--timeout", "0.2"]);
+    let err = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && err.contains("no attached within 0.2 s"), "{output:?}");
+    let host = runtime.block_on(group.host("a", 36));
+    desk.done(&["wait", "--state", "attached", "--timeout", "20"]);
+    assert!(desk.done(&["list"]).contains("attached"));
+    drop(host);
+}
+
+#[test]
 fn a_state_that_there_is_not_is_refused_with_those_that_there_are() {
     let dir = tempfile::tempdir().unwrap();
     let wait = |state: &str| {
