@@ -126,6 +126,9 @@ fn many(args: &Args) -> bool {
     for (rule, evaluated) in &swarm.evaluated {
         println!("held {evaluated:>8} times: {rule}");
     }
+    for edge in swarm.untaken() {
+        println!("no run took: {edge}");
+    }
     let wall = start.elapsed().as_secs_f64();
     println!("{} runs in {wall:.0} s, {} events, {} faults", swarm.good, swarm.events, swarm.faults);
     println!("{:.3} host-hours a second", swarm.host_hours / wall);

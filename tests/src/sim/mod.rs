@@ -11,8 +11,10 @@
 
 pub mod check;
 mod cost;
+mod flips;
 mod forgery;
 mod intruder;
+mod operators;
 mod options;
 mod people;
 mod restarts;

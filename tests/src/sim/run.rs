@@ -8,7 +8,9 @@ use proto::{BootId, Instant};
 use sessiond::manager::Claim;
 
 use super::check::{Checks, Rest, RestDesk, uneven};
+use super::flips::Flips;
 use super::intruder::Intruder;
+use super::operators::Operators;
 use super::options::{Faults, Options};
 use super::people::People;
 use super::restarts::Restarts;
@@ -61,6 +63,8 @@ pub struct Summary {
     pub repaired: Duration,
     /// How often each rule was put to the test.
     pub evaluated: Vec<(&'static str, u64)>,
+    /// How often each edge of the hosts' diagrams was taken.
+    pub edges: BTreeMap<String, u64>,
 }
 
 /// Told of a run's progress: the simulated time, and what is going on.
@@ -86,6 +90,8 @@ struct Run<'a> {
     islands: Vec<Island>,
     trouble: Trouble,
     restarts: Restarts,
+    operators: Operators,
+    flips: Flips,
     intruder: Option<Intruder>,
     checks: Checks,
     /// Who was well when last looked at.
@@ -102,6 +108,8 @@ struct Run<'a> {
     both_since: BTreeMap<String, (Instant, Vec<BootId>)>,
     noticed: u64,
     digest: u64,
+    /// What each run of a host has counted of its diagrams when it was last looked at.
+    edges: BTreeMap<BootId, BTreeMap<String, u64>>,
     /// How often the spread and the rest were judged.
     spread_judged: u64,
     rest_judged: u64,
@@ -117,6 +125,8 @@ impl<'a> Run<'a> {
             islands,
             trouble,
             restarts: Restarts::new(options.seed, w.now()),
+            operators: Operators::new(options.seed, w.now()),
+            flips: Flips::new(options.seed, w.now()),
             intruder,
             checks: Checks::new(),
             well: BTreeMap::new(),
@@ -130,6 +140,7 @@ impl<'a> Run<'a> {
             both_since: BTreeMap::new(),
             noticed: 0,
             digest: options.seed,
+            edges: BTreeMap::new(),
             spread_judged: 0,
             rest_judged: 0,
             w,
@@ -194,6 +205,8 @@ impl<'a> Run<'a> {
             if self.trouble.act(&mut self.w) || restarts {
                 self.look_at_health();
             }
+            self.operators.act(&mut self.w, &self.islands);
+            self.flips.act(&mut self.w, &self.people);
             let pause = self.options.pause / u32::try_from(self.options.dtus).unwrap_or(1).max(1);
             while self.acts_at <= now {
                 self.people.act(&mut self.w);
@@ -218,7 +231,9 @@ impl<'a> Run<'a> {
         if now >= self.looks_at {
             self.looks_at = now + LOOK_AROUND;
             self.look_at_tables();
+            Operators::look(&mut self.w, &self.islands);
         }
+        self.flips.look(&mut self.w);
         let seen = self.w.observations();
         self.digest = seen.iter().fold(self.digest ^ self.w.digest(), |digest, (at, observation)| {
             let text = format!("{at} {observation:?}");
@@ -304,6 +319,9 @@ impl<'a> Run<'a> {
         for name in self.islands.iter().flat_map(|island| &island.hosts) {
             let Some(host) = self.w.host(name) else { continue };
             let steps = usize::try_from(host.most_steps()).unwrap_or(usize::MAX);
+            if let Some(boot) = self.w.boot_of(name) {
+                self.edges.insert(boot, host.edges());
+            }
             let (host, tables) = (host.name().clone(), host.tables());
             let table = "steps of one input";
             self.w.see(Observation::Size { host: host.clone(), table, len: steps, max: STEPS_MAX });
@@ -366,8 +384,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn summary(self, repaired: Duration) -> Summary {
+    fn summary(mut self, repaired: Duration) -> Summary {
+        self.look_at_tables();
+        let mut edges = BTreeMap::new();
+        for (edge, times) in self.edges.into_values().flatten() {
+            *edges.entry(edge).or_default() += times;
+        }
         Summary {
+            edges,
             digest: self.digest,
             time: self.w.now().since(Instant::ZERO),
             hosts: self.options.hosts,

@@ -16,6 +16,8 @@ const SERVERS: usize = 3;
 const BOOT_WITHIN_MS: u64 = 500;
 /// Hosts that have started know each other, on every LAN that they share, after this time.
 const MEET: Duration = ms(500);
+/// The template of sessions with two services, which their desks flip between.
+const TWO_SERVICES: &str = "[[service]]\nname = \"terminal\"\n[[service]]\nname = \"mail\"\n";
 /// Links of a beacon's hash chain: enough for two minutes, after which another one begins.
 const CHAIN_LEN: usize = 1_200;
 
@@ -29,6 +31,9 @@ pub(super) fn build(options: &Options) -> (World, People, Vec<Island>) {
     }
     w.watch();
     w.set_fsync(options.fsync);
+    if options.services > 1 {
+        w.store_put("template/default", TWO_SERVICES);
+    }
     let mut islands: Vec<Island> = (0..options.islands).map(|n| island(&mut w, options, n)).collect();
     let cards = options.dtus * options.cards as usize / 100;
     let mut people = People::new(&mut w, options.seed, cards, options.islands, options.keyed);

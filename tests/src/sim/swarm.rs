@@ -23,15 +23,21 @@ pub struct Swarm {
     pub faults: u64,
     /// How often each rule was put to the test, in all runs.
     pub evaluated: std::collections::BTreeMap<&'static str, u64>,
+    /// How often each edge of the hosts' diagrams was taken, in all runs.
+    pub edges: std::collections::BTreeMap<String, u64>,
     /// Of the digests of all runs, whatever their order.
     pub digest: u64,
 }
 
 /// How often each part of a rule must have been put to the test in a hundred runs whose options were drawn: about a
 /// third of how often it is. One that is not named here must have been once in every run.
-const FLOORS: [(&str, u64); 14] = [
+const FLOORS: [(&str, u64); 18] = [
     ("a claimed session has the store's word", 600),
     ("a desk leaves a host only if that host or its way was faulted", 280),
+    ("a flip shows the other display", 150),
+    ("a link that nobody needs is closed", 300),
+    ("a question over a link ends once and in time", 200),
+    ("a question over a link that is lost has a reason", 3),
     ("a redirect is followed at most once per presentation", 120),
     ("a session is lost only with its host, its daemon or its process", 750),
     ("a session is taken off a desk only if it is shown at another", 35),
@@ -59,6 +65,11 @@ impl Swarm {
         few.map(tell).chain(untried.map(|(rule, _)| format!("never: {rule}"))).collect()
     }
 
+    /// The edges of the hosts' diagrams that no run took.
+    pub fn untaken(&self) -> impl Iterator<Item = &str> {
+        self.edges.iter().filter(|(_, times)| **times == 0).map(|(edge, _)| edge.as_str())
+    }
+
     fn add(&mut self, seed: u64, options: &Options, result: Result<Summary, Broken>) {
         match result {
             Ok(summary) => {
@@ -69,6 +80,9 @@ impl Swarm {
                 self.digest ^= summary.digest.rotate_left((seed % 64) as u32);
                 for (rule, times) in summary.evaluated {
                     *self.evaluated.entry(rule).or_default() += times;
+                }
+                for (edge, times) in summary.edges {
+                    *self.edges.entry(edge).or_default() += times;
                 }
             }
             Err(broken) => self.broken.push((seed, broken.report(options))),

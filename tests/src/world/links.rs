@@ -8,13 +8,35 @@ use groupmgr::host::admin::{Command, Reply};
 use groupmgr::host::{AdminReq, Input};
 use groupmgr::links::{self, Link, Loss};
 use proto::Instant;
-use proto::link::ChannelId;
+use proto::link::{ChannelId, Frame, WINDOW};
+use proto::time::Duration;
 
 use super::parts::links::{LinkEnd, Outcome, QuestionId, Stream, StreamId};
 use super::parts::machine::ToDaemon;
+use super::parts::observation::Observation;
 use super::parts::tcp::{Flow, RESEND_FIRST, Seg};
 use super::wire::Node;
-use super::{Event, World, secs};
+use super::{Event, World, ms, secs};
+
+/// A daemon reads what a link has brought so long after it came.
+const READS_AFTER: Duration = ms(3);
+
+/// Bytes of JSON and as much white space behind it as makes it so long.
+fn at_length(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
+    bytes.resize(bytes.len().max(len), b' ');
+    bytes
+}
+
+/// Whether there is anything in these frames but what the other end has asked for, or what ends something.
+fn speaks_for_itself(mut frames: &[u8]) -> bool {
+    while let Ok(Some((frame, len))) = Frame::parse(frames) {
+        if !matches!(frame, Frame::Pong | Frame::Cancel { .. } | Frame::Goodbye) {
+            return true;
+        }
+        frames = &frames[len..];
+    }
+    false
+}
 
 impl World {
     /// Has a host ask another on an operator's behalf, over the link of the two, which is opened if there is none.
@@ -22,20 +44,41 @@ impl World {
     /// # Panics
     /// When there is no way for a new link, or no daemon that takes it.
     pub fn ask_over_link(&mut self, from: &str, to: &str, command: &Command) -> QuestionId {
+        self.ask_at_length(from, to, command, 0).unwrap_or_else(|| self.fail("there is no way for a link"))
+    }
+
+    /// The same, with a question and an answer of at least so many bytes; none where there is no way for a link now.
+    pub fn ask_at_length(
+        &mut self,
+        from: &str,
+        to: &str,
+        command: &Command,
+        len: usize,
+    ) -> Option<QuestionId> {
         let (from, to) = (self.host_number(from), self.host_number(to));
-        let Some(stream) = self.link_between(from, to) else { self.fail("there is no way for a link") };
-        self.next_question += 1;
-        let question = QuestionId(self.next_question);
-        let request = serde_json::to_vec(command).unwrap_or_default();
+        let stream = self.link_between(from, to)?;
         let now = self.machines[from].own_time(self.now);
-        if let Some(end) = self.link_end(from, stream)
-            && let Some(channel) = end.link.open(now, "ask by=operator")
-        {
-            end.asked.insert(channel, (question, Vec::new()));
-            end.sending.insert(channel, request);
-        }
+        let question = QuestionId(self.next_question + 1);
+        let end = self.link_end(from, stream)?;
+        let channel = end.link.open(now, "ask by=operator")?;
+        end.open.insert(channel);
+        end.asked.insert(channel, (question, Vec::new()));
+        end.sending.insert(channel, at_length(serde_json::to_vec(command).unwrap_or_default(), len));
+        self.next_question += 1;
+        self.observe(|w| {
+            let [from, to] = [from, to].map(|host| w.names[host].clone());
+            Some(Observation::AsksOver { question, from, to })
+        });
         self.drive_link(from, stream, |_, _, _| {});
-        question
+        Some(question)
+    }
+
+    /// For how long each link of a host has had nothing to do, if it has.
+    pub fn idle_links(&self, host: &str) -> impl Iterator<Item = Duration> {
+        let machine = &self.machines[self.host_number(host)];
+        let now = machine.own_time(self.now);
+        let ends = machine.daemon.alive().into_iter().flat_map(|running| running.links.values());
+        ends.filter_map(move |end| Some(now.since(end.at_rest_since?)))
     }
 
     /// What has come of a question so far.
@@ -97,6 +140,9 @@ impl World {
             self.on_link_event(host, stream, event);
         }
         self.write_link(host, stream);
+        if let Some(end) = self.link_end(host, stream) {
+            end.at_rest_since = end.rests().then(|| end.at_rest_since.unwrap_or(now));
+        }
         self.rearm(host);
     }
 
@@ -105,35 +151,64 @@ impl World {
         let Some(end) = self.link_end(host, stream) else { return };
         match event {
             links::Event::Opened { channel, .. } => {
+                end.open.insert(channel);
                 end.asking.insert(channel, Vec::new());
             }
             links::Event::Data { channel, bytes } => {
-                end.link.consumed(channel, bytes.len());
+                let is_first = end.unread.is_empty();
+                let unread = end.unread.entry(channel).or_default();
+                *unread += bytes.len();
+                let len = *unread;
                 let asked = end.asked.get_mut(&channel).map(|(_, got)| got);
                 if let Some(got) = asked.or(end.asking.get_mut(&channel)) {
                     got.extend(bytes);
+                }
+                self.observe(|w| {
+                    let table = "unread bytes of a channel";
+                    Some(Observation::Size { host: w.names[host].clone(), table, len, max: WINDOW })
+                });
+                if is_first {
+                    let boot = self.machines[host].daemon.boot();
+                    let what = ToDaemon::ReadsLink(stream);
+                    self.queue.put(now + READS_AFTER, Event::Daemon { host, boot, what });
                 }
             }
             links::Event::Complete { channel } => {
                 if let Some((question, got)) = end.asked.remove(&channel) {
                     let reply: Result<Reply, _> = serde_json::from_slice(&got);
                     match reply {
-                        Ok(reply) => drop(self.link_answers.insert(question, Ok(reply))),
+                        Ok(reply) => self.answered_over_link(question, Ok(reply)),
                         Err(error) => self.fail(&format!("an answer over a link: {error}")),
                     }
                 } else if let Some(request) = end.asking.remove(&channel) {
                     self.answer_link(host, stream, channel, &request);
                 }
             }
-            links::Event::Cancelled { .. } => {}
+            links::Event::Cancelled { channel } => {
+                end.asking.remove(&channel);
+                end.sending.remove(&channel);
+            }
             links::Event::Lost(loss) => {
                 let lost = core::mem::take(&mut end.asked);
                 for (question, _) in lost.into_values() {
-                    self.link_answers.insert(question, Err(loss));
+                    self.answered_over_link(question, Err(loss));
                 }
                 self.history.tell(now, || format!("{}: a link is over: {loss}", self.machines[host].name));
             }
         }
+    }
+
+    fn answered_over_link(&mut self, question: QuestionId, outcome: Outcome) {
+        self.observe(|_| Some(Observation::Answered { question, loss: outcome.as_ref().err().copied() }));
+        self.link_answers.insert(question, outcome);
+    }
+
+    pub(super) fn daemon_reads_link(&mut self, host: usize, stream: StreamId) {
+        let Some(end) = self.link_end(host, stream) else { return };
+        let unread = core::mem::take(&mut end.unread);
+        self.drive_link(host, stream, |link, _, _| {
+            unread.into_iter().for_each(|(channel, bytes)| link.consumed(channel, bytes));
+        });
     }
 
     fn answer_link(&mut self, host: usize, stream: StreamId, channel: ChannelId, request: &[u8]) {
@@ -145,7 +220,7 @@ impl World {
         machine.asked += 1;
         let req = AdminReq(machine.asked);
         if let Some(running) = machine.daemon.running() {
-            running.link_asked.insert(req, (stream, channel));
+            running.link_asked.insert(req, (stream, channel, request.len()));
         }
         self.feed(host, Input::Admin { req, command });
     }
@@ -153,11 +228,11 @@ impl World {
     /// Takes the answer to a question that came over a link; gives back any other.
     pub(super) fn answered_on_link(&mut self, host: usize, req: AdminReq, reply: Reply) -> Option<Reply> {
         let asked = self.machines[host].daemon.running().and_then(|running| running.link_asked.remove(&req));
-        let Some((stream, channel)) = asked else { return Some(reply) };
-        if let Some(end) = self.link_end(host, stream) {
-            end.sending.insert(channel, serde_json::to_vec(&reply).unwrap_or_default());
+        let Some((stream, channel, len)) = asked else { return Some(reply) };
+        if let Some(end) = self.link_end(host, stream).filter(|end| end.link.is_open(channel)) {
+            end.sending.insert(channel, at_length(serde_json::to_vec(&reply).unwrap_or_default(), len));
         }
-        self.write_link(host, stream);
+        self.drive_link(host, stream, |_, _, _| {});
         None
     }
 
@@ -166,6 +241,7 @@ impl World {
         let now = self.machines[host].own_time(self.now);
         loop {
             let Some(end) = self.link_end(host, stream) else { return };
+            let rests = end.rests();
             let link = &mut end.link;
             end.sending.retain(|channel, bytes| {
                 let sent = link.send(*channel, bytes);
@@ -178,6 +254,9 @@ impl World {
             let (mut out, to) = (Vec::new(), 1 - end.side);
             link.write(now, &mut out);
             let loss = link.loss();
+            if rests && loss.is_none() && speaks_for_itself(&out) {
+                self.observe(|w| Some(Observation::RestingLinkSpeaks { host: w.names[host].clone() }));
+            }
             if !out.is_empty() {
                 self.send_link(stream, to, Seg::Data(out));
                 continue;
@@ -254,6 +333,10 @@ impl World {
     }
 
     pub(super) fn daemon_takes_link(&mut self, host: usize, stream: StreamId, seg: Seg) {
+        // A link rests from when it was heard last: a pong may have been held up.
+        if let Some(end) = self.link_end(host, stream) {
+            end.at_rest_since = None;
+        }
         self.drive_link(host, stream, |link, now, events| match seg {
             Seg::Data(bytes) => link.receive(now, &bytes, events),
             _ => link.broke(events),

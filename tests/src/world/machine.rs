@@ -124,6 +124,7 @@ impl World {
             ToDaemon::Seg(key, seg) => self.daemon_takes_seg(host, key, seg),
             ToDaemon::Store(news) => self.on_store_news(host, news),
             ToDaemon::Link(stream, seg) => self.daemon_takes_link(host, stream, seg),
+            ToDaemon::ReadsLink(stream) => self.daemon_reads_link(host, stream),
         }
     }
 

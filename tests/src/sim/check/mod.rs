@@ -6,10 +6,12 @@
 mod admission;
 mod bounds;
 mod claims;
+mod displays;
 mod epochs;
 mod failover;
 mod fitness;
 mod health;
+mod links;
 mod lives;
 mod redirects;
 mod rest;
@@ -26,10 +28,12 @@ use crate::world::Observation;
 pub use admission::Admission;
 pub use bounds::Bounds;
 pub use claims::Claims;
+pub use displays::Displays;
 pub use epochs::Epochs;
 pub use failover::Failover;
 pub use fitness::Fitness;
 pub use health::Health;
+pub use links::Links;
 pub use lives::Lives;
 pub use redirects::Redirects;
 pub use rest::{Rest, RestDesk, uneven};
@@ -57,6 +61,8 @@ impl Checks {
             Box::new(Redirects::default()),
             Box::new(Failover::default()),
             Box::new(Fitness::default()),
+            Box::new(Links::default()),
+            Box::new(Displays::default()),
             Box::new(Bounds::default()),
         ];
         Self { health: Health::default(), checks }

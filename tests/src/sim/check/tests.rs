@@ -2,11 +2,13 @@
 
 use dtu_emu::dtu::{DtuEvent, Fault, HostRef, Loss};
 use groupmgr::host::Note;
+use groupmgr::links;
 use groupmgr::topology::Change;
+use proto::time::Duration;
 use proto::{BootId, HostName, Instant, SessionId, Token};
 
 use super::*;
-use crate::world::{DeskId, DeskPlan, End, Fate, Shown, World};
+use crate::world::{DeskId, DeskPlan, End, Fate, QuestionId, Shown, World};
 
 const ONE: SessionId = SessionId(1);
 const TWO: SessionId = SessionId(2);
@@ -352,4 +354,56 @@ fn a_card_that_is_sent_to_a_host_without_a_spawner_is_noticed() {
     verdict(sent(9_000, vec![(5_000, gone(true)), (8_000, gone(false))])).unwrap();
     let has_one = Observation::Begins { host: host("a"), session: ONE, token: ann() };
     verdict(sent(9_000, vec![(4_000, has_one), (5_000, gone(true))])).unwrap();
+}
+
+#[test]
+fn a_question_over_a_link_that_has_no_end_or_two_or_no_reason_is_noticed() {
+    let rule = "a question over a link ends once and in time";
+    let question = QuestionId(1);
+    let asks = (1_000, Observation::AsksOver { question, from: host("a"), to: host("b") });
+    let answered = |ms, loss| (ms, Observation::Answered { question, loss });
+    let later = |ms| (ms, Observation::StoreWell(true));
+    let ill = |ms, well| (ms, Observation::HostWell { host: host("b"), well });
+    verdict(vec![asks.clone(), answered(1_050, None), later(90_000)]).unwrap();
+    broken(rule, vec![asks.clone(), later(9_000)]);
+    broken(rule, vec![asks.clone(), answered(1_050, None), answered(1_060, None)]);
+    verdict(vec![ill(900, false), asks.clone(), later(9_000), ill(9_001, true), later(14_000)]).unwrap();
+    broken(rule, vec![ill(900, false), asks.clone(), later(42_000)]);
+    // A link is lost when something has happened to either host, and never because one of them breaks its rules.
+    verdict(vec![ill(900, false), asks.clone(), answered(4_100, Some(links::Loss::Silence))]).unwrap();
+    let asks_late = (9_000, asks.1.clone());
+    broken(rule, vec![asks_late, answered(9_500, Some(links::Loss::Silence))]);
+    broken(
+        rule,
+        vec![ill(900, false), asks.clone(), answered(4_100, Some(links::Loss::Fault(links::Fault::Overrun)))],
+    );
+    // Who asked is gone.
+    verdict(vec![asks, (2_000, Observation::Host { host: host("a"), fate: Fate::Dies }), later(90_000)])
+        .unwrap();
+}
+
+#[test]
+fn a_link_that_nobody_needs_and_that_speaks_or_stays_is_noticed() {
+    let rests = |ms, secs| (ms, Observation::LinkRests { host: host("a"), time: Duration::from_secs(secs) });
+    broken("a link that nobody has needed", vec![rests(90_000, 17)]);
+    verdict(vec![rests(90_000, 14)]).unwrap();
+    let cut_off = (89_000, Observation::HostWell { host: host("a"), well: false });
+    verdict(vec![cut_off, rests(90_000, 17)]).unwrap();
+    broken("speaks on a link", vec![(5_000, Observation::RestingLinkSpeaks { host: host("a") })]);
+}
+
+#[test]
+fn a_flip_that_shows_nothing_is_noticed() {
+    let rule = "a flip shows the other display";
+    let [d, ..] = desks();
+    let flips = (9_000, Observation::Flips { desk: d });
+    let later = (10_100, Observation::StoreWell(true));
+    let seen = (1_000, shows(d, Some("a")));
+    broken(rule, vec![seen.clone(), flips.clone(), later.clone()]);
+    verdict(vec![seen.clone(), flips.clone(), (9_900, Observation::Flipped { desk: d }), later.clone()])
+        .unwrap();
+    let asleep = (8_000, Observation::DeskWell { desk: d, well: false });
+    verdict(vec![seen.clone(), asleep, flips.clone(), later.clone()]).unwrap();
+    let elsewhere = (9_500, shows(d, Some("b")));
+    verdict(vec![seen, flips, elsewhere, later]).unwrap();
 }

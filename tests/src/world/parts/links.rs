@@ -1,11 +1,11 @@
 //! Links between hosts: the stream of each, and what a daemon keeps of its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use groupmgr::host::admin::Reply;
 use groupmgr::links::{Link, Loss};
-use proto::BootId;
 use proto::link::ChannelId;
+use proto::{BootId, Instant};
 
 use super::super::wire::CableId;
 use super::tcp::Flow;
@@ -16,7 +16,7 @@ pub(in crate::world) struct StreamId(pub(in crate::world) u64);
 
 /// A question to another host that was asked over a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QuestionId(pub(in crate::world) u64);
+pub struct QuestionId(pub(crate) u64);
 
 /// What came of a question.
 pub type Outcome = Result<Reply, Loss>;
@@ -44,10 +44,31 @@ pub(in crate::world) struct LinkEnd {
     pub(in crate::world) asking: BTreeMap<ChannelId, Vec<u8>>,
     /// What is still to be sent on each channel.
     pub(in crate::world) sending: BTreeMap<ChannelId, Vec<u8>>,
+    /// How much has come on each channel and was not read yet.
+    pub(in crate::world) unread: BTreeMap<ChannelId, usize>,
+    /// The channels that are open, and some that were.
+    pub(in crate::world) open: BTreeSet<ChannelId>,
+    /// When the last channel ended or something was heard, while none is open.
+    pub(in crate::world) at_rest_since: Option<Instant>,
 }
 
 impl LinkEnd {
     pub(in crate::world) const fn new(link: Link, side: usize) -> Self {
-        Self { link, side, asked: BTreeMap::new(), asking: BTreeMap::new(), sending: BTreeMap::new() }
+        Self {
+            link,
+            side,
+            asked: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            open: BTreeSet::new(),
+            at_rest_since: None,
+        }
+    }
+
+    /// Whether no channel is open.
+    pub(in crate::world) fn rests(&mut self) -> bool {
+        self.open.retain(|channel| self.link.is_open(*channel));
+        self.open.is_empty()
     }
 }

@@ -28,10 +28,16 @@ pub(in crate::world) const DATAGRAMS_HELD_MAX: usize = 2_000;
 #[derive(Debug)]
 pub(in crate::world) enum ToDaemon {
     Input(Box<Input>),
-    Datagram { iface: IfName, from: SocketAddrV4, bytes: Rc<[u8]> },
+    Datagram {
+        iface: IfName,
+        from: SocketAddrV4,
+        bytes: Rc<[u8]>,
+    },
     Seg(ConnKey, Seg),
     Store(StoreNews),
     Link(StreamId, Seg),
+    /// It comes to reading what a link has brought.
+    ReadsLink(StreamId),
 }
 
 /// The daemon of a host.
@@ -47,8 +53,8 @@ pub(in crate::world) struct Running {
     pub(in crate::world) core: Host,
     pub(in crate::world) store: StoreLink,
     pub(in crate::world) links: BTreeMap<StreamId, LinkEnd>,
-    /// Questions that came over links.
-    pub(in crate::world) link_asked: BTreeMap<AdminReq, (StreamId, ChannelId)>,
+    /// Questions that came over links, and how long each was: so long is the answer at least.
+    pub(in crate::world) link_asked: BTreeMap<AdminReq, (StreamId, ChannelId, usize)>,
     pub(in crate::world) is_stopped: bool,
     /// Its sockets are open, and it knows its interfaces.
     pub(in crate::world) listens: bool,

@@ -4,9 +4,12 @@ use std::net::SocketAddrV4;
 
 use dtu_emu::dtu::DtuEvent;
 use groupmgr::host::{ClaimRecord, Note};
+use groupmgr::links::Loss;
+use proto::time::Duration;
 use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
 
 use super::desk::DeskId;
+use super::links::QuestionId;
 
 /// What is on a desk's screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +207,44 @@ pub enum Observation {
     },
     /// The data store and the ways to it are well now, or are not.
     StoreWell(bool),
+    /// Somebody flips to the next display at a desk.
+    Flips {
+        /// At which desk.
+        desk: DeskId,
+    },
+    /// It shows that display.
+    Flipped {
+        /// Which desk does.
+        desk: DeskId,
+    },
+    /// An operator of one host asks another one over the link of the two.
+    AsksOver {
+        /// By which its answer is known.
+        question: QuestionId,
+        /// The host whose operator asks.
+        from: HostName,
+        /// Who is asked.
+        to: HostName,
+    },
+    /// A question to another host has its answer, or the reason why it gets none.
+    Answered {
+        /// Which question that was.
+        question: QuestionId,
+        /// The reason, if it is lost.
+        loss: Option<Loss>,
+    },
+    /// A host sends something on a link on which neither it nor, as far as it knows, the other end waits for anything.
+    RestingLinkSpeaks {
+        /// The one that sends.
+        host: HostName,
+    },
+    /// A link of a host has had nothing to do for so long.
+    LinkRests {
+        /// The one at whose end it is.
+        host: HostName,
+        /// Since it was used or heard.
+        time: Duration,
+    },
     /// How full a table of a host is.
     Size {
         /// The host whose table it is.
