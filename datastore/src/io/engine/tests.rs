@@ -159,3 +159,35 @@ fn a_store_made_before_stores_had_ids_is_given_one_for_good_and_a_damaged_id_is_
     fs::write(dir.path().join("id"), "nonsense").unwrap();
     assert!(open_error(dir.path()).contains("nonsense"));
 }
+
+/// After a power cut the beginning of the log is found.
+#[test]
+fn of_a_write_that_was_cut_short_no_value_is_found_without_its_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
+    let keys: Vec<Key> = (1..=5).map(|n| key(&format!("k{n}"))).collect();
+    let value = Value::new(&[7; 40]).unwrap();
+    let engine = SledEngine::open(&whole).unwrap();
+    for (n, key) in keys.iter().enumerate() {
+        engine.write(&mut [(key, Some(&value))].into_iter(), Revision(n as u64 + 1)).unwrap();
+        engine.make_safe().unwrap();
+    }
+    drop(engine);
+    let log = fs::read(whole.join("g1/db")).unwrap();
+    let end = log.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let mut found = BTreeSet::new();
+    for len in (end - 500..=end).step_by(5) {
+        fs::create_dir_all(cut.join("g1/blobs")).unwrap();
+        fs::copy(whole.join("store"), cut.join("store")).unwrap();
+        fs::copy(whole.join("g1/conf"), cut.join("g1/conf")).unwrap();
+        fs::write(cut.join("g1/db"), &log[..len]).unwrap();
+        File::options().write(true).open(cut.join("g1/db")).unwrap().set_len(log.len() as u64).unwrap();
+        let engine = SledEngine::open(&cut).unwrap();
+        let values = keys.iter().filter(|key| engine.get(key).unwrap().is_some()).count() as u64;
+        assert!(values <= engine.revision().0, "{values} values of revision {}", engine.revision().0);
+        found.insert((engine.revision().0, values));
+        drop(engine);
+        fs::remove_dir_all(&cut).unwrap();
+    }
+    assert!(found.len() > 3 && found.contains(&(5, 5)), "{found:?}");
+}
