@@ -5,7 +5,9 @@
 //! CA, and a desk whose clock is wrong must still get its session. Sessions are not resumed: a desk that comes anew comes
 //! to another host than it was at, where a ticket of the old one is worth nothing.
 
-use std::sync::Arc;
+mod known;
+
+use std::sync::{Arc, LazyLock};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,6 +20,8 @@ use rustls::{
     SignatureScheme,
 };
 use sha2::{Digest, Sha256};
+
+use self::known::Remembering;
 
 /// The name every host's certificate carries, so that a DTU need not know which host answers.
 pub const TLS_NAME: &str = "group.hotdesk.internal";
@@ -117,10 +121,14 @@ pub fn ephemeral() -> Result<(Identity, Fingerprint), String> {
 
 /// The cipher suite with SHA-256 first: in a storm a host derives some hundred thousand keys a second, and what derives
 /// them is then what most processors have instructions for.
-fn provider() -> Arc<CryptoProvider> {
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     let mut provider = ring::default_provider();
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
     Arc::new(provider)
+});
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::clone(&PROVIDER)
 }
 
 /// A server that shows `chain`.
@@ -147,7 +155,7 @@ pub fn server(
 /// # Errors
 /// When `ca` is no usable certificate.
 pub fn client_of_ca(ca: &CertificateDer<'static>) -> Result<Arc<ClientConfig>, String> {
-    client(verifier_of_ca(ca).map_err(|e| e.to_string())?)
+    client(Arc::new(Remembering::new(verifier_of_ca(ca).map_err(|e| e.to_string())?)))
 }
 
 /// A client that believes a chain which holds the certificate with this fingerprint, either as the server's
