@@ -188,6 +188,12 @@ impl Dtu {
         machines.into_iter().fold(self.display.judges_at(), earliest)
     }
 
+    /// Typed bytes that no session has acknowledged, as in [`Dtu::status`].
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.display.unacknowledged()
+    }
+
     /// What it would say of itself.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -209,7 +215,7 @@ impl Dtu {
             shown: self.display.is_painted(),
             service: self.display.service().cloned(),
             displays: self.display.count(),
-            unacknowledged: self.display.unacknowledged(),
+            unacknowledged: self.unacknowledged(),
             input_dropped: self.display.input_dropped(),
         }
     }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::first_word::FirstWord;
-use super::path::{LOOK_AGAIN, LOOKS, Watched};
+use super::path::{LOOK_AGAIN, Owes, Watched};
 use super::trust::Trust;
 use crate::dtu::{ConnId, DisplayTarget, Fault};
 
@@ -282,13 +282,20 @@ fn fault_of(error: io::Error) -> Fault {
 /// Moves bytes both ways until one side ends. `Ok` when it was ours.
 async fn carry(stream: Stream, outgoing: Outgoing, buffer: usize, ears: Ears<'_>) -> Result<(), Fault> {
     match stream {
-        Stream::Tls(stream) => carry_halves(*stream, outgoing, buffer, ears).await,
-        Stream::Plain(stream) => carry_halves(stream, outgoing, buffer, ears).await,
+        Stream::Tls(stream) => {
+            let owes = stream.get_ref().0.owes();
+            carry_halves(*stream, owes, outgoing, buffer, ears).await
+        }
+        Stream::Plain(stream) => {
+            let owes = stream.owes();
+            carry_halves(stream, owes, outgoing, buffer, ears).await
+        }
     }
 }
 
 async fn carry_halves(
     stream: impl AsyncRead + AsyncWrite,
+    owes: Owes,
     outgoing: Outgoing,
     buffer: usize,
     mut ears: Ears<'_>,
@@ -310,25 +317,25 @@ async fn carry_halves(
     };
     tokio::select! {
         fault = reading => Err(fault),
-        sent = send_all(&mut writer, outgoing) => sent.map_err(fault_of),
+        sent = send_all(&mut writer, outgoing, &owes) => sent.map_err(fault_of),
     }
 }
 
 /// Sends what is queued until the sender is dropped, and looks whether it is acknowledged.
-async fn send_all(writer: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing) -> io::Result<()> {
-    let mut looks = LOOKS;
+async fn send_all(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut outgoing: Outgoing,
+    owes: &Owes,
+) -> io::Result<()> {
     loop {
-        let next = if looks == 0 {
-            outgoing.recv().await
+        let next = if owes.any() {
+            let Ok(next) = tokio::time::timeout(LOOK_AGAIN, outgoing.recv()).await else {
+                writer.flush().await?;
+                continue;
+            };
+            next
         } else {
-            match tokio::time::timeout(LOOK_AGAIN, outgoing.recv()).await {
-                Ok(next) => next,
-                Err(_) => {
-                    writer.flush().await?;
-                    looks -= 1;
-                    continue;
-                }
-            }
+            outgoing.recv().await
         };
         let Some(mut bytes) = next else { break };
         while let Ok(more) = outgoing.try_recv() {
@@ -339,7 +346,6 @@ async fn send_all(writer: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing
             writer.flush().await
         };
         tokio::time::timeout(SENDING_MAX, sending).await.map_err(io::Error::from)??;
-        looks = LOOKS;
     }
     // The other side may be frozen; it does not get to keep us.
     let _ = tokio::time::timeout(FAREWELL, writer.shutdown()).await;

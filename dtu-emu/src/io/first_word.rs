@@ -9,7 +9,7 @@ use proto::Line;
 use proto::alp::FromHost;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::path::Watched;
+use super::path::{Owes, Watched};
 use crate::dtu::Fault;
 
 /// More than a busyInf needs.
@@ -32,6 +32,11 @@ impl FirstWord {
     pub(super) fn forget(&mut self) {
         self.kept = None;
         self.stream.set_opened();
+    }
+
+    /// See [`Watched::owes`].
+    pub(super) fn owes(&self) -> Owes {
+        self.stream.owes()
     }
 
     /// Whether the host said that it takes no more connections.

@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,9 +30,6 @@ use tokio::time::Instant;
 const UNACKED_MAX: Duration = Duration::from_millis(250);
 /// How often that is looked at while it may be so.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(70);
-/// After so many looks at the bytes that were sent last, all are acknowledged or the connection has ended.
-pub(super) const LOOKS: u32 = 4;
-const _: () = assert!(LOOK_AGAIN.as_millis() as u64 * LOOKS as u64 >= UNACKED_MAX.as_millis() as u64);
 
 /// After so long without a sign of the other machine its kernel is asked.
 const IDLE: Duration = Duration::from_secs(2);
@@ -50,6 +49,22 @@ pub(super) struct Watched {
     sent: u64,
     /// When how many had been given to it, the oldest first; what was acknowledged is forgotten.
     marks: VecDeque<(Instant, u64)>,
+    owes: Owes,
+}
+
+/// Whether the other machine owes acknowledgements, as far as is known: then a flush looks again. For whoever cannot ask
+/// the stream itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owes(Arc<AtomicBool>);
+
+impl Owes {
+    pub(super) fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, any: bool) {
+        self.0.store(any, Ordering::Relaxed);
+    }
 }
 
 impl Watched {
@@ -59,7 +74,12 @@ impl Watched {
             let keepalive = TcpKeepalive::new().with_time(IDLE).with_interval(AGAIN).with_retries(QUESTIONS);
             SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         }
-        Ok(Self { stream, is_opened: false, sent: 0, marks: VecDeque::new() })
+        Ok(Self { stream, is_opened: false, sent: 0, marks: VecDeque::new(), owes: Owes::default() })
+    }
+
+    /// What is to be looked at.
+    pub(super) fn owes(&self) -> Owes {
+        self.owes.clone()
     }
 
     /// The host's program has answered: from now on what is sent is watched.
@@ -75,6 +95,7 @@ impl Watched {
 
     fn mark(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+        self.owes.set(true);
         let now = Instant::now();
         match self.marks.back_mut() {
             // Bytes that follow closely are judged with the first of them.
@@ -95,6 +116,7 @@ impl Watched {
         while self.marks.front().is_some_and(|(_, sent)| *sent <= acknowledged) {
             self.marks.pop_front();
         }
+        self.owes.set(!self.marks.is_empty());
         match self.marks.front() {
             Some((at, _)) if at.elapsed() >= UNACKED_MAX => Err(io::ErrorKind::TimedOut.into()),
             _ => Ok(()),
@@ -135,11 +157,29 @@ impl AsyncWrite for Watched {
         written
     }
 
+    /// The end of a handshake is several records: written one by one, each would go out, and wake the host, by itself.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(len)) = written {
+            self.mark(len);
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_opened {
             self.look()?;
         } else {
             self.marks.clear();
+            self.owes.set(false);
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -419,10 +419,10 @@ impl Shell {
         let now = self.clock.now();
         let slot = &mut self.slots[desk];
         let mut effects = core::mem::take(&mut self.effects);
-        let owed = slot.dtu.status().unacknowledged > 0;
+        let owed = slot.dtu.unacknowledged() > 0;
         slot.dtu.handle(now, input, &mut effects);
         // Whoever waits for the session to take what was typed looks again.
-        if owed && slot.dtu.status().unacknowledged == 0 && matches!(slot.dirty, Dirty::No) {
+        if owed && slot.dtu.unacknowledged() == 0 && matches!(slot.dirty, Dirty::No) {
             slot.touch(Dirty::State);
             self.touched.push(desk);
         }
