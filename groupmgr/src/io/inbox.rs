@@ -18,8 +18,14 @@ pub(crate) enum Event {
     Input(Input),
     /// What was found of the things that sessions need, and MiB of memory left, if that is known.
     Looked { findings: Vec<Finding>, mem_mib: Option<u32> },
-    /// A session protocol connection.
-    Opened { conn: ConnId, peer: SocketAddrV4, plain: bool, outgoing: mpsc::Sender<Box<str>> },
+    /// A session protocol connection, and what was said on it first.
+    Opened {
+        conn: ConnId,
+        peer: SocketAddrV4,
+        plain: bool,
+        outgoing: mpsc::Sender<Box<str>>,
+        lines: Vec<Result<Line, LineError>>,
+    },
     /// A line on one.
     Line(ConnId, Result<Line, LineError>),
     /// One that ended.

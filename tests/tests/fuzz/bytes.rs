@@ -172,7 +172,7 @@ fn first_bytes(bytes: &[u8]) {
     let (text, already) = bytes.split_at(end);
     let strict = first::judge(text, already.to_vec(), false);
     let plain = first::judge(text, already.to_vec(), true);
-    assert!(!matches!(strict, First::Plain { .. } | First::Tls), "{strict:?}");
+    assert!(!matches!(strict, First::Plain { .. } | First::Tls { .. }), "{strict:?}");
     if let First::Display { already: kept, .. } = &strict {
         assert_eq!(kept, already, "not a byte is lost");
         assert_eq!(strict, plain, "a display is one wherever it comes");

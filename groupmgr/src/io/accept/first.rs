@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 /// The first byte of every TLS connection: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// Read at first, at most: a ClientHello has some 250 bytes, a display line less.
+const FIRST_READ: usize = 512;
+
 /// Read before the first line is complete, at most: the line, and what a DTU in a hurry sends behind it.
 const READ_MAX: usize = LINE_MAX + 1;
 
@@ -19,7 +22,10 @@ const READ_MAX: usize = LINE_MAX + 1;
 #[derive(Debug, PartialEq, Eq)]
 pub enum First {
     /// It begins as a TLS handshake does.
-    Tls,
+    Tls {
+        /// All that was read, the beginning of its handshake.
+        already: Vec<u8>,
+    },
     /// A display connection of a session, with what was read behind its first line.
     Display {
         /// The session that it names.
@@ -41,18 +47,17 @@ pub enum First {
     Gone,
 }
 
-/// Finds out what `stream` is. Of a TLS connection nothing has been read afterwards.
-pub(super) async fn identify(stream: &mut TcpStream, allows_plain: bool) -> io::Result<First> {
-    let mut first = [0];
-    match stream.peek(&mut first).await? {
-        0 => return Ok(First::Gone),
-        _ if first[0] == TLS_HANDSHAKE => return Ok(First::Tls),
-        _ => {}
-    }
-    let Some((text, already)) = read_line(stream, |text| allows_plain || may_be_display(text)).await? else {
+/// Finds out what `stream` is.
+pub(super) async fn identify(stream: &mut (impl AsyncRead + Unpin), allows_plain: bool) -> io::Result<First> {
+    let mut text = Vec::with_capacity(FIRST_READ);
+    if stream.read_buf(&mut text).await? == 0 {
         return Ok(First::Gone);
-    };
-    Ok(judge(&text, already, allows_plain))
+    }
+    if text[0] == TLS_HANDSHAKE {
+        return Ok(First::Tls { already: text });
+    }
+    let (text, already) = read_line(stream, text, |text| allows_plain || may_be_display(text)).await?;
+    Ok(if text.is_empty() { First::Gone } else { judge(&text, already, allows_plain) })
 }
 
 /// What a connection is that begins with `text`, its first line with its terminator or as much of it as came, behind
@@ -71,28 +76,25 @@ pub fn judge(text: &[u8], already: Vec<u8>, allows_plain: bool) -> First {
     }
 }
 
-/// Reads up to and with the terminator of the first line that holds something, as long as the text `is_welcome`. `None`
-/// when nothing came. Text without a terminator at its end is unwelcome, too long, or cut off.
+/// Reads up to and with the terminator of the first line that holds something, as long as the text `is_welcome`; `text`
+/// was read already. Text without a terminator at its end is unwelcome, too long, or cut off.
 async fn read_line(
     stream: &mut (impl AsyncRead + Unpin),
+    mut text: Vec<u8>,
     is_welcome: impl Fn(&[u8]) -> bool,
-) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let mut text = Vec::with_capacity(256);
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
     loop {
-        let room = READ_MAX - text.len();
-        if room == 0 || stream.take(room as u64).read_buf(&mut text).await? == 0 {
-            return Ok((!text.is_empty()).then_some((text, Vec::new())));
-        }
         if is_welcome(b"\n") {
             let empty = text.iter().take_while(|b| is_terminator(**b)).count();
             text.drain(..empty);
         }
         if let Some(end) = text.iter().position(|b| is_terminator(*b)) {
             let already = text.split_off(end + 1);
-            return Ok(Some((text, already)));
+            return Ok((text, already));
         }
-        if !is_welcome(&text) {
-            return Ok(Some((text, Vec::new())));
+        let room = READ_MAX - text.len();
+        if !is_welcome(&text) || room == 0 || stream.take(room as u64).read_buf(&mut text).await? == 0 {
+            return Ok((text, Vec::new()));
         }
     }
 }
@@ -127,11 +129,12 @@ mod tests {
     /// What is found out, with what was not read added to what was.
     async fn read(text: &[u8], allows_plain: bool) -> First {
         let mut stream = text;
-        let read = read_line(&mut stream, |text| allows_plain || may_be_display(text)).await.unwrap();
-        read.map_or(First::Gone, |(text, mut already)| {
+        let mut first = identify(&mut stream, allows_plain).await.unwrap();
+        if let First::Display { already, .. } | First::Plain { already } | First::Tls { already } = &mut first
+        {
             already.extend_from_slice(stream);
-            judge(&text, already, allows_plain)
-        })
+        }
+        first
     }
 
     #[tokio::test]
@@ -174,6 +177,13 @@ mod tests {
         long.extend([b'0'; 9000]);
         assert_eq!(read(&long, false).await, First::Bad);
         assert_eq!(read(b"", false).await, First::Gone);
+        assert_eq!(read(b"\n\n", true).await, First::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_handshake_is_known_by_its_first_byte_and_none_of_it_is_lost() {
+        let hello: Vec<u8> = std::iter::once(TLS_HANDSHAKE).chain((0..2000_u16).map(|n| n as u8)).collect();
+        assert_eq!(read(&hello, true).await, First::Tls { already: hello.clone() });
     }
 
     #[tokio::test]
@@ -186,7 +196,8 @@ mod tests {
                 client.shutdown(std::net::Shutdown::Write).unwrap();
             }
             let (mut stream, _) = listener.accept().await.unwrap();
-            assert_eq!(identify(&mut stream, false).await.unwrap(), First::Tls);
+            let already = vec![TLS_HANDSHAKE, 3, 1];
+            assert_eq!(identify(&mut stream, false).await.unwrap(), First::Tls { already });
             assert_eq!(is_half_closed(&stream), gives_up);
         }
     }

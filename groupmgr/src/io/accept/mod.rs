@@ -13,6 +13,7 @@
 //! the host machine; and handshakes have threads of their own, so that in a storm of them those who are at work still
 //! get an answer when they ask whether this host lives.
 
+mod arrived;
 pub mod bounds;
 pub mod first;
 mod refusal;
@@ -35,6 +36,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+use self::arrived::Arrived;
 use self::bounds::{Bounds, Place};
 use self::first::First;
 use self::refusal::Refusals;
@@ -85,7 +87,7 @@ impl Acceptor {
 
     /// Takes connections until its task is dropped.
     pub(crate) async fn listen(self: Arc<Self>, listener: std::net::TcpListener) {
-        let listener = match TcpListener::from_std(listener) {
+        let listener = match prepare(&listener).and_then(|()| TcpListener::from_std(listener)) {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::error!(%error, "a listener cannot be used");
@@ -140,16 +142,14 @@ impl Acceptor {
 
     /// Finds out what a connection is. It has said nothing yet.
     async fn welcome(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddrV4, place: Place) {
-        if let Err(error) = prepare(&stream) {
-            tracing::debug!(%peer, %error, "a connection ended at once");
-            return;
-        }
         let first = first::identify(&mut stream, self.ways.allows_plain);
         let Some(first) = self.in_time(false, place.unless_evicted(first)).await else { return };
         let counters = &self.ways.counters;
         let known = match first {
             None => return counters.count(Reason::Evicted),
-            Some(Ok(First::Tls)) => return self.greet(stream, peer, place).await,
+            Some(Ok(First::Tls { already })) => {
+                return self.greet(Arrived::new(stream, already), peer, place).await;
+            }
             Some(Ok(First::Display { session, already })) => Known::Display { session, already, stream },
             Some(Ok(First::Plain { already })) => {
                 let (mut splitter, mut lines) = (Splitter::new(), Vec::new());
@@ -172,26 +172,26 @@ impl Acceptor {
     }
 
     /// Lets a TLS handshake wait for its turn, and begins it.
-    async fn greet(self: Arc<Self>, stream: TcpStream, peer: SocketAddrV4, place: Place) {
+    async fn greet(self: Arc<Self>, arrived: Arrived, peer: SocketAddrV4, place: Place) {
         if let Err(refused) = place.speak(true) {
-            return self.refuse(stream, peer, refused);
+            return self.refuse(arrived.into_stream(), peer, refused);
         }
         if !place.turn().await {
             return self.ways.counters.count(Reason::Crowded);
         }
         // In a storm a handshake may come to its turn after its DTU has tried another host. To do it all the
         // same would make the next ones late as well, until every one is done for nothing.
-        if first::is_half_closed(&stream) {
+        if first::is_half_closed(arrived.stream()) {
             return self.ways.counters.count(Reason::GivenUp);
         }
         let greeters = self.ways.greeters.clone();
-        greeters.spawn(self.shake_hands(stream, peer, place));
+        greeters.spawn(self.shake_hands(arrived, peer, place));
     }
 
-    async fn shake_hands(self: Arc<Self>, stream: TcpStream, peer: SocketAddrV4, place: Place) {
+    async fn shake_hands(self: Arc<Self>, arrived: Arrived, peer: SocketAddrV4, place: Place) {
         let counters = &self.ways.counters;
         let begun = async {
-            match self.ways.tls.accept(stream).await {
+            match self.ways.tls.accept(arrived).await {
                 Ok(stream) => first_line(stream).await,
                 Err(error) => {
                     tracing::debug!(%peer, %error, "handshake failed");
@@ -248,22 +248,20 @@ impl Acceptor {
         }
     }
 
-    /// Begins the session protocol. The task is a new one, as small as the connection: of the handshake nothing
-    /// is kept.
+    /// Makes it a connection of the session protocol. What it had to say first is with the host before anything later
+    /// is read.
     async fn open<S>(&self, begun: Begun<S>, peer: SocketAddrV4, place: Place, plain: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let conn = self.name();
         let (sender, outgoing) = mpsc::channel(WRITE_QUEUE_MAX);
-        self.ways.inbox.send(Event::Opened { conn, peer, plain, outgoing: sender }).await;
-        for line in begun.lines {
-            self.ways.inbox.send(Event::Line(conn, line)).await;
-        }
+        let Begun { stream, splitter, lines } = begun;
+        self.ways.inbox.send(Event::Opened { conn, peer, plain, outgoing: sender, lines }).await;
         let connection = Connection {
-            stream: begun.stream,
+            stream,
             conn,
-            splitter: begun.splitter,
+            splitter,
             outgoing,
             inbox: self.ways.inbox.clone(),
             counters: self.ways.counters.clone(),
@@ -279,7 +277,7 @@ impl Acceptor {
 
 /// A connection of which is known what it is.
 enum Known {
-    Tls(Box<Begun<tokio_rustls::server::TlsStream<TcpStream>>>),
+    Tls(Box<Begun<tokio_rustls::server::TlsStream<Arrived>>>),
     Plain(Begun<TcpStream>),
     Display { session: proto::SessionId, already: Vec<u8>, stream: TcpStream },
 }
@@ -301,9 +299,10 @@ async fn first_line<S: AsyncRead + Unpin>(mut stream: S) -> Option<Begun<S>> {
     Some(Begun { stream, splitter, lines })
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+/// Sets up a listener: its connections have these options from it, and none has to be set on each.
+fn prepare(listener: &std::net::TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))
 }
@@ -328,4 +327,25 @@ async fn rest_after(error: &io::Error) {
     }
     tracing::warn!(%error, "no connection can be taken at the moment");
     tokio::time::sleep(REST).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_has_the_options_of_its_listener() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        prepare(&listener).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = TcpListener::from_std(listener).unwrap().accept().await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(20));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(ACKNOWLEDGED_WITHIN));
+        drop(client);
+    }
 }

@@ -16,7 +16,7 @@ use proto::keys::KeyRing;
 use proto::line::Line;
 use proto::net::Interface;
 use sessiond::template::Template;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -249,9 +249,9 @@ impl AdminService {
     }
 
     /// Serves another host that greeted on `stream`.
-    pub(crate) async fn serve_peer(
+    pub(crate) async fn serve_peer<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        stream: tokio_rustls::server::TlsStream<TcpStream>,
+        stream: tokio_rustls::server::TlsStream<S>,
         greeting: &Line,
         from: SocketAddrV4,
     ) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use authmgr::admission::AccountName;
 use proto::Instant;
 use proto::alp::FromHost;
-use proto::line::Line;
+use proto::line::{Line, LineError};
 use proto::net::Interface;
 use proto::time::earliest;
 use tokio::runtime::Handle;
@@ -179,16 +179,12 @@ impl EventLoop {
                 self.mem_mib = mem_mib;
                 self.feed(Input::Found(findings));
             }
-            Event::Opened { conn, peer, plain, outgoing } => {
+            Event::Opened { conn, peer, plain, outgoing, lines } => {
                 self.pending.writers.insert(conn, outgoing);
                 self.feed(Input::Opened { conn, peer, plain });
+                lines.into_iter().for_each(|line| self.hear_line(conn, line));
             }
-            Event::Line(conn, line) => {
-                // Lines of a connection that was closed meanwhile are nobody's.
-                if self.pending.writers.contains_key(&conn) {
-                    self.feed(Input::Line { conn, line });
-                }
-            }
+            Event::Line(conn, line) => self.hear_line(conn, line),
             Event::Closed(conn) => {
                 if self.pending.writers.remove(&conn).is_some() {
                     self.feed(Input::Closed { conn });
@@ -205,6 +201,13 @@ impl EventLoop {
                 tracing::info!(target: AUDIT, what = "stop", by = "a signal", outcome = "done", "audit");
                 self.command(Command::Stop, None);
             }
+        }
+    }
+
+    /// Lines of a connection that was closed meanwhile are nobody's.
+    fn hear_line(&mut self, conn: ConnId, line: Result<Line, LineError>) {
+        if self.pending.writers.contains_key(&conn) {
+            self.feed(Input::Line { conn, line });
         }
     }
 

@@ -6,7 +6,7 @@ use datastore::io::Memory;
 use proto::keys::GroupKey;
 use proto::link::Frame;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::peer::PeerError;
