@@ -11,7 +11,7 @@
 //! | [`cli`] | the command line |
 //! | [`caretaker`] | what sessions need of the machine, looked at and mended |
 //! | [`dirs`] | where sockets and data are |
-//! | [`clock`], [`rank`], [`vitals`] | time, the loop's precedence, how busy the machine is |
+//! | [`clock`], [`rank`], [`memory`], [`vitals`] | time, the loop's precedence, the daemon's heap, how busy the machine is |
 //! | [`counters`], [`logging`] | what was dropped, and what is written down |
 //!
 //! Nothing here decides what a host does; it decides what a socket may cost.
@@ -33,6 +33,7 @@ pub mod daemon;
 pub mod dirs;
 pub(crate) mod inbox;
 pub mod logging;
+pub(crate) mod memory;
 pub mod net;
 pub mod rank;
 pub mod sessions;
