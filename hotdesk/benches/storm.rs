@@ -129,7 +129,8 @@ impl Scene {
     fn new(storm: Storm, ending: &Ending) -> Outcome<Self> {
         let mut plan = Plan::simple(HOSTS, 0);
         for host in &mut plan.hosts {
-            host.args.push("--log-json".to_owned());
+            // The cards of a fleet are registered nowhere.
+            host.args.extend(["--log-json", "--guests", "0"].map(str::to_owned));
             // All DTUs are without a card: guests, of which the hosts that are left take all.
             host.args.extend(["--guests".to_owned(), storm.count.to_string()]);
         }

@@ -21,10 +21,13 @@ use proto::{Nonce, SessionId};
 use rustls::{ClientConnection, StreamOwned};
 use sessiond::control::{Bytes, Description, FromSession, SessionSpec, ToSession};
 use sessiond::io::client::{Client, Event, Start};
+use sessiond::io::spawner::AHEAD_MAX;
 use sessiond::template::{Command, Continuity, Service};
 
 /// Sessions made for each line of the table, unless the command line says otherwise.
 const SESSIONS: u128 = 300;
+/// And for the first line, which waits between them.
+const ALONE: u128 = 50;
 const KEYSTROKES: usize = 2000;
 
 fn main() {
@@ -33,6 +36,7 @@ fn main() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
     println!("{:34} {:>10} {:>9} {:>9} {:>9} {:>9}", "", "per second", "min ms", "median", "p99", "max");
     runtime.block_on(async {
+        alone().await;
         one_after_the_other(count).await;
         all_at_once(count).await;
         keystrokes().await;
@@ -86,7 +90,24 @@ async fn ready(client: &mut Client) -> Box<Description> {
     }
 }
 
-/// What a user waits for who comes alone.
+/// What a user waits for who comes alone: a process that was started ahead of need waits for the session.
+async fn alone() {
+    let (_dir, mut client) = client().await;
+    let mut latencies = Vec::new();
+    for id in 0..ALONE {
+        while client.ahead() < u32::try_from(AHEAD_MAX).unwrap_or(u32::MAX) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let asked = Instant::now();
+        client.spawn(spec(id, shell())).expect("room");
+        ready(&mut client).await;
+        latencies.push(asked.elapsed());
+    }
+    row("spawn to ready, who comes alone", None, &mut latencies);
+    end(client).await;
+}
+
+/// Users who come one after the other without a pause.
 async fn one_after_the_other(count: u128) {
     let (_dir, mut client) = client().await;
     let mut latencies = Vec::new();
