@@ -34,7 +34,7 @@ impl FirstWord {
         self.stream.set_opened();
     }
 
-    /// See [`Watched::owes`].
+    /// Whether the host's machine owes acknowledgements, for whoever sends on this connection.
     pub(super) fn owes(&self) -> Owes {
         self.stream.owes()
     }

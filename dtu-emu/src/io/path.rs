@@ -77,7 +77,7 @@ impl Watched {
         Ok(Self { stream, is_opened: false, sent: 0, marks: VecDeque::new(), owes: Owes::default() })
     }
 
-    /// What is to be looked at.
+    /// Whether the other machine owes acknowledgements, for whoever cannot reach this.
     pub(super) fn owes(&self) -> Owes {
         self.owes.clone()
     }
