@@ -267,6 +267,9 @@ impl StateSession {
     }
 
     fn describe(&mut self, wall: WallTime, about: About) -> Result<Line, Line> {
+        if self.disabled == Some(Disable::Now) {
+            return Err(disabled());
+        }
         let mut next = self.object.clone();
         next.head.scope = about.scope.unwrap_or(next.head.scope);
         next.head.object = about.object.unwrap_or(next.head.object);

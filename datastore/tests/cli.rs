@@ -183,12 +183,18 @@ async fn inside_a_session_the_commands_reach_the_user_s_own_data_without_any_opt
             });
         }
     });
-    let inside = |args: &[&str]| {
+    let told_by = |variable: &str, args: &[&str]| {
         let mut command = place.program(args);
-        command.env("HOTDESK_SOCKET", &socket);
+        command.env(variable, &socket);
         tokio::task::block_in_place(|| command.output().unwrap())
     };
+    let inside = |args: &[&str]| told_by("HOTDESK_DATA", args);
     stdout(&inside(&["put", "notes/x", "mine"]));
+    assert_eq!(
+        stdout(&told_by("HOTDESK_SOCKET", &["get", "notes/x"])),
+        "mine",
+        "of a session of the version before"
+    );
     assert_eq!(stdout(&inside(&["get", "notes/x"])), "mine");
     assert_eq!(stdout(&inside(&["ls"])), "notes/x\n");
     assert_eq!(store.get(&key("users/card.7/notes/x")).await, Ok(Some(value("mine"))));

@@ -54,7 +54,11 @@ impl Place {
     /// The program with these arguments, keys of this group, and no session around it.
     pub(crate) fn program(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_datastore"));
-        command.args(args).env_remove("HOTDESK_SOCKET").current_dir(self.dir.path());
+        command
+            .args(args)
+            .env_remove("HOTDESK_DATA")
+            .env_remove("HOTDESK_SOCKET")
+            .current_dir(self.dir.path());
         command
     }
 }

@@ -12,6 +12,7 @@ use proto::exit::Exit;
 use proto::io::cli::{Failure, print};
 
 use super::spawner::{self, Options};
+use super::state_cli::{self, StateCommand};
 
 /// Makes and keeps session processes. The daemon starts it; by hand it is only started to run as root.
 #[derive(Debug, Parser)]
@@ -45,6 +46,9 @@ enum Command {
     ///
     /// One line each: connect dtu=SERIAL, disconnect, end.
     Events,
+    /// Inside a session: keep what another host needs to go on with a program of this service
+    #[command(subcommand)]
+    State(StateCommand),
 }
 
 /// Runs the command line `args`, the program's name first, and says how to exit.
@@ -58,6 +62,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 spawner::run(&options).map_err(Failure::no)
             }
             Command::Events => print_events(),
+            Command::State(command) => state_cli::run(command),
         }?;
         Ok(Exit::Done)
     })

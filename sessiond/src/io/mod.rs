@@ -20,6 +20,8 @@ pub mod root;
 mod rundir;
 mod session;
 pub mod spawner;
+mod state_cli;
+pub mod state_client;
 mod sys;
 
 /// The clock of this process, from its first use on.

@@ -13,14 +13,14 @@ pub fn account(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
     let pipe = Pipe::from_session(dir, "lines");
     let said = format!(
-        "echo $(id -un) $(id -ur) $(id -G) $USER $(stat -c %U $HOTDESK_SOCKET $(tty)) > {}",
+        "echo $(id -un) $(id -ur) $(id -G) $USER $(stat -c %U $HOTDESK_DATA $HOTDESK_STATE $(tty)) > {}",
         pipe.path.display()
     );
     let wanted =
         sessiond::control::SessionSpec { account: Some("nobody".into()), ..spec(1, vec![service(&said)]) };
     daemon.client().spawn(wanted).unwrap();
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
-    let expected = format!("nobody {} {} nobody nobody nobody", nobody.uid, nobody.gid);
+    let expected = format!("nobody {} {} nobody nobody nobody nobody", nobody.uid, nobody.gid);
     assert_eq!(pipe.line("the account"), expected);
     daemon.said("Ended", |said| matches!(said, FromSession::Ended(_)).then_some(()));
     expect_exit(&mut daemon, Exit::Status(0));

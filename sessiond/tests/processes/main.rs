@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         ("a_ping_is_answered_though_the_service_does_not_read", true, stuck),
         ("a_dtu_that_does_not_read_is_repainted_and_holds_up_nobody", true, slow),
         ("a_shell_that_exits_ends_its_session_and_its_dtu_is_told", true, exits),
-        ("a_service_that_was_killed_is_started_again_on_connect", true, crashes),
+        ("a_service_that_was_killed_is_started_again_on_connect", true, programs::crashes),
         ("a_session_ended_leaves_no_process_behind", true, ended),
         ("a_killed_daemon_leaves_no_process_behind", true, daemon_killed),
         ("a_killed_daemon_that_keeps_its_sessions_loses_none", true, daemon_killed_keeping),
@@ -61,6 +61,8 @@ fn main() -> ExitCode {
         ("a_second_daemon_is_turned_away_while_the_first_lives", true, second_daemon),
         ("a_program_of_a_session_reaches_the_data_store_through_the_daemon", true, programs::data),
         ("a_program_of_a_session_is_told_where_it_is_shown", true, programs::events),
+        ("a_counter_goes_on_where_it_was_when_its_service_was_killed", true, programs::state),
+        ("what_a_shell_changes_in_one_operation_is_all_or_nothing", true, programs::state_in_a_shell),
         ("services_start_and_stop_one_by_one", true, one_by_one),
         ("a_hundred_sessions_are_made_at_once", true, hundred),
         (
@@ -114,8 +116,10 @@ fn shell(dir: &Path) {
     dtu.until_shown("it is 42 card.test a");
     dtu.type_text("command -v datastore | sed s,.*/s/,,\n");
     dtu.until_shown("00000001/bin/datastore");
-    dtu.type_text("echo $HOTDESK_SERVICE at ${HOTDESK_SOCKET#*/s/}\n");
-    dtu.until_shown("terminal at 00000000000000000000000000000001/state");
+    dtu.type_text("echo $HOTDESK_SERVICE at ${HOTDESK_STATE#*/s/}\n");
+    dtu.until_shown("terminal at 00000000000000000000000000000001/state0");
+    dtu.type_text("test $HOTDESK_SOCKET = $HOTDESK_DATA && echo ${HOTDESK_DATA#*/s/}\n");
+    dtu.until_shown("00000000000000000000000000000001/data");
     dtu.type_text("stty size; tty\n");
     dtu.until_shown("24 80");
     dtu.until_shown("/dev/pts/");
@@ -296,21 +300,6 @@ fn expect_exit(daemon: &mut Daemon, expected: Exit) {
         _ => None,
     });
     assert_eq!(exit, expected);
-}
-
-fn crashes(dir: &Path) {
-    let mut daemon = Daemon::start(&run_dir(dir), false);
-    let made = daemon.make(1, vec![service("echo I am $$; exec cat")]);
-    let ServiceState::Running { pid: first } = made.services[0].1 else { panic!("{made:?}") };
-    kill(Pid::from_raw(i32::try_from(first).unwrap()), Signal::SIGKILL).unwrap();
-    daemon.said("ServiceExited", |said| matches!(said, FromSession::ServiceExited { .. }).then_some(()));
-    daemon.attach(1, 1);
-    let second = daemon.said("ServiceStarted", |said| match said {
-        FromSession::ServiceStarted { pid, .. } if *pid != first => Some(*pid),
-        _ => None,
-    });
-    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
-    dtu.until_shown(&format!("I am {second}"));
 }
 
 /// Starts processes of every kind that is hard to get rid of, each of which tells its number.

@@ -4,16 +4,18 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use proto::SessionId;
-use sessiond::control::{Bytes, FromSession, ToSession};
+use sessiond::control::{Bytes, FromSession, ServiceState, ToSession};
 
 use crate::run_dir;
-use crate::support::{self, Daemon, service};
+use crate::support::{self, Daemon, Dtu, Has, service};
 
 pub fn data(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
     daemon.make(1, vec![service("cat")]);
-    let path = daemon.dir.join("s").join(SessionId(1).to_string()).join("state");
+    let path = daemon.dir.join("s").join(SessionId(1).to_string()).join("data");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let mut program = UnixStream::connect(&path).unwrap();
@@ -38,6 +40,74 @@ pub fn data(dir: &Path) {
     assert_eq!(program.read(&mut [0]).unwrap(), 0);
 }
 
+/// `examples/counter.sh` goes on counting where it was when its service was killed.
+pub fn state(dir: &Path) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/counter.sh");
+    let script = dir.join("counter.sh");
+    std::fs::copy(example, &script).unwrap();
+    let mut daemon = Daemon::start(&run_dir(dir), false);
+    let made = daemon.make(1, vec![service(&format!("exec sh {}", script.display()))]);
+    daemon.attach(1, 7);
+    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 7, Has::default());
+    dtu.until_shown("count 0");
+    dtu.type_text("\n");
+    dtu.until_shown("count 1");
+    dtu.type_text("\n");
+    dtu.until_shown("count 2");
+    let ServiceState::Running { pid } = made.services[0].1 else { panic!("{made:?}") };
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+    daemon.said("ServiceExited", |said| matches!(said, FromSession::ServiceExited { .. }).then_some(()));
+    daemon.attach(1, 8);
+    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 8, Has::default());
+    dtu.until_shown("count 2");
+    dtu.type_text("\n");
+    dtu.until_shown("count 3");
+}
+
+/// The commands of `sessiond state`, each a program of its own, as a shell uses them.
+pub fn state_in_a_shell(dir: &Path) {
+    let script = r#"
+        export HOTDESK_OPERATION=$(sessiond state begin order)
+        sessiond state put application a 10
+        echo 20 | sessiond state put application b
+        (unset HOTDESK_OPERATION; sessiond state get application a; echo "before: $?")
+        sessiond state commit
+        unset HOTDESK_OPERATION
+        echo "after: $(sessiond state get application a) $(sessiond state get application b) $(sessiond state ls application | tr '\n' ' ')"
+        sessiond state push search
+        sessiond state put composite hits Router --kind query --size 5
+        sessiond state mark composite
+        sessiond state put composite hits Router --kind query --size 5 --page 1
+        sessiond state back composite
+        sessiond state status
+        sessiond state pop
+        sessiond state rm application a
+        sessiond state rm application a; echo "gone: $?"
+        sessiond state watch | while read -r event; do echo "watched: $event"; done
+    "#;
+    let mut daemon = Daemon::start(&run_dir(dir), false);
+    let made = daemon.make(1, vec![service(script)]);
+    daemon.attach(1, 7);
+    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 7, Has::default());
+    for shown in [
+        "there is no a",
+        "before: 1",
+        "after: 10 20 a b",
+        "depth=1 top=search compositeState=1/2",
+        "operation=1 name=order status=committed",
+        "there is no such key",
+        "gone: 1",
+        "watched: event is=connect dtu=desk1",
+    ] {
+        dtu.until_shown(shown);
+    }
+    daemon.tell(1, ToSession::Detach);
+    drop(dtu);
+    daemon.attach(1, 8);
+    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 8, Has::default());
+    dtu.until_shown("watched: event is=disconnect dtu=desk1");
+}
+
 pub fn events(dir: &Path) {
     let mut daemon = Daemon::start(&run_dir(dir), false);
     daemon.make(1, vec![service("cat")]);
@@ -53,4 +123,19 @@ pub fn events(dir: &Path) {
     assert_eq!(line(), "disconnect");
     daemon.tell(1, ToSession::End);
     assert_eq!(line(), "end");
+}
+
+pub fn crashes(dir: &Path) {
+    let mut daemon = Daemon::start(&run_dir(dir), false);
+    let made = daemon.make(1, vec![service("echo I am $$; exec cat")]);
+    let ServiceState::Running { pid: first } = made.services[0].1 else { panic!("{made:?}") };
+    kill(Pid::from_raw(i32::try_from(first).unwrap()), Signal::SIGKILL).unwrap();
+    daemon.said("ServiceExited", |said| matches!(said, FromSession::ServiceExited { .. }).then_some(()));
+    daemon.attach(1, 1);
+    let second = daemon.said("ServiceStarted", |said| match said {
+        FromSession::ServiceStarted { pid, .. } if *pid != first => Some(*pid),
+        _ => None,
+    });
+    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 1, Has::default());
+    dtu.until_shown(&format!("I am {second}"));
 }

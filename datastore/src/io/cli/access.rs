@@ -17,15 +17,16 @@ use crate::key::{Key, Prefix};
 use crate::message::{Answer, Page, Request};
 use crate::value::Value;
 
-/// The environment variable that names the socket inside a session.
-const SOCKET: &str = "HOTDESK_SOCKET";
+/// The environment variables that name the socket inside a session: today's, and that of a session which the version
+/// before has made.
+const SOCKETS: [&str; 2] = ["HOTDESK_DATA", "HOTDESK_SOCKET"];
 
 /// A person waits for a restarting store rather than reading that it is away.
 const PATIENCE: Patience = Patience { connect: Duration::from_secs(3), answer: Duration::from_secs(10) };
 
 /// `--store` goes before the session's socket: who names an address means it.
 fn connect(at: &At) -> Result<Remote, Failure> {
-    let socket = std::env::var_os(SOCKET).filter(|path| !path.is_empty());
+    let socket = SOCKETS.into_iter().filter_map(std::env::var_os).find(|path| !path.is_empty());
     let target = match (at.store, socket) {
         (None, Some(path)) => Target::Unix(path.into()),
         (addr, _) => Target::tcp(addr.unwrap_or(LISTEN), &KeyDir::open(&at.keys)?)?,

@@ -43,7 +43,7 @@ pub(super) fn of(spec: &SessionSpec, account: &Account, home: &Home) -> Variable
     with_tools.push(":");
     with_tools.push(path);
     let mail = Path::new(MAIL).is_dir().then(|| Path::new(MAIL).join(&account.name));
-    let always: [(&str, OsString); 13] = [
+    let always: [(&str, OsString); 14] = [
         ("PATH", with_tools),
         ("HOME", account.home.clone().into()),
         ("SHELL", account.shell.clone().into()),
@@ -53,7 +53,9 @@ pub(super) fn of(spec: &SessionSpec, account: &Account, home: &Home) -> Variable
         ("HOTDESK_SESSION", spec.session.to_string().into()),
         ("HOTDESK_TOKEN", spec.token.to_string().into()),
         ("HOTDESK_HOST", spec.host.to_string().into()),
-        ("HOTDESK_SOCKET", home.state().into()),
+        ("HOTDESK_DATA", home.data().into()),
+        // What the version before calls it.
+        ("HOTDESK_SOCKET", home.data().into()),
         ("HOTDESK_EVENTS", home.events().into()),
         ("HOTDESK_BIN", home.bin().into()),
         ("MAIL", mail.map(OsString::from).unwrap_or_default()),

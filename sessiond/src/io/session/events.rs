@@ -11,6 +11,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use super::sockets;
 use crate::session::Change;
 
 /// Connections at most; further ones wait to be accepted.
@@ -36,14 +37,14 @@ struct Client {
 impl EventsSocket {
     /// Listens at `path`, for this account only.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let listener = super::listen(path)?;
+        let listener = sockets::listen(path)?;
         Ok(Self { listener, clients: BTreeMap::new(), next: 0, newest: Change::Disconnect })
     }
 
     /// Listens at `path` again if nobody can find the socket there. Who is connected stays so.
     pub(super) fn renew(&mut self, path: &Path) -> io::Result<()> {
         if !path.exists() {
-            self.listener = super::listen(path)?;
+            self.listener = sockets::listen(path)?;
         }
         Ok(())
     }
@@ -92,7 +93,7 @@ impl Client {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        super::flush(&mut self.stream, &mut self.unsent)
+        sockets::flush(&mut self.stream, &mut self.unsent)
     }
 
     /// Notices the end of the connection; whatever else it says means nothing here.

@@ -2,22 +2,23 @@
 //! before there is a session for it ([`told`]).
 //!
 //! A single thread around one `poll`: it owns the terminals of its services, the display connections it is handed,
-//! the state socket and the events socket, and asks [`SessionCore`](crate::session::SessionCore) what to do. Nothing here waits for any one of them. It never
+//! the data socket, the state sockets and the events socket, and asks [`SessionCore`](crate::session::SessionCore) what to do. Nothing here waits for any one of them. It never
 //! holds a group key.
 
+mod data;
 mod displays;
 mod environment;
 mod events;
 mod login;
 mod services;
 mod shell;
+mod sockets;
 mod state;
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
@@ -150,7 +151,8 @@ struct Prepared {
     home: Home,
     begun: Begun,
     surroundings: services::Surroundings,
-    state: state::StateSocket,
+    data: data::DataSocket,
+    state: state::StateSockets,
     events: events::EventsSocket,
 }
 
@@ -165,12 +167,12 @@ fn prepare(spec: &SessionSpec, begun: Begun, run: &RunDir, daemon: Uid) -> Resul
         let (dir, name) = (home.dir.display(), &account.name);
         format!("{dir}: {error}: {name} must be able to pass through every directory above it (chmod o+x)")
     })?;
-    let state =
-        state::StateSocket::open(&home.state()).map_err(|error| failed("the state socket")(&error))?;
+    let data = data::DataSocket::open(&home.data()).map_err(|error| failed("the data socket")(&error))?;
+    let state = state::StateSockets::new(spec.session, home.dir.clone());
     let events =
         events::EventsSocket::open(&home.events()).map_err(|error| failed("the events socket")(&error))?;
     let surroundings = services::Surroundings::new(spec, account, &home);
-    Ok(Prepared { home, begun, surroundings, state, events })
+    Ok(Prepared { home, begun, surroundings, data, state, events })
 }
 
 /// The session's directory.
@@ -212,8 +214,8 @@ impl Home {
         self.hooks.clone()
     }
 
-    fn state(&self) -> PathBuf {
-        self.dir.join("state")
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     fn events(&self) -> PathBuf {
@@ -225,7 +227,7 @@ impl Home {
         let remove = |path: &Path| {
             let _ = fs::remove_file(path);
         };
-        remove(&self.state());
+        remove(&self.data());
         remove(&self.events());
         for name in self.tools.iter().flat_map(|tools| &tools.names) {
             remove(&self.bin().join(name));
@@ -233,26 +235,4 @@ impl Home {
         let _ = fs::remove_dir(self.bin());
         self.hooks.clear();
     }
-}
-
-/// A socket of the session at `path`, for this account only.
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Writes to a program of the session as much as it takes now; the rest stays in `unsent`.
-fn flush(stream: &mut UnixStream, unsent: &mut Vec<u8>) -> io::Result<()> {
-    while !unsent.is_empty() {
-        match stream.write(unsent) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => drop(unsent.drain(..n)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -23,6 +23,9 @@ use crate::template::{Command, Service};
 /// Tells the processes of one service from those of another.
 const MARK: &str = "HOTDESK_SERVICE";
 
+/// Names the socket on which programs of a service keep what another host needs to go on with them.
+const STATE: &str = crate::io::state_client::SOCKET;
+
 /// Most output of one service that is read before others have their turn.
 const TURN_MAX: usize = 64 * 1024;
 
@@ -41,14 +44,20 @@ impl Surroundings {
         Self { variables: environment::of(spec, &account, home), hooks: home.hooks(), account }
     }
 
-    /// Starts a service. The error is for the person at the screen.
-    pub(super) fn start(&self, service: &Service, size: Size) -> Result<Running, String> {
+    /// Starts a service, whose programs find their state socket at `state`. The error is for the person at the screen.
+    pub(super) fn start(
+        &self,
+        service: &Service,
+        size: Size,
+        state: Option<&Path>,
+    ) -> Result<Running, String> {
         let failed = |error: io::Error| format!("no terminal for the service {}: {error}", service.name);
         let terminal = sys::terminal(size).map_err(failed)?;
         let end = || terminal.slave.try_clone().map(Stdio::from).map_err(failed);
         let (program, mut command) = self.command(service)?;
         command
             .env(MARK, service.name.as_str())
+            .envs(state.map(|state| (STATE, state)))
             .current_dir(self.directory(service)?)
             .stdin(end()?)
             .stdout(end()?)

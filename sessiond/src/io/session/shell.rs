@@ -10,24 +10,28 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
+use continuity::session::Program;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
+use proto::frame::Size;
 use proto::time::{Duration, earliest};
 use proto::{Instant, ServiceName};
 use rustls::ServerConfig;
 
+use super::data::DataSocket;
 use super::displays::{self, Connection, DisplayState, Identity};
 use super::events::EventsSocket;
 use super::services::{Running, Services, Surroundings};
-use super::state::StateSocket;
+use super::state::StateSockets;
 use super::{CLEAN, Home, Prepared, UNCLEAN};
 use crate::control::{FromSession, Refusal, ToSession};
 use crate::io::Clock;
 use crate::io::packets::{self, Receiver};
 use crate::io::procs::{self, Reaped};
-use crate::session::{ConnId, Effect, SessionCore};
+use crate::session::{Change, ConnId, Effect, SessionCore};
+use crate::template::Service;
 
 /// Messages that wait for the daemon, at most. Those beyond are lost; a daemon that has not read so many is
 /// gone, and the next one asks for the whole state.
@@ -47,7 +51,8 @@ pub(super) struct Shell {
     surroundings: Surroundings,
     services: Services,
     home: Home,
-    state: StateSocket,
+    data: DataSocket,
+    state: StateSockets,
     events: EventsSocket,
     /// Made ahead of need, until it is told.
     identity: Option<Identity>,
@@ -71,7 +76,8 @@ enum Ready {
     Control(PollFlags),
     Service(ServiceName, PollFlags),
     Display(ConnId, PollFlags),
-    State(Option<u32>, PollFlags),
+    Data(Option<u32>, PollFlags),
+    State(ServiceName, Option<Program>),
     Events(Option<u32>),
 }
 
@@ -88,6 +94,7 @@ impl Shell {
             surroundings: ready.surroundings,
             services: Services::new(),
             home: ready.home,
+            data: ready.data,
             state: ready.state,
             events: ready.events,
             identity: ready.begun.identity,
@@ -116,6 +123,7 @@ impl Shell {
             if let Some(leaving) = &self.leaving
                 && (self.displays.is_empty() || leaving.until <= self.clock.now())
             {
+                self.state.clear();
                 self.home.clear();
                 return leaving.status;
             }
@@ -168,9 +176,13 @@ impl Shell {
             fds.push(PollFd::new(display.fd(), flags(true, !display.is_idle())));
             names.push(Ready::Display(*conn, PollFlags::empty()));
         }
-        for interest in self.state.interest(self.outbox.is_empty()) {
+        for interest in self.data.interest(self.outbox.is_empty()) {
             fds.push(PollFd::new(interest.fd, flags(interest.read, interest.write)));
-            names.push(Ready::State(interest.client, PollFlags::empty()));
+            names.push(Ready::Data(interest.client, PollFlags::empty()));
+        }
+        for interest in self.state.interest() {
+            fds.push(PollFd::new(interest.fd, flags(interest.read, interest.write)));
+            names.push(Ready::State(interest.service, interest.program));
         }
         for (client, fd, write) in self.events.interest() {
             fds.push(PollFd::new(fd, flags(true, write)));
@@ -224,10 +236,14 @@ impl Shell {
             }
             Ready::Events(None) => self.events.accept(),
             Ready::Events(Some(client)) => self.events.on_ready(client),
-            Ready::State(None, _) => self.state.accept(),
-            Ready::State(Some(client), events) => {
+            Ready::State(service, None) => self.state.accept(&service),
+            Ready::State(service, Some(program)) => {
+                self.state.on_ready(self.clock.now(), proto::io::wall_now(), &service, program);
+            }
+            Ready::Data(None, _) => self.data.accept(),
+            Ready::Data(Some(client), events) => {
                 if events.contains(PollFlags::POLLOUT) {
-                    self.state.write(client);
+                    self.data.write(client);
                 }
                 if events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
                     self.relay(client);
@@ -331,7 +347,8 @@ impl Shell {
     /// Somebody has removed the session's directory, or something in it.
     fn renew(&mut self) {
         let renewed = self.home.furnish().and_then(|()| {
-            self.state.renew(&self.home.state())?;
+            self.data.renew(&self.home.data())?;
+            self.state.renew()?;
             self.events.renew(&self.home.events())
         });
         if let Err(error) = renewed {
@@ -341,9 +358,9 @@ impl Shell {
 
     /// Passes on what a program asks of the data store.
     fn relay(&mut self, client: u32) {
-        for request in self.state.read(client) {
+        for request in self.data.read(client) {
             if !self.tell(FromSession::Data { client, request }) {
-                return self.state.close(client);
+                return self.data.close(client);
             }
         }
     }
@@ -392,18 +409,24 @@ impl Shell {
         }
     }
 
+    fn start(&mut self, service: &Service, size: Size) {
+        let state = self.state.serve(&service.name);
+        if let Err(error) = &state {
+            tracing::warn!("the service {} has no state socket: {error}", service.name);
+        }
+        match self.surroundings.start(service, size, state.as_deref().ok()) {
+            Ok(running) => {
+                let pid = running.pid.as_raw().unsigned_abs();
+                self.services.insert(service.name.clone(), running);
+                self.core.started(&service.name, pid, &mut self.effects);
+            }
+            Err(reason) => self.core.failed(self.clock.now(), &service.name, reason, &mut self.effects),
+        }
+    }
+
     fn act(&mut self, effect: Effect) {
         match effect {
-            Effect::Start { service, size } => match self.surroundings.start(&service, size) {
-                Ok(running) => {
-                    let pid = running.pid.as_raw().unsigned_abs();
-                    self.services.insert(service.name.clone(), running);
-                    self.core.started(&service.name, pid, &mut self.effects);
-                }
-                Err(reason) => {
-                    self.core.failed(self.clock.now(), &service.name, reason, &mut self.effects);
-                }
-            },
+            Effect::Start { service, size } => self.start(&service, size),
             Effect::Hangup(which) => procs::ask_to_end(&self.processes(which), Signal::SIGHUP),
             Effect::Terminate(which) => procs::ask_to_end(&self.processes(which), Signal::SIGTERM),
             Effect::Kill(which) => {
@@ -422,9 +445,15 @@ impl Shell {
                 }
             }
             Effect::Tell(message) => drop(self.tell(message)),
-            Effect::Change(change) => self.events.tell(change),
-            Effect::Data { client, part, last } => self.state.answer(client, &part.0, last),
-            Effect::ForgetData => self.state.forget(),
+            Effect::Change(change) => {
+                if let Change::Connect(_) | Change::Disconnect = &change {
+                    let at = if let Change::Connect(at) = &change { Some(at) } else { None };
+                    self.state.shown(self.clock.now(), proto::io::wall_now(), at);
+                }
+                self.events.tell(change);
+            }
+            Effect::Data { client, part, last } => self.data.answer(client, &part.0, last),
+            Effect::ForgetData => self.data.forget(),
             Effect::Quit { clean } => {
                 let status = if clean { CLEAN } else { UNCLEAN };
                 self.leaving = Some(Leaving { status, until: self.clock.now() + LEAVE_WITHIN });
@@ -440,7 +469,8 @@ impl Ready {
             Self::Control(_) => Self::Control(events),
             Self::Service(name, _) => Self::Service(name, events),
             Self::Display(conn, _) => Self::Display(conn, events),
-            Self::State(client, _) => Self::State(client, events),
+            Self::Data(client, _) => Self::Data(client, events),
+            Self::State(service, program) => Self::State(service, program),
             Self::Events(client) => Self::Events(client),
         }
     }

@@ -1,156 +1,213 @@
-//! The state socket of a session (`HOTDESK_SOCKET`): carries the data requests of its programs to the daemon and
-//! the answers back.
+//! The state sockets of a session (`HOTDESK_STATE`), one for each service: what its programs keep of themselves.
 //!
-//! Frames are `length u32 (big endian), payload`, as the data store speaks them; the payload is not looked at. Bounds:
-//! so many connections, so long a request, so much that a program does not read. At a bound the program's connection
-//! is closed, and nobody else's.
+//! Around [`StateSession`], which owns the object and decides what is answered; here are the bytes on their way. Bounds:
+//! so many connections, so much that a program does not read. At a bound the program's connection is closed, and nobody
+//! else's.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::PathBuf;
 
-use crate::control::{Bytes, DATA_MAX, REPLY_MAX};
+use continuity::Object;
+use continuity::session::{Effect, PROGRAMS_MAX, Program, StateSession};
+use proto::time::{Instant, WallTime};
+use proto::{Epoch, Serial, ServiceName, SessionId};
 
-/// Connections at most; further ones wait to be accepted.
-const CLIENTS_MAX: usize = 16;
+use super::sockets;
 
-/// Answers that a program has not read, at most.
-const UNREAD_MAX: usize = 2 * REPLY_MAX;
+/// Answers and events that a program has not read, at most, in bytes: some of the longest values.
+const UNREAD_MAX: usize = 256 * 1024;
 
-const HEADER_LEN: usize = datastore::wire::HEADER_LEN;
+/// What the sockets are called, each with its number.
+const NAME: &str = "state";
 
-/// What one connection waits for.
+/// What one descriptor waits for.
 pub(super) struct Interest<'a> {
-    pub(super) client: Option<u32>,
+    pub(super) service: ServiceName,
+    pub(super) program: Option<Program>,
     pub(super) fd: BorrowedFd<'a>,
     pub(super) read: bool,
     pub(super) write: bool,
 }
 
-/// The socket and its connections.
-pub(super) struct StateSocket {
+/// The sockets of all services that were ever started.
+pub(super) struct StateSockets {
+    session: SessionId,
+    dir: PathBuf,
+    services: BTreeMap<ServiceName, Served>,
+    shown_at: Option<Serial>,
+}
+
+/// The socket of one service.
+struct Served {
+    path: PathBuf,
     listener: UnixListener,
-    clients: BTreeMap<u32, Client>,
+    state: StateSession,
+    clients: BTreeMap<Program, Client>,
     next: u32,
 }
 
 struct Client {
     stream: UnixStream,
-    request: Vec<u8>,
-    /// The parts of an answer that is not complete.
-    parts: Vec<u8>,
     unsent: Vec<u8>,
+    /// It is closed when all was sent.
+    is_over: bool,
 }
 
-impl StateSocket {
-    /// Listens at `path`, for this account only.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { listener: super::listen(path)?, clients: BTreeMap::new(), next: 0 })
+impl StateSockets {
+    /// None yet; they will be in `dir`, the session's directory.
+    pub(super) const fn new(session: SessionId, dir: PathBuf) -> Self {
+        Self { session, dir, services: BTreeMap::new(), shown_at: None }
     }
 
-    /// Listens at `path` again if nobody can find the socket there. Who is connected stays so.
-    pub(super) fn renew(&mut self, path: &Path) -> io::Result<()> {
-        if !path.exists() {
-            self.listener = super::listen(path)?;
+    /// Listens again wherever nobody can find a socket. Who is connected stays so.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        for served in self.services.values_mut().filter(|served| !served.path.exists()) {
+            served.listener = sockets::listen(&served.path)?;
         }
         Ok(())
     }
 
-    /// What to wait for. While the daemon does not take what was asked already (`may_ask`), nothing more is read.
-    pub(super) fn interest(&self, may_ask: bool) -> Vec<Interest<'_>> {
-        let accepts = self.clients.len() < CLIENTS_MAX;
-        let listener =
-            accepts.then(|| Interest { client: None, fd: self.listener.as_fd(), read: true, write: false });
-        let clients = self.clients.iter().map(|(client, c)| Interest {
-            client: Some(*client),
-            fd: c.stream.as_fd(),
-            read: may_ask,
-            write: !c.unsent.is_empty(),
-        });
-        listener.into_iter().chain(clients).collect()
-    }
-
-    pub(super) fn accept(&mut self) {
-        let Ok((stream, _)) = self.listener.accept() else { return };
-        if stream.set_nonblocking(true).is_ok() {
-            let client = Client { stream, request: Vec::new(), parts: Vec::new(), unsent: Vec::new() };
-            self.clients.insert(self.next, client);
-            self.next = self.next.wrapping_add(1);
+    /// Removes the sockets.
+    pub(super) fn clear(&self) {
+        for served in self.services.values() {
+            let _ = std::fs::remove_file(&served.path);
         }
     }
 
-    /// Reads what a program asks: whole requests, in order.
-    pub(super) fn read(&mut self, client: u32) -> Vec<Bytes> {
-        let Some(c) = self.clients.get_mut(&client) else { return Vec::new() };
-        let mut requests = Vec::new();
-        if c.read(&mut requests).is_err() {
-            self.clients.remove(&client);
+    /// Sees to it that a service which is about to start has its socket, and says where it is. What the service keeps of
+    /// itself outlives its end.
+    pub(super) fn serve(&mut self, service: &ServiceName) -> io::Result<PathBuf> {
+        if !self.services.contains_key(service) {
+            // Numbered, since the path of a socket may not be long.
+            let path = self.dir.join(format!("{NAME}{}", self.services.len()));
+            let object = Object::new(self.session, service.clone());
+            let mut state = StateSession::new(object, Epoch::default(), None);
+            state.shown(self.shown_at.clone());
+            self.services.insert(service.clone(), Served::listen(path, state)?);
         }
-        requests
+        self.services.get(service).map(|served| served.path.clone()).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    pub(super) fn write(&mut self, client: u32) {
-        if self.clients.get_mut(&client).is_some_and(|c| c.flush().is_err()) {
-            self.clients.remove(&client);
+    /// What to wait for. Of a program that waits for many answers nothing is read, nor is it noticed that it has gone.
+    pub(super) fn interest(&self) -> Vec<Interest<'_>> {
+        let mut all = Vec::new();
+        for (service, served) in &self.services {
+            let interest =
+                |program, fd, read, write| Interest { service: service.clone(), program, fd, read, write };
+            if served.clients.len() < PROGRAMS_MAX {
+                all.push(interest(None, served.listener.as_fd(), true, false));
+            }
+            for (program, client) in &served.clients {
+                let reads = !client.is_over && served.state.reads(*program);
+                let writes = !client.unsent.is_empty();
+                if reads || writes {
+                    all.push(interest(Some(*program), client.stream.as_fd(), reads, writes));
+                }
+            }
+        }
+        all
+    }
+
+    pub(super) fn accept(&mut self, service: &ServiceName) {
+        let Some(served) = self.services.get_mut(service) else { return };
+        let Ok((stream, _)) = served.listener.accept() else { return };
+        let program = Program(served.next);
+        if stream.set_nonblocking(true).is_ok() && served.state.open(program) {
+            served.clients.insert(program, Client { stream, unsent: Vec::new(), is_over: false });
+            served.next = served.next.wrapping_add(1);
         }
     }
 
-    /// Gives a program a part of an answer; it is sent when it is complete.
-    pub(super) fn answer(&mut self, client: u32, part: &[u8], last: bool) {
-        let Some(c) = self.clients.get_mut(&client) else { return };
-        c.parts.extend_from_slice(part);
-        let too_much = c.parts.len() > REPLY_MAX || c.unsent.len() > UNREAD_MAX;
-        if too_much || (last && c.complete().is_err()) {
-            self.clients.remove(&client);
+    /// A program can be written to, has said something, or is gone.
+    pub(super) fn on_ready(&mut self, now: Instant, wall: WallTime, service: &ServiceName, program: Program) {
+        let Some(served) = self.services.get_mut(service) else { return };
+        if served.turn(now, wall, program).is_err() {
+            served.drop(program);
+        }
+        served.settle(now, wall);
+    }
+
+    /// The session is shown at another DTU, or at none.
+    pub(super) fn shown(&mut self, now: Instant, wall: WallTime, at: Option<&Serial>) {
+        self.shown_at = at.cloned();
+        for served in self.services.values_mut() {
+            served.state.shown(at.cloned());
+            served.settle(now, wall);
         }
     }
+}
 
-    /// Closes a connection.
-    pub(super) fn close(&mut self, client: u32) {
-        self.clients.remove(&client);
+impl Served {
+    fn listen(path: PathBuf, state: StateSession) -> io::Result<Self> {
+        let listener = sockets::listen(&path)?;
+        Ok(Self { path, listener, state, clients: BTreeMap::new(), next: 0 })
     }
 
-    /// Closes all connections: what they asked will not be answered, which they must know.
-    pub(super) fn forget(&mut self) {
-        self.clients.clear();
+    fn turn(&mut self, now: Instant, wall: WallTime, program: Program) -> io::Result<()> {
+        let Some(client) = self.clients.get_mut(&program) else { return Ok(()) };
+        client.flush()?;
+        if client.is_over || !self.state.reads(program) {
+            return Ok(());
+        }
+        let mut piece = [0; 16 * 1024];
+        // One piece a turn: who says a lot must not keep the others waiting.
+        match client.stream.read(&mut piece) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => self.state.heard(now, wall, program, &piece[..n]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn drop(&mut self, program: Program) {
+        self.clients.remove(&program);
+        self.state.close(program);
+    }
+
+    /// Does what the machine says until it says nothing more.
+    fn settle(&mut self, now: Instant, wall: WallTime) {
+        loop {
+            let effects = self.state.take_effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Say { program, bytes } => {
+                        if self.clients.get_mut(&program).is_some_and(|client| client.say(&bytes).is_err()) {
+                            self.drop(program);
+                        }
+                    }
+                    Effect::Close(program) => {
+                        if let Some(client) = self.clients.get_mut(&program) {
+                            client.is_over = true;
+                        }
+                        self.clients.retain(|_, client| !client.is_over || !client.unsent.is_empty());
+                    }
+                    // A session that is started afresh when its host dies promises no more than this.
+                    Effect::Committed { version, .. } => self.state.safe(now, wall, version.stamp()),
+                }
+            }
+        }
     }
 }
 
 impl Client {
-    fn read(&mut self, requests: &mut Vec<Bytes>) -> io::Result<()> {
-        let mut piece = [0; 16 * 1024];
-        // One piece a turn: who asks a lot must not keep the others waiting.
-        match self.stream.read(&mut piece) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(n) => self.request.extend_from_slice(&piece[..n]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error),
+    fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.unsent.len() > UNREAD_MAX {
+            return Err(ErrorKind::OutOfMemory.into());
         }
-        let mut rest = self.request.as_slice();
-        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
-            let len = u32::from_be_bytes(*header) as usize;
-            if len > DATA_MAX {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            let Some((payload, after)) = after.split_at_checked(len) else { break };
-            requests.push(Bytes(payload.to_vec()));
-            rest = after;
-        }
-        self.request = rest.to_vec();
-        Ok(())
-    }
-
-    fn complete(&mut self) -> io::Result<()> {
-        let len = u32::try_from(self.parts.len()).map_err(io::Error::other)?;
-        self.unsent.extend_from_slice(&len.to_be_bytes());
-        self.unsent.append(&mut self.parts);
+        self.unsent.extend_from_slice(bytes);
         self.flush()
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        super::flush(&mut self.stream, &mut self.unsent)
+        sockets::flush(&mut self.stream, &mut self.unsent)?;
+        if self.is_over && self.unsent.is_empty() { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 }
 
@@ -159,55 +216,41 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    fn pair() -> (tempfile::TempDir, StateSocket, UnixStream) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let mut socket = StateSocket::open(&path).unwrap();
-        let program = UnixStream::connect(&path).unwrap();
-        socket.accept();
-        (dir, socket, program)
-    }
-
-    #[test]
-    fn requests_arrive_whole_however_they_are_cut_and_answers_in_their_parts() {
-        let (_dir, mut socket, mut program) = pair();
-        program.write_all(&[0, 0, 0, 3, b'a', b'b']).unwrap();
-        assert_eq!(socket.read(0), []);
-        program.write_all(&[b'c', 0, 0, 0, 0, 0]).unwrap();
-        assert_eq!(socket.read(0), [Bytes(b"abc".to_vec()), Bytes(Vec::new())]);
-        socket.answer(0, b"x", false);
-        socket.answer(0, b"y", true);
-        let mut answer = [0; 6];
-        program.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, [0, 0, 0, 2, b'x', b'y']);
-    }
-
-    #[test]
-    fn a_request_beyond_the_bound_closes_its_connection_only() {
-        let (dir, mut socket, mut program) = pair();
-        let mut other = UnixStream::connect(dir.path().join("state")).unwrap();
-        socket.accept();
-        program.write_all(&(DATA_MAX as u32 + 1).to_be_bytes()).unwrap();
-        assert_eq!(socket.read(0), []);
-        assert_eq!(program.read(&mut [0]).unwrap(), 0);
-        other.write_all(&[0, 0, 0, 1, 7]).unwrap();
-        assert_eq!(socket.read(1), [Bytes(vec![7])]);
-    }
-
-    #[test]
-    fn who_does_not_read_its_answers_is_cut_off() {
-        let (_dir, mut socket, program) = pair();
-        let answer = vec![0; REPLY_MAX];
-        for _ in 0..8 {
-            socket.answer(0, &answer, true);
+    /// Lets everybody who has said something be heard, until nothing more happens.
+    fn settle(sockets: &mut StateSockets, service: &ServiceName) {
+        for program in (0..4).map(Program) {
+            for _ in 0..32 {
+                sockets.on_ready(Instant::ZERO, WallTime::default(), service, program);
+            }
         }
-        assert!(socket.interest(true).iter().all(|interest| interest.client.is_none()));
-        drop(program);
     }
 
     #[test]
-    fn nothing_is_read_while_the_daemon_does_not_take_it() {
-        let (_dir, socket, _program) = pair();
-        assert!(socket.interest(false).iter().all(|interest| interest.client.is_none() || !interest.read));
+    fn who_does_not_read_its_answers_is_cut_off_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sockets = StateSockets::new(SessionId(1), dir.path().to_owned());
+        let service: ServiceName = "s".parse().unwrap();
+        let path = sockets.serve(&service).unwrap();
+        assert_eq!(
+            sockets.serve(&service).unwrap(),
+            path,
+            "a service that starts again has the socket it had"
+        );
+        let (mut lazy, mut other) =
+            (UnixStream::connect(&path).unwrap(), UnixStream::connect(&path).unwrap());
+        sockets.accept(&service);
+        sockets.accept(&service);
+        lazy.write_all(b"put pool=global key=k bytes=30000\n").unwrap();
+        lazy.write_all(&[b'x'; 30_000]).unwrap();
+        lazy.write_all(format!("\n{}", "get pool=global key=k\n".repeat(40)).as_bytes()).unwrap();
+        settle(&mut sockets, &service);
+        let programs =
+            |sockets: &StateSockets| sockets.interest().iter().filter_map(|i| i.program).collect::<Vec<_>>();
+        assert_eq!(programs(&sockets), [Program(1)]);
+        other.write_all(b"list pool=global\n").unwrap();
+        settle(&mut sockets, &service);
+        let mut answer = [0; 64];
+        let len = other.read(&mut answer).unwrap();
+        assert_eq!(answer[..len], *b"list count=1\nentry key=k kind=raw length=30000\n");
     }
 }

@@ -1,0 +1,181 @@
+//! `sessiond state`: what a shell of a session keeps of itself.
+
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use continuity::limits::VALUE_MAX;
+use continuity::stream::Packet;
+use proto::Line;
+use proto::io::cli::{Failure, print};
+
+use super::state_client::{SOCKET, StateClient};
+
+/// The number of the operation that `state begin` has begun.
+const OPERATION: &str = "HOTDESK_OPERATION";
+
+/// A pool: global, composite, step:NAME, interactive or application.
+type Pool = String;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// Print a value, or what it refers to; exit with 1 if there is none
+    Get {
+        /// global, composite, step:NAME, interactive or application
+        pool: Pool,
+        /// What the value is called in its pool
+        key: String,
+    },
+    /// Keep a value
+    Put {
+        /// global, composite, step:NAME, interactive or application
+        pool: Pool,
+        /// What the value is called in its pool
+        key: String,
+        /// The value; read from the standard input if left out
+        value: Option<String>,
+        /// raw, or what the value refers to: store, directory, file, query
+        #[arg(long, default_value = "raw")]
+        kind: String,
+        /// Of a query: hits on a page
+        #[arg(long, required_if_eq("kind", "query"))]
+        size: Option<u32>,
+        /// Of a query: the page, from 0
+        #[arg(long)]
+        page: Option<u64>,
+    },
+    /// Remove a value
+    Rm {
+        /// global, composite, step:NAME, interactive or application
+        pool: Pool,
+        /// What the value is called in its pool
+        key: String,
+    },
+    /// List the keys of a pool
+    Ls {
+        /// global, composite, step:NAME, interactive or application
+        pool: Pool,
+    },
+    /// Begin a composite step on top of the stack
+    Push {
+        /// Name of the composite step
+        name: String,
+    },
+    /// End the composite step on top of the stack
+    Pop,
+    /// Keep the current state of a pool to come back to
+    Mark {
+        /// composite, interactive or application
+        pool: Pool,
+    },
+    /// Go to the state before
+    Back {
+        /// composite, interactive or application
+        pool: Pool,
+    },
+    /// Go to the state after
+    Forward {
+        /// composite, interactive or application
+        pool: Pool,
+    },
+    /// Begin an operation and print its number, for HOTDESK_OPERATION of the commands that belong to it
+    Begin {
+        /// Name of the operation
+        name: String,
+    },
+    /// Make all changes of the operation in HOTDESK_OPERATION
+    Commit,
+    /// Make none of them
+    Abort,
+    /// Print where the object stands
+    Status,
+    /// Print events until the session ends: restore, missing, connect, disconnect, disable
+    Watch,
+}
+
+/// Runs one command.
+pub(super) fn run(command: StateCommand) -> Result<(), Failure> {
+    let path = std::env::var_os(SOCKET).map(PathBuf::from).ok_or_else(|| {
+        Failure::no(format!("{SOCKET} is not set: this works inside a session of Hotdesk only"))
+    })?;
+    let mut client = StateClient::connect(&path)
+        .map_err(|error| Failure::nobody(format!("{}: {error}", path.display())))?;
+    if let Ok(number) = std::env::var(OPERATION)
+        && !matches!(command, StateCommand::Begin { .. })
+    {
+        ask(&mut client, Line::new("join").with("operation", number), None)?;
+    }
+    perform(&mut client, command)
+}
+
+fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failure> {
+    let of = |word: &str, pool: Pool| Line::new(word).with("pool", pool);
+    match command {
+        StateCommand::Get { pool, key } => {
+            let Packet { line, payload } = ask(client, of("get", pool).with("key", &key), None)?;
+            match payload {
+                Some(value) if line.command() == "value" => print(value),
+                _ => Err(Failure::no(format!("there is no {key}"))),
+            }
+        }
+        StateCommand::Put { pool, key, value, kind, size, page } => {
+            let value = value.map_or_else(read_value, |value| Ok(value.into_bytes()))?;
+            let line = of("put", pool).with("key", key).with("kind", kind);
+            let line = line.with_some("size", size).with_some("page", page);
+            ask(client, line, Some(&value)).map(drop)
+        }
+        StateCommand::Rm { pool, key } => ask(client, of("remove", pool).with("key", key), None).map(drop),
+        StateCommand::Ls { pool } => list(client, of("list", pool)),
+        StateCommand::Push { name } => ask(client, Line::new("push").with("name", name), None).map(drop),
+        StateCommand::Pop => ask(client, Line::new("pop"), None).map(drop),
+        StateCommand::Mark { pool } => ask(client, of("mark", pool), None).map(drop),
+        StateCommand::Back { pool } => ask(client, of("back", pool), None).map(drop),
+        StateCommand::Forward { pool } => ask(client, of("forward", pool), None).map(drop),
+        StateCommand::Begin { name } => {
+            let line = Line::new("begin").with("name", name).with("keep", true);
+            let Packet { line, .. } = ask(client, line, None)?;
+            print(format!("{}\n", line.get("operation").unwrap_or_default()))
+        }
+        StateCommand::Commit => ask(client, Line::new("commit"), None).map(drop),
+        StateCommand::Abort => ask(client, Line::new("abort"), None).map(drop),
+        StateCommand::Status => print(format!("{}\n", ask(client, Line::new("status"), None)?.line)),
+        StateCommand::Watch => {
+            ask(client, Line::new("watch"), None)?;
+            loop {
+                match client.event() {
+                    Ok(event) => print(format!("{event}\n"))?,
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+}
+
+fn list(client: &mut StateClient, line: Line) -> Result<(), Failure> {
+    let listed = ask(client, line, None)?.line;
+    for _ in 0..listed.lenient::<usize>("count").unwrap_or_default() {
+        let entry = client.answer().map_err(gone)?.line;
+        print(format!("{}\n", entry.get("key").unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// Asks, and fails if the answer refuses.
+fn ask(client: &mut StateClient, line: Line, payload: Option<&[u8]>) -> Result<Packet, Failure> {
+    let answer = client.ask(line, payload).map_err(gone)?;
+    if answer.line.command() == "error" {
+        return Err(Failure::no(answer.line.get("text").unwrap_or("refused")));
+    }
+    Ok(answer)
+}
+
+fn gone(error: io::Error) -> Failure {
+    Failure::new(proto::exit::Exit::Unknown, format!("the session does not answer: {error}"))
+}
+
+fn read_value() -> Result<Vec<u8>, Failure> {
+    let mut value = Vec::new();
+    io::stdin().lock().take(VALUE_MAX as u64 + 1).read_to_end(&mut value)?;
+    if value.len() > VALUE_MAX { Err(Failure::no(format!("more than {VALUE_MAX} bytes"))) } else { Ok(value) }
+}
