@@ -185,6 +185,34 @@ pub(crate) fn flipped(binary: PathBuf) -> Played {
     // What the version before took is stored as it is there, told, and made sessions of all the same.
     hand.foreground("groupmgr template show default --run-dir run --host a | grep mail")?;
     real.type_keys(b"\x1dq")?;
+    real.until("the owner's terminal", is_calm)?;
+    crowded(&hand, &["a", "b", "c", "d", "e", "f"].map(service).concat())
+}
+
+/// A session with a service that nobody has started, one that cannot be, and six others: more than a desk shows.
+fn crowded(hand: &Hand<'_>, others: &str) -> Played {
+    let idle = "[[service]]\nname = \"idle\"\nrequired = false\n";
+    let broken = "[[service]]\nname = \"broken\"\nrequired = false\ncommand = [\"/no/such\"]\n";
+    hand.foreground(&format!("printf '%s' '{idle}{broken}{others}' > many.toml"))?;
+    hand.foreground("groupmgr template put many many.toml --run-dir run --host a")?;
+    hand.foreground("authmgr card new bob.card")?;
+    hand.foreground("groupmgr session new bob.card --template many --run-dir run --host a")?;
+    let boot = "dtu-emu boot --ca keys/ca.pem --card bob.card --serial 080020000003 --bind 127.0.200.3";
+    let mut real = Real::start(hand, boot)?;
+    real.until("why nothing is shown", |t| {
+        has(t, "idle is not started. Start it with: groupmgr service start")
+    })?;
+    real.until("how many there are", |t| {
+        has(t, "Display 1 of 6: idle.") && has(t, "The session has 2 more:")
+    })?;
+    real.type_keys(b"\x1dn")?;
+    real.until("the second", |t| has(t, "broken is not started."))?;
+    let token = "card.$(sed -n 's/^card .* id=\\([^ ]*\\).*/\\1/p' bob.card)";
+    hand.foreground(&format!("groupmgr service start {token} broken --run-dir run --host a 2>&1 || true"))?;
+    real.until("why it does not run", |t| has(t, "broken could not be started: ") && has(t, "/no/such"))?;
+    real.type_keys(b"\x1dn")?;
+    real.until("the third", |t| has(t, "a is here") && has(t, "Display 3 of 6: a"))?;
+    real.type_keys(b"\x1dq")?;
     real.until("the owner's terminal", is_calm)
 }
 
