@@ -131,8 +131,6 @@ impl Scene {
         for host in &mut plan.hosts {
             // The cards of a fleet are registered nowhere.
             host.args.extend(["--log-json", "--guests", "0"].map(str::to_owned));
-            // All DTUs are without a card: guests, of which the hosts that are left take all.
-            host.args.extend(["--guests".to_owned(), storm.count.to_string()]);
         }
         let mut world = Lab::new(plan, Ground::Loopback, ending)?;
         world.start_store().map_err(cannot("start the data store"))?;
