@@ -1,11 +1,12 @@
 //! `sessiond state`: what a shell of a session keeps of itself.
 
-use std::io::{self, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use continuity::limits::VALUE_MAX;
 use continuity::stream::Packet;
+use continuity::{Key, Place, SeriesName, StepName};
 use proto::Line;
 use proto::io::cli::{Failure, print};
 
@@ -14,24 +15,21 @@ use super::state_client::{SOCKET, StateClient};
 /// The number of the operation that `state begin` has begun.
 const OPERATION: &str = "HOTDESK_OPERATION";
 
-/// A pool: global, composite, step:NAME, interactive or application.
-type Pool = String;
-
 #[derive(Debug, Subcommand)]
 pub(super) enum StateCommand {
     /// Print a value, or what it refers to; exit with 1 if there is none
     Get {
         /// global, composite, step:NAME, interactive or application
-        pool: Pool,
+        pool: Place,
         /// What the value is called in its pool
-        key: String,
+        key: Key,
     },
     /// Keep a value
     Put {
         /// global, composite, step:NAME, interactive or application
-        pool: Pool,
+        pool: Place,
         /// What the value is called in its pool
-        key: String,
+        key: Key,
         /// The value; read from the standard input if left out
         value: Option<String>,
         /// raw, or what the value refers to: store, directory, file, query
@@ -47,36 +45,36 @@ pub(super) enum StateCommand {
     /// Remove a value
     Rm {
         /// global, composite, step:NAME, interactive or application
-        pool: Pool,
+        pool: Place,
         /// What the value is called in its pool
-        key: String,
+        key: Key,
     },
     /// List the keys of a pool
     Ls {
         /// global, composite, step:NAME, interactive or application
-        pool: Pool,
+        pool: Place,
     },
     /// Begin a composite step on top of the stack
     Push {
         /// Name of the composite step
-        name: String,
+        name: StepName,
     },
     /// End the composite step on top of the stack
     Pop,
     /// Keep the current state of a pool to come back to
     Mark {
         /// composite, interactive or application
-        pool: Pool,
+        pool: SeriesName,
     },
     /// Go to the state before
     Back {
         /// composite, interactive or application
-        pool: Pool,
+        pool: SeriesName,
     },
     /// Go to the state after
     Forward {
         /// composite, interactive or application
-        pool: Pool,
+        pool: SeriesName,
     },
     /// Begin an operation and print its number, for HOTDESK_OPERATION of the commands that belong to it
     Begin {
@@ -103,18 +101,28 @@ pub(super) fn run(command: StateCommand) -> Result<(), Failure> {
     if let Ok(number) = std::env::var(OPERATION)
         && !matches!(command, StateCommand::Begin { .. })
     {
+        let number: u64 = number.parse().map_err(|_no_number| {
+            Failure::usage(format!(
+                "{OPERATION} is {number:?}: unset it, or set it to what sessiond state begin prints"
+            ))
+        })?;
         ask(&mut client, Line::new("join").with("operation", number), None)?;
     }
     perform(&mut client, command)
 }
 
 fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failure> {
-    let of = |word: &str, pool: Pool| Line::new(word).with("pool", pool);
+    let of = |word: &str, pool: Place| Line::new(word).with("pool", pool);
+    let states = |word: &str, pool: SeriesName| Line::new(word).with("pool", pool);
     match command {
         StateCommand::Get { pool, key } => {
             let Packet { line, payload } = ask(client, of("get", pool).with("key", &key), None)?;
             match payload {
-                Some(value) if line.command() == "value" => print(value),
+                Some(value) if line.command() == "value" => {
+                    let is_seen = io::stdout().is_terminal() && !value.ends_with(b"\n");
+                    print(value)?;
+                    if is_seen { print("\n") } else { Ok(()) }
+                }
                 _ => Err(Failure::no(format!("there is no {key}"))),
             }
         }
@@ -128,9 +136,9 @@ fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failur
         StateCommand::Ls { pool } => list(client, of("list", pool)),
         StateCommand::Push { name } => ask(client, Line::new("push").with("name", name), None).map(drop),
         StateCommand::Pop => ask(client, Line::new("pop"), None).map(drop),
-        StateCommand::Mark { pool } => ask(client, of("mark", pool), None).map(drop),
-        StateCommand::Back { pool } => ask(client, of("back", pool), None).map(drop),
-        StateCommand::Forward { pool } => ask(client, of("forward", pool), None).map(drop),
+        StateCommand::Mark { pool } => ask(client, states("mark", pool), None).map(drop),
+        StateCommand::Back { pool } => ask(client, states("back", pool), None).map(drop),
+        StateCommand::Forward { pool } => ask(client, states("forward", pool), None).map(drop),
         StateCommand::Begin { name } => {
             let line = Line::new("begin").with("name", name).with("keep", true);
             let Packet { line, .. } = ask(client, line, None)?;

@@ -83,6 +83,8 @@ pub fn state_in_a_shell(dir: &Path) {
         sessiond state pop
         sessiond state rm application a
         sessiond state rm application a; echo "gone: $?"
+        sessiond state put aplication a 1; echo "misspelt: $?"
+        HOTDESK_OPERATION= sessiond state pop; echo "no operation: $?"
         sessiond state watch | while read -r event; do echo "watched: $event"; done
     "#;
     let mut daemon = Daemon::start(&run_dir(dir), false);
@@ -97,6 +99,10 @@ pub fn state_in_a_shell(dir: &Path) {
         "operation=1 name=order status=committed",
         "there is no such key",
         "gone: 1",
+        "interactive or application",
+        "misspelt: 2",
+        "unset it, or set it to",
+        "no operation: 2",
         "watched: event is=connect dtu=desk1",
     ] {
         dtu.until_shown(shown);
