@@ -169,7 +169,7 @@ fn a_host_whose_run_directory_is_removed_makes_it_again() {
         until(&format!("{token} is reached at {}", dir.display()), || {
             let events = UnixStream::connect(dir.join("events"));
             events.is_ok()
-                && UnixStream::connect(dir.join("state")).is_ok()
+                && ["data", "state0"].iter().all(|socket| UnixStream::connect(dir.join(socket)).is_ok())
                 && dir.join("bin/datastore").exists()
         });
         let lock = Command::new("flock").arg("-n").arg(&dir).arg("true").status().expect("util-linux");
