@@ -3,8 +3,8 @@
 use proto::time::Duration;
 use tests::sim::{Faults, Given, Options, run, swarm};
 
-/// Seeds of a usual run: enough that each rule is put to the test, two hosts of one name among them.
-const SEEDS: core::ops::Range<u64> = 0..32;
+/// Seeds of a usual run: enough that each rule is put to the test, two hosts of one name and lost links among them.
+const SEEDS: core::ops::Range<u64> = 0..64;
 
 #[test]
 fn whatever_happens_the_rules_hold_and_once_all_is_repaired_everybody_is_at_work_and_agrees() {
