@@ -150,7 +150,9 @@ fn only_the_daemon_dies_when_only_the_daemon_is_killed() {
     world.start_hosts().unwrap();
     world.kill_daemon("host-a").unwrap();
     assert!(!world.is_alive("host-a"));
-    assert_eq!(world.backend().belonging("host-a").unwrap().processes().len(), 1, "its child is left");
+    // A process is not recognised at the moment in which it becomes another program, as the child of one just started may.
+    let left = || world.backend().belonging("host-a").unwrap().processes().len();
+    assert!((0..10_000).any(|_| left() == 1), "its child is left: {}", left());
 }
 
 #[test]
