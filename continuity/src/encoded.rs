@@ -18,7 +18,7 @@ pub(crate) const HEADER_LEN: usize = PREFIX_LEN + Stamp::LEN;
 /// The first 16 bytes of SHA-256 of an encoding.
 ///
 /// It finds copies that differ by accident, which happens unseen once in 2^128 times. It need not withstand who looks
-/// for two objects with one hash (2^64 tries): the session's user makes both, and would mislead nobody but himself.
+/// for two objects with one hash (2^64 tries): the session's user makes both, and would mislead nobody else.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Hash(pub [u8; Self::LEN]);
 

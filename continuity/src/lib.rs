@@ -23,7 +23,7 @@
 //!
 //! # What an object is not believed about
 //!
-//! The session's user may write whatever he likes into an object. Token, account, template, commands, epoch and the
+//! The session's user may write anything into an object. Token, account, template, commands, epoch and the
 //! version that must be reached come from the session's record, never from here.
 
 mod codec;
