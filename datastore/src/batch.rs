@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use crate::decide::{decide, written_key};
+use crate::error::Refusal;
 use crate::key::{Key, Prefix};
 use crate::message::{Answer, Event, Request, Revision};
 use crate::quota::Usage;
@@ -62,18 +63,44 @@ impl Batch {
     /// What is more than a quota allows is not done. `usage` counts what the batch will have stored.
     ///
     /// # Errors
-    /// Whatever `stored` says, which reads the key's value from before the batch.
+    /// Whatever `stored` says, which reads a key's value from before the batch.
     pub fn admit<E>(
         &mut self,
         request: &Request,
         usage: &mut Usage,
-        stored: impl FnOnce(&Key) -> Result<Option<Value>, E>,
+        mut stored: impl FnMut(&Key) -> Result<Option<Value>, E>,
+    ) -> Result<Option<Answer>, E> {
+        let Request::Guarded { guard, write } = request else {
+            return self.admit_unguarded(request, usage, stored);
+        };
+        let record = self.newest(&guard.key, &mut stored)?;
+        if !guard.admits(record.as_ref()) {
+            self.requests += 1;
+            return Ok(Some(Answer::Failed(Refusal::Fenced.into())));
+        }
+        self.admit_unguarded(&write.clone().into(), usage, stored)
+    }
+
+    /// The value of a key after all writes decided so far.
+    fn newest<E>(
+        &self,
+        key: &Key,
+        mut stored: impl FnMut(&Key) -> Result<Option<Value>, E>,
+    ) -> Result<Option<Value>, E> {
+        match self.keys.get(key) {
+            Some(touched) => Ok(touched.now.clone()),
+            None => stored(key),
+        }
+    }
+
+    fn admit_unguarded<E>(
+        &mut self,
+        request: &Request,
+        usage: &mut Usage,
+        stored: impl FnMut(&Key) -> Result<Option<Value>, E>,
     ) -> Result<Option<Answer>, E> {
         let Some(key) = written_key(request) else { return Ok(None) };
-        let before = match self.keys.get(key) {
-            Some(touched) => touched.now.clone(),
-            None => stored(key)?,
-        };
+        let before = self.newest(key, stored)?;
         let Some(decision) = decide(request, before.as_ref()) else { return Ok(None) };
         self.requests += 1;
         if let Some(change) = decision.change {
@@ -176,6 +203,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::Guard;
     use crate::memory::MemoryStore;
     use crate::message::{Expected, Page};
     use crate::quota::Quota;
@@ -198,7 +226,15 @@ mod tests {
                     _ => Request::Swap { key, expected, new: new.map(value) },
                 }
             });
-        proptest::collection::vec(one, 0..20)
+        let record = |counter: u32| Value::new(format!("session epoch=1.{counter}").as_bytes()).unwrap();
+        let moved = (0_u32..4).prop_map(move |n| match n {
+            0 => Request::Delete { key: "session/s".parse().unwrap() },
+            n => Request::Put { key: "session/s".parse().unwrap(), value: record(n) },
+        });
+        let guarded = (one.clone(), 1_u32..4).prop_map(|(request, counter)| {
+            request.guarded(Guard { key: "session/s".parse().unwrap(), generation: 1, counter })
+        });
+        proptest::collection::vec(prop_oneof![2 => one, 1 => moved, 2 => guarded], 0..20)
     }
 
     fn all(store: &mut MemoryStore) -> Vec<(Key, Value)> {

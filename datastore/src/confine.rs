@@ -35,7 +35,7 @@ impl Confinement {
     ///
     /// # Errors
     /// [`StoreError::TooLarge`] when the key leaves no room for the prefix; [`Refusal::NotHere`] for
-    /// [`Request::Status`], which tells about others.
+    /// [`Request::Status`], which tells about others, and for [`Request::Guarded`].
     pub fn inward(&self, request: Request) -> Result<Request, StoreError> {
         Ok(match request {
             Request::Get { key } => Request::Get { key: self.key(&key)? },
@@ -49,7 +49,8 @@ impl Confinement {
             },
             Request::Watch { prefix } => Request::Watch { prefix: self.prefix(&prefix)? },
             Request::Unwatch { .. } | Request::Ping => request,
-            Request::Status => return Err(Refusal::NotHere.into()),
+            // A guard is its host's to set.
+            Request::Status | Request::Guarded { .. } => return Err(Refusal::NotHere.into()),
         })
     }
 

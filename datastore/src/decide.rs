@@ -36,7 +36,9 @@ pub fn decide(request: &Request, current: Option<&Value>) -> Option<Decision> {
         | Request::Watch { .. }
         | Request::Unwatch { .. }
         | Request::Ping
-        | Request::Status => return None,
+        | Request::Status
+        // What stands behind a guard is decided when that has admitted it.
+        | Request::Guarded { .. } => return None,
     };
     Some(decision)
 }
@@ -46,6 +48,7 @@ pub fn decide(request: &Request, current: Option<&Value>) -> Option<Decision> {
 pub const fn written_key(request: &Request) -> Option<&crate::Key> {
     match request {
         Request::Put { key, .. } | Request::Delete { key } | Request::Swap { key, .. } => Some(key),
+        Request::Guarded { write, .. } => Some(write.key()),
         _ => None,
     }
 }

@@ -88,6 +88,9 @@ pub enum Refusal {
     /// It is being stopped.
     #[error("it is being stopped")]
     Stopping,
+    /// The write's guard does not admit it: the session has a later home, or is over.
+    #[error("the session has moved to another host or is over")]
+    Fenced,
 }
 
 impl Refusal {

@@ -17,11 +17,11 @@ use proto::keys::{KeyRing, Purpose};
 use proto::version::Version;
 use serde::{Deserialize, Serialize};
 
-/// The version of the data store's protocol. 2: a store tells its id.
-pub const VERSION: Version = Version(2);
+/// The version of the data store's protocol. 2: a store tells its id. 3: it knows guarded writes.
+pub const VERSION: Version = Version(3);
 
-/// The first version whose hosts understand [`HandshakeReply::Greeting`].
-const TELLS_ID: Version = Version(2);
+/// The first version whose stores know guarded writes.
+pub(crate) const GUARDS: Version = Version(3);
 
 /// Largest frame of the handshake, in bytes: what a stranger can make this side hold.
 pub const FRAME_MAX: usize = 1024;
@@ -72,14 +72,14 @@ pub struct Proof {
 /// Store → host, last. The order of variants is the wire form: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HandshakeReply {
-    /// Requests may follow. To hosts of version 1, and of a store that has no id.
+    /// Requests may follow. Of a store that has no id.
     Welcome {
         /// The store's own proof.
         proof: String,
     },
     /// No: the connection ends.
     Refused(Distrust),
-    /// Requests may follow. To hosts of version 2 and later.
+    /// Requests may follow.
     Greeting {
         /// The store's own proof.
         proof: String,
@@ -132,7 +132,7 @@ impl Challenger {
             return HandshakeReply::Refused(Distrust::WrongProof);
         }
         let own = ring.prove(Purpose::Store, proof.kid, &self.binding.role("store"), proof.nonce);
-        match (own, self.store.filter(|_| proof.version >= TELLS_ID)) {
+        match (own, self.store) {
             (None, _) => HandshakeReply::Refused(Distrust::NoCommonKey),
             (Some(proof), None) => HandshakeReply::Welcome { proof },
             (Some(proof), Some(store)) => HandshakeReply::Greeting { proof, store },
@@ -171,7 +171,7 @@ impl Prover {
         Ok((Self { binding, kid, nonce }, Proof { version: VERSION, kid, nonce, proof }))
     }
 
-    /// Judges the store's answer. Returns which store it is, unless it is of version 1, which does not say.
+    /// Judges the store's answer. Returns which store it is, if it has an id.
     ///
     /// # Errors
     /// What the store said, or [`Distrust::WrongProof`] when it is the one that cannot prove.
@@ -272,13 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn a_host_of_the_version_before_is_welcomed_in_words_that_it_understands() {
+    fn a_host_of_the_version_before_is_welcomed() {
         let ring = ring(&[OLD]);
         let binding = || Binding::new(&[7; 32]);
         let (challenger, challenge) = Challenger::new(&ring, binding(), Nonce(1), Some(ID));
         let (prover, proof) = Prover::answer(&ring, binding(), Nonce(2), &challenge).unwrap();
-        let reply = challenger.judge(&ring, &Proof { version: Version(1), ..proof });
-        assert!(matches!(reply, HandshakeReply::Welcome { .. }), "{reply:?}");
-        assert_eq!(prover.judge(&ring, &reply), Ok(None));
+        let reply = challenger.judge(&ring, &Proof { version: Version(VERSION.0 - 1), ..proof });
+        assert_eq!(prover.judge(&ring, &reply), Ok(Some(ID)));
     }
 }

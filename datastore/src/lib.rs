@@ -2,7 +2,8 @@
 //!
 //! Sessions come and go with their hosts; what must stay is here: claims, the token registry, templates,
 //! and the users' own notes. The crate owns the store's vocabulary, its engine, its server and its clients.
-//! It refuses to know what is stored: values are bytes, and nothing here reads them.
+//! It refuses to know what is stored: values are bytes, and nothing here reads them but for the epoch in the record of a
+//! guard.
 //!
 //! # What a store promises
 //!
@@ -23,6 +24,7 @@
 //! | [`key`], [`value`], [`message`], [`error`] | what is asked and answered |
 //! | [`wire`], [`handshake`] | frames; how host and store trust each other |
 //! | [`decide`], [`batch`] | what a write does; the group commit and what it hides |
+//! | [`guard`] | writes that only the present home of a session may make |
 //! | [`quota`] | how much permanent data each user may have |
 //! | [`memory`] | the store for tests and the simulated world |
 //! | [`client`] | a client's requests across broken connections |
@@ -36,6 +38,7 @@ pub mod client;
 pub mod confine;
 pub mod decide;
 pub mod error;
+pub mod guard;
 pub mod handshake;
 #[cfg(feature = "io")]
 pub mod io;
@@ -48,6 +51,7 @@ pub mod value;
 pub mod wire;
 
 pub use error::{Refusal, StoreError};
+pub use guard::Guard;
 pub use key::{Key, Prefix};
 pub use memory::MemoryStore;
 pub use message::{

@@ -87,6 +87,12 @@ impl MemoryStore {
     }
 
     fn write(&mut self, request: &Request, changed: &mut Vec<Event>) -> Answer {
+        if let Request::Guarded { guard, write } = request {
+            if !guard.admits(self.entries.get(&guard.key)) {
+                return Answer::Failed(Refusal::Fenced.into());
+            }
+            return self.write(&write.clone().into(), changed);
+        }
         let current = written_key(request).and_then(|key| self.entries.get(key));
         let Some(decision) = decide(request, current) else {
             return Answer::Failed(Refusal::NotHere.into());

@@ -9,6 +9,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::guard::{Guard, Write};
 use crate::key::{Key, Prefix};
 use crate::value::Value;
 
@@ -137,13 +138,21 @@ pub enum Request {
     Ping,
     /// What the server has counted. Answered by [`Answer::Status`].
     Status,
+    /// A write that is done only if its guard admits it, and answered as without one; else [`crate::Refusal::Fenced`].
+    /// Stores of version 2 do not know it.
+    Guarded {
+        /// What is to be found.
+        guard: Guard,
+        /// What is to be done.
+        write: Write,
+    },
 }
 
 impl Request {
     /// Whether it may change the store, so that a missing answer leaves its outcome unknown.
     #[must_use]
     pub const fn is_write(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Swap { .. } | Self::Delete { .. })
+        matches!(self, Self::Put { .. } | Self::Swap { .. } | Self::Delete { .. } | Self::Guarded { .. })
     }
 
     /// The first page of what `prefix` holds.

@@ -173,9 +173,11 @@ impl FrameBuffer {
 mod tests {
     use super::*;
     use crate::error::{Refusal, StoreError};
+    use crate::guard::Guard;
     use crate::key::Prefix;
     use crate::message::{Answer, Change, Event, Expected, Generation, Revision};
     use proptest::prelude::*;
+    use proto::Epoch;
 
     fn key() -> impl Strategy<Value = Key> {
         "[a-z]{1,8}(/[a-z.]{3,8}){0,2}".prop_map(|k| k.parse().unwrap())
@@ -199,6 +201,11 @@ mod tests {
             any::<u64>().prop_map(|n| Request::Unwatch { watch: RequestId(n) }),
             Just(Request::Ping),
             Just(Request::Status),
+            (key(), key(), value(), any::<(u32, u32)>()).prop_map(
+                |(of, key, value, (generation, counter))| {
+                    Request::Put { key, value }.guarded(Guard { key: of, generation, counter })
+                }
+            ),
         ]
     }
 
@@ -229,6 +236,13 @@ mod tests {
             (call(Request::Unwatch { watch: RequestId(1) }), "00000003020601"),
             (call(Request::Ping), "000000020207"),
             (call(Request::Status), "000000020208"),
+            (
+                call(
+                    Request::Delete { key: k() }
+                        .guarded(Guard::new(k(), Epoch { generation: 1, counter: 300 })),
+                ),
+                "0000000e020903612f6201ac020203612f62",
+            ),
         ];
         for (message, golden) in calls {
             check_golden(&message, golden);
@@ -248,6 +262,7 @@ mod tests {
             (reply(Answer::Pong), "00000006000201ac0208"),
             (reply(Answer::Status(vec![("x".into(), 1)])), "0000000a000201ac020901017801"),
             (failed(Refusal::Busy.into()), "00000008000201ac020a0200"),
+            (failed(Refusal::Fenced.into()), "00000008000201ac020a0205"),
             (
                 failed(StoreError::Unreachable { at: "x".into(), why: "y".into() }),
                 "0000000b000201ac020a0001780179",

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::store::{Pending, Store, not_here};
-use super::transport::{Target, connect};
+use super::transport::{Connected, Target, connect};
 use super::watch::{Feed, Watch};
 use crate::client::{Client, ConnectError, Effect, Patience};
 use crate::error::StoreError;
@@ -253,12 +253,12 @@ impl StoreConnection {
         let task = tokio::spawn(async move {
             let end = match connect(&target).await {
                 Err(error) => LinkEvent::ConnectFailed(error),
-                Ok((stream, store)) => {
+                Ok(Connected { stream, store, guards }) => {
                     drop(events.send(LinkEvent::Connected(store)).await);
                     let (from_store, to_store) = tokio::io::split(stream);
                     LinkEvent::Broke(tokio::select! {
                         why = read(from_store, &events) => why,
-                        why = write(to_store, calls) => why,
+                        why = write(to_store, guards, calls) => why,
                     })
                 }
             };
@@ -305,11 +305,18 @@ async fn read(mut from_store: impl AsyncRead + Unpin, events: &mpsc::Sender<Link
     }
 }
 
-async fn write(mut to_store: impl AsyncWrite + Unpin, mut calls: mpsc::UnboundedReceiver<Call>) -> String {
+async fn write(
+    mut to_store: impl AsyncWrite + Unpin,
+    guards: bool,
+    mut calls: mpsc::UnboundedReceiver<Call>,
+) -> String {
     let mut bytes = Vec::new();
     while let Some(call) = calls.recv().await {
         let mut next = Some(call);
-        while let Some(call) = next {
+        while let Some(mut call) = next {
+            if !guards {
+                call.request = call.request.unguarded();
+            }
             if let Err(error) = encode(&call, &mut bytes) {
                 unreachable!("every request within its bounds fits a frame: {error}");
             }

@@ -18,7 +18,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::client::ConnectError;
-use crate::handshake::{Binding, Challenge, Challenger, Distrust, FRAME_MAX, HandshakeReply, Proof, Prover};
+use crate::handshake::{
+    Binding, Challenge, Challenger, Distrust, FRAME_MAX, GUARDS, HandshakeReply, Proof, Prover,
+};
 use crate::wire::{HEADER_LEN, WireError, decode, encode};
 
 /// How long a connection may take to be made and trusted.
@@ -72,8 +74,14 @@ impl std::fmt::Debug for Target {
     }
 }
 
-/// A trusted connection, and which store it leads to if that said so.
-pub(super) type Connected = (Box<dyn Stream>, Option<StoreId>);
+/// A trusted connection.
+pub(super) struct Connected {
+    pub(super) stream: Box<dyn Stream>,
+    /// Which store it leads to, if that said so.
+    pub(super) store: Option<StoreId>,
+    /// Whether that knows guarded writes.
+    pub(super) guards: bool,
+}
 
 /// Connects and makes both sides trust each other.
 pub(super) async fn connect(target: &Target) -> Result<Connected, ConnectError> {
@@ -119,7 +127,7 @@ async fn connect_unhurried(target: &Target) -> Result<Connected, ConnectError> {
         Target::Tcp { addr, tls, ring } => (addr, tls, ring),
         Target::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|e| unreachable(&e))?;
-            return Ok((Box::new(stream), None));
+            return Ok(Connected { stream: Box::new(stream), store: None, guards: false });
         }
     };
     let mut stream = open(*addr, tls).await?;
@@ -131,7 +139,7 @@ async fn connect_unhurried(target: &Target) -> Result<Connected, ConnectError> {
     write_message(&mut stream, &proof).await.map_err(|e| unreachable(&e))?;
     let reply: HandshakeReply = read_message(&mut stream).await.map_err(|e| unreachable(&e))?;
     match prover.judge(ring, &reply) {
-        Ok(id) => Ok((Box::new(stream), id)),
+        Ok(store) => Ok(Connected { stream: Box::new(stream), store, guards: challenge.version >= GUARDS }),
         Err(Distrust::Full) => Err(ConnectError::Unreachable(Distrust::Full.to_string())),
         Err(distrust) => Err(not_trusted(&distrust)),
     }

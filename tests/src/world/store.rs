@@ -363,6 +363,7 @@ fn written_key(request: &Request) -> Option<String> {
         Request::Put { key, .. } | Request::Swap { key, .. } | Request::Delete { key } => {
             Some(key.as_str().to_owned())
         }
+        Request::Guarded { write, .. } => Some(write.key().as_str().to_owned()),
         _ => None,
     }
 }
