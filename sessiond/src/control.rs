@@ -8,14 +8,19 @@
 //! fields are only ever appended as new variants; anything else raises [`VERSION`].
 
 mod packet;
+mod protection;
+mod spawner;
 
 use core::fmt;
 
+use continuity::Stamp;
 use proto::frame::Size;
 use proto::{HostName, Nonce, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
 
 pub use packet::{ControlError, Message};
+pub use protection::{Beginning, Kind, Part, Protection, Update};
+pub use spawner::{FromSpawner, ToSpawner};
 
 use crate::template::{self, Continuity, Service};
 
@@ -33,6 +38,8 @@ pub const META_MAX: usize = 32 * 1024;
 pub const ALREADY_MAX: usize = 16 * 1024;
 /// Most links to our own program in a session's `PATH`.
 pub const TOOLS_MAX: usize = 16;
+/// Most parts of a session: of each service what its programs say, and what its terminal shows.
+pub const PARTS_MAX: usize = 2 * template::SERVICES_MAX;
 /// Longest text of a reason or a notice, in bytes.
 pub const TEXT_MAX: usize = 1024;
 
@@ -169,87 +176,6 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Daemon → spawner, which passes what asks for a session on to the process that becomes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ToSpawner {
-    /// Make a session process; answered by `Spawned` or `SpawnFailed`.
-    Spawn(Box<SessionSpec>),
-    /// End a session process that does not end itself, and all it has started; answered by `Exited`.
-    Kill(SessionId),
-    /// Whether sessions outlive this daemon from now on.
-    Keep(bool),
-    /// End all sessions, then the spawner.
-    EndAll,
-    /// Say [`FromSpawner::Pong`]. Only for a spawner that has said one by itself: older ones do not know it.
-    Ping(u32),
-    /// Make the directory and the socket again, which somebody has removed. Likewise.
-    Renew,
-    /// As `Spawn`, and the registry names the account for the session's very token: it may be root.
-    SpawnNamed(Box<SessionSpec>),
-}
-
-impl ToSpawner {
-    /// The session it asks for, if it asks for one.
-    #[must_use]
-    pub fn session(&self) -> Option<SessionId> {
-        match self {
-            Self::Spawn(spec) | Self::SpawnNamed(spec) => Some(spec.session),
-            _ => None,
-        }
-    }
-
-    /// What that session is to be, as its process takes it.
-    #[must_use]
-    pub fn into_spec(self) -> Option<Box<SessionSpec>> {
-        match self {
-            Self::Spawn(spec) => Some(spec),
-            Self::SpawnNamed(mut spec) => {
-                spec.named_by_registry = true;
-                Some(spec)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Spawner → daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromSpawner {
-    /// First: how many sessions there are already; as many `Kept` follow.
-    Hello {
-        /// Whether sessions outlive the daemon, until it says otherwise.
-        keep: bool,
-        /// How many sessions there are.
-        sessions: u32,
-    },
-    /// A session made for an earlier daemon, with its control socket.
-    Kept(SessionId),
-    /// A new session process, with its control socket. It says `Ready` there.
-    Spawned(SessionId),
-    /// There is no such session process.
-    SpawnFailed {
-        /// The session asked for.
-        session: SessionId,
-        /// Why not, and what to do about it.
-        reason: String,
-    },
-    /// A session process is gone, and all it had started with it.
-    Exited {
-        /// The session that its process ran.
-        session: SessionId,
-        /// How it ended; 0 is the end of a session that ended in order.
-        exit: Exit,
-    },
-    /// Another daemon is connected; this connection closes.
-    Busy,
-    /// Instead of `Hello`: the spawner cannot begin.
-    Failed(String),
-    /// The answer to [`ToSpawner::Ping`]; 0, said without being asked, means that pings are answered.
-    Pong(u32),
-    /// So many processes wait to become sessions. Zero until it says otherwise.
-    Ahead(u32),
-}
-
 /// Daemon → session process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToSession {
@@ -301,6 +227,33 @@ pub enum ToSession {
     /// Make again what is missing in the session's directory, which somebody has removed: its sockets and its
     /// commands. The directory itself is there. Said by the spawner, of which the session process is a copy.
     Renew,
+    /// What was kept of the session at another host, before [`ToSession::Begin`]; only to a session of the class
+    /// `replicated`.
+    Restore {
+        /// Of what it is a copy.
+        part: Part,
+        /// The bytes of a [`continuity::Encoded`].
+        object: Bytes,
+    },
+    /// A session of the class `replicated` begins: before this it starts no service.
+    Begin(Box<Beginning>),
+    /// Send the whole of this part: the secondary misses what the last update builds on.
+    Whole(Part),
+    /// The secondary keeps the versions of this part up to `stamp`.
+    Protected {
+        /// Of what it is a copy.
+        part: Part,
+        /// The newest version it keeps.
+        #[serde(with = "protection::stamp")]
+        stamp: Stamp,
+    },
+    /// How the session is protected from now on.
+    Protect {
+        /// What is sent, and what is held until it is safe.
+        how: Protection,
+        /// Why, for the person at the screen; shown where that person has to know.
+        why: String,
+    },
 }
 
 impl ToSession {
@@ -374,6 +327,17 @@ pub enum FromSession {
     },
     /// The session is over and all it had started is gone; the process exits.
     Ended(EndReason),
+    /// A new version of a part, for the secondary; answered by [`ToSession::Protected`] or [`ToSession::Whole`]. The
+    /// next one of this part follows after that answer.
+    Committed {
+        /// Of what it is a version.
+        part: Part,
+        /// The version, whole or as what changed since the one before.
+        update: Update,
+    },
+    /// The parts that a secondary has to keep to be filled, at most [`PARTS_MAX`]. Said when filling begins and when there
+    /// is one more, before anything of it.
+    Parts(Vec<Part>),
 }
 
 /// What a session is and how it stands.

@@ -20,7 +20,7 @@ use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, SessionId, Token};
 
 use crate::control::{Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools};
-use crate::template::{Display, Template};
+use crate::template::{Continuity, Display, Replication, Template};
 
 pub use event::{SessionEffect, SessionEvent};
 pub use session::{Claim, Session, SessionPhase};
@@ -147,6 +147,8 @@ impl Sessions {
             token: new.token,
             owner: new.owner,
             epoch: new.epoch,
+            continuity: new.template.continuity,
+            replication: new.template.replication,
             last: Last::default(),
             claim: new.claim,
             guest: new.guest,
@@ -264,11 +266,12 @@ impl Sessions {
     /// A session process was made. One of an earlier daemon is asked what it is.
     pub fn on_spawned(&mut self, now: Instant, id: SessionId, kept: bool, out: &mut Vec<SessionEffect>) {
         if !kept {
+            let Some(session) = self.table.get(&id) else { return };
             // One that was told to end before its process was there must hear it now.
-            if let Some(session) = self.table.get(&id)
-                && matches!(session.phase, SessionPhase::Ending { .. })
-            {
+            if matches!(session.phase, SessionPhase::Ending { .. }) {
                 out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
+            } else if session.is_replicated() {
+                tell(session, out, || ToSession::Begin(Box::new(session.beginning())));
             }
             return;
         }
@@ -281,6 +284,8 @@ impl Sessions {
             token: unknown,
             owner: String::new(),
             epoch: Epoch::default(),
+            continuity: Continuity::default(),
+            replication: Replication::default(),
             last: Last::default(),
             claim: Claim::Unclaimed,
             guest: None,
@@ -332,7 +337,10 @@ impl Sessions {
             FromSession::DisplayConnected { serial, .. } => {
                 out.push(SessionEffect::Event(SessionEvent::OnScreen(id, serial)));
             }
-            FromSession::DisplayGone { .. } | FromSession::DisplayRefused(_) => {}
+            FromSession::DisplayGone { .. }
+            | FromSession::DisplayRefused(_)
+            | FromSession::Committed { .. }
+            | FromSession::Parts(_) => {}
             FromSession::Data { client, request } => {
                 out.push(SessionEffect::Event(SessionEvent::Data { session: id, client, request }));
             }
@@ -368,6 +376,7 @@ impl Sessions {
             }
             SessionPhase::TakenUp { .. } => {
                 session.token = what.spec.token.clone();
+                session.continuity = what.spec.continuity;
                 if session.read_meta(&what.spec.meta.0).is_err() {
                     // What an incompatible daemon left cannot be given to anybody.
                     self.end(now, id, out);

@@ -307,6 +307,12 @@ impl SessionCore {
                     slot.feed.notice(&text);
                 }
             }
+            // Nothing of it is kept yet, whatever class it has.
+            ToSession::Restore { .. }
+            | ToSession::Begin(_)
+            | ToSession::Whole(_)
+            | ToSession::Protected { .. }
+            | ToSession::Protect { .. } => {}
             ToSession::Display { .. } | ToSession::Renew => {}
         }
     }

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    ALREADY_MAX, DATA_MAX, EndReason, FromSession, FromSpawner, META_MAX, PACKET_MAX, TEXT_MAX, ToSession,
-    ToSpawner, VERSION,
+    ALREADY_MAX, DATA_MAX, EndReason, FromSession, FromSpawner, META_MAX, PACKET_MAX, PARTS_MAX, TEXT_MAX,
+    ToSession, ToSpawner, VERSION, protection,
 };
 
 /// A packet that is not a message of ours. Nothing was changed.
@@ -95,7 +95,8 @@ impl Message for ToSession {
                 fits(data.0.len() <= DATA_MAX)
             }
             Self::Display { already } => fits(already.0.len() <= ALREADY_MAX),
-            Self::Notice(text) => fits(text.len() <= TEXT_MAX),
+            Self::Notice(text) | Self::Protect { why: text, .. } => fits(text.len() <= TEXT_MAX),
+            Self::Restore { object, .. } => fits(protection::object_fits(object)),
             _ => Ok(()),
         }
     }
@@ -113,6 +114,8 @@ impl Message for FromSession {
                 fits(reason.len() <= TEXT_MAX)
             }
             Self::Data { request, .. } => fits(request.0.len() <= DATA_MAX),
+            Self::Committed { update, .. } => fits(update.fits()),
+            Self::Parts(parts) => fits(parts.len() <= PARTS_MAX),
             _ => Ok(()),
         }
     }

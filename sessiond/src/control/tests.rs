@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::template::{Command, Template};
+use continuity::limits::{DELTA_MAX, OBJECT_MAX};
 use proptest::prelude::*;
+use proto::Epoch;
+use proto::time::Duration;
 
 pub(crate) fn spec() -> SessionSpec {
     SessionSpec {
@@ -17,6 +20,10 @@ pub(crate) fn spec() -> SessionSpec {
         tools: Some(Tools { exe: "/bin/groupmgr".into(), names: vec!["datastore".into()] }),
         meta: Bytes(vec![1, 2, 3]),
     }
+}
+
+fn part() -> Part {
+    Part { service: "s".parse().unwrap(), kind: Kind::State }
 }
 
 #[test]
@@ -37,6 +44,21 @@ fn a_message_reads_back_as_it_was_written() {
         attached: None,
     }));
     assert_eq!(FromSession::decode(&ready.encode().unwrap()), Ok(ready));
+    let stamp = "1.7/41".parse().unwrap();
+    for to in [
+        ToSession::Protected { part: part(), stamp },
+        ToSession::Begin(Box::new(Beginning {
+            epoch: Epoch { generation: 1, counter: 7 },
+            lost: None,
+            protection: Protection::Batch { every: Duration::from_millis(1500), versions: 3 },
+        })),
+        ToSession::Protect { how: Protection::Each, why: String::new() },
+    ] {
+        assert_eq!(ToSession::decode(&to.encode().unwrap()), Ok(to));
+    }
+    let screen = Part { kind: Kind::Screen, ..part() };
+    let whole = FromSession::Committed { part: screen, update: Update::Whole(Bytes(vec![7; OBJECT_MAX])) };
+    assert_eq!(FromSession::decode(&whole.encode().unwrap()), Ok(whole));
     let spawned = FromSpawner::Spawned(SessionId(7));
     assert!(spawned.has_fd());
     assert_eq!(FromSpawner::decode(&spawned.encode().unwrap()), Ok(spawned));
@@ -51,6 +73,23 @@ fn the_bytes_of_a_message_stay_what_they_are_within_a_version() {
     assert_eq!(hex(FromSpawner::Hello { keep: true, sessions: 2 }.encode()), "01000102");
     assert_eq!(hex(FromSession::Data { client: 1, request: Bytes(vec![255]) }.encode()), "01080101ff");
     assert_eq!(hex(FromSession::Ended(EndReason::Finished(Exit::Status(1))).encode()), "0109010002");
+    let (part, stamp) = (part(), "1.7/41".parse().unwrap());
+    let begin = Beginning {
+        epoch: Epoch { generation: 1, counter: 7 },
+        lost: Some("b".parse().unwrap()),
+        protection: Protection::Batch { every: Duration::from_secs(10), versions: 100 },
+    };
+    let restore = ToSession::Restore { part: part.clone(), object: Bytes(vec![255]) };
+    assert_eq!(hex(restore.encode()), "010c01730001ff");
+    assert_eq!(hex(ToSession::Begin(Box::new(begin)).encode()), "010d03312e3701016203904e64");
+    assert_eq!(hex(ToSession::Whole(part.clone()).encode()), "010e017300");
+    let protected = ToSession::Protected { part: part.clone(), stamp };
+    assert_eq!(hex(protected.encode()), "010f01730000000001000000070000000000000029");
+    let protect = ToSession::Protect { how: Protection::Held, why: "b".into() };
+    assert_eq!(hex(protect.encode()), "0110040162");
+    let committed = FromSession::Committed { part: part.clone(), update: Update::Delta(Bytes(vec![255])) };
+    assert_eq!(hex(committed.encode()), "010a0173000101ff");
+    assert_eq!(hex(FromSession::Parts(vec![part]).encode()), "010b01017300");
 }
 
 #[test]
@@ -82,6 +121,18 @@ fn what_is_out_of_bounds_is_neither_sent_nor_taken() {
     assert_eq!(long.encode(), Err(ControlError::Bounds));
     let forged = postcard::to_extend(&long, vec![VERSION]).unwrap();
     assert_eq!(ToSession::decode(&forged), Err(ControlError::Bounds));
+    for (kept, is_allowed) in [(OBJECT_MAX, true), (OBJECT_MAX + 1, false)] {
+        let (bytes, part) = (Bytes(vec![0; kept]), part());
+        let restore = ToSession::Restore { part: part.clone(), object: bytes.clone() };
+        let update = Update::Whole(bytes);
+        let committed = FromSession::Committed { part, update };
+        assert_eq!((restore.encode().is_ok(), committed.encode().is_ok()), (is_allowed, is_allowed));
+    }
+    let delta = Update::Delta(Bytes(vec![0; DELTA_MAX + 1]));
+    assert!(FromSession::Committed { part: part(), update: delta }.encode().is_err());
+    assert!(FromSession::Parts(vec![part(); PARTS_MAX + 1]).encode().is_err());
+    let why = "x".repeat(TEXT_MAX + 1);
+    assert!(ToSession::Protect { how: Protection::Held, why }.encode().is_err());
     for broken in [
         SessionSpec { account: Some("-rf".into()), ..spec() },
         SessionSpec { tools: Some(Tools { exe: "bin".into(), names: vec![] }), ..spec() },
@@ -101,7 +152,7 @@ fn a_reason_is_cut_at_a_characters_end() {
 
 proptest! {
     #[test]
-    fn reading_a_message_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), kind in 0_u8..12) {
+    fn reading_a_message_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), kind in 0_u8..20) {
         let packet: Vec<u8> = [VERSION, kind].into_iter().chain(bytes).collect();
         let _ = ToSpawner::decode(&packet);
         let _ = FromSpawner::decode(&packet);

@@ -8,7 +8,8 @@ use proto::time::Duration;
 use proto::{Epoch, Instant, Last, Serial, ServiceName, SessionId, Token};
 
 use super::{SessionEffect, Sessions};
-use crate::control::{Bytes, Fingerprint, ServiceState, ToSession};
+use crate::control::{Beginning, Bytes, Fingerprint, Protection, ServiceState, ToSession};
+use crate::template::{Continuity, Replication};
 
 /// How a session stands with the data store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,10 @@ pub struct Session {
     pub owner: String,
     /// The epoch of its claim.
     pub epoch: Epoch,
+    /// How far its state outlives this host.
+    pub continuity: Continuity,
+    /// What it waits for if it is replicated.
+    pub replication: Replication,
     /// When it was last connected.
     pub last: Last,
     /// How it stands with the data store.
@@ -186,13 +191,27 @@ impl Session {
         self.unsettled.contains(service)
     }
 
+    /// Whether another host is to keep what it needs to go on.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        self.continuity == Continuity::Replicated && self.has_process
+    }
+
+    /// How its process begins, for as long as nobody keeps a copy.
+    pub(super) const fn beginning(&self) -> Beginning {
+        Beginning { epoch: self.epoch, lost: None, protection: Protection::Alone }
+    }
+
     /// What the next daemon must know of it beyond its spec.
     pub(super) fn meta(&self) -> Bytes {
+        let replication = Some(&self.replication).filter(|_| self.is_replicated());
         let line = Line::new("session")
             .with("owner", &self.owner)
             .with("epoch", self.epoch)
             .with("last", self.last)
             .with("claim", self.claim.word())
+            .with_some("ack", replication.map(|replication| replication.ack))
+            .with_some("protect", replication.map(|replication| replication.protect.as_str()))
             .with_some("guest", self.guest);
         Bytes(line.to_string().into_bytes())
     }
@@ -204,6 +223,8 @@ impl Session {
         self.epoch = line.need("epoch")?;
         self.last = line.need("last")?;
         self.guest = line.lenient("guest");
+        self.replication.ack = line.lenient("ack").unwrap_or_default();
+        self.replication.protect = line.lenient("protect").unwrap_or_default();
         self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
         Ok(())
     }

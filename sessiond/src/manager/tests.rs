@@ -1,8 +1,8 @@
 use proto::ServiceName;
 
 use super::*;
-use crate::control::{Exit, Fingerprint};
-use crate::template::{Command, Service};
+use crate::control::{Beginning, Exit, Fingerprint, Protection};
+use crate::template::{Ack, Command, Protect, Service};
 
 const NOW: Instant = Instant::from_micros(1_000_000);
 
@@ -58,7 +58,12 @@ fn a_session_is_shown_only_once_it_runs_and_forgets_the_desk_it_was_shown_at() {
 #[test]
 fn what_an_earlier_daemon_knew_of_a_session_the_next_one_knows_too() {
     let (mut first, mut out) = (sessions(), Vec::new());
-    first.make(NOW, new(1), &mut out);
+    let replication = Replication {
+        ack: Ack::Batch { every: Duration::from_secs(7), versions: 5 },
+        protect: Protect::Must,
+    };
+    let template = Template { continuity: Continuity::Replicated, replication, ..Template::default() };
+    first.make(NOW, NewSession { template, ..new(1) }, &mut out);
     let mut spec = spec_of(&out);
     first.on_said(NOW, SessionId(1), FromSession::Ready(description(spec.clone())), &mut out);
     out.clear();
@@ -78,6 +83,27 @@ fn what_an_earlier_daemon_knew_of_a_session_the_next_one_knows_too() {
     second.on_said(NOW, SessionId(1), FromSession::Described(description(spec)), &mut out);
     let taken = second.of_token(&"card.1".parse().unwrap())[0];
     assert_eq!((taken.last, taken.claim, taken.owner.as_str()), (Last(77), Claim::Held, "ann"));
+    assert!(taken.is_replicated());
+    assert_eq!(taken.replication, replication);
+}
+
+#[test]
+fn a_replicated_session_is_told_to_begin_as_soon_as_it_can_be_told_anything() {
+    for continuity in [Continuity::Replicated, Continuity::Restart] {
+        let (mut s, mut out) = (sessions(), Vec::new());
+        let template = Template { continuity, ..Template::default() };
+        s.make(NOW, NewSession { template, ..new(1) }, &mut out);
+        out.clear();
+        s.on_spawned(NOW, SessionId(1), false, &mut out);
+        let begin = ToSession::Begin(Box::new(Beginning {
+            epoch: Epoch { generation: 1, counter: 1 },
+            lost: None,
+            protection: Protection::Alone,
+        }));
+        let told = (continuity == Continuity::Replicated)
+            .then(|| SessionEffect::Tell(SessionId(1), Box::new(begin)));
+        assert_eq!(out, told.into_iter().collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use proto::time::Duration;
 
 #[test]
 fn without_a_word_a_session_is_the_users_shell() {
@@ -17,6 +18,9 @@ fn a_template_says_all_that_a_session_is_made_of() {
     let text = r#"
         user = "alice"
         continuity = "replicated"
+        ack = "batch"
+        every = 30
+        protect = "must"
         size = "132x43"
         [[service]]
         name = "terminal"
@@ -31,8 +35,10 @@ fn a_template_says_all_that_a_session_is_made_of() {
     "#;
     let (template, ignored) = Template::parse_stored(text).unwrap();
     assert_eq!(template.account.as_deref(), Some("alice"));
-    assert_eq!(template.continuity, Continuity::Restart, "whatever it asks for");
-    assert_eq!(ignored.iter().map(|flaw| flaw.line).collect::<Vec<_>>(), [3, 12]);
+    assert_eq!(template.continuity, Continuity::Replicated);
+    let ack = Ack::Batch { every: Duration::from_secs(30), versions: Ack::VERSIONS };
+    assert_eq!(template.replication, Replication { ack, protect: Protect::Must });
+    assert_eq!(ignored.iter().map(|flaw| flaw.line).collect::<Vec<_>>(), [15]);
     assert_eq!(template.size, Size { cols: 132, rows: 43 });
     let mail = &template.services[1];
     assert_eq!(mail.command, Command::Words(vec!["/usr/bin/mutt".into(), "-R".into()]));
@@ -48,7 +54,7 @@ fn a_template_says_all_that_a_session_is_made_of() {
 
 #[test]
 fn what_nothing_implements_is_refused_with_its_line_and_a_stored_one_is_read_without_it() {
-    for class in ["replicated", "carried", "continuous", "checkpoint"] {
+    for class in ["carried", "continuous", "checkpoint"] {
         let text = format!("\ncontinuity = {class:?}\n[[service]]\nname = \"t\"\n");
         let error = Template::parse(&text).unwrap_err();
         assert_eq!(error.line, 2);
@@ -72,6 +78,10 @@ fn a_flaw_is_told_with_its_line_and_its_remedy() {
         (String::new(), 1, "no service"),
         (format!("user = \"a b\"{service}"), 1, "user's name"),
         (format!("\ncontinuity = \"eternal\"{service}"), 2, "use one of restart, replicated"),
+        (format!("continuity = \"replicated\"\nack = \"never\"{service}"), 2, "use one of each, batch"),
+        (format!("continuity = \"replicated\"\nevery = 5{service}"), 2, "say ack = \"batch\""),
+        (format!("continuity = \"replicated\"\nack = \"batch\"\nversions = 0{service}"), 3, "from 1 to"),
+        (format!("protect = \"must\"{service}"), 1, "say continuity = \"replicated\""),
         (format!("size = \"80x0\"{service}"), 1, "80x24"),
         (format!("{service}name = \"u\""), 4, "duplicate key"),
         (format!("{service}colour = \"u\""), 4, "unknown field"),
@@ -107,4 +117,18 @@ fn a_session_of_nothing_is_made_on_purpose_only() {
     assert_eq!(Template::parse(&nothing.to_text()), Ok(nothing));
     let forgotten = Template::parse("").unwrap_err();
     assert!(forgotten.to_string().contains("service = []"), "{forgotten}");
+}
+
+#[test]
+fn a_replicated_session_waits_for_each_version_unless_its_template_says_otherwise() {
+    let service = "[[service]]\nname = \"t\"\n";
+    let plain = Template::parse(&format!("continuity = \"replicated\"\n{service}")).unwrap();
+    assert_eq!(plain.replication, Replication { ack: Ack::Each, protect: Protect::Best });
+    let batch = Template::parse(&format!("continuity = \"replicated\"\nack = \"batch\"\n{service}")).unwrap();
+    assert_eq!(batch.replication.ack, Ack::Batch { every: Ack::EVERY, versions: 100 });
+    for template in [plain, batch] {
+        let Replication { ack, protect } = template.replication;
+        assert_eq!((ack.to_string().parse(), protect.as_str().parse()), (Ok(ack), Ok(protect)));
+        assert_eq!(Template::parse(&template.to_text()), Ok(template));
+    }
 }

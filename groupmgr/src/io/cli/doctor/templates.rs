@@ -39,8 +39,8 @@ mod tests {
     #[test]
     fn a_stored_template_that_asks_for_too_much_is_warned_of_and_one_that_makes_no_session_fails() {
         let service = "[[service]]\nname = \"t\"\n";
-        let replicated = format!("continuity = \"replicated\"\n{service}host = \"b\"\n");
-        let templates = [("a", service), ("b", replicated.as_str()), ("c", "user = 1"), ("d", service)];
+        let carried = format!("continuity = \"carried\"\n{service}host = \"b\"\n");
+        let templates = [("a", service), ("b", carried.as_str()), ("c", "user = 1"), ("d", service)];
         let templates = templates.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let mut checks = Checks::default();
         judge(&templates, &mut checks);
@@ -52,10 +52,7 @@ mod tests {
         let verdicts = [Rating::Warn, Rating::Warn, Rating::Fail, Rating::Ok];
         assert_eq!(said.iter().map(|(verdict, _)| *verdict).collect::<Vec<_>>(), verdicts, "{said:?}");
         let has = |n: usize, parts: &[&str]| parts.iter().all(|part| said[n].1.contains(part));
-        assert!(
-            has(0, &["b, line 1", "replicated", "say restart", "groupmgr template put b FILE"]),
-            "{said:?}"
-        );
+        assert!(has(0, &["b, line 1", "carried", "say restart", "groupmgr template put b FILE"]), "{said:?}");
         assert!(has(1, &["b, line 4", "host b"]) && has(2, &["c: line 1"]) && has(3, &["a, d"]), "{said:?}");
     }
 }
