@@ -24,7 +24,7 @@ use proto::alp::{EXPIRY, FromDtu, FromHost, KEEPALIVE_CONNECTED, Terminal, Token
 use proto::frame::Size;
 use proto::line::Line;
 use proto::time::earliest;
-use proto::{Instant, Serial, Token};
+use proto::{DtuKey, Instant, Serial, Token};
 
 use crate::challenge::CardAnswer;
 pub use orders::Order;
@@ -60,6 +60,8 @@ const _: () = assert!(TAKE_WITHIN.as_secs() < EXPIRY.as_secs());
 #[derive(Debug)]
 pub struct Gate {
     peer: SocketAddrV4,
+    /// The key that the DTU proved when it connected.
+    key: Option<DtuKey>,
     terminal: Terminal,
     serial: Option<Serial>,
     size: Size,
@@ -78,11 +80,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate of a DTU that has just connected from `peer`; it has [`PRESENT_WITHIN`] to present something.
+    /// The gate of a DTU that has just connected from `peer` and proved that it has `key`; it has [`PRESENT_WITHIN`] to
+    /// present something.
     #[must_use]
-    pub fn new(now: Instant, peer: SocketAddrV4) -> Self {
+    pub fn new(now: Instant, peer: SocketAddrV4, key: Option<DtuKey>) -> Self {
         Self {
             peer,
+            key,
             terminal: Terminal::default(),
             serial: None,
             size: Size::default(),
@@ -100,6 +104,12 @@ impl Gate {
     #[must_use]
     pub const fn peer(&self) -> SocketAddrV4 {
         self.peer
+    }
+
+    /// The key that it has proved.
+    #[must_use]
+    pub const fn key(&self) -> Option<DtuKey> {
+        self.key
     }
 
     /// Its serial, once it has said it.

@@ -324,7 +324,8 @@ impl Host {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dtu-emu"));
         command.args(["boot", "--server", HOST, "--bind", HOST, "--card"]).arg(card);
         command.arg("--ca").arg(self.dir.path().join("keys/ca.pem"));
-        command.arg("--control").arg(self.dir.path().join("dtu")).env("TERM", "xterm-256color");
+        command.arg("--control").arg(self.dir.path().join("dtu"));
+        command.arg("--state").arg(self.dir.path().join("state")).env("TERM", "xterm-256color");
         Terminal::start(command)
     }
 
@@ -345,7 +346,7 @@ impl Host {
             config.servers =
                 bind.map(|ip| std::net::SocketAddrV4::new(ip, proto::PORT)).into_iter().collect();
             let desk = handle
-                .add(NewDtu { config, bind, screen: true, card: None })
+                .add(NewDtu { config, bind, screen: true, card: None, identity: None })
                 .await
                 .ok_or("the DTU has stopped")?;
             let (_, mut view) = handle.view(desk).await.ok_or("the DTU has stopped")?;

@@ -12,9 +12,11 @@ mod common;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Daemon, Site, read_to_end};
+use proto::io::tls::dtu::{DtuIdentity, DtuSecret};
 use socket2::{Domain, Socket, Type};
 
 /// Far more than a busy machine needs, and less than a connection that says nothing is kept for.
@@ -181,6 +183,41 @@ fn a_host_out_of_descriptors_refuses_the_newest_and_goes_on_listening_and_announ
     assert!(!log.iter().any(|line| line.contains("no interface is up")), "{log:#?}");
 }
 
+#[test]
+fn a_dtu_that_does_not_prove_the_key_it_shows_is_refused_and_counted_and_one_without_is_served() {
+    let site = Site::new();
+    let _a = start(&site, "a", "127.12.7.1", &[]);
+    let identity = |byte| DtuIdentity::new(&DtuSecret::new([byte; 32])).expect("a key");
+    let shown = |byte| {
+        let resolver = identity(byte).prove(&trust(&site)).client_auth_cert_resolver.clone();
+        let ed25519 = [rustls::SignatureScheme::ED25519];
+        resolver.resolve(&[], &ed25519).expect("a certificate")
+    };
+    let (one, two) = (shown(1), shown(2));
+    let junk = rustls::pki_types::CertificateDer::from(b"not a certificate".to_vec());
+    let with = |chain: Vec<_>| {
+        let shown = rustls::sign::CertifiedKey::new(chain, two.key.clone());
+        let mut client = (*trust(&site)).clone();
+        client.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(shown));
+        Arc::new(client)
+    };
+    let (from, to) = (Ipv4Addr::new(127, 12, 7, 9), "127.12.7.1");
+    let chains = [
+        one.cert.clone(),
+        vec![junk],
+        [two.cert.clone(), one.cert.clone()].concat(),
+        vec![two.cert[0].clone(); 300],
+    ];
+    for (n, chain) in (1..).zip(chains) {
+        let answer = tls_lines(with(chain), from, to);
+        assert!(answer.is_err(), "{answer:?}");
+        assert_eq!(refused(&site, "a", "dtu_key_refused"), n);
+    }
+    for client in [identity(1).prove(&trust(&site)), with(two.cert.clone()), trust(&site)] {
+        assert_eq!(tls_lines(client, from, to).expect("it is served"), "keepAliveCnf\n");
+    }
+}
+
 /// A daemon that may open few files.
 fn limited(site: &Site, name: &str, bind: &str, files: u32) -> Daemon {
     let command = site.command("keys", name, bind);
@@ -193,14 +230,21 @@ fn limited(site: &Site, name: &str, bind: &str, files: u32) -> Daemon {
 
 /// What a client over TLS is answered to one keepAliveReq.
 fn tls_client(site: &Site, from: Ipv4Addr, to: &str) -> String {
-    let tls = proto::io::tls::client_of_ca(&ca(site)).expect("a CA");
+    tls_lines(trust(site), from, to).expect("it answers")
+}
+
+fn tls_lines(client: Arc<rustls::ClientConfig>, from: Ipv4Addr, to: &str) -> std::io::Result<String> {
     let connection =
-        rustls::ClientConnection::new(tls, proto::io::tls::server_name()).expect("a configuration");
+        rustls::ClientConnection::new(client, proto::io::tls::server_name()).expect("a configuration");
     let mut stream = rustls::StreamOwned::new(connection, connect(from, to));
-    stream.write_all(b"keepAliveReq\n").expect("it is connected");
+    stream.write_all(b"keepAliveReq\n")?;
     let mut line = String::new();
-    BufReader::new(&mut stream).read_line(&mut line).expect("it answers");
-    line
+    BufReader::new(&mut stream).read_line(&mut line)?;
+    Ok(line)
+}
+
+fn trust(site: &Site) -> Arc<rustls::ClientConfig> {
+    proto::io::tls::client_of_ca(&ca(site)).expect("a CA")
 }
 
 fn ca(site: &Site) -> rustls::pki_types::CertificateDer<'static> {

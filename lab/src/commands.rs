@@ -139,6 +139,7 @@ impl Commands {
     ) -> Command {
         let mut command = self.program("dtu-emu", ["boot", "--headless", "--json", "--serial", serial]);
         command.arg("--ca").arg(self.files.keys().join("ca.pem")).arg("--control").arg(self.files.control());
+        command.arg("--state").arg(self.files.control());
         if let Some(address) = bind {
             command.arg("--bind").arg(address.to_string());
         }

@@ -203,6 +203,35 @@ hex_name! {
     TokenTag, u128, 32, "token tag"
 }
 
+/// A DTU's own key, by the fingerprint of its public half: SHA-256 of the `SubjectPublicKeyInfo` of the certificate that
+/// it shows (RFC 5280). Whoever shows it has proved that it holds the private half.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DtuKey(pub [u8; 32]);
+
+impl DtuKey {
+    /// The first eight digits: enough for a person to tell keys apart.
+    #[must_use]
+    pub fn short(&self) -> String {
+        hex::encode(&self.0[..4])
+    }
+}
+
+impl FromStr for DtuKey {
+    type Err = BadName;
+    fn from_str(s: &str) -> Result<Self, BadName> {
+        let rule = "64 hex digits, the SHA-256 of a public key";
+        hex::decode(s.as_bytes()).map(Self).ok_or_else(|| BadName::new("key of a DTU", s, rule))
+    }
+}
+
+impl fmt::Display for DtuKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&hex::encode(&self.0))
+    }
+}
+
+as_text!(DtuKey);
+
 impl SessionId {
     /// The first eight digits: enough for a person to tell sessions apart.
     #[must_use]

@@ -33,8 +33,8 @@ pub mod time;
 pub mod version;
 
 pub use ids::{
-    BootId, Epoch, GrantId, HostName, KeyId, Last, MachineId, Nonce, Serial, ServiceName, SessionId, StoreId,
-    Token, TokenTag,
+    BootId, DtuKey, Epoch, GrantId, HostName, KeyId, Last, MachineId, Nonce, Serial, ServiceName, SessionId,
+    StoreId, Token, TokenTag,
 };
 pub use line::Line;
 pub use time::{Instant, WallTime};

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use proto::alp::{Cause, DiscCause, DisconnectCause, FromHost};
 use proto::frame::Size;
 use proto::ticket::Ticket;
-use proto::{HostName, Serial, Token};
+use proto::{DtuKey, HostName, Serial, Token};
 
 use crate::admission::Admitted;
 use crate::denial::Denial;
@@ -71,6 +71,8 @@ pub struct Presentation {
     pub token: Token,
     /// Which DTU; the first serial it said on this connection.
     pub serial: Serial,
+    /// The key that it has proved; none of a plain terminal and one of a version without keys.
+    pub key: Option<DtuKey>,
     /// Its address: that of the TCP peer, since terminals are often wrong about their own.
     pub addr: Ipv4Addr,
     /// What it believes its address is.

@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use proto::Instant;
 use proto::card::Card;
+use proto::io::tls::dtu::{DtuIdentity, DtuSecret};
+use proto::{Instant, Serial};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -48,6 +49,8 @@ pub struct FleetOptions {
     pub until_attached: bool,
     /// Print events as JSON.
     pub json: bool,
+    /// From what their keys are derived, so that a fleet has the same ones every time; without it they have none.
+    pub keys: Option<DtuSecret>,
     /// On loopback, the address of the first; each has one of its own, since hosts bound what comes from one.
     pub spread: Option<Ipv4Addr>,
 }
@@ -73,6 +76,13 @@ impl FleetOptions {
         config.shows = self.shows;
         config.timing = self.timing;
         config
+    }
+
+    fn identity(&self, serial: &Serial) -> Option<DtuIdentity> {
+        let secret = self.keys.as_ref()?.derived(serial);
+        DtuIdentity::new(&secret)
+            .inspect_err(|error| tracing::warn!(%serial, error, "this DTU has no key"))
+            .ok()
     }
 
     fn address(&self, n: usize) -> Option<Ipv4Addr> {
@@ -379,13 +389,14 @@ async fn start(handle: ShellHandle, fleet: FleetOptions, port: u16) {
         while n < fleet.count && due >= 1.0 {
             due -= 1.0;
             let config = fleet.config(n, port);
+            let identity = fleet.identity(&config.serial);
             let card = match fleet.tokens {
                 FleetTokens::Cards => {
                     format!("card type=card id=fleet{}", fleet.first + n).parse::<Card>().ok()
                 }
                 FleetTokens::Pseudo => None,
             };
-            let desk = NewDtu { config, bind: fleet.address(n), screen: false, card };
+            let desk = NewDtu { config, bind: fleet.address(n), screen: false, card, identity };
             if handle.add(desk).await.is_none() {
                 return;
             }

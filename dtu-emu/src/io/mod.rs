@@ -22,6 +22,7 @@ pub mod fleet;
 mod foreground;
 mod keys;
 mod netif;
+mod own_key;
 mod path;
 mod picture;
 mod record;
@@ -30,6 +31,7 @@ mod shell;
 mod trust;
 
 pub use clock::Clock;
+pub use own_key::OwnKeyError;
 pub use record::Record;
 pub use shell::{DtuId, Look, NewDtu, Options, Shell, ShellHandle, Told, View};
 pub use trust::{Trust, TrustError};

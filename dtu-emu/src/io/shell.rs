@@ -17,6 +17,7 @@ use std::net::Ipv4Addr;
 
 use proto::card::Card;
 use proto::frame::Size;
+use proto::io::tls::dtu::DtuIdentity;
 use proto::{Instant, Serial};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -47,6 +48,8 @@ pub struct NewDtu {
     pub screen: bool,
     /// The card that is in it when it is switched on.
     pub card: Option<Card>,
+    /// The key that it proves to its hosts; none for a terminal without.
+    pub identity: Option<DtuIdentity>,
 }
 
 /// What is common to all DTUs of a shell.
@@ -255,8 +258,9 @@ impl Shell {
     fn command(&mut self, command: Command) {
         match command {
             Command::Add { desk, reply } => {
-                let NewDtu { config, bind, screen, card } = *desk;
-                let desk = self.add(config, bind, screen);
+                let NewDtu { config, bind, screen, card, identity } = *desk;
+                let trust = self.options.trust.proving(identity.as_ref());
+                let desk = self.add(config, bind, screen, trust);
                 let _ = reply.send(desk);
                 if let Some(card) = card {
                     self.input(desk.0, DtuInput::CardInserted(card));
@@ -298,8 +302,8 @@ impl Shell {
         }
     }
 
-    fn add(&mut self, config: Config, bind: Option<Ipv4Addr>, screen: bool) -> DtuId {
-        self.slots.push(Slot::new(config, bind.or(self.options.bind), screen));
+    fn add(&mut self, config: Config, bind: Option<Ipv4Addr>, screen: bool, trust: Trust) -> DtuId {
+        self.slots.push(Slot::new(config, bind.or(self.options.bind), screen, trust));
         self.wants.push(Wants::Nobody);
         DtuId(self.slots.len() - 1)
     }
@@ -438,7 +442,7 @@ impl Shell {
         match effect {
             Effect::BroadcastServerQ => self.discovery.ask(slot.dtu.serial()),
             Effect::OpenControl { conn, addr } => {
-                let trust = self.options.trust.clone();
+                let trust = slot.trust.clone();
                 let sender = conn::open_control(&self.workers, notes(), conn, addr, slot.bind, trust);
                 slot.conns.push((conn, sender));
             }

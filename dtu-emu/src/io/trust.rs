@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use proto::io::tls::dtu::DtuIdentity;
 use proto::io::tls::{Fingerprint, client_of_ca, client_of_fingerprint};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -71,6 +72,15 @@ impl Trust {
     /// [`TrustError::Tls`].
     pub fn of_fingerprint(fingerprint: Fingerprint) -> Result<Self, TrustError> {
         client_of_fingerprint(fingerprint).map(Self::Tls).map_err(TrustError::Tls)
+    }
+
+    /// The same for a DTU that proves its own key.
+    #[must_use]
+    pub fn proving(&self, identity: Option<&DtuIdentity>) -> Self {
+        match (self, identity) {
+            (Self::Tls(config), Some(identity)) => Self::Tls(identity.prove(config)),
+            _ => self.clone(),
+        }
     }
 }
 

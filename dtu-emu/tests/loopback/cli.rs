@@ -31,6 +31,7 @@ fn boot_command(group: &Group, dir: &std::path::Path, serial: &str, ip: &str) ->
     let mut command = Command::new(PROGRAM);
     command.args(["boot", "--headless", "--json", "--serial", serial, "--bind", ip]);
     command.arg("--ca").arg(group.keys.path().join("ca.pem")).arg("--control").arg(dir.join("dtu"));
+    command.arg("--state").arg(dir.join("state"));
     command.args(["--port", &group.port.to_string()]);
     command
 }
@@ -245,6 +246,24 @@ fn wrong_ways_get_one_clear_line_and_their_own_exit_code() {
     drop(desk);
     let mut again = Desk::boot(&group, dir.path(), "0200000000c3", "127.0.211.33");
     again.event("booted");
+}
+
+#[test]
+fn a_dtu_makes_its_key_at_its_first_boot_and_proves_it_at_every_one() {
+    let runtime = runtime();
+    let group = Group::new(27_204);
+    let host = runtime.block_on(group.host("a", 34));
+    let dir = tempfile::tempdir().unwrap();
+    for serial in ["0200000000d1", "0200000000d1", "0200000000d2"] {
+        Desk::boot(&group, dir.path(), serial, "127.0.211.35").event("attached");
+    }
+    let proved = host.proved();
+    assert!(proved.len() >= 3 && proved.iter().all(Option::is_some), "{proved:?}");
+    assert!(proved[0] == proved[1] && proved[0] != *proved.last().unwrap(), "{proved:?}");
+    std::fs::write(dir.path().join("state/0200000000d1.key"), "dtu-key").unwrap();
+    let refused = boot_command(&group, dir.path(), "0200000000d1", "127.0.211.35").output().unwrap();
+    let err = text(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && err.contains("authmgr dtu forget"), "{err}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Real DTUs against small hosts over loopback.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use dtu_emu::dtu::{Config, DtuEvent, Fault, Loss, Shows};
 use dtu_emu::io::fleet::{FleetOptions, FleetTokens};
 use dtu_emu::io::{Clock, DtuId, NewDtu, Options, Shell, ShellHandle, Told, Trust, fleet};
 use proto::alp::{BusyReason, Cause};
+use proto::io::tls::dtu::DtuSecret;
 use tokio::sync::mpsc;
 
 /// Long enough for a machine that is busy with other tests; nothing waits this long when it works.
@@ -37,7 +39,10 @@ impl Bench {
         let (tell, told) = mpsc::unbounded_channel();
         let (shell, handle) = Shell::new(options, Clock::start(), tell);
         tokio::spawn(shell.run());
-        let desk = handle.add(NewDtu { config, bind: None, screen: true, card: None }).await.unwrap();
+        let desk = handle
+            .add(NewDtu { config, bind: None, screen: true, card: None, identity: None })
+            .await
+            .unwrap();
         Self { handle, told, desk }
     }
 
@@ -228,11 +233,14 @@ async fn a_fleet_is_spread_over_addresses_and_reports_where_it_is() {
         seconds: Some(PATIENCE),
         until_attached: true,
         json: true,
+        keys: Some(DtuSecret::new([7; 32])),
         spread: Some(Ipv4Addr::new(127, 0, 212, 1)),
     };
     let report = fleet::run(options(&group, 23), fleet, |_| {}).await;
     assert_eq!((report.attached, report.first_attach.n), (40, 40), "{report:?}");
     assert_eq!(report.hosts.values().sum::<usize>(), 40);
+    let proved = [a.proved(), b.proved()].concat().into_iter().collect::<Option<BTreeSet<_>>>();
+    assert_eq!(proved.map(|keys| keys.len()), Some(40), "each proves a key of its own");
     let asked = [a.asked(), b.asked()].concat();
     let cards: Vec<_> =
         asked.iter().map(|info| (info.presented.to_string(), info.real_ip.unwrap())).collect();
@@ -260,7 +268,11 @@ async fn a_host_that_takes_no_more_connections_says_why_before_tls() {
     let mut config = Config::new("0200000000ab".parse().unwrap(), proto::io::random());
     config.servers = vec![addr];
     config.port = group.port;
-    let _desk = bench.handle.add(NewDtu { config, bind: None, screen: true, card: None }).await.unwrap();
+    let _desk = bench
+        .handle
+        .add(NewDtu { config, bind: None, screen: true, card: None, identity: None })
+        .await
+        .unwrap();
     let fault = bench
         .event(|event| match event {
             DtuEvent::HostFailed { fault, .. } => Some(fault.clone()),

@@ -14,7 +14,7 @@ use proto::frame::{Frame, FrameBuffer};
 use proto::io::{KeyDir, tls};
 use proto::line::Splitter;
 use proto::version::Version;
-use proto::{BootId, HostName, Line, Nonce, SessionId};
+use proto::{BootId, DtuKey, HostName, Line, Nonce, SessionId};
 use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -39,6 +39,8 @@ struct Shared {
     chain: Chain,
     tick: u64,
     asked: Vec<InfoReq>,
+    /// The key that was proved on each control connection over TLS.
+    proved: Vec<Option<DtuKey>>,
     output: Vec<u8>,
     run: Option<(Nonce, u64)>,
 }
@@ -89,6 +91,7 @@ impl FakeHost {
             chain: Chain::new(proto::io::random(), 10_000),
             tick: 0,
             asked: Vec::new(),
+            proved: Vec::new(),
             output: format!("{name}$ ").into_bytes(),
             run: None,
         };
@@ -96,7 +99,7 @@ impl FakeHost {
             shared: Mutex::new(shared),
             written: Notify::new(),
             frozen: watch::Sender::new(false),
-            server: keys.server_tls(name).unwrap(),
+            server: keys.server_tls_for_dtus(name).unwrap(),
             display: tls::server(vec![cert], key).unwrap(),
             fp: fp.0,
         });
@@ -134,6 +137,10 @@ impl FakeHost {
 
     pub(crate) fn asked(&self) -> Vec<InfoReq> {
         self.with(|s| s.asked.clone())
+    }
+
+    pub(crate) fn proved(&self) -> Vec<Option<DtuKey>> {
+        self.with(|s| s.proved.clone())
     }
 
     /// The session writes this.
@@ -306,6 +313,8 @@ async fn serve(mut stream: TcpStream, inner: &Inner) {
         }
     } else if first[0] == 0x16 {
         if let Ok(stream) = TlsAcceptor::from(Arc::clone(&inner.server)).accept(stream).await {
+            let key = tls::dtu::proved_by(stream.get_ref().1.peer_certificates());
+            inner.shared.lock().unwrap().proved.push(key);
             control(stream, inner).await;
         }
     } else {

@@ -55,9 +55,9 @@ impl Connections {
     pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToConnections, out: &mut Out<'_>) {
         let Some(step) = self.hold(step, out) else { return };
         match step {
-            ToConnections::Opened { conn, peer, plain } => {
+            ToConnections::Opened { conn, peer, plain, key } => {
                 let dtu = Dtu { addr: *peer.ip(), plain };
-                self.map.insert(conn, Conn { gate: Gate::new(ctx.now, peer), dtu, due: None });
+                self.map.insert(conn, Conn { gate: Gate::new(ctx.now, peer, key), dtu, due: None });
                 self.rearm(conn);
             }
             ToConnections::Line { conn, line } => self.on_line(ctx, conn, line, out),

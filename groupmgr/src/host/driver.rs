@@ -7,7 +7,7 @@ use datastore::{Event, Request, Response, StoreError};
 use proto::alp::FromHost;
 use proto::line::{Line, LineError};
 use proto::net::{IfName, Interface};
-use proto::{Instant, SessionId, StoreId};
+use proto::{DtuKey, Instant, SessionId, StoreId};
 use sessiond::control::{FromSession, SessionSpec, ToSession};
 
 use super::admin::{Command, Reply};
@@ -87,6 +87,8 @@ pub enum Input {
         peer: SocketAddrV4,
         /// Whether it is without TLS: then so is every one the DTU can open.
         plain: bool,
+        /// The key that the DTU has proved in TLS, if it has one.
+        key: Option<DtuKey>,
     },
     /// A line on such a connection.
     Line {

@@ -224,7 +224,9 @@ impl Host {
                 self.put(ToMembership::Refused { addr });
                 self.put(ToDirectory::Refused { addr });
             }
-            Input::Opened { conn, peer, plain } => self.put(ToConnections::Opened { conn, peer, plain }),
+            Input::Opened { conn, peer, plain, key } => {
+                self.put(ToConnections::Opened { conn, peer, plain, key });
+            }
             Input::Line { conn, line } => self.put(ToConnections::Line { conn, line }),
             Input::Closed { conn } => self.put(ToConnections::Closed { conn }),
             Input::Display { conn, session } => self.put(ToSessions::Display { conn, session }),

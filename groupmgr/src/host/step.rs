@@ -13,8 +13,8 @@ use proto::line::{Line, LineError};
 use proto::net::{IfName, Interface};
 use proto::time::Duration;
 use proto::{
-    BootId, Epoch, GrantId, HostName, KeyId, Last, Nonce, Serial, ServiceName, SessionId, StoreId, Token,
-    TokenTag,
+    BootId, DtuKey, Epoch, GrantId, HostName, KeyId, Last, Nonce, Serial, ServiceName, SessionId, StoreId,
+    Token, TokenTag,
 };
 use sessiond::control::{Bytes, FromSession};
 use sessiond::manager::{Claim, NewSession};
@@ -282,7 +282,7 @@ pub(super) enum ToAttachments {
 /// For the connections.
 #[derive(Debug)]
 pub(super) enum ToConnections {
-    Opened { conn: ConnId, peer: SocketAddrV4, plain: bool },
+    Opened { conn: ConnId, peer: SocketAddrV4, plain: bool, key: Option<DtuKey> },
     Line { conn: ConnId, line: Result<Line, LineError> },
     Closed { conn: ConnId },
     // The host has started: whoever has come before is served.

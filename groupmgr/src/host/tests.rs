@@ -130,6 +130,7 @@ fn presented(conn: u64, token: &str) -> ToPresentations {
         token_seq: 1,
         token: token.parse().unwrap(),
         serial: "080020abcdef".parse().unwrap(),
+        key: None,
         addr: DTU.addr,
         real_ip: None,
         cause: Cause::Insert,

@@ -38,6 +38,8 @@ reasons! {
     GivenUp = "handshake_given_up",
     /// A TLS handshake failed.
     Handshake = "handshake_failed",
+    /// A DTU did not prove the key that it showed, or showed none that can be read.
+    DtuKey = "dtu_key_refused",
     /// A plain connection where none is allowed.
     Plain = "plain_refused",
     /// A first line that is not what it began as.

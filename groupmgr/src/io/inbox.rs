@@ -2,8 +2,8 @@
 
 use std::net::SocketAddrV4;
 
-use proto::SessionId;
 use proto::line::{Line, LineError};
+use proto::{DtuKey, SessionId};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,6 +23,8 @@ pub(crate) enum Event {
         conn: ConnId,
         peer: SocketAddrV4,
         plain: bool,
+        /// The key that the DTU has proved, if it has one.
+        key: Option<DtuKey>,
         outgoing: mpsc::Sender<Box<str>>,
         lines: Vec<Result<Line, LineError>>,
     },

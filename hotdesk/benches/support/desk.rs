@@ -67,6 +67,7 @@ impl Desk {
         let mut command = Command::new(binary());
         command.args(["dtu-emu", "boot", "--headless", "--json", "--serial", DESK]);
         command.arg("--ca").arg(world.files().join("keys/ca.pem")).arg("--control").arg(&control);
+        command.arg("--state").arg(&control);
         if world.backend().ground() == Ground::Loopback {
             for host in world.hosts() {
                 let ip = world.backend().address(host).map_err(cannot("a host's address"))?;

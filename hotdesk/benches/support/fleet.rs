@@ -104,6 +104,7 @@ impl Fleet {
                 command.arg("--without-display");
             }
             command.arg("--ca").arg(world.files().join("keys/ca.pem"));
+            command.arg("--state").arg(world.files().join("desks"));
             for host in hosts {
                 let ip = world.backend().address(host).map_err(cannot("a host's address"))?;
                 command.arg("--server").arg(format!("{ip}:{}", proto::PORT));

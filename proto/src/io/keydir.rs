@@ -128,7 +128,28 @@ impl KeyDir {
     /// # Errors
     /// When neither `ca.key` nor `host.pem` and `host.key` can be used.
     pub fn server_tls(&self, host: &str) -> Result<Arc<rustls::ServerConfig>, KeyDirError> {
-        let fail = |what| KeyDirError::Tls { path: self.path.clone(), what };
+        let (chain, key) = self.host_identity(host)?;
+        tls::server(chain, key).map_err(|what| self.unusable(what))
+    }
+
+    /// The same, and DTUs are asked to prove their own keys.
+    ///
+    /// # Errors
+    /// As of [`KeyDir::server_tls`].
+    pub fn server_tls_for_dtus(&self, host: &str) -> Result<Arc<rustls::ServerConfig>, KeyDirError> {
+        let (chain, key) = self.host_identity(host)?;
+        tls::dtu::server(chain, key).map_err(|what| self.unusable(what))
+    }
+
+    fn unusable(&self, what: String) -> KeyDirError {
+        KeyDirError::Tls { path: self.path.clone(), what }
+    }
+
+    /// A host's certificate, the CA's behind it, and the private key.
+    fn host_identity(
+        &self,
+        host: &str,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), KeyDirError> {
         let host_cert = self.path.join(HOST_CERT);
         let (leaf, key) = if host_cert.exists() {
             let key_path = self.path.join(HOST_KEY);
@@ -139,9 +160,9 @@ impl KeyDir {
             let key_path = self.path.join(CA_KEY);
             let ca_key = read_secret(&key_path)?;
             let ca_key = std::str::from_utf8(&ca_key).map_err(|e| content(&key_path, &e))?;
-            tls::issue(ca_key, host).map_err(fail)?
+            tls::issue(ca_key, host).map_err(|what| self.unusable(what))?
         };
-        tls::server(vec![leaf, self.ca.clone()], key).map_err(fail)
+        Ok((vec![leaf, self.ca.clone()], key))
     }
 
     /// What a host or DTU checks hosts of this group with; the name to ask for is [`tls::TLS_NAME`].
@@ -149,7 +170,7 @@ impl KeyDir {
     /// # Errors
     /// When the CA's certificate cannot be used.
     pub fn client_tls(&self) -> Result<Arc<rustls::ClientConfig>, KeyDirError> {
-        tls::client_of_ca(&self.ca).map_err(|what| KeyDirError::Tls { path: self.path.clone(), what })
+        tls::client_of_ca(&self.ca).map_err(|what| self.unusable(what))
     }
 
     /// SHA-256 of the CA's certificate: what a DTU can be given instead of the file.

@@ -1,10 +1,11 @@
-//! TLS configurations: of hosts under the group's CA, of DTUs that check them, and of the display channel,
-//! whose certificate is pinned by its fingerprint.
+//! TLS configurations: of hosts under the group's CA, of DTUs that check them and prove their own keys ([`dtu`]), and of
+//! the display channel, whose certificate is pinned by its fingerprint.
 //!
 //! TLS 1.3 only: both ends are ours. Certificates are valid for a century: what ends a host's trust is a new
 //! CA, and a desk whose clock is wrong must still get its session. Sessions are not resumed: a desk that comes anew comes
 //! to another host than it was at, where a ticket of the old one is worth nothing.
 
+pub mod dtu;
 mod known;
 
 use std::sync::{Arc, LazyLock};
@@ -14,7 +15,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -139,10 +141,18 @@ pub fn server(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, String> {
+    server_asking(WebPkiClientVerifier::no_client_auth(), chain, key)
+}
+
+fn server_asking(
+    clients: Arc<dyn ClientCertVerifier>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, String> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .map_err(|e| e.to_string())?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -256,7 +266,11 @@ mod tests {
         handshake(client, server).is_some()
     }
 
-    fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Option<HandshakeKind> {
+    /// A handshake in memory. The error is of the end that did not believe the other.
+    pub(super) fn shake_hands(
+        client: &Arc<ClientConfig>,
+        server: &Arc<ServerConfig>,
+    ) -> Result<(rustls::ClientConnection, rustls::ServerConnection), rustls::Error> {
         let mut c = rustls::ClientConnection::new(Arc::clone(client), server_name()).unwrap();
         let mut s = rustls::ServerConnection::new(Arc::clone(server)).unwrap();
         for _ in 0..8 {
@@ -264,8 +278,11 @@ mod tests {
             while c.wants_write() {
                 c.write_tls(&mut wire).unwrap();
             }
-            s.read_tls(&mut wire.as_slice()).unwrap();
-            s.process_new_packets().ok()?;
+            let mut rest = wire.as_slice();
+            while !rest.is_empty() {
+                s.read_tls(&mut rest).unwrap();
+                s.process_new_packets()?;
+            }
             let mut wire = Vec::new();
             while s.wants_write() {
                 s.write_tls(&mut wire).unwrap();
@@ -273,10 +290,15 @@ mod tests {
             let mut rest = wire.as_slice();
             while !rest.is_empty() {
                 c.read_tls(&mut rest).unwrap();
-                c.process_new_packets().ok()?;
+                c.process_new_packets()?;
             }
         }
-        c.handshake_kind().filter(|_| !c.is_handshaking() && !s.is_handshaking())
+        assert!(!c.is_handshaking() && !s.is_handshaking());
+        Ok((c, s))
+    }
+
+    fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Option<HandshakeKind> {
+        shake_hands(client, server).ok()?.0.handshake_kind()
     }
 
     #[test]

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dtu_emu::dtu::{Config, ConnId, DisplayTarget, Dtu, DtuInput, Effect, Fault, Paint, Shows};
-use proto::SessionId;
 use proto::beacon::Beacon;
 use proto::card::Card;
 use proto::discovery::{ServerQ, ServerR};
 use proto::frame::Frame;
 use proto::line::Line;
+use proto::{DtuKey, SessionId};
 use terminal::Terminal;
 
-use super::parts::desk::{Brain, Desk, DeskId, DeskPlan, ToDesk};
+use super::parts::desk::{Brain, Desk, DeskId, DeskPlan, Key, ToDesk};
 use super::parts::observation::Observation;
 use super::parts::tcp::{Conn, ConnKey, Kind, Seg, Side};
 use super::parts::udp::Datagram;
@@ -22,11 +22,18 @@ use super::{Event, World};
 /// Events of a desk that are kept.
 const EVENTS_MAX: usize = 4_000;
 
+/// The key of a desk that has one of its own: no other's, and none that a plan can name.
+fn own_key(desk: usize) -> DtuKey {
+    let mut key = [0xff; 32];
+    key[..8].copy_from_slice(&desk.to_be_bytes());
+    DtuKey(key)
+}
+
 impl World {
     /// Adds a desk and switches it on.
     pub fn add_desk(&mut self, plan: DeskPlan) -> DeskId {
         let number = self.desks.len();
-        let serial = format!("02{number:010x}");
+        let serial = plan.serial.clone().unwrap_or_else(|| format!("02{number:010x}"));
         let servers = plan.servers.iter().map(|host| {
             let cables = &self.machines[self.host_number(host)].cables;
             let near = cables.iter().find(|cable| plan.lans.contains(&self.wire.cable(**cable).lan));
@@ -42,6 +49,11 @@ impl World {
         };
         let screen = (plan.shows == Shows::Display).then(|| Terminal::new(plan.size));
         let desk = self.put_desk(&plan.name, &plan.lans, Brain::Dtu(Box::new(Dtu::new(config))), screen);
+        self.desks[number].key = match plan.key {
+            Key::Own => Some(own_key(number)),
+            Key::None => None,
+            Key::Number(n) => Some(DtuKey([n; 32])),
+        };
         if let Some(token) = &plan.card {
             self.insert(desk, token);
         }
@@ -71,6 +83,7 @@ impl World {
             hears_broadcasts: true,
             hears_from_elsewhere: false,
             is_plain: false,
+            key: None,
             held: VecDeque::new(),
             screen,
             notice: None,
@@ -331,6 +344,7 @@ impl World {
         let key = ConnKey(self.next_conn);
         let mut conn = Conn::new(desk, number, kind, host, (near, far), *addr.ip());
         conn.is_plain = self.desks[desk].is_plain;
+        conn.key = self.desks[desk].key.filter(|_| !conn.is_plain);
         self.conns.insert(key, conn);
         self.desks[desk].conns.insert(number, key);
         self.transmit(key, Side::Host, Seg::Syn);

@@ -134,7 +134,7 @@ impl World {
 
     fn daemon_takes_seg(&mut self, host: usize, key: ConnKey, seg: Seg) {
         let Some(conn) = self.conns.get_mut(&key) else { return };
-        let (id, kind, plain) = (ConnId(key.0), conn.kind, conn.is_plain);
+        let (id, kind, plain, proved) = (ConnId(key.0), conn.kind, conn.is_plain, conn.key);
         match (seg, kind) {
             (Seg::Hello, Kind::Control) if plain && !self.machines[host].plan.plain => {
                 self.close_from_host(key);
@@ -144,7 +144,7 @@ impl World {
                 let port = 32_768 + u16::try_from(key.0 % 28_000).unwrap_or(0);
                 let peer = SocketAddrV4::new(self.wire.cable(conn.near).ip, port);
                 self.transmit(key, Side::Desk, Seg::HelloBack([0; 32]));
-                self.feed(host, Input::Opened { conn: id, peer, plain });
+                self.feed(host, Input::Opened { conn: id, peer, plain, key: proved });
             }
             (Seg::Hello, Kind::Display(target)) => {
                 conn.owner = Owner::Daemon;

@@ -51,7 +51,7 @@ fn grant() -> Grant {
 /// presentation, or so many before it.
 fn gate(bytes: &[u8]) {
     let mut now = Instant::from_micros(1_000_000);
-    let (mut gate, mut out) = (Gate::new(now, peer()), Vec::new());
+    let (mut gate, mut out) = (Gate::new(now, peer(), None), Vec::new());
     let mut presented = None;
     for (verb, rest) in script(bytes) {
         let order = gate.token_seq().wrapping_sub(number(rest) as u32);
@@ -197,7 +197,7 @@ fn admission(bytes: &[u8]) {
         let effects = match verb {
             "open" if !is_open => {
                 lonely.conns.insert(n, true);
-                lonely.give(Input::Opened { conn, peer: peer(), plain: false })
+                lonely.give(Input::Opened { conn, peer: peer(), plain: false, key: None })
             }
             "close" if is_open => {
                 lonely.conns.insert(n, false);

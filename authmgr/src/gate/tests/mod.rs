@@ -21,7 +21,7 @@ struct Desk {
 impl Desk {
     fn connected() -> Self {
         let now = Instant::from_micros(1_000_000_000);
-        Self { gate: Gate::new(now, "192.0.2.77:40000".parse().unwrap()), now, out: Vec::new() }
+        Self { gate: Gate::new(now, "192.0.2.77:40000".parse().unwrap(), None), now, out: Vec::new() }
     }
 
     /// Connected, with `card.1` inserted, granted and shown.

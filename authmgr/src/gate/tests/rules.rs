@@ -16,6 +16,7 @@ fn a_real_terminals_first_message_is_read_as_the_sheet_prints_it() {
         token_seq: 1,
         token: token("pseudo.080020abcdef"),
         serial: "080020abcdef".parse().unwrap(),
+        key: None,
         addr: [192, 0, 2, 77].into(),
         real_ip: Some([192, 0, 2, 10].into()),
         cause: Cause::Insert,

@@ -131,6 +131,9 @@ pub(super) struct HostArgs {
     /// Know hosts by the SHA-256 of their certificate, or of their CA's
     #[arg(long, value_name = "HEX", group = "trust")]
     pub(super) fingerprint: Option<Fingerprint>,
+    /// Where it keeps its own key, made at its first boot [default: ~/.local/state/hotdesk/dtu]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
     /// Trust anybody: the session protocol in the clear, for hosts with a listener marked for it
     #[arg(long, group = "trust")]
     pub(super) plain: bool,

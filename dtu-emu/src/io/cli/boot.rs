@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::Serial;
 use proto::card::Card;
 use proto::io::cli::{Failure, print};
+use proto::io::tls::dtu::DtuIdentity;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use super::error::read_card;
 use crate::dtu::{Config, DtuEvent, Fault, Shows, Timing};
 use crate::io::control::{ControlSocket, default_dir, open_port, serve};
 use crate::io::fleet::{self, FleetOptions, FleetTokens};
-use crate::io::{Clock, NewDtu, Options, Record, Shell, Told, Trust, foreground, netif, serial};
+use crate::io::{Clock, NewDtu, Options, Record, Shell, Told, Trust, foreground, netif, own_key, serial};
 
 /// Serials derived from this machine that are tried, at most.
 const DERIVED_MAX: usize = 256;
@@ -36,6 +37,12 @@ pub(super) async fn run(args: BootArgs) -> Result<(), Failure> {
     }
     let dir = args.control.clone().unwrap_or_else(default_dir);
     let (socket, serial) = open_socket(&dir, args.serial.clone())?;
+    // Who trusts anybody proves nothing to anybody.
+    let secret = match &options.trust {
+        Trust::Tls(_) => Some(own_key::of_dtu(args.hosts.state.as_deref(), &serial)?),
+        Trust::Plain => None,
+    };
+    let identity = secret.map(|secret| DtuIdentity::new(&secret)).transpose().map_err(Failure::machine)?;
     let mut config = Config::new(serial, proto::io::random());
     config.servers = resolve(&args.hosts).await?;
     config.port = args.hosts.port;
@@ -46,7 +53,7 @@ pub(super) async fn run(args: BootArgs) -> Result<(), Failure> {
     let (shell, handle) = Shell::new(options, Clock::start(), tell);
     let shell = tokio::spawn(shell.run());
     let gone = || Failure::machine("the DTU stopped by itself");
-    let desk = NewDtu { config, bind: args.hosts.bind, screen: true, card };
+    let desk = NewDtu { config, bind: args.hosts.bind, screen: true, card, identity };
     let desk = handle.add(desk).await.ok_or_else(gone)?;
     let serving = tokio::spawn(serve(socket, handle.clone(), desk));
     let done = if args.headless {
@@ -158,7 +165,12 @@ pub(super) async fn fleet(args: FleetArgs, workers: Handle) -> Result<(), Failur
     proto::io::log::to_stderr();
     let options = Options { workers: Some(workers), ..options(&args.hosts)? };
     let shows = if args.without_display { Shows::Nothing } else { Shows::Display };
+    let keys = match &options.trust {
+        Trust::Tls(_) => Some(own_key::of_fleet(args.hosts.state.as_deref())?),
+        Trust::Plain => None,
+    };
     let fleet = FleetOptions {
+        keys,
         count: args.count as usize,
         first: args.first as usize,
         rate: args.rate,

@@ -6,10 +6,17 @@ use proto::io::card_file;
 use proto::io::cli::Failure;
 
 use crate::io::control::ClientError;
+use crate::io::own_key::OwnKeyError;
 use crate::io::trust::TrustError;
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<OwnKeyError> for Failure {
+    fn from(error: OwnKeyError) -> Self {
         Self::usage(error)
     }
 }

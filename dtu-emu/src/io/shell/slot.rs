@@ -11,6 +11,7 @@ use super::beacon_cache::Cursor;
 use super::view::{Look, View};
 use crate::dtu::{Config, ConnId, Dtu, Paint};
 use crate::io::conn;
+use crate::io::trust::Trust;
 use crate::screen::Screen;
 
 /// Changes a slow viewer may lag behind before it is sent the whole screen.
@@ -19,6 +20,8 @@ pub(super) struct Slot {
     pub(super) dtu: Dtu,
     pub(super) screen: Option<Screen>,
     pub(super) bind: Option<Ipv4Addr>,
+    /// By what it knows its hosts, and they know it.
+    pub(super) trust: Trust,
     pub(super) conns: Vec<(ConnId, conn::Sender)>,
     /// The entry in the heap that will wake it.
     pub(super) armed: Option<Instant>,
@@ -43,11 +46,12 @@ pub(super) enum Dirty {
 
 impl Slot {
     /// A DTU that is off.
-    pub(super) fn new(config: Config, bind: Option<Ipv4Addr>, screen: bool) -> Self {
+    pub(super) fn new(config: Config, bind: Option<Ipv4Addr>, screen: bool, trust: Trust) -> Self {
         Self {
             screen: screen.then(|| Screen::new(config.size)),
             dtu: Dtu::new(config),
             bind,
+            trust,
             conns: Vec::new(),
             armed: None,
             judging: false,

@@ -27,7 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use datastore::arrivals::Refused;
+use proto::DtuKey;
 use proto::alp::BusyReason;
+use proto::io::tls::dtu;
 use proto::line::{Line, LineError, Splitter};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -195,7 +197,7 @@ impl Acceptor {
                 Ok(stream) => first_line(stream).await,
                 Err(error) => {
                     tracing::debug!(%peer, %error, "handshake failed");
-                    counters.count(Reason::Handshake);
+                    counters.count(why_failed(&error));
                     None
                 }
             }
@@ -233,7 +235,7 @@ impl Acceptor {
                 let held = Held { stream, already, _place: place };
                 self.ways.inbox.send(Event::Display { conn: self.name(), session, held }).await;
             }
-            Known::Plain(begun) => self.open(begun, peer, place, true).await,
+            Known::Plain(begun) => self.open(begun, peer, place, Over::Plain).await,
             Known::Tls(begun) => match begun.lines.first() {
                 Some(Ok(line)) if line.command() == "peer" => {
                     let line = line.clone();
@@ -243,21 +245,29 @@ impl Acceptor {
                         drop(place);
                     });
                 }
-                _ => self.open(*begun, peer, place, false).await,
+                _ => {
+                    let (_, tls) = begun.stream.get_ref();
+                    let key = dtu::proved_by(tls.peer_certificates());
+                    self.open(*begun, peer, place, Over::Tls(key)).await;
+                }
             },
         }
     }
 
     /// Makes it a connection of the session protocol. What it had to say first is with the host before anything later
     /// is read.
-    async fn open<S>(&self, begun: Begun<S>, peer: SocketAddrV4, place: Place, plain: bool)
+    async fn open<S>(&self, begun: Begun<S>, peer: SocketAddrV4, place: Place, over: Over)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let conn = self.name();
         let (sender, outgoing) = mpsc::channel(WRITE_QUEUE_MAX);
         let Begun { stream, splitter, lines } = begun;
-        self.ways.inbox.send(Event::Opened { conn, peer, plain, outgoing: sender, lines }).await;
+        let (plain, key) = match over {
+            Over::Plain => (true, None),
+            Over::Tls(key) => (false, key),
+        };
+        self.ways.inbox.send(Event::Opened { conn, peer, plain, key, outgoing: sender, lines }).await;
         let connection = Connection {
             stream,
             conn,
@@ -280,6 +290,13 @@ enum Known {
     Tls(Box<Begun<tokio_rustls::server::TlsStream<Arrived>>>),
     Plain(Begun<TcpStream>),
     Display { session: proto::SessionId, already: Vec<u8>, stream: TcpStream },
+}
+
+/// What a connection of the session protocol goes over.
+enum Over {
+    Plain,
+    /// With the key that the DTU has proved.
+    Tls(Option<DtuKey>),
 }
 
 /// A connection whose first lines were read.
@@ -313,6 +330,14 @@ struct Spare(Option<std::fs::File>);
 impl Spare {
     fn new() -> Self {
         Self(std::fs::File::open("/dev/null").ok())
+    }
+}
+
+/// Only DTUs are asked for certificates, so one that is not believed is a DTU's.
+fn why_failed(error: &io::Error) -> Reason {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => Reason::DtuKey,
+        _ => Reason::Handshake,
     }
 }
 

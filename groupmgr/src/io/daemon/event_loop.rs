@@ -179,9 +179,9 @@ impl EventLoop {
                 self.mem_mib = mem_mib;
                 self.feed(Input::Found(findings));
             }
-            Event::Opened { conn, peer, plain, outgoing, lines } => {
+            Event::Opened { conn, peer, plain, key, outgoing, lines } => {
                 self.pending.writers.insert(conn, outgoing);
-                self.feed(Input::Opened { conn, peer, plain });
+                self.feed(Input::Opened { conn, peer, plain, key });
                 lines.into_iter().for_each(|line| self.hear_line(conn, line));
             }
             Event::Line(conn, line) => self.hear_line(conn, line),

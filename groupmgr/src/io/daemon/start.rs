@@ -100,7 +100,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     memory::share_heap();
     accounts::check(options.account.as_ref())?;
     let keys = KeyDir::open(&options.keys)?;
-    let acceptor = TlsAcceptor::from(Arc::new(server_tls(&keys, options)?));
+    let acceptor = TlsAcceptor::from(keys.server_tls_for_dtus(options.name.as_str())?);
     let run_dir = RunDir::take(&options.run_dir, &options.name)?;
     let open_files = OpenFiles::present();
     let fds_max = raise_fds();
@@ -133,14 +133,6 @@ fn threads(name: &'static str, rank: fn()) -> Result<Runtime, RunError> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(usize::from(vitals::cpus()).max(2)).thread_name(name).on_thread_start(rank);
     builder.enable_all().build().map_err(RunError::Threads)
-}
-
-/// Without session tickets: a DTU that comes back mostly comes from another host, which could not read them, and a
-/// storm of DTUs is the moment when making them costs most.
-fn server_tls(keys: &KeyDir, options: &Options) -> Result<rustls::ServerConfig, KeyDirError> {
-    let mut config = (*keys.server_tls(options.name.as_str())?).clone();
-    config.send_tls13_tickets = 0;
-    Ok(config)
 }
 
 fn open_store(options: &Options, keys: &KeyDir, boot: BootId) -> Result<StoreDriver, RunError> {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 use dtu_emu::dtu::{Dtu, DtuEvent, Shows, Timing};
-use proto::Instant;
 use proto::beacon::Beacon;
 use proto::frame::Size;
 use proto::line::Line;
+use proto::{DtuKey, Instant};
 use terminal::Terminal;
 
 use super::super::wire::{CableId, LanId};
@@ -30,6 +30,19 @@ pub struct DeskPlan {
     pub(in crate::world) size: Size,
     pub(in crate::world) timing: Timing,
     pub(in crate::world) is_off: bool,
+    pub(in crate::world) serial: Option<String>,
+    pub(in crate::world) key: Key,
+}
+
+/// Which key a desk proves.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::world) enum Key {
+    /// One of its own.
+    Own,
+    /// None, as a terminal of the version before.
+    None,
+    /// The one of this number.
+    Number(u8),
 }
 
 impl DeskPlan {
@@ -45,6 +58,8 @@ impl DeskPlan {
             size: Size::default(),
             timing: Timing::default(),
             is_off: false,
+            serial: None,
+            key: Key::Own,
         }
     }
 
@@ -73,6 +88,27 @@ impl DeskPlan {
     #[must_use]
     pub fn size(mut self, cols: u16, rows: u16) -> Self {
         self.size = Size { cols, rows };
+        self
+    }
+
+    /// It says this serial, which another desk may have as well.
+    #[must_use]
+    pub fn serial(mut self, serial: &str) -> Self {
+        self.serial = Some(serial.to_owned());
+        self
+    }
+
+    /// It proves the key of this number, not one of its own.
+    #[must_use]
+    pub fn key(mut self, number: u8) -> Self {
+        self.key = Key::Number(number);
+        self
+    }
+
+    /// It has no key, as a terminal of the version before.
+    #[must_use]
+    pub fn keyless(mut self) -> Self {
+        self.key = Key::None;
         self
     }
 
@@ -111,6 +147,8 @@ pub(in crate::world) struct Desk {
     /// Beacons seem to come from another address than their sender has.
     pub(in crate::world) hears_from_elsewhere: bool,
     pub(in crate::world) is_plain: bool,
+    /// The key that it proves where it does not speak plain.
+    pub(in crate::world) key: Option<DtuKey>,
     pub(in crate::world) held: VecDeque<ToDesk>,
     pub(in crate::world) screen: Option<Terminal>,
     pub(in crate::world) notice: Option<String>,

@@ -7,7 +7,7 @@ use dtu_emu::dtu::DisplayTarget;
 use proto::frame::FrameBuffer;
 use proto::line::Splitter;
 use proto::time::Duration;
-use proto::{Instant, SessionId};
+use proto::{DtuKey, Instant, SessionId};
 
 use super::super::wire::CableId;
 
@@ -88,6 +88,8 @@ pub(in crate::world) struct Conn {
     pub(in crate::world) far_ip: Ipv4Addr,
     /// Whether it is without TLS.
     pub(in crate::world) is_plain: bool,
+    /// The key that the desk proves on it.
+    pub(in crate::world) key: Option<DtuKey>,
     /// Whether the host's program has answered.
     pub(in crate::world) is_opened: bool,
     /// Since when the desk's kernel misses an acknowledgement, and since when there is no way to the host's.
@@ -126,6 +128,7 @@ impl Conn {
             far,
             far_ip,
             is_plain: false,
+            key: None,
             is_opened: false,
             unacked_since: None,
             broken_since: None,
