@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: Version = Version(3);
 
 /// The first version whose stores know guarded writes.
-pub(crate) const GUARDS: Version = Version(3);
+pub const GUARDS: Version = Version(3);
 
 /// Largest frame of the handshake, in bytes: what a stranger can make this side hold.
 pub const FRAME_MAX: usize = 1024;

@@ -55,6 +55,8 @@ pub struct NewSession {
     pub account: Option<String>,
     /// The account of sessions for which neither the registry nor the template names one; without it the spawner's.
     pub machine_account: Option<String>,
+    /// The name of its template.
+    pub name: String,
     /// What it consists of.
     pub template: Template,
     /// The DTU's screen.
@@ -156,6 +158,8 @@ impl Sessions {
             shown: None,
             since: now,
             has_process,
+            template: new.name,
+            is_recorded: false,
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
@@ -293,6 +297,8 @@ impl Sessions {
             shown: None,
             since: now,
             has_process: true,
+            template: String::new(),
+            is_recorded: false,
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),

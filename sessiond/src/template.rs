@@ -96,6 +96,12 @@ impl Default for Template {
 }
 
 impl Template {
+    /// Whether another host is to keep what a session of it needs to go on.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        self.continuity == Continuity::Replicated && !self.services.is_empty()
+    }
+
     /// The services `host` runs: those named for it, and those without a host if it is the session's home.
     pub fn services_at<'a>(
         &'a self,

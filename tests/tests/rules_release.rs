@@ -96,7 +96,8 @@ fn a_claim_that_may_have_been_made_for_a_desk_that_has_gone_is_given_back() {
 /// A claim of the card's, as somebody else has left it in the store.
 fn leave_claim(w: &mut World, token: &str, host: &str, boot: BootId, session: u128) {
     let epoch = Epoch { generation: 1, counter: 5 };
-    let claim = ClaimRecord { session: SessionId(session), host: host.parse().unwrap(), boot, epoch };
+    let (session, host) = (SessionId(session), host.parse().unwrap());
+    let claim = ClaimRecord { session, host, boot, epoch, is_replicated: false };
     w.store_put(&format!("claim/{token}"), core::str::from_utf8(claim.value().unwrap().as_bytes()).unwrap());
 }
 

@@ -75,7 +75,7 @@ const LARGEST_CYCLES: [(&str, usize); 11] = [
     ("sessiond", 4),
 ];
 /// The machines of a host: a file or a directory each.
-const MACHINES: [&str; 12] = [
+const MACHINES: [&str; 13] = [
     "membership",
     "directory",
     "placing",
@@ -85,6 +85,7 @@ const MACHINES: [&str; 12] = [
     "attachments",
     "connections",
     "sessions",
+    "records",
     "relay",
     "store",
     "operations",

@@ -232,7 +232,7 @@ pub struct SessionView {
     pub last: Last,
     /// Whether the data store knows of it.
     pub claimed: bool,
-    /// `starting`, `running` or `ending`; `failed: ` and the reason of one that could not be started a while ago and
+    /// `starting`, `running` or `ending`; `kept` by this host, and not running, since its home is gone; `failed: ` and the reason of one that could not be started a while ago and
     /// is no longer there.
     pub state: String,
     /// Where it is shown.

@@ -3,6 +3,7 @@
 use datastore::{Key, StoreError, Value};
 use proto::line::{FieldError, Line};
 use proto::{BootId, Epoch, HostName, SessionId, Token};
+use sessiond::template::Continuity;
 
 /// Who made the session of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct ClaimRecord {
     pub boot: BootId,
     /// The epoch of the session's home: it never falls.
     pub epoch: Epoch,
+    /// Whether the session outlives its host: then its record says what became of it.
+    pub is_replicated: bool,
 }
 
 impl ClaimRecord {
@@ -30,6 +33,7 @@ impl ClaimRecord {
             host: line.need("host")?,
             boot: line.need("boot")?,
             epoch: line.need("epoch")?,
+            is_replicated: line.get("class") == Some(Continuity::Replicated.as_str()),
         })
     }
 
@@ -42,7 +46,8 @@ impl ClaimRecord {
             .with("session", self.session)
             .with("host", &self.host)
             .with("boot", self.boot)
-            .with("epoch", self.epoch);
+            .with("epoch", self.epoch)
+            .with_some("class", self.is_replicated.then_some(Continuity::Replicated));
         stored(line.to_string().as_bytes())
     }
 
@@ -51,9 +56,15 @@ impl ClaimRecord {
     pub fn key(token: &Token) -> Option<Key> {
         Some(authmgr::admission::claim_key(token))
     }
+
+    /// Where the claim of a session lies that is not the one its token's claim names.
+    #[must_use]
+    pub fn second_key(token: &Token, session: SessionId) -> Option<Key> {
+        format!("{}/{session}", authmgr::admission::claim_key(token)).parse().ok()
+    }
 }
 
-fn stored(bytes: &[u8]) -> Result<Value, StoreError> {
+pub(super) fn stored(bytes: &[u8]) -> Result<Value, StoreError> {
     Value::new(bytes).map_err(|too| StoreError::TooLarge {
         what: "value".into(),
         bytes: u32::try_from(too.bytes).unwrap_or(u32::MAX),

@@ -32,6 +32,7 @@ pub struct StoreReq {
 pub(super) enum Port {
     Admission,
     Claims,
+    Records,
     Relay,
     Store,
 }

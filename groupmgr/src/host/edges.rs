@@ -4,12 +4,12 @@
 use super::step::Machine;
 use Machine::{
     Admission, Attachments, Claims, Connections, Directory, Membership, Operations, Placing, Presentations,
-    Relay, Sessions, Store,
+    Records, Relay, Sessions, Store,
 };
 
 /// The receivers of each machine's steps.
-pub(super) const EDGES: [(Machine, &[Machine]); 12] = [
-    (Membership, &[Directory, Attachments, Claims, Connections, Sessions]),
+pub(super) const EDGES: [(Machine, &[Machine]); 13] = [
+    (Membership, &[Directory, Attachments, Claims, Records, Connections, Sessions]),
     (Directory, &[Presentations, Placing]),
     (Placing, &[Presentations]),
     (Admission, &[Presentations, Operations, Store]),
@@ -17,9 +17,10 @@ pub(super) const EDGES: [(Machine, &[Machine]); 12] = [
     (Presentations, &[Admission, Directory, Placing, Claims, Sessions, Attachments, Connections, Operations]),
     (Attachments, &[Connections, Sessions, Claims, Presentations]),
     (Connections, &[Presentations, Attachments]),
-    (Sessions, &[Presentations, Attachments, Claims, Membership, Relay, Operations, Placing]),
-    (Relay, &[Store]),
-    (Store, &[Membership, Admission, Claims, Presentations, Store]),
+    (Sessions, &[Presentations, Attachments, Claims, Records, Membership, Relay, Operations, Placing]),
+    (Records, &[Sessions, Store]),
+    (Relay, &[Records, Store]),
+    (Store, &[Membership, Admission, Claims, Records, Presentations, Store]),
     (
         Operations,
         &[Admission, Claims, Presentations, Attachments, Connections, Sessions, Membership, Operations],

@@ -14,6 +14,7 @@ use super::membership::Membership;
 use super::operations::Operations;
 use super::placing::Placing;
 use super::presentations::Presentations;
+use super::records::Records;
 use super::relay::Relay;
 use super::sessions::SessionHost;
 use super::step::Machine;
@@ -39,6 +40,7 @@ pub(super) struct Machines {
     pub(super) attachments: Attachments,
     pub(super) connections: Connections,
     pub(super) sessions: SessionHost,
+    pub(super) records: Records,
     pub(super) relay: Relay,
     pub(super) store: StoreWatch,
     pub(super) operations: Operations,
@@ -59,6 +61,7 @@ impl Machines {
             attachments: Attachments::new(entropy.fork("attachments")),
             connections: Connections::default(),
             sessions: SessionHost::new(env),
+            records: Records::new(env.now),
             relay: Relay::new(),
             store: StoreWatch::new(),
             operations: Operations::new(entropy.fork("operations")),
@@ -93,6 +96,7 @@ impl Machines {
             Machine::Attachments => then(&self.attachments.deadlines()),
             Machine::Connections => then(&self.connections.deadlines()),
             Machine::Sessions => then(&self.sessions.deadlines()),
+            Machine::Records => then(&self.records.deadlines()),
             Machine::Relay => then(&self.relay.deadlines()),
             Machine::Store => then(&self.store.deadlines()),
             Machine::Operations => then(&self.operations.deadlines()),
@@ -104,6 +108,7 @@ impl Machines {
         match req.port {
             Port::Admission => self.admission.awaits(req.seq),
             Port::Claims => self.claims.awaits(req.seq),
+            Port::Records => self.records.awaits(req.seq),
             Port::Relay => self.relay.awaits(req.seq),
             Port::Store => self.store.awaits(req.seq),
         }
@@ -113,6 +118,6 @@ impl Machines {
     pub(super) fn store_requests(&self) -> usize {
         let [_, _, admission] = self.admission.sizes();
         let [_, _, claims] = self.claims.sizes();
-        admission + claims + self.relay.pending() + self.store.pending()
+        admission + claims + self.records.pending() + self.relay.pending() + self.store.pending()
     }
 }

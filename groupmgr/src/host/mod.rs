@@ -17,6 +17,7 @@
 //! | [`attachments`] | which session is shown on which connection, and nowhere else |
 //! | [`connections`] | the DTUs' connections and their gates |
 //! | [`sessions`] | the sessions here and their processes |
+//! | [`records`] | the sessions' records: where the home of each is, in which epoch |
 //! | [`relay`] | programs' requests to the data store |
 //! | [`store`] | whether the data store answers, and which generation of it |
 //! | [`operations`] | what administrators ask and order |
@@ -47,11 +48,14 @@ mod payload;
 mod placing;
 mod port;
 mod presentations;
+mod records;
 mod relay;
+mod session_record;
 mod session_view;
 mod sessions;
 mod step;
 mod store;
+mod sweep;
 mod views;
 mod workload;
 
@@ -70,6 +74,7 @@ pub use config::HostConfig;
 pub use counters::Counters;
 pub use driver::{AdminReq, ConnId, Datagram, Effect, Followed, Input, StoreReq};
 pub use note::Note;
+pub use session_record::SessionRecord;
 pub use views::Fill;
 
 use crate::topology::{Double, Topology};
@@ -78,8 +83,8 @@ use env::{Busy, Ctx, Env, Local};
 use machines::Machines;
 use out::Out;
 use step::{
-    Machine, Step, ToAdmission, ToClaims, ToConnections, ToDirectory, ToMembership, ToOperations, ToRelay,
-    ToSessions, ToStore,
+    Machine, Step, ToAdmission, ToClaims, ToConnections, ToDirectory, ToMembership, ToOperations, ToRecords,
+    ToRelay, ToSessions, ToStore,
 };
 use store::Bearing;
 
@@ -238,6 +243,7 @@ impl Host {
                 match req.port {
                     Port::Admission => self.put(ToAdmission::Stored { seq, outcome }),
                     Port::Claims => self.put(ToClaims::Stored { seq, outcome }),
+                    Port::Records => self.put(ToRecords::Stored { seq, outcome }),
                     Port::Relay => self.put(ToRelay::Stored { seq, outcome }),
                     Port::Store => self.put(ToStore::Stored { seq }),
                 }
@@ -307,6 +313,7 @@ fn deliver(env: Env<'_>, machines: &mut Machines, step: Step, out: &mut Out<'_>)
         attachments,
         connections,
         sessions,
+        records,
         relay,
         store,
         operations,
@@ -332,6 +339,7 @@ fn deliver(env: Env<'_>, machines: &mut Machines, step: Step, out: &mut Out<'_>)
         Step::Presentations(step) => presentations.handle(&ctx, step, out),
         Step::Attachments(step) => attachments.handle(&ctx, step, out),
         Step::Connections(step) => connections.handle(&ctx, step, out),
+        Step::Records(step) => records.handle(&ctx, step, out),
         Step::Relay(step) => relay.handle(&ctx, step, out),
         Step::Operations(step) => operations.handle(&ctx, step, out),
         Step::Membership(_) | Step::Sessions(_) | Step::Store(_) | Step::Placing(_) => {}

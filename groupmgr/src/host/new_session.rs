@@ -21,7 +21,7 @@ pub(super) fn new_session(
     env: &Env<'_>,
     id: SessionId,
     admitted: &Admitted,
-    template: Template,
+    (template_name, template): (String, Template),
     (claim, epoch): (Claim, Epoch),
 ) -> NewSession {
     let name = |account: &AccountName| account.to_string();
@@ -35,6 +35,7 @@ pub(super) fn new_session(
         machine_account: env.config.shared_machine_account.as_ref().map(name),
         size: template.size,
         guest: None,
+        name: template_name,
         template,
     }
 }

@@ -118,6 +118,13 @@ pub enum Note {
         /// The session of this host that is no longer the one.
         session: SessionId,
     },
+    /// Another host goes on with a session: its process here is of before, and is ended.
+    MovedAway {
+        /// The token that it belongs to.
+        token: Token,
+        /// The session that runs on there.
+        session: SessionId,
+    },
     /// The data store can be reached, or cannot.
     Store {
         /// Whether it can be reached now.

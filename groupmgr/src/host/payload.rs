@@ -121,6 +121,7 @@ pub(super) struct Taking {
     pub(super) expected: Option<Value>,
     /// The epoch of that.
     pub(super) epoch: Epoch,
+    pub(super) is_replicated: bool,
 }
 
 /// What the data store has of a token's claim. The error says that it could not be asked.

@@ -5,7 +5,7 @@
 
 use datastore::confine::Confinement;
 use datastore::wire::{self, Call, FromStore};
-use datastore::{Answer, Generation, Refusal, Request, RequestId, Response, Revision, StoreError};
+use datastore::{Answer, Generation, Guard, Refusal, Request, RequestId, Response, Revision, StoreError};
 use proto::{Instant, SessionId};
 use sessiond::control::{Bytes, DATA_MAX, ToSession};
 
@@ -13,7 +13,8 @@ use super::driver::{Effect, Port};
 use super::env::Ctx;
 use super::out::Out;
 use super::port::{Arrival, StorePort};
-use super::step::ToRelay;
+use super::session_record::SessionRecord;
+use super::step::{ToRecords, ToRelay};
 
 /// Who waits for the store's answer to a request from inside a session.
 #[derive(Clone, Debug)]
@@ -55,6 +56,10 @@ impl Relay {
             }
             ToRelay::Stored { seq, outcome } => {
                 if let Some(Arrival::InTime(asker)) = self.port.arrived(seq) {
+                    if matches!(*outcome, Err(StoreError::Refused(Refusal::Fenced))) {
+                        out.refused("write_of_a_former_home");
+                        out.step(ToRecords::Check { session: asker.session });
+                    }
                     answer(ctx, &asker, *outcome, out);
                 }
             }
@@ -79,6 +84,10 @@ impl Relay {
         match inward(&owner, &request.0) {
             Ok((id, request)) => {
                 let asker = Asker { session, client, owner, id };
+                let request = match guard_of(ctx, session) {
+                    Some(guard) => request.guarded(guard),
+                    None => request,
+                };
                 let refused = if ctx.store.is_up() {
                     self.port.ask(ctx.now, asker, request, out).err()
                 } else {
@@ -94,6 +103,12 @@ impl Relay {
             }
         }
     }
+}
+
+/// What stands before a session's writes: not before its record is known to be there.
+fn guard_of(ctx: &Ctx<'_>, session: SessionId) -> Option<Guard> {
+    let s = ctx.sessions.get(session).filter(|s| s.is_recorded)?;
+    Some(Guard::new(SessionRecord::key(session)?, s.epoch))
 }
 
 fn away(why: &str) -> StoreError {

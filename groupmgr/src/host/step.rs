@@ -85,6 +85,7 @@ machines! {
     Claims ToClaims
     Admission ToAdmission
     Relay ToRelay
+    Records ToRecords
     Sessions ToSessions
     Presentations ToPresentations
     Placing ToPlacing
@@ -214,6 +215,27 @@ pub(super) enum ToClaims {
     Due,
 }
 
+/// For the records.
+#[derive(Debug)]
+pub(super) enum ToRecords {
+    // A session was made or taken up, or its claim or its epoch has changed.
+    Changed { session: SessionId },
+    Ended { session: SessionId },
+    // The data store refused a write of a session, or somebody else says that it has another home.
+    Check { session: SessionId },
+    // Something has become of another host.
+    Group(Change),
+    // This host was not run for so long that the others may have taken it for dead.
+    OutOfSight,
+    // The data store answers again.
+    StoreUp,
+    // It is another one: a backup was put in its place.
+    Restored,
+    // The data store's answer to a question of this machine.
+    Stored { seq: u64, outcome: Outcome },
+    Due,
+}
+
 /// For the presentations.
 #[derive(Debug)]
 pub(super) enum ToPresentations {
@@ -316,6 +338,8 @@ pub(super) enum ToSessions {
     Unseen { session: SessionId },
     End { session: SessionId },
     SetClaim { session: SessionId, claim: Claim, epoch: Epoch },
+    // The data store has its record.
+    Recorded { session: SessionId },
     // Set its time of last connection.
     SetLast { session: SessionId, last: Last },
     // Its token was registered: it is no guest's any more.

@@ -108,6 +108,7 @@ fn new(id: u128, token: &str) -> NewSession {
         guest: None,
         account: None,
         machine_account: None,
+        name: "default".into(),
         template: Template { services: Vec::new(), ..Template::default() },
         size: Size::default(),
     }

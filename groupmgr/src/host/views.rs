@@ -10,8 +10,8 @@ use super::counters::Counters;
 use super::env::Env;
 use super::machines::Machines;
 use super::presentations::stage;
-use super::session_view::session_view;
-use super::{admission, askers, attachments, claims, edges, membership, operations, port};
+use super::session_view::{kept_view, session_view};
+use super::{admission, askers, attachments, claims, edges, membership, operations, port, records};
 use crate::directory::{self, grants};
 use crate::{placement, topology};
 
@@ -77,11 +77,12 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
     }
 }
 
-/// The sessions here, and those that could not be started of late.
+/// The sessions here, those without a home that another host keeps, and those that could not be started of late.
 fn sessions(env: Env<'_>, m: &Machines) -> Vec<SessionView> {
     let local = m.ctx(env).local;
     let here = local.sessions.iter().map(|s| session_view(&local, s));
-    here.chain(m.operations.failed_sessions(&local)).collect()
+    let kept = m.records.kept().map(|(session, record)| kept_view(session, record));
+    here.chain(kept).chain(m.operations.failed_sessions(&local)).collect()
 }
 
 fn dtus(env: Env<'_>, m: &Machines) -> Vec<DtuView> {
@@ -114,6 +115,7 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
     let [releases, unreleased, _] = m.claims.sizes();
     let [failures, outcomes] = m.operations.sizes();
     let [repeats, heard] = m.attachments.sizes();
+    let [left, orphans, kept] = m.records.sizes(m.sessions.table());
     let workload = m.placing.workload();
     vec![
         fill("hosts", topology.rows().count() + topology.candidates(), topology::HOSTS_MAX),
@@ -128,8 +130,11 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
         fill("unreleased claims", unreleased, claims::UNRELEASED_MAX),
         fill("releases", releases, claims::UNRELEASED_MAX),
         fill("start queue", m.sessions.all().queued(), sessiond::manager::WAITING_MAX),
-        // One port of four may be full.
-        fill("store requests", m.store_requests(), 4 * port::PENDING_MAX),
+        // One port of five may be full.
+        fill("store requests", m.store_requests(), 5 * port::PENDING_MAX),
+        fill("records left behind", left, records::LEFT_MAX),
+        fill("orphaned records", orphans, records::ORPHANS_MAX),
+        fill("kept sessions", kept, records::KEPT_MAX),
         fill("repeats", repeats, attachments::REPEATS_MAX),
         fill("announced elsewhere", heard, attachments::HEARD_MAX),
         fill("registry changes", changes, admission::CHANGES_MAX),

@@ -130,6 +130,10 @@ pub struct Session {
     pub shown: Option<Serial>,
     /// When this daemon first knew of it.
     pub since: Instant,
+    /// The name of its template.
+    pub template: String,
+    /// Whether the data store is known to have a record of it in its epoch.
+    pub is_recorded: bool,
     /// Whether there is a process of its own: what has no services needs none.
     pub(super) has_process: bool,
     pub(super) fingerprint: Option<Fingerprint>,
@@ -212,6 +216,7 @@ impl Session {
             .with("claim", self.claim.word())
             .with_some("ack", replication.map(|replication| replication.ack))
             .with_some("protect", replication.map(|replication| replication.protect.as_str()))
+            .with("template", &self.template)
             .with_some("guest", self.guest);
         Bytes(line.to_string().into_bytes())
     }
@@ -225,6 +230,7 @@ impl Session {
         self.guest = line.lenient("guest");
         self.replication.ack = line.lenient("ack").unwrap_or_default();
         self.replication.protect = line.lenient("protect").unwrap_or_default();
+        self.template = line.get("template").unwrap_or("default").to_owned();
         self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
         Ok(())
     }
@@ -237,6 +243,13 @@ impl Sessions {
         self.due = self.due.iter().map(|(at, id)| (*at + away, *id)).collect();
         for session in self.table.values_mut() {
             session.phase = session.phase.postponed(away);
+        }
+    }
+
+    /// The data store has its record.
+    pub fn note_recorded(&mut self, id: SessionId) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.is_recorded = true;
         }
     }
 

@@ -20,6 +20,7 @@ fn new(id: u128) -> NewSession {
         guest: None,
         account: None,
         machine_account: None,
+        name: "default".into(),
         template: Template::default(),
         size: Size::default(),
     }

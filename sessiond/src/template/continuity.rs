@@ -51,6 +51,14 @@ impl Continuity {
     }
 }
 
+impl FromStr for Continuity {
+    type Err = BadName;
+    fn from_str(s: &str) -> Result<Self, BadName> {
+        let known = Self::ALL.into_iter().find(|(name, _)| *name == s).map(|(_, class)| class);
+        known.ok_or_else(|| BadName::new("continuity class", s, "one that a template may name"))
+    }
+}
+
 impl fmt::Display for Continuity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -360,6 +360,7 @@ impl<'a> Run<'a> {
         }
         rest.stored =
             w.claims().into_iter().map(|(token, claim)| (token, claim.host, claim.session)).collect();
+        rest.records = w.records().into_iter().map(|(session, record)| (session, record.home)).collect();
         rest.running =
             w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
         for name in self.islands.iter().flat_map(|island| &island.hosts) {

@@ -6,9 +6,9 @@
 use datastore::client::{Client, ConnectError, Effect};
 use datastore::wire::{Call, FromStore};
 use datastore::{Answer, Key, Prefix, Refusal, Request, Response, Value, WatchEvent};
-use groupmgr::host::{ClaimRecord, Followed, Input, StoreReq};
-use proto::Instant;
+use groupmgr::host::{ClaimRecord, Followed, Input, SessionRecord, StoreReq};
 use proto::time::Duration;
+use proto::{Instant, SessionId};
 
 use super::parts::machine::ToDaemon;
 use super::parts::observation::Observation;
@@ -333,6 +333,21 @@ impl World {
             Some((token.to_owned(), ClaimRecord::parse(value.as_bytes()).ok()?))
         });
         entries.collect()
+    }
+
+    /// The records of all sessions, without asking anybody.
+    #[must_use]
+    pub fn records(&self) -> Vec<(SessionId, SessionRecord)> {
+        let entries = self.store.data.iter().filter_map(|(key, value)| {
+            Some((SessionRecord::session_of(key)?, SessionRecord::parse(value.as_bytes()).ok()?))
+        });
+        entries.collect()
+    }
+
+    /// The record of a session, without asking anybody.
+    #[must_use]
+    pub fn record_of(&self, session: SessionId) -> Option<SessionRecord> {
+        self.records().into_iter().find(|(id, _)| *id == session).map(|(_, record)| record)
     }
 
     /// What the store holds under a key, without asking it.

@@ -30,6 +30,7 @@ fn new_session(n: u8) -> NewSession {
         account: None,
         machine_account: None,
         // Some need no process, and run at once.
+        name: "default".into(),
         template: if n < 3 {
             Template::default()
         } else {

@@ -19,7 +19,6 @@ mod release;
 mod renew;
 mod round;
 mod strays;
-mod sweep;
 
 pub(super) use queue::UNRELEASED_MAX;
 
@@ -40,10 +39,10 @@ use super::step::{
     Asker, ClaimRead, PresentationId, ReadClaim, Taken, Taking, ToClaims, ToOperations, ToPresentations,
     ToSessions,
 };
+use super::sweep::Sweep;
 use crate::topology::Change;
-use queue::{ClaimTask, Next, TaskQueue};
+use queue::{ClaimTask, Next, Stray, TaskQueue};
 use round::Round;
-use sweep::Sweep;
 
 /// What the store is asked for.
 #[derive(Clone, Debug)]
@@ -62,6 +61,8 @@ enum Wanted {
     Release { token: Token, record: ClaimRecord },
     /// A page of all claims.
     Page,
+    /// Whether there is a record of the session that a stray claim names.
+    StrayRecord(Box<Stray>),
     /// A claim that names no session is removed.
     Remove,
 }
@@ -80,6 +81,7 @@ struct Own {
     token: Token,
     claim: Claim,
     epoch: Epoch,
+    is_replicated: bool,
     /// The daemon before may have died when the store had raised the epoch and the session's process was not told yet:
     /// by one, since nothing else is asked before it is.
     may_have_risen: bool,
@@ -139,11 +141,13 @@ impl Claims {
             ToClaims::Read { asker, token } => self.read(ctx, asker, token, out),
             ToClaims::Take(taking) => self.take(ctx, *taking, out),
             ToClaims::Release { token, session, epoch } => {
-                let record = claim_of(ctx, session, epoch);
+                let record = claim_of(ctx, session, epoch, false);
                 self.release(ctx, &token, record, out);
             }
             ToClaims::Made { session, token, claim, epoch, offer_now } => {
-                self.own.insert(session, Own { token, claim, epoch, may_have_risen: false });
+                let is_replicated = ctx.sessions.get(session).is_some_and(Session::is_replicated);
+                let own = Own { token, claim, epoch, is_replicated, may_have_risen: false };
+                self.own.insert(session, own);
                 self.renew_outdated(ctx, session);
                 match (claim, offer_now) {
                     (Claim::Unclaimed, true) => self.offer(ctx, session, out),
@@ -154,7 +158,8 @@ impl Claims {
             ToClaims::TakenUp { session } => {
                 if let Some(s) = ctx.sessions.get(session) {
                     let (token, claim, epoch) = (s.token.clone(), s.claim, s.epoch);
-                    let own = Own { token, claim, epoch, may_have_risen: true };
+                    let is_replicated = s.is_replicated();
+                    let own = Own { token, claim, epoch, is_replicated, may_have_risen: true };
                     self.own.insert(session, own);
                     self.tasks.schedule(session, ClaimTask::Renew);
                 }
@@ -203,7 +208,7 @@ impl Claims {
         {
             match next {
                 Next::Release(token, record) => self.release(ctx, &token, record, out),
-                Next::Remove(key, read) => self.remove_stray(ctx, key, read, out),
+                Next::Remove(stray) => self.remove_stray(ctx, stray, out),
                 Next::Do(ClaimTask::Check, session) => self.check(ctx, session, out),
                 Next::Do(ClaimTask::Renew, session) => self.renew(ctx, session, out),
                 Next::Do(ClaimTask::Offer, session) => self.offer(ctx, session, out),
@@ -280,6 +285,7 @@ impl Claims {
             Wanted::Check { session } => self.on_checked(ctx, session, outcome, out),
             Wanted::Release { token, record } => self.on_released(ctx, token, record, outcome, out),
             Wanted::Page => self.on_page(ctx, outcome),
+            Wanted::StrayRecord(stray) => self.on_stray_record(ctx, *stray, outcome, out),
             // Who was quicker has written it anew; and one that could not be removed is found in the next round.
             Wanted::Remove => {}
         }
@@ -313,8 +319,8 @@ impl Claims {
 
     /// Makes the claim of a session that is about to be made.
     fn take(&mut self, ctx: &Ctx<'_>, taking: Taking, out: &mut Out<'_>) {
-        let Taking { id, token, session, expected, epoch } = taking;
-        let record = claim_of(ctx, session, epoch.next(ctx.store.generation()));
+        let Taking { id, token, session, expected, epoch, is_replicated } = taking;
+        let record = claim_of(ctx, session, epoch.next(ctx.store.generation()), is_replicated);
         let wanted = Wanted::Take { id, token: token.clone(), record: record.clone() };
         self.swap(ctx, Expected::from(expected), &token, record, wanted, out);
     }
@@ -363,7 +369,7 @@ impl Claims {
         let Some(own) = self.own.remove(&session) else { return };
         // One that was written without an answer counts as not held, and may be there.
         if own.claim != Claim::Superseded {
-            let record = claim_of(ctx, session, own.epoch);
+            let record = claim_of(ctx, session, own.epoch, own.is_replicated);
             self.release(ctx, &own.token, record, out);
         }
     }
@@ -404,9 +410,9 @@ impl Claims {
 }
 
 /// A session of this host, as a claim says it.
-fn claim_of(ctx: &Ctx<'_>, session: SessionId, epoch: Epoch) -> ClaimRecord {
+fn claim_of(ctx: &Ctx<'_>, session: SessionId, epoch: Epoch, is_replicated: bool) -> ClaimRecord {
     let id = &ctx.config.identity;
-    ClaimRecord { session, host: id.host.clone(), boot: id.boot, epoch }
+    ClaimRecord { session, host: id.host.clone(), boot: id.boot, epoch, is_replicated }
 }
 
 /// `epoch`, or the next one if the data store gives out none of its generation any more.

@@ -55,7 +55,7 @@ impl Claims {
         let Some(own) = self.own.get(&session) else { return };
         let token = own.token.clone();
         let least = if own.may_have_risen { own.epoch.next(own.epoch.generation) } else { own.epoch };
-        let record = claim_of(ctx, session, in_this_generation(ctx, least));
+        let record = claim_of(ctx, session, in_this_generation(ctx, least), own.is_replicated);
         self.offer_in_place_of(ctx, Expected::Absent, &token, record, out);
     }
 
@@ -127,8 +127,11 @@ impl Claims {
         stored: Value,
         out: &mut Out<'_>,
     ) {
-        let own = self.own.get(&held.session).map_or(held.epoch, |own| own.epoch);
-        let record = claim_of(ctx, held.session, in_this_generation(ctx, own.max(held.epoch)));
+        let own = self.own.get(&held.session);
+        let (epoch, is_replicated) =
+            own.map_or((held.epoch, held.is_replicated), |own| (own.epoch, own.is_replicated));
+        let epoch = in_this_generation(ctx, epoch.max(held.epoch));
+        let record = claim_of(ctx, held.session, epoch, is_replicated);
         if record == held {
             self.set_claim(held.session, Claim::Held, held.epoch, out);
         } else {
@@ -146,11 +149,12 @@ impl Claims {
         self.offer_by(now + OFFER_EVERY);
     }
 
-    /// Another session has the claim.
+    /// Another session has the claim. This one has an epoch all the same, and a record.
     pub(super) fn supersede(&mut self, ctx: &Ctx<'_>, token: &Token, record: ClaimRecord, out: &mut Out<'_>) {
         let session = record.session;
         let Some(own) = self.own.get(&session) else { return };
-        let (is_news, epoch) = (own.claim != Claim::Superseded, own.epoch);
+        let is_news = own.claim != Claim::Superseded;
+        let epoch = in_this_generation(ctx, own.epoch);
         self.set_claim(session, Claim::Superseded, epoch, out);
         self.offer_by(ctx.now + OFFER_SHOWN_EVERY);
         if is_news {

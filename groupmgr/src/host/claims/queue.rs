@@ -27,11 +27,21 @@ pub(super) enum ClaimTask {
     Renew,
 }
 
+/// A claim of whatever host that names no session.
+#[derive(Clone, Debug)]
+pub(super) struct Stray {
+    pub(super) key: Key,
+    /// As it was read.
+    pub(super) read: Value,
+    /// It stays if this session has a record.
+    pub(super) unless: Option<SessionId>,
+}
+
 /// The next thing to do.
 #[derive(Debug)]
 pub(super) enum Next {
     Release(Token, ClaimRecord),
-    Remove(Key, Value),
+    Remove(Stray),
     Do(ClaimTask, SessionId),
 }
 
@@ -43,8 +53,8 @@ pub(super) struct TaskQueue {
     releases: VecDeque<(Token, ClaimRecord)>,
     /// Claims of which it is not known whether they were given back.
     unreleased: VecDeque<(Token, ClaimRecord)>,
-    /// Claims of whatever host that name no session, and what was read of them: of one page.
-    strays: VecDeque<(Key, Value)>,
+    /// Of one page.
+    strays: VecDeque<Stray>,
     under_way: usize,
 }
 
@@ -59,8 +69,8 @@ impl TaskQueue {
         self.tasks.remove(&session);
     }
 
-    pub(super) fn add_stray(&mut self, key: Key, read: Value) {
-        self.strays.push_back((key, read));
+    pub(super) fn add_stray(&mut self, stray: Stray) {
+        self.strays.push_back(stray);
     }
 
     pub(super) fn has_strays(&self) -> bool {
@@ -96,8 +106,8 @@ impl TaskQueue {
         if let Some((token, record)) = self.releases.pop_front() {
             return Some(Next::Release(token, record));
         }
-        if let Some((key, read)) = self.strays.pop_front() {
-            return Some(Next::Remove(key, read));
+        if let Some(stray) = self.strays.pop_front() {
+            return Some(Next::Remove(stray));
         }
         self.tasks.pop_first().map(|(session, task)| Next::Do(task, session))
     }

@@ -80,7 +80,9 @@ impl Claims {
         self.round.end();
         self.sweep.end();
         let claimed = self.own.iter().filter(|(_, own)| own.claim != Claim::Superseded);
-        self.tasks.give_all_back(claimed.map(|(id, own)| (own.token.clone(), claim_of(ctx, *id, own.epoch))));
+        self.tasks.give_all_back(
+            claimed.map(|(id, own)| (own.token.clone(), claim_of(ctx, *id, own.epoch, own.is_replicated))),
+        );
     }
 
     fn release_later(&mut self, ctx: &Ctx<'_>, token: Token, record: ClaimRecord) {

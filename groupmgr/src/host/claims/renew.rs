@@ -24,7 +24,8 @@ impl Claims {
     /// the claim names, and after this host was out of the others' sight, who may have taken it over.
     pub(super) fn renew(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
         let Some(own) = self.own.get(&session) else { return };
-        let (token, record) = (own.token.clone(), claim_of(ctx, session, own.epoch));
+        let token = own.token.clone();
+        let record = claim_of(ctx, session, own.epoch, own.is_replicated);
         match (own.claim, record.value()) {
             (Claim::Superseded, _) | (_, Err(_)) => {}
             (Claim::Unclaimed, _) => self.offer_at = Some(ctx.now),

@@ -7,30 +7,21 @@
 //! written anew meanwhile stays; and whoever is wrongly taken for dead finds out that its claim is gone and makes it
 //! again ([`super::renew`]).
 
-use datastore::{Answer, Expected, Key, Request, Response, StoreError, Value};
+use datastore::{Answer, Expected, Request, Response, StoreError};
 use proto::time::Duration;
 
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
-use super::super::liveness::Liveness;
 use super::super::out::Out;
-use super::sweep::SOON;
-use super::{Claims, Wanted};
-use crate::topology::{Row, Standing};
+use super::super::session_record::SessionRecord;
+use super::super::sweep::{SOON, Sweep};
+use super::queue::Stray;
+use super::{Claims, Wanted, value_of};
 
 /// Between two pages: nobody at a desk waits for this.
 const STEP: Duration = Duration::from_millis(500);
 /// Claims on a page.
 const PAGE: u16 = 256;
-/// How often they are looked through if nothing happens, for every ten hosts or part of them: what that costs the data
-/// store does not grow with the group.
-const ROUND: Duration = Duration::from_secs(300);
-const ROUND_HOSTS: u32 = 10;
-
-/// A host that keeps its sessions may come back with them for so long, since they need no daemon to live. The same for a
-/// host of which nobody here has ever heard. An operator who knows better says so: `groupmgr forget`.
-const MAY_RETURN_WITHIN: Duration = Duration::from_secs(24 * 3_600);
-
 impl Claims {
     /// Asks for the next page, if it is time.
     pub(super) fn go_on_sweeping(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
@@ -60,21 +51,39 @@ impl Claims {
         for (key, value) in page.entries {
             let claim = ClaimRecord::parse(value.as_bytes());
             // What another version wrote is its own.
-            if claim.is_ok_and(|claim| self.is_stray(ctx, &claim)) {
-                self.tasks.add_stray(key, value);
+            let Ok(claim) = claim else { continue };
+            if self.is_stray(ctx, &claim) {
+                // While a session that outlives its host has a record, it is waited for.
+                let unless = claim.is_replicated.then_some(claim.session);
+                self.tasks.add_stray(Stray { key, read: value, unless });
             }
         }
-        let hosts = u32::try_from(ctx.members.topology().group_size()).unwrap_or(u32::MAX);
-        let pause = if last.is_some() { STEP } else { ROUND * hosts.div_ceil(ROUND_HOSTS).max(1) };
+        let pause = if last.is_some() { STEP } else { Sweep::round(ctx) };
         self.sweep.due = Some(ctx.now + pause);
         self.sweep.after = last;
     }
 
-    /// Removes a claim, if it is still what was read.
-    pub(super) fn remove_stray(&mut self, ctx: &Ctx<'_>, key: Key, read: Value, out: &mut Out<'_>) {
+    /// Removes a claim, if it is still what was read. One that points to a record stays as long as that.
+    pub(super) fn remove_stray(&mut self, ctx: &Ctx<'_>, stray: Stray, out: &mut Out<'_>) {
+        if let Some(key) = stray.unless.and_then(SessionRecord::key) {
+            let stray = Box::new(Stray { unless: None, ..stray });
+            return self.ask(ctx, Wanted::StrayRecord(stray), Request::Get { key }, out);
+        }
         out.done("stray_claim");
-        let request = Request::Swap { key, expected: Expected::Exactly(read), new: None };
+        let request = Request::Swap { key: stray.key, expected: Expected::Exactly(stray.read), new: None };
         self.ask(ctx, Wanted::Remove, request, out);
+    }
+
+    pub(super) fn on_stray_record(
+        &mut self,
+        ctx: &Ctx<'_>,
+        stray: Stray,
+        outcome: Result<Response, StoreError>,
+        out: &mut Out<'_>,
+    ) {
+        if matches!(value_of(outcome), Ok(None)) {
+            self.remove_stray(ctx, stray, out);
+        }
     }
 
     /// Whether a claim names a session that is over, and it is for this host to remove it.
@@ -83,24 +92,6 @@ impl Claims {
             let is_here = ctx.sessions.get(claim.session).is_some();
             return !is_here && !ctx.sessions.has_stragglers() && !self.is_claiming(claim.session);
         }
-        // Of all hosts that live, as far as is known here, the lowest does it.
-        let is_lowest = ctx.members.rows().all(|row| !row.in_service() || row.host() > ctx.name());
-        is_lowest && self.is_over(ctx, claim)
-    }
-
-    /// Whether a claim of another host names a session that cannot come back.
-    fn is_over(&self, ctx: &Ctx<'_>, claim: &ClaimRecord) -> bool {
-        if self.sweep.forgotten.contains(&claim.host) {
-            return true;
-        }
-        let Some(row) = ctx.members.row(&claim.host) else {
-            return ctx.members.up_for(ctx.now) >= MAY_RETURN_WITHIN;
-        };
-        let is_past = |row: &Row| ctx.now.since(row.heard_at()) >= MAY_RETURN_WITHIN;
-        match row.standing() {
-            Standing::Up => self.liveness(ctx, claim) == Liveness::Dead,
-            Standing::Silent => false,
-            Standing::Down | Standing::Left => !row.facts().keep || is_past(row),
-        }
+        Sweep::is_lowest(ctx) && self.sweep.is_over(ctx, claim)
     }
 }

@@ -23,7 +23,7 @@ use super::driver::{AdminReq, Effect};
 use super::env::{Busy, Env};
 use super::note::Note;
 use super::out::Out;
-use super::step::{ToAttachments, ToClaims, ToConnections, ToDirectory, ToMembership, ToSessions};
+use super::step::{ToAttachments, ToClaims, ToConnections, ToDirectory, ToMembership, ToRecords, ToSessions};
 use crate::announce::Announcer;
 use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::Ask;
@@ -194,6 +194,7 @@ impl Membership {
         out.done("was_away");
         if gap > LOST_SIGHT_AFTER {
             out.step(ToClaims::OutOfSight);
+            out.step(ToRecords::OutOfSight);
         }
         out.note(Note::WasAway { ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX) });
     }
@@ -228,6 +229,7 @@ impl Membership {
         } else if self.members.topology.forget(host) {
             self.members.digests.forget(host);
             out.step(ToClaims::Group(Change::Forgotten(host.clone())));
+            out.step(ToRecords::Group(Change::Forgotten(host.clone())));
             Reply::Done
         } else {
             Reply::Refused(format!("no host {host} in the table; see: groupmgr topology"))
@@ -346,6 +348,7 @@ impl Membership {
         }
         // Whoever waits for the answer of a lost host goes on only after the claims know of the loss.
         out.step(ToClaims::Group(change.clone()));
+        out.step(ToRecords::Group(change.clone()));
         match change {
             Change::Up(host) => out.step(ToAttachments::HostUp(host.clone())),
             Change::Silent(host) | Change::Left(host) | Change::Restarted(host) => {

@@ -60,7 +60,7 @@ impl Explained {
         let Some(of) = self.of.take() else { return };
         let template = result.map_err(|flaw| self.flaw = Some(flaw)).unwrap_or_default();
         let claim = (Claim::Unclaimed, Epoch::default());
-        let session = new_session(ctx, SessionId(0), &of, *template, claim);
+        let session = new_session(ctx, SessionId(0), &of, (template_of(&of), *template), claim);
         self.account = session.runs_as().map(str::to_owned);
     }
 

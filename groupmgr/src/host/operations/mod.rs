@@ -47,7 +47,7 @@ enum Pending {
     Explained(Box<Explained>),
     /// For the token of a session to be judged, or then for its template; from which template, if not its own.
     Order(Token, Option<String>),
-    Admitted(Box<Admitted>),
+    Admitted(Box<Admitted>, String),
 }
 
 /// The machine that answers operators.
@@ -119,7 +119,9 @@ impl Operations {
                 }
             }
             ToOperations::Template { req, result } => match self.pending.remove(&req) {
-                Some(Pending::Admitted(admitted)) => self.make(ctx, req, &admitted, result, out),
+                Some(Pending::Admitted(admitted, name)) => {
+                    self.make(ctx, req, &admitted, (name, result), out);
+                }
                 Some(Pending::Explained(mut explained)) => {
                     explained.set_template(ctx, result);
                     self.explain(req, *explained, out);
@@ -316,7 +318,7 @@ impl Operations {
             }
         };
         let name = template.unwrap_or_else(|| template_of(&admitted));
-        self.pending.insert(req, Pending::Admitted(Box::new(admitted)));
+        self.pending.insert(req, Pending::Admitted(Box::new(admitted), name.clone()));
         out.step(ToAdmission::Template { asker: Asker::Operator(req), name });
     }
 
@@ -325,14 +327,14 @@ impl Operations {
         ctx: &Ctx<'_>,
         req: AdminReq,
         admitted: &Admitted,
-        template: Result<Box<Template>, String>,
+        (name, template): (String, Result<Box<Template>, String>),
         out: &mut Out<'_>,
     ) {
         match template {
             Ok(template) => {
                 let id = SessionId(self.entropy.u128());
                 let claim = (Claim::Unclaimed, Epoch::default());
-                let new = Box::new(new_session(ctx, id, admitted, *template, claim));
+                let new = Box::new(new_session(ctx, id, admitted, (name, *template), claim));
                 out.step(ToSessions::Make { asker: Asker::Operator(req), new });
             }
             Err(why) => out.answer(req, Reply::Refused(why)),

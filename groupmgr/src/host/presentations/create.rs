@@ -288,14 +288,18 @@ impl Presentations {
         let session = SessionId(self.entropy.u128());
         match claim {
             NewClaim::Swap { expected, epoch } => {
+                let is_replicated = template.is_replicated();
                 self.turn(id.conn, Stage::Claiming(template), out);
-                out.step(ToClaims::Take(Box::new(Taking { id, token, session, expected, epoch })));
+                let taking = Taking { id, token, session, expected, epoch, is_replicated };
+                out.step(ToClaims::Take(Box::new(taking)));
             }
             NewClaim::Unclaimed => {
                 self.make(ctx, id, (session, Claim::Unclaimed, Epoch::default()), *template, out);
             }
             NewClaim::Beside => {
-                self.make(ctx, id, (session, Claim::Superseded, Epoch::default()), *template, out);
+                // It has an epoch and a record, though not the token's claim.
+                let epoch = Epoch::default().next(ctx.store.generation());
+                self.make(ctx, id, (session, Claim::Superseded, epoch), *template, out);
             }
         }
     }
@@ -336,7 +340,8 @@ impl Presentations {
         let Some(admitted) = decision.admitted.clone() else { return };
         let (size, from) = (decision.presented.size, decision.presented.addr);
         let guest = (!admitted.registered).then_some(from);
-        let mut new = new_session(ctx, session, &admitted, template, (claim, epoch));
+        let name = template_name(decision);
+        let mut new = new_session(ctx, session, &admitted, (name, template), (claim, epoch));
         (new.size, new.guest) = (size, guest);
         if let Some(from) = guest {
             self.guests.add(ctx.now, session, from);

@@ -21,7 +21,7 @@ use super::note::Note;
 use super::out::Out;
 use super::step::{
     Asker, EndedSession, NotMade, ToAttachments, ToClaims, ToMembership, ToOperations, ToPlacing,
-    ToPresentations, ToRelay, ToSessions,
+    ToPresentations, ToRecords, ToRelay, ToSessions,
 };
 use take_up::TakeUp;
 
@@ -78,7 +78,9 @@ impl SessionHost {
             }
             ToSessions::SetClaim { session, claim, epoch } => {
                 self.run(env, out, |s, fx| s.set_claim(session, claim, epoch, fx));
+                out.step(ToRecords::Changed { session });
             }
+            ToSessions::Recorded { session } => self.table.sessions.note_recorded(session),
             ToSessions::SetLast { session, last } => {
                 self.run(env, out, |s, fx| s.prefer(session, last, fx));
             }
@@ -135,6 +137,7 @@ impl SessionHost {
         out.note(Note::Made { token: token.clone(), session, claimed: claim == Claim::Held });
         let offer_now = conn.is_none();
         out.step(ToClaims::Made { session, token, claim, epoch, offer_now });
+        out.step(ToRecords::Changed { session });
     }
 
     /// A connection wants the display of a session. The session's process asks for the ticket; here it is only
@@ -184,6 +187,7 @@ impl SessionHost {
                 out.step(ToAttachments::TakenUp { session });
                 out.step(ToPresentations::TakenUp { session, guest });
                 out.step(ToClaims::TakenUp { session });
+                out.step(ToRecords::Changed { session });
             }
             SessionEvent::OnScreen(..) => out.done("on_screen"),
             SessionEvent::Ended { session, token, guest, lived, why, failed, .. } => {
@@ -195,7 +199,8 @@ impl SessionHost {
                 out.done("session_ended");
                 out.note(Note::Ended { token: token.clone(), session, why: why.clone() });
                 let ended = EndedSession { session, token, guest, lived, why, failed };
-                // The four that have to know.
+                // The five that have to know.
+                out.step(ToRecords::Ended { session });
                 out.step(ToClaims::Ended(Box::new(ended.clone())));
                 out.step(ToOperations::Ended(Box::new(ended.clone())));
                 out.step(ToPresentations::Ended(Box::new(ended.clone())));

@@ -13,7 +13,7 @@ use super::env::Env;
 use super::note::Note;
 use super::out::Out;
 use super::port::StorePort;
-use super::step::{ToAdmission, ToClaims, ToMembership, ToPresentations, ToStore};
+use super::step::{ToAdmission, ToClaims, ToMembership, ToPresentations, ToRecords, ToStore};
 
 /// How often a store that takes no writes is asked whether it does again.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
@@ -81,6 +81,7 @@ impl StoreWatch {
         out.note(Note::Store { up });
         if up {
             out.step(ToClaims::StoreUp);
+            out.step(ToRecords::StoreUp);
             out.step(ToAdmission::StoreUp);
             out.step(ToPresentations::StoreUp);
         }
@@ -101,6 +102,7 @@ impl StoreWatch {
                 self.state.generation = generation;
                 self.state.restored_at = Some(env.now);
                 out.step(ToClaims::Restored);
+                out.step(ToRecords::Restored);
             }
         }
         match writes {

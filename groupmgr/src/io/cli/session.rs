@@ -1,5 +1,7 @@
 //! `session list | new | switch | detach | end`.
 
+use std::collections::BTreeSet;
+
 use proto::Token;
 use proto::exit::Exit;
 use proto::io::cli::{Failure, print};
@@ -77,8 +79,16 @@ pub(super) fn list(daemon: &mut Daemon, target: Target) -> Result<(Vec<SessionVi
             sessions.extend(of_host);
         }
     }
+    forget_kept(&mut sessions);
     sessions.sort_by(|a, b| (&a.token, b.last).cmp(&(&b.token, a.last)));
     Ok((sessions, gathered))
+}
+
+/// Who found a session kept may not have heard yet that it has a home again.
+fn forget_kept(sessions: &mut Vec<SessionView>) {
+    let is_kept = |s: &SessionView| matches!(s.state.as_str(), "kept" | "lost with its host");
+    let run: BTreeSet<_> = sessions.iter().filter(|s| !is_kept(s)).map(|s| s.session).collect();
+    sessions.retain(|s| !is_kept(s) || !run.contains(&s.session));
 }
 
 /// Does something to one session, wherever it is.

@@ -46,6 +46,9 @@ pub(super) fn log(note: &Note) {
         }
         Note::Made { token, session, claimed } => tracing::info!(%token, %session, claimed, "session made"),
         Note::Ended { token, session, why } => tracing::info!(%token, %session, why, "session ended"),
+        Note::MovedAway { token, session } => {
+            tracing::warn!(%token, %session, "another host goes on with the session: what runs of it here is ended");
+        }
         Note::Superseded { token, session } => {
             tracing::warn!(%token, %session, "another host shows a newer session of this token");
         }

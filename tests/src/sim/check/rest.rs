@@ -38,6 +38,8 @@ pub struct Rest {
     pub listed: BTreeMap<(HostName, SessionId), bool>,
     /// All claims that the data store has, with their tokens.
     pub stored: Vec<(String, HostName, SessionId)>,
+    /// The sessions of which the data store has a record, and their homes.
+    pub records: BTreeMap<SessionId, HostName>,
     /// The claims of the tokens that are in desks.
     pub claims: BTreeMap<String, Option<(HostName, SessionId)>>,
 }
@@ -51,6 +53,7 @@ impl Rest {
             .or_else(|| self.unlisted())
             .or_else(|| self.unclaimed())
             .or_else(|| self.stray())
+            .or_else(|| self.unrecorded())
     }
 
     /// A token that is in a desk, is let in, and is shown nowhere.
@@ -95,6 +98,22 @@ impl Rest {
         Some(format!(
             "{claims} claims for {sessions} sessions; {of} name none, as that of {token}: {session} on {host}"
         ))
+    }
+
+    /// Each session that has a place in the data store has a record there that names its home, and no other has one.
+    fn unrecorded(&self) -> Option<String> {
+        let claimed = self.stored.iter().map(|(_, host, session)| (session, host));
+        if let Some((session, host)) = claimed.clone().find(|(s, host)| self.records.get(s) != Some(host)) {
+            return Some(format!(
+                "{session} on {host} is claimed and its record is {:?}",
+                self.records.get(session)
+            ));
+        }
+        let listed = |(session, host): &(&SessionId, &HostName)| {
+            self.listed.contains_key(&((*host).clone(), **session))
+        };
+        let (session, host) = self.records.iter().find(|record| !listed(record))?;
+        Some(format!("the record of {session} points to {host}, which does not run it"))
     }
 
     /// A claim must name a session that its host lists and takes for the claimed one.

@@ -136,6 +136,7 @@ fn a_second_session_of_a_token_is_seen() {
             host: host("b"),
             boot: BootId(1),
             epoch: proto::Epoch::default(),
+            is_replicated: false,
         };
         Observation::Claimed { token: "card.ann".into(), claim: Some(claim) }
     };
@@ -169,6 +170,7 @@ fn a_second_session_beside_one_that_is_kept_for_the_next_daemon_is_seen() {
             host: host("b"),
             boot: BootId(1),
             epoch: proto::Epoch::default(),
+            is_replicated: false,
         };
         let note = Note::Made { token: ann(), session: TWO, claimed: true };
         let claimed = Observation::Claimed { token: "card.ann".into(), claim: Some(claim) };
@@ -193,8 +195,13 @@ fn a_second_session_beside_one_that_is_kept_for_the_next_daemon_is_seen() {
 fn an_epoch_that_falls_is_seen() {
     let epoch = |counter| proto::Epoch { generation: 1, counter };
     let claimed = |session, counter| {
-        let claim =
-            groupmgr::host::ClaimRecord { session, host: host("a"), boot: BootId(1), epoch: epoch(counter) };
+        let claim = groupmgr::host::ClaimRecord {
+            session,
+            host: host("a"),
+            boot: BootId(1),
+            epoch: epoch(counter),
+            is_replicated: false,
+        };
         Observation::Claimed { token: "card.ann".into(), claim: Some(claim) }
     };
     let told = |counter| Observation::Epoch { host: host("a"), session: ONE, epoch: epoch(counter) };
@@ -293,6 +300,7 @@ fn at_rest() -> Rest {
         listed: [((host("a"), ONE), true)].into(),
         claims: [("card.ann".into(), Some((host("a"), ONE)))].into(),
         stored: vec![("card.ann".into(), host("a"), ONE)],
+        records: [(ONE, host("a"))].into(),
     }
 }
 
@@ -321,6 +329,8 @@ fn a_group_that_is_not_at_rest_is_complained_of() {
         rest.claims.insert("card.ann".into(), Some((host("b"), TWO)));
     });
     complains("has no claim", |rest| rest.claims.clear());
+    complains("its record is None", |rest| rest.records.clear());
+    complains("which does not run it", |rest| drop(rest.records.insert(TWO, host("b"))));
     complains("2 claims for 1 sessions", |rest| rest.stored.push(("card.bob".into(), host("b"), TWO)));
 }
 

@@ -1,0 +1,401 @@
+//! The records of sessions: `session/<id>`, and the claims of a token's further sessions.
+//!
+//! Each session that runs here has a record, which names its home and its epoch, and is changed by compare-and-swap alone.
+//! They follow behind, since nobody at a desk waits for them. A session that is not the one its token's claim names has a claim
+//! of its own, `claim/<token>/<id>`, so that it is found when its home is gone.
+//!
+//! What the store shall have is worked out from the table of sessions whenever something of a session has changed, and
+//! swapped for what it is known to have: so it does not matter in which order answers come. Who finds a higher
+//! epoch has lost the session to another home, and ends its process.
+//!
+//! | File | What |
+//! |---|---|
+//! | this | what the store has, and what it shall have |
+//! | [`tidy`], [`orphans`] | now and then all are looked through: for those of sessions that are over, and those that are kept |
+
+mod orphans;
+mod tidy;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datastore::{Answer, Key, Request, Response, StoreError, Value};
+use proto::time::{Duration, earliest};
+use proto::{Epoch, HostName, Instant, SessionId};
+use sessiond::manager::{Claim, Session};
+
+use super::claim_record::ClaimRecord;
+use super::driver::Port;
+use super::env::Ctx;
+use super::note::Note;
+use super::out::Out;
+use super::port::{Arrival, StorePort};
+use super::session_record::SessionRecord;
+use super::sessions::LocalSessions;
+use super::step::{ToRecords, ToSessions};
+use super::sweep::Sweep;
+use crate::topology::Change;
+use orphans::{Found, Orphans};
+pub(super) use orphans::{KEPT_MAX, ORPHANS_MAX};
+
+/// Writes under way at once: nobody waits for them, and they must not keep those waiting who put in a card.
+const UNDER_WAY_MAX: usize = 64;
+/// Keys of sessions that are over and could not be removed yet; beyond it they are found by the sweep.
+pub(super) const LEFT_MAX: usize = 16_384;
+/// How soon what could not be written is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// Which of the keys of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Which {
+    Record,
+    /// The claim of a session that is not the one its token's claim names.
+    Second,
+}
+
+/// What the store is asked for.
+#[derive(Clone, Debug)]
+enum Wanted {
+    /// One of the keys of a session is written, as it was wanted.
+    Write(SessionId, Which, Option<Value>),
+    /// Whether a session still has its home here.
+    Check(SessionId),
+    /// A page of all records.
+    Page,
+    /// Whether something points to a record: its token's claim, or one of its own.
+    Pointer(Box<Found>, Which),
+    /// A record that is nobody's is removed.
+    Remove,
+}
+
+impl Wanted {
+    /// Whether nobody at a desk waits for it.
+    const fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Write(..) | Self::Check(_) | Self::Pointer(..) | Self::Remove)
+    }
+}
+
+/// What the store has under one key, as far as is known.
+#[derive(Debug)]
+struct Slot {
+    key: Key,
+    stored: Option<Value>,
+    is_asked: bool,
+    /// Who keeps a copy of the session, and of which epoch it must be at least.
+    secondary: Option<HostName>,
+    floor: Option<Epoch>,
+}
+
+impl Slot {
+    const fn new(key: Key) -> Self {
+        Self { key, stored: None, is_asked: false, secondary: None, floor: None }
+    }
+
+    /// The store turns out to have this. A daemon that knew of none before goes on with what an earlier one has found out.
+    fn adopt(&mut self, found: Option<Value>) {
+        if self.stored.is_none()
+            && let Some(record) = found.as_ref().and_then(|v| SessionRecord::parse(v.as_bytes()).ok())
+        {
+            (self.secondary, self.floor) = (record.secondary, record.floor);
+        }
+        self.stored = found;
+    }
+}
+
+/// The machine of the sessions' records.
+#[derive(Debug)]
+pub(super) struct Records {
+    slots: BTreeMap<(SessionId, Which), Slot>,
+    /// What is to be looked at: each once.
+    due: BTreeSet<(SessionId, Which)>,
+    /// Sessions whose home is to be looked up.
+    checks: BTreeSet<SessionId>,
+    under_way: usize,
+    /// When what could not be written is tried again.
+    again_at: Option<Instant>,
+    port: StorePort<Wanted>,
+    sweep: Sweep,
+    orphans: Orphans,
+}
+
+impl Records {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            due: BTreeSet::new(),
+            checks: BTreeSet::new(),
+            under_way: 0,
+            again_at: None,
+            port: StorePort::new(Port::Records),
+            sweep: Sweep::new(now),
+            orphans: Orphans::default(),
+        }
+    }
+
+    /// Requests under way.
+    pub(super) fn pending(&self) -> usize {
+        self.port.len()
+    }
+
+    pub(super) fn awaits(&self, seq: u64) -> bool {
+        self.port.awaits(seq)
+    }
+
+    /// Keys of sessions that are over, records to which nothing points, and those of kept sessions, for the bounds check.
+    pub(super) fn sizes(&self, sessions: &LocalSessions) -> [usize; 3] {
+        let [orphans, kept] = self.orphans.sizes();
+        [self.left(sessions), orphans, kept]
+    }
+
+    /// Sessions whose home is gone and whose state another host keeps, as far as this host is the one to say so.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (SessionId, &SessionRecord)> {
+        self.orphans.kept()
+    }
+
+    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 3] {
+        [
+            ("records, again", self.again_at),
+            ("sweep of all records", self.sweep.poll_at()),
+            ("records, unanswered", self.port.poll_at()),
+        ]
+    }
+
+    pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToRecords, out: &mut Out<'_>) {
+        match step {
+            ToRecords::Changed { session } => self.look_at(session),
+            ToRecords::Ended { session } => self.on_ended(ctx, session),
+            ToRecords::Check { session } => drop(self.checks.insert(session)),
+            ToRecords::Group(change) => self.on_change(ctx, &change),
+            ToRecords::OutOfSight => self.check_all(ctx),
+            ToRecords::StoreUp => {
+                self.again_at = Some(ctx.now);
+                self.check_all(ctx);
+                self.sweep.soon(ctx.now);
+            }
+            ToRecords::Restored => {
+                self.check_all(ctx);
+                self.sweep.soon(ctx.now);
+            }
+            ToRecords::Stored { seq, outcome } => {
+                // What comes late was given up, and the next swap finds out what became of it.
+                if let Some(Arrival::InTime(wanted)) = self.port.arrived(seq) {
+                    self.on_answer(ctx, wanted, *outcome, out);
+                }
+            }
+            ToRecords::Due => self.on_due(ctx, out),
+        }
+        self.go_on(ctx, out);
+    }
+
+    fn on_due(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
+        while let Some(wanted) = self.port.overdue(ctx.now, out) {
+            let late = StoreError::Unreachable { at: "-".into(), why: "no answer in time".into() };
+            self.on_answer(ctx, wanted, Err(late), out);
+        }
+        if self.again_at.is_some_and(|at| at <= ctx.now) {
+            self.again_at = None;
+            self.due.extend(self.slots.keys().copied());
+        }
+        self.go_on_sweeping(ctx, out);
+    }
+
+    fn on_change(&mut self, ctx: &Ctx<'_>, change: &Change) {
+        match change {
+            Change::Down(host) | Change::Left(host) | Change::Restarted(host) => {
+                self.sweep.lost(ctx.now, host, matches!(change, Change::Down(_)));
+            }
+            // It may have taken for dead what lives here.
+            Change::Up(host) if self.sweep.is_back(host) => self.check_all(ctx),
+            Change::Forgotten(host) => self.sweep.forget(ctx.now, host),
+            _ => {}
+        }
+    }
+
+    /// Of the sessions that another host may have taken over.
+    fn check_all(&mut self, ctx: &Ctx<'_>) {
+        let all = ctx.sessions.iter().filter(|s| s.is_replicated()).map(|s| s.id);
+        self.checks.extend(all);
+    }
+
+    fn on_ended(&mut self, ctx: &Ctx<'_>, session: SessionId) {
+        self.checks.remove(&session);
+        if self.left(ctx.sessions) >= LEFT_MAX {
+            // They are found by the sweep.
+            self.slots.remove(&(session, Which::Record));
+            self.slots.remove(&(session, Which::Second));
+        }
+        self.look_at(session);
+    }
+
+    /// How many keys there are of sessions that are over, at least.
+    fn left(&self, sessions: &LocalSessions) -> usize {
+        self.slots.len().saturating_sub(2 * sessions.len())
+    }
+
+    fn look_at(&mut self, session: SessionId) {
+        self.due.extend([(session, Which::Record), (session, Which::Second)]);
+    }
+
+    /// Does what is due, as far as there is room. While the data store is away everything waits.
+    fn go_on(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
+        while ctx.store.is_up() && self.under_way < UNDER_WAY_MAX {
+            if let Some(session) = self.checks.pop_first() {
+                if let Some(key) = SessionRecord::key(session) {
+                    self.ask(ctx, Wanted::Check(session), Request::Get { key }, out);
+                }
+            } else if let Some((session, which)) = self.due.pop_first() {
+                self.settle(ctx, session, which, out);
+            } else if !self.tidy_next(ctx, out) {
+                return;
+            }
+        }
+    }
+
+    /// What the store shall have: nothing once the session is over, and before it has an epoch.
+    fn desired(&self, ctx: &Ctx<'_>, session: &Session, which: Which) -> Option<Value> {
+        if session.epoch.counter == 0 {
+            return None;
+        }
+        let slot = self.slots.get(&(session.id, Which::Record));
+        let (secondary, floor) = slot.map(|slot| (slot.secondary.clone(), slot.floor)).unwrap_or_default();
+        let record = SessionRecord { secondary, floor, ..SessionRecord::of(ctx, session) };
+        match which {
+            Which::Record => record.value().ok(),
+            Which::Second if session.claim == Claim::Superseded => record.as_claim(session.id).value().ok(),
+            Which::Second => None,
+        }
+    }
+
+    /// Has the store changed to what it shall have, unless it has that, or is being asked.
+    fn settle(&mut self, ctx: &Ctx<'_>, session: SessionId, which: Which, out: &mut Out<'_>) {
+        let s = ctx.sessions.get(session).filter(|s| !ctx.sessions.straggles(s.id));
+        let desired = s.and_then(|s| self.desired(ctx, s, which));
+        if let Some(s) = s.filter(|_| desired.is_some())
+            && let Some(key) = key_of(s, which)
+        {
+            self.slots.entry((session, which)).or_insert_with(|| Slot::new(key));
+        }
+        let Some(slot) = self.slots.get_mut(&(session, which)).filter(|slot| !slot.is_asked) else { return };
+        if slot.stored == desired {
+            if desired.is_none() {
+                self.slots.remove(&(session, which));
+            } else if which == Which::Record {
+                out.step(ToSessions::Recorded { session });
+            }
+            return;
+        }
+        slot.is_asked = true;
+        let (key, expected) = (slot.key.clone(), slot.stored.clone().into());
+        let wanted = Wanted::Write(session, which, desired.clone());
+        self.ask(ctx, wanted, Request::Swap { key, expected, new: desired }, out);
+    }
+
+    fn ask(&mut self, ctx: &Ctx<'_>, wanted: Wanted, request: Request, out: &mut Out<'_>) {
+        self.under_way += usize::from(wanted.is_upkeep());
+        if let Err(wanted) = self.port.ask(ctx.now, wanted, request, out) {
+            self.on_answer(ctx, wanted, Err(not_asked()), out);
+        }
+    }
+
+    fn on_answer(
+        &mut self,
+        ctx: &Ctx<'_>,
+        wanted: Wanted,
+        outcome: Result<Response, StoreError>,
+        out: &mut Out<'_>,
+    ) {
+        self.under_way = self.under_way.saturating_sub(usize::from(wanted.is_upkeep()));
+        match wanted {
+            Wanted::Write(session, which, written) => {
+                self.on_written(ctx, (session, which), written, outcome, out);
+            }
+            Wanted::Check(session) => self.on_checked(ctx, session, outcome, out),
+            Wanted::Page => self.on_page(ctx, outcome),
+            Wanted::Pointer(found, which) => self.on_pointer(ctx, *found, which, outcome, out),
+            // Who was quicker has written it anew; and one that could not be removed is found in the next round.
+            Wanted::Remove => {}
+        }
+    }
+
+    fn on_written(
+        &mut self,
+        ctx: &Ctx<'_>,
+        of: (SessionId, Which),
+        written: Option<Value>,
+        outcome: Result<Response, StoreError>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(slot) = self.slots.get_mut(&of) else { return };
+        slot.is_asked = false;
+        match outcome.map(|response| response.answer) {
+            Ok(Answer::Swapped) => slot.stored = written,
+            Ok(Answer::Lost { current }) => {
+                let is_theirs = of.1 == Which::Record
+                    && current.as_ref().is_some_and(|current| Self::is_elsewhere(ctx, of.0, current));
+                slot.adopt(current);
+                if is_theirs {
+                    self.slots.remove(&of);
+                    return Self::lose(of.0, ctx, out);
+                }
+            }
+            // It may have been written: the next swap finds out.
+            _ => {
+                self.again_at = earliest(self.again_at, Some(ctx.now + AGAIN_AFTER));
+                return;
+            }
+        }
+        self.due.insert(of);
+    }
+
+    /// Whether a record says that the session has a later home.
+    fn is_elsewhere(ctx: &Ctx<'_>, session: SessionId, record: &Value) -> bool {
+        let own = ctx.sessions.get(session).map(|s| s.epoch).unwrap_or_default();
+        SessionRecord::parse(record.as_bytes()).is_ok_and(|held| held.home != *ctx.name() && held.epoch > own)
+    }
+
+    fn on_checked(
+        &mut self,
+        ctx: &Ctx<'_>,
+        session: SessionId,
+        outcome: Result<Response, StoreError>,
+        out: &mut Out<'_>,
+    ) {
+        let Ok(value) = value_of(outcome) else { return };
+        if value.as_ref().is_some_and(|value| Self::is_elsewhere(ctx, session, value)) {
+            self.slots.remove(&(session, Which::Record));
+            return Self::lose(session, ctx, out);
+        }
+        // Whatever it is, it is made what it should be.
+        if let Some(slot) = self.slots.get_mut(&(session, Which::Record)).filter(|slot| !slot.is_asked) {
+            slot.adopt(value);
+        }
+        self.look_at(session);
+    }
+
+    /// Another host goes on with the session: what runs here is of before.
+    fn lose(session: SessionId, ctx: &Ctx<'_>, out: &mut Out<'_>) {
+        let Some(s) = ctx.sessions.get(session) else { return };
+        out.done("session_moved_away");
+        out.note(Note::MovedAway { token: s.token.clone(), session });
+        out.step(ToSessions::End { session });
+    }
+}
+
+/// Where one of the keys of a session lies.
+fn key_of(session: &Session, which: Which) -> Option<Key> {
+    match which {
+        Which::Record => SessionRecord::key(session.id),
+        Which::Second => ClaimRecord::second_key(&session.token, session.id),
+    }
+}
+
+/// The value a get found.
+fn value_of(outcome: Result<Response, StoreError>) -> Result<Option<Value>, StoreError> {
+    match outcome?.answer {
+        Answer::Value(value) => Ok(value),
+        _ => Err(not_asked()),
+    }
+}
+
+fn not_asked() -> StoreError {
+    StoreError::Unreachable { at: "-".into(), why: "not asked".into() }
+}
