@@ -76,8 +76,13 @@ impl SecretRng {
 
     /// `around`, moved by up to a quarter either way, so that what began together does not go on in step.
     pub fn spread(&mut self, around: Duration) -> Duration {
+        around * 3 / 4 + around * u32::from(self.u16()) / (2 * 65_536)
+    }
+
+    /// 16 random bits.
+    pub fn u16(&mut self) -> u16 {
         let [hi, lo, ..] = self.bytes();
-        around * 3 / 4 + around * u32::from(u16::from_be_bytes([hi, lo])) / (2 * 65_536)
+        u16::from_be_bytes([hi, lo])
     }
 }
 

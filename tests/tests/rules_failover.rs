@@ -138,7 +138,7 @@ fn control_alive_and_display_dead_presents_itself_again_to_the_same_host() {
 }
 
 #[test]
-fn three_missed_beacons_prompt_a_probe_and_its_answer_ends_the_matter() {
+fn missed_beacons_prompt_a_probe_and_its_answer_ends_the_matter() {
     let mut w = World::of(3);
     let lan = w.lan();
     let desk = desk_with_session(&mut w, "h1", "card.ann");
@@ -156,6 +156,71 @@ fn three_missed_beacons_prompt_a_probe_and_its_answer_ends_the_matter() {
     w.mute_broadcasts(desk, false);
     w.cut("h1", lan);
     w.expect(desk).not_attached().within(ms(500));
+}
+
+/// A world of one host with so many desks that show nothing, and the moment at which its next beacon is due.
+fn crowd(desks: usize) -> (World, Vec<DeskId>) {
+    let mut w = World::of(1);
+    let lan = w.lan();
+    let plan = |n| DeskPlan::named(&format!("d{n}"), lan).without_display();
+    let desks: Vec<DeskId> = (0..desks).map(|n| w.add_desk(plan(n))).collect();
+    w.run_for(secs(1));
+    desks.iter().for_each(|desk| w.expect(*desk).attached().now());
+    // A host alone receives nothing but what its desks send.
+    w.meter();
+    while w.metered().sent == 0 {
+        w.run_for(ms(1));
+    }
+    w.run_for(ms(99));
+    (w, desks)
+}
+
+#[test]
+fn when_a_broadcast_is_lost_all_desks_ask_within_half_an_interval_not_at_once_and_none_leaves() {
+    const DESKS: u64 = 500;
+    let (mut w, desks) = crowd(DESKS as usize);
+    let at = w.now();
+    w.lose_beacons("h1", ms(100));
+    w.run_for(ms(49));
+    w.meter();
+    let mut most = 0;
+    for _ in 0..11 {
+        let before = w.metered().received;
+        w.run_for(ms(5));
+        most = most.max(w.metered().received - before);
+    }
+    assert_eq!(w.metered().received, DESKS, "each asks once");
+    assert!(most < DESKS / 5, "{most} of {DESKS} within 5 ms");
+    for beacons in [1, 2, 3] {
+        w.run_for(ms(400));
+        w.lose_beacons("h1", ms(100 * beacons));
+        w.run_for(secs(1));
+    }
+    let lost: usize = desks.iter().map(|desk| w.events_since(*desk, at).count()).sum();
+    assert_eq!(lost, 0, "\n{}", w.story());
+}
+
+#[test]
+fn a_host_is_left_when_three_beacons_were_missed_and_hardly_later() {
+    for pause in [0, 13, 26, 39, 52, 65, 78, 91] {
+        let (mut w, desks) = crowd(20);
+        w.add_host(HostPlan::named("h2").on(w.lan()));
+        w.run_for(secs(1) + ms(pause));
+        w.power_off("h1");
+        let off = w.now();
+        let mut first = None;
+        while desks.iter().any(|desk| w.host_of(*desk).as_deref() != Some("h2")) {
+            w.run_for(ms(1));
+            let lost = desks.iter().any(|desk| w.count_since(*desk, "lost", off) > 0);
+            first = first.or(lost.then(|| w.now()));
+            assert!(w.now().since(off) < secs(1), "\n{}", w.story());
+        }
+        for desk in &desks {
+            let gap = gap(&w, *desk);
+            assert!((ms(300)..=ms(330)).contains(&gap.noticed) && gap.screen <= ms(340), "{gap:?}");
+        }
+        assert!(first.is_some_and(|at| at.since(off) >= ms(225)), "{first:?}");
+    }
 }
 
 #[test]

@@ -314,7 +314,7 @@ impl Connection {
 
     /// When the screen was last known to be good.
     pub(super) fn good(ctx: &Ctx<'_>, linked: &Linked) -> Instant {
-        let beacon = linked.watch.as_ref().and_then(Watch::beacon);
+        let beacon = linked.watch.as_ref().map(Watch::heard);
         [beacon, ctx.screen.heard].into_iter().flatten().fold(linked.pulse.last(), Instant::max)
     }
 

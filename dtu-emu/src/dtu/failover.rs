@@ -308,13 +308,7 @@ impl Failover {
     fn hold(&mut self, ctx: &Ctx<'_>, death: ControlDeath, out: &mut Out<'_>) {
         let (now, timing) = (ctx.env.now, &ctx.env.config.timing);
         let ControlDeath { host, ended, good, .. } = death;
-        // Both were asked together when it was silence that we noticed; then the session has answered.
-        let answered = ctx.screen.heard.is_some_and(|heard| now.since(heard) <= timing.answer);
-        let confirmed = ended == Ended::Ours && answered;
         out.tell(ToDisplay::Probe { patience: timing.answer, again_in: Some(timing.probe) });
-        if confirmed {
-            out.report(DtuEvent::Held { host: host.clone() });
-        }
         let control = match ended {
             Ended::Theirs => HoldControl::Waiting { retry_at: now + REJOIN_FIRST },
             Ended::Ours => HoldControl::Silent,
@@ -324,7 +318,7 @@ impl Failover {
                 host,
                 until: now + timing.grace,
                 control,
-                confirmed,
+                confirmed: false,
                 tell_at: Some(now + TELL_HELD),
                 pause: REJOIN_FIRST,
                 good,

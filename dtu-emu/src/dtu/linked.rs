@@ -126,9 +126,11 @@ impl Linked {
         }
     }
 
-    /// When its silence would be held against the host.
+    /// When its silence would be held against the host, or make us ask.
     pub(super) fn judges_at(&self) -> Option<Instant> {
-        earliest(earliest(self.pulse.due(), self.asking().map(|asking| asking.due)), Some(self.expiry_at))
+        let asking = self.asking().map(|asking| asking.due);
+        let probe = self.watch.as_ref().map(Watch::probe_at);
+        [asking, probe, Some(self.expiry_at)].into_iter().fold(self.pulse.due(), earliest)
     }
 
     pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 8] {
@@ -151,6 +153,7 @@ impl Linked {
     /// We were not run for a while: what was said meanwhile may still lie unread, at least until then.
     pub(super) fn excuse(&mut self, now: Instant, listen: Instant) {
         self.pulse.excuse(now);
+        self.watch.iter_mut().for_each(Watch::excuse);
         self.expiry_at = self.expiry_at.max(listen);
         if let Talk::Asking(asking) = &mut self.talk {
             asking.due = asking.due.max(listen);

@@ -131,7 +131,8 @@ impl Connection {
         if let Some(grant) = &inf.grant {
             linked.host.name = Some(grant.host.clone());
             let path = *linked.host.addr.ip();
-            linked.watch = Some(Watch::new(now, grant.host.clone(), path, &grant.anchor));
+            let turn = out.dice.u16();
+            linked.watch = Some(Watch::new(now, grant.host.clone(), path, &grant.anchor, turn));
             out.tell(ToDiscovery::Admitted {
                 host: grant.host.clone(),
                 addr: linked.host.addr,

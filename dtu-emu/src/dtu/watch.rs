@@ -105,15 +105,19 @@ pub(super) struct Watch {
     every: Duration,
     /// The longest interval that a beacon may claim: `every` in a beacon is not covered by its chain value.
     every_max: Duration,
-    /// The newest verified beacon, or the newest probe.
-    from: Instant,
-    /// How long after `from` the connections are probed.
-    window: Duration,
-    /// The newest verified beacon.
-    beacon: Option<Instant>,
+    /// The newest verified beacon; until one comes, when the host granted the session.
+    heard: Instant,
+    /// When the connections are probed next.
+    probe_at: Instant,
+    /// When in half an interval this DTU probes, of 65,536: one lost broadcast makes all DTUs of a host ask, and it
+    /// cannot answer thousands in one moment.
+    turn: u16,
     /// What prompted the newest probe.
     prompt: Prompt,
 }
+
+/// A beacon that is late by so much is not missed yet.
+const LATE: Duration = Duration::from_millis(25);
 
 /// What made us ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +141,7 @@ pub(super) enum Sign {
 }
 
 impl Watch {
-    pub(super) fn new(now: Instant, host: HostName, path: Ipv4Addr, note: &AnchorNote) -> Self {
+    pub(super) fn new(now: Instant, host: HostName, path: Ipv4Addr, note: &AnchorNote, turn: u16) -> Self {
         let every = note.every.clamp(INTERVAL, INTERVAL_MAX);
         Self {
             host,
@@ -146,9 +150,9 @@ impl Watch {
             anchor: Anchor::new(note.tick, note.chain_value),
             every,
             every_max: (every * 4).min(INTERVAL_MAX),
-            from: now,
-            window: every * MISSED_MAX,
-            beacon: None,
+            heard: now,
+            probe_at: now + early(every, turn),
+            turn,
             prompt: Prompt::Beacons,
         }
     }
@@ -156,9 +160,9 @@ impl Watch {
     /// A fresh anchor from the host itself.
     pub(super) fn re_anchor(&mut self, now: Instant, note: &AnchorNote) {
         let known = self.anchor;
-        let (from, window, beacon) = (self.from, self.window, self.beacon);
-        *self = Self::new(now, self.host.clone(), self.path, note);
-        (self.from, self.window, self.beacon) = (from, window, beacon);
+        let (heard, probe_at) = (self.heard, self.probe_at);
+        *self = Self::new(now, self.host.clone(), self.path, note, self.turn);
+        (self.heard, self.probe_at) = (heard, probe_at);
         // A beacon may have overtaken the line that told an older value of the same chain.
         self.anchor.advance(known.number(), known.value());
     }
@@ -177,9 +181,8 @@ impl Watch {
             return Sign::None;
         }
         self.every = beacon.every.min(self.every_max);
-        self.window = self.every * MISSED_MAX;
-        self.from = beacon.at;
-        self.beacon = Some(beacon.at);
+        self.heard = beacon.at;
+        self.probe_at = beacon.at + early(self.every, self.turn);
         Sign::Alive
     }
 
@@ -188,21 +191,32 @@ impl Watch {
         &self.host
     }
 
-    /// The newest verified beacon.
-    pub(super) const fn beacon(&self) -> Option<Instant> {
-        self.beacon
+    /// The newest sign that its machine reaches us.
+    pub(super) const fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// When the connections should be probed.
-    pub(super) fn probe_at(&self) -> Instant {
-        self.from + self.window
+    pub(super) const fn probe_at(&self) -> Instant {
+        self.probe_at
+    }
+
+    /// How long a host that is asked now has to answer: at least `answer`, and nobody is left before [`MISSED_MAX`]
+    /// beacons were missed.
+    pub(super) fn patience(&self, now: Instant, answer: Duration) -> Duration {
+        (self.heard + self.every * MISSED_MAX + LATE).since(now).max(answer)
     }
 
     /// They were, since beacons did not come. Until the next beacon they are probed again after `every`.
-    pub(super) const fn probed(&mut self, now: Instant, every: Duration) {
-        self.from = now;
-        self.window = every;
+    pub(super) fn probed(&mut self, now: Instant, every: Duration) {
+        self.probe_at = now + every;
         self.prompt = Prompt::Beacons;
+    }
+
+    /// We were not run for a while: beacons may lie unread, so that it is asked once three were missed and no sooner. Where
+    /// many DTUs share a machine that has more to do than it can, most would ask for nothing.
+    pub(super) fn excuse(&mut self) {
+        self.probe_at = self.probe_at.max(self.heard + self.every * MISSED_MAX);
     }
 
     /// The host is asked for another reason than its beacons.
@@ -214,6 +228,12 @@ impl Watch {
     pub(super) const fn prompt(&self) -> Prompt {
         self.prompt
     }
+}
+
+/// How long after a beacon a host is asked whose next one does not come: when half the time has passed in which that one
+/// may be late, and up to half an interval later, at this DTU's turn.
+fn early(every: Duration, turn: u16) -> Duration {
+    every * 3 / 2 + every / 2 * u32::from(turn) / 65_536
 }
 
 #[cfg(test)]
@@ -234,7 +254,7 @@ mod tests {
 
     fn watch(chain: &Chain) -> Watch {
         let note = AnchorNote { boot: BootId(1), tick: 0, chain_value: chain.anchor(), every: INTERVAL };
-        Watch::new(at(0), "a".parse().unwrap(), PATH, &note)
+        Watch::new(at(0), "a".parse().unwrap(), PATH, &note, 0)
     }
 
     #[test]
@@ -247,7 +267,7 @@ mod tests {
         assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 1, 100)), Sign::None, "a recording");
         let other = Sighting { boot: BootId(2), ..beacon(at(4), &mut chain, 2, 100) };
         assert_eq!(watch.on_beacon(&other), Sign::Odd);
-        assert_eq!(watch.probe_at(), at(302));
+        assert_eq!(watch.probe_at(), at(152));
     }
 
     #[test]
@@ -267,9 +287,28 @@ mod tests {
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
         watch.on_beacon(&beacon(at(0), &mut chain, 1, 200));
-        assert_eq!(watch.probe_at(), at(600));
+        assert_eq!(watch.probe_at(), at(300));
         watch.on_beacon(&beacon(at(0), &mut chain, 2, 10_000));
-        assert_eq!(watch.probe_at(), at(1200), "four times what TLS told, not thirty seconds");
+        assert_eq!(watch.probe_at(), at(600), "four times what TLS told, not thirty seconds");
+    }
+
+    #[test]
+    fn a_host_is_asked_within_half_an_interval_and_left_no_sooner_than_three_beacons_are_missed() {
+        assert_eq!(early(INTERVAL, 0), Duration::from_millis(150));
+        assert!(early(INTERVAL, u16::MAX) > Duration::from_millis(199));
+        assert!(early(INTERVAL, u16::MAX) < Duration::from_millis(200), "when the next beacon would come");
+        let mut chain = Chain::new([1; 16], 100);
+        let mut watch = watch(&chain);
+        watch.on_beacon(&beacon(at(1_000), &mut chain, 1, 100));
+        let answer = Duration::from_millis(100);
+        for (asked, by) in [(1_150, 1_325), (1_200, 1_325), (1_300, 1_400)] {
+            assert_eq!(at(asked) + watch.patience(at(asked), answer), at(by), "asked at {asked}");
+        }
+        watch.probed(at(1_150), Duration::from_millis(300));
+        assert_eq!(watch.probe_at(), at(1_450), "and then less often");
+        watch.on_beacon(&beacon(at(2_000), &mut chain, 2, 100));
+        watch.excuse();
+        assert_eq!(watch.probe_at(), at(2_300), "who was not run himself waits longer");
     }
 
     #[test]

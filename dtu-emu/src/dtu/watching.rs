@@ -87,11 +87,16 @@ impl Connection {
         }
     }
 
-    /// Three beacons were missed, or none can be expected, or nobody takes what is typed: both connections are
+    /// A beacon did not come, or none can be expected, or nobody takes what is typed: both connections are
     /// asked at once. A way that works in one direction only is rare, so that is judged with more patience.
     pub(super) fn probe_both(&mut self, ctx: &Ctx<'_>, prompt: Prompt, out: &mut Out<'_>) {
         let timing = &ctx.env.config.timing;
-        let patience = if prompt == Prompt::Beacons { timing.answer } else { timing.ask };
+        let watch = self.open().and_then(|linked| linked.watch.as_ref());
+        let patience = match (prompt, watch) {
+            (Prompt::Beacons, Some(watch)) => watch.patience(ctx.env.now, timing.answer),
+            (Prompt::Beacons, None) => timing.answer,
+            (Prompt::Path, _) => timing.ask,
+        };
         self.ask_whether_alive(ctx, patience, out);
         out.tell(ToDisplay::Probe { patience, again_in: None });
         if let State::Open(linked) = &mut self.state

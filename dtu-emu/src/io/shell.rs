@@ -180,6 +180,8 @@ pub struct Shell {
     discovery: DiscoverySocket,
     told: mpsc::UnboundedSender<Told>,
     canary: Option<Canary>,
+    /// The canary has come back: beacons that came before it are taken first.
+    is_canary_back: bool,
     /// DTUs that wait for the canary that is out, and those that wait for the next one.
     judging: [Vec<usize>; 2],
     touched: Vec<usize>,
@@ -216,6 +218,7 @@ impl Shell {
             told,
             // Without one, DTUs judge by their own lateness alone.
             canary: canary.ok(),
+            is_canary_back: false,
             judging: [Vec::new(), Vec::new()],
             touched: Vec::new(),
             effects: Vec::new(),
@@ -250,8 +253,13 @@ impl Shell {
             while let Ok(heard) = self.heard.try_recv() {
                 self.heard(heard);
             }
+            if core::mem::take(&mut self.is_canary_back) {
+                self.canary_is_back();
+            }
             self.wake_due();
             self.show();
+            // Sockets on which beacons lie are read by tasks beside this one, which in a storm has always more to do.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -323,7 +331,7 @@ impl Shell {
             Note::DisplayHeard { conn } => self.input(desk, DtuInput::DisplayHeard { conn }),
             Note::DisplayFrame { conn, frame } => self.input(desk, DtuInput::DisplayFrame { conn, frame }),
             Note::DisplayClosed { conn, fault } => self.input(desk, DtuInput::DisplayClosed { conn, fault }),
-            Note::Canary => self.canary_is_back(),
+            Note::Canary => self.is_canary_back = true,
         }
     }
 

@@ -14,6 +14,7 @@ mod cost;
 mod flips;
 mod forgery;
 mod intruder;
+mod lost_beacons;
 mod operators;
 mod options;
 mod people;

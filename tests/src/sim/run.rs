@@ -10,6 +10,7 @@ use sessiond::manager::Claim;
 use super::check::{Checks, Rest, RestDesk, uneven};
 use super::flips::Flips;
 use super::intruder::Intruder;
+use super::lost_beacons::LostBeacons;
 use super::operators::Operators;
 use super::options::{Faults, Options};
 use super::people::People;
@@ -57,6 +58,8 @@ pub struct Summary {
     pub events: u64,
     /// Faults that were put in.
     pub faults: u64,
+    /// How often a host's beacons were lost for a moment.
+    pub beacons_lost: u64,
     /// What the stranger said.
     pub forgeries: u64,
     /// How long it took from the repair to rest.
@@ -92,6 +95,7 @@ struct Run<'a> {
     restarts: Restarts,
     operators: Operators,
     flips: Flips,
+    lost_beacons: LostBeacons,
     intruder: Option<Intruder>,
     checks: Checks,
     /// Who was well when last looked at.
@@ -103,9 +107,9 @@ struct Run<'a> {
     acts_at: Instant,
     intrudes_at: Instant,
     looks_at: Instant,
-    /// Since when both hosts of a name are well, and how often it was found that all know of them.
     /// Since when both hosts of a name and all others are well, and in which runs the others are.
     both_since: BTreeMap<String, (Instant, Vec<BootId>)>,
+    /// How often it was found that all know of them.
     noticed: u64,
     digest: u64,
     /// What each run of a host has counted of its diagrams when it was last looked at.
@@ -127,6 +131,7 @@ impl<'a> Run<'a> {
             restarts: Restarts::new(options.seed, w.now()),
             operators: Operators::new(options.seed, w.now()),
             flips: Flips::new(options.seed, w.now()),
+            lost_beacons: LostBeacons::new(options.seed, w.now()),
             intruder,
             checks: Checks::new(),
             well: BTreeMap::new(),
@@ -207,6 +212,7 @@ impl<'a> Run<'a> {
             }
             self.operators.act(&mut self.w, &self.islands);
             self.flips.act(&mut self.w, &self.people);
+            self.lost_beacons.act(&mut self.w, &self.islands);
             let pause = self.options.pause / u32::try_from(self.options.dtus).unwrap_or(1).max(1);
             while self.acts_at <= now {
                 self.people.act(&mut self.w);
@@ -398,6 +404,7 @@ impl<'a> Run<'a> {
             hosts: self.options.hosts,
             events: self.w.work(),
             faults: self.trouble.made + self.restarts.made,
+            beacons_lost: self.lost_beacons.made,
             forgeries: self.intruder.as_ref().map_or(0, |intruder| intruder.said),
             repaired,
             evaluated: self
@@ -426,8 +433,9 @@ impl fmt::Display for Summary {
         for (rule, evaluated) in &self.evaluated {
             writeln!(f, "held {evaluated:>8} times: {rule}")?;
         }
-        let Self { time, events, faults, forgeries, repaired, .. } = self;
+        let Self { time, events, faults, beacons_lost, forgeries, repaired, .. } = self;
         writeln!(f, "{time:?} simulated, {events} events, {faults} faults, {forgeries} words of a stranger")?;
+        writeln!(f, "beacons of a host lost {beacons_lost} times")?;
         write!(f, "at rest {repaired:?} after the repair")
     }
 }

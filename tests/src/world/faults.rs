@@ -207,6 +207,13 @@ impl World {
         self.desks[desk.0].hears_broadcasts = !mute;
     }
 
+    /// For so long nobody hears a host's beacons; whatever else it sends arrives.
+    pub fn lose_beacons(&mut self, host: &str, time: Duration) {
+        self.history.tell(self.now, || format!("— beacons of {host} are lost for {time:?}"));
+        let host = self.host_number(host);
+        self.machines[host].beacons_lost_until = self.now + time;
+    }
+
     /// From now on beacons reach a desk from an address that no host has, as over some routers; or as they are again.
     pub fn rewrite_beacons(&mut self, desk: DeskId, rewrite: bool) {
         self.history.tell(self.now, || format!("— {}: beacons rewritten {rewrite}", self.desks[desk.0].name));

@@ -27,12 +27,20 @@ impl World {
     pub(super) fn broadcast(&mut self, cable: CableId, bytes: Rc<[u8]>) {
         let from = SocketAddrV4::new(self.wire.cable(cable).ip, proto::PORT);
         self.count_sent(self.wire.cable(cable).node, &bytes);
+        if self.is_beacon_lost(cable, &bytes) {
+            return;
+        }
         let Some(delay) = self.wire.passes(cable, Way::Out) else { return };
         let at = self.now + Wire::lan_delay() + delay;
         if let Some(echo) = self.wire.echoes(cable, Way::Out) {
             self.queue.put(at + echo, Event::Broadcast { cable, from, bytes: Rc::clone(&bytes) });
         }
         self.queue.put(at, Event::Broadcast { cable, from, bytes });
+    }
+
+    fn is_beacon_lost(&self, cable: CableId, bytes: &[u8]) -> bool {
+        let Node::Host(host) = self.wire.cable(cable).node else { return false };
+        bytes.starts_with(b"beacon ") && self.now < self.machines[host].beacons_lost_until
     }
 
     pub(super) fn on_broadcast(&mut self, from_cable: CableId, from: SocketAddrV4, bytes: &Rc<[u8]>) {

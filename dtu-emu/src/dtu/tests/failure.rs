@@ -141,7 +141,7 @@ fn it_makes_no_difference_which_connection_is_seen_to_break_first() {
 }
 
 #[test]
-fn after_a_freeze_at_any_moment_the_screen_is_redrawn_within_half_a_second() {
+fn after_a_freeze_at_any_moment_the_screen_is_redrawn_within_a_third_of_a_second() {
     for offset in 0..100 {
         let mut world = World::attached(&["a", "b"]);
         world.run_ms(offset);
@@ -150,8 +150,8 @@ fn after_a_freeze_at_any_moment_the_screen_is_redrawn_within_half_a_second() {
         world.run_ms(600);
         assert_eq!(world.screen, "b$ ");
         let (at, _) = world.events.iter().find(|(_, e)| e.name() == "failed_over").unwrap();
-        assert!(at.since(start) <= ms(420), "offset {offset}: {:?}", at.since(start));
-        assert!(gap(&world).screen <= ms(520));
+        assert!(at.since(start) <= ms(345), "offset {offset}: {:?}", at.since(start));
+        assert!(gap(&world).screen <= ms(345));
     }
 }
 
@@ -295,7 +295,7 @@ fn a_silent_display_of_a_host_that_lives_is_noticed_within_seconds() {
     assert_eq!((world.phase(), world.screen.as_str()), (Phase::Attached, "a$ "));
 }
 
-// Three beacons missed.
+// Beacons missed.
 
 #[test]
 fn lost_beacons_of_a_host_that_lives_change_nothing() {
@@ -341,7 +341,7 @@ fn forged_beacons_do_not_keep_a_dead_host_alive() {
         world.input(DtuInput::Beacon { beacon: &forged, from: [10, 0, 0, 1].into(), at: world.now });
     }
     let (at, _) = world.events.iter().find(|(_, e)| e.name() == "lost").unwrap();
-    assert!(at.since(start) <= ms(420), "{:?}", at.since(start));
+    assert!(at.since(start) <= ms(330), "{:?}", at.since(start));
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn a_beacon_that_comes_late_answers_for_a_busy_daemon() {
     let mut world = World::attached(&["a", "b"]);
     // The daemon gets no processor for a while; its beacon comes before its answer.
     world.stop_daemon("a");
-    world.run_ms(350);
+    world.run_ms(260);
     let beacon = world.host("a").beacon();
     world.input(DtuInput::Beacon { beacon: &beacon, from: [10, 0, 0, 1].into(), at: world.now });
     world.run_ms(150);
@@ -492,5 +492,5 @@ fn the_gap_counts_from_the_last_sign_of_life() {
     let gap = gap(&world);
     assert!(gap.since <= frozen + ms(2) && gap.since > frozen - ms(110), "{gap:?} {frozen}");
     assert_ne!(gap.since, Instant::ZERO);
-    assert!((ms(300)..=ms(405)).contains(&gap.noticed), "{gap:?}");
+    assert!((ms(300)..=ms(330)).contains(&gap.noticed), "{gap:?}");
 }

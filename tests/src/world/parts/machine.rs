@@ -120,6 +120,8 @@ pub(in crate::world) struct Machine {
     pub(in crate::world) is_store_cut: bool,
     /// Nobody makes session processes for its daemon.
     pub(in crate::world) is_spawner_gone: bool,
+    /// Until then nobody hears its beacons.
+    pub(in crate::world) beacons_lost_until: Instant,
     pub(in crate::world) load: (u32, u32),
     pub(in crate::world) notes: Vec<(Instant, Note)>,
     pub(in crate::world) replies: BTreeMap<AdminReq, Reply>,
@@ -145,6 +147,7 @@ impl Machine {
             clock_from,
             is_store_cut: false,
             is_spawner_gone: false,
+            beacons_lost_until: Instant::ZERO,
             load: (10, 4_000),
             notes: Vec::new(),
             replies: BTreeMap::new(),
