@@ -13,32 +13,53 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datastore::client::Patience;
-use datastore::io::{Remote, Server, SledStore, Store, Target};
-use datastore::{Key, Value};
+use datastore::io::{Engine as _, Remote, Server, SledEngine, SledStore, Store, Target};
+use datastore::{Key, Revision, Value};
 use proto::io::KeyDir;
 
 const TIME: Duration = Duration::from_secs(2);
 const BARE_TIME: Duration = Duration::from_secs(1);
+/// Of the file for bare writes; a multiple of a value.
+const FILE_SIZE: usize = 8 << 20;
 const VALUE: [u8; 128] = [b'v'; 128];
 
-/// Appends and fdatasyncs, one after another.
+/// Writes into a file that has its size already, and fdatasyncs, one after another: a file that grows would wait for
+/// the file system's journal, which the store's log does not either.
 fn bare(dir: &Path) -> f64 {
     let path = dir.join("bare");
     let mut file = File::create(&path).unwrap();
+    file.write_all(&vec![0; FILE_SIZE]).unwrap();
+    file.sync_all().unwrap();
     let (start, mut count) = (Instant::now(), 0);
     while start.elapsed() < BARE_TIME {
-        file.write_all(&VALUE).unwrap();
+        let at = count as usize * VALUE.len() % FILE_SIZE;
+        file.write_all_at(&VALUE, at as u64).unwrap();
         file.sync_data().unwrap();
         count += 1;
     }
     let rate = f64::from(count) / start.elapsed().as_secs_f64();
     std::fs::remove_file(path).unwrap();
     rate
+}
+
+/// What sled leaves possible: a writer on the thread that commits, without the way there and back.
+fn engine(dir: &Path) -> f64 {
+    let engine = SledEngine::open(dir).unwrap();
+    let value = Value::new(&VALUE).unwrap();
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < TIME {
+        let key: Key = format!("bench/0/{}", count % 100).parse().unwrap();
+        count += 1;
+        engine.write(&mut std::iter::once((&key, Some(&value))), Revision(count)).unwrap();
+        engine.make_safe().unwrap();
+    }
+    count as f64 / start.elapsed().as_secs_f64()
 }
 
 /// What many concurrent writers get acknowledged a second, and how long one write takes: the median and the
@@ -95,6 +116,9 @@ async fn main() {
         "{:22} {:>7} {:>10} {:>14} {:>7} {:>9} {:>9}",
         "store", "writers", "writes/s", "bare fsyncs/s", "ratio", "p50 ms", "p99 ms"
     );
+    let (before, alone, after) = (bare(dir), engine(&dir.join("alone")), bare(dir));
+    let base = f64::midpoint(before, after);
+    println!("{:22} {:>7} {alone:>10.0} {base:>14.0} {:>7.2}", "the engine alone", 1, alone / base);
     let embedded = Arc::new(SledStore::open(&dir.join("data")).unwrap());
     rows("in this process", dir, Arc::clone(&embedded) as Arc<dyn Store>).await;
 
