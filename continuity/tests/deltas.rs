@@ -71,16 +71,16 @@ fn what_is_old_what_skips_one_and_what_makes_something_else_are_told_apart() {
     let gap = Err(Refused::Gap { base: stamp(1, 3), held: Some(stamp(1, 2)) });
     assert_eq!(held.take_delta(&Delta::between(&v[2], &v[3])), gap);
 
-    // The same version with something else in it, as after a drift.
-    let more =
-        at(with(object(), [put("global", "m", raw(b"more")), put("global", "n", raw(b"2"))]), stamp(1, 2));
-    let after =
-        at(with(object(), [put("global", "m", raw(b"more")), put("global", "n", raw(b"3"))]), stamp(1, 3));
-    let corrupt = Err(Refused::Corrupt { result: stamp(1, 3), held: stamp(1, 2) });
-    assert_eq!(held.take_delta(&Delta::between(&more, &after)), corrupt);
-    assert_eq!(held.stamp(), Some(stamp(1, 2)), "what is refused changes nothing");
-    held.take_delta(&Delta::between(&v[1], &v[3])).unwrap();
-    assert_eq!(held.encoded(), Some(&v[3]));
+    // The same version with something else in it, as after a drift: what the delta makes of it is an object, too.
+    let of = |m: &[u8], n: &[u8], version: u64| {
+        at(with(object(), [put("global", "m", raw(m)), put("global", "n", raw(n))]), stamp(1, version))
+    };
+    let corrupt = Err(Refused::Corrupt { result: stamp(1, 5), held: stamp(1, 4) });
+    held.take_whole(of(b"more", b"2", 4)).unwrap();
+    assert_eq!(held.take_delta(&Delta::between(&of(b"less", b"2", 4), &of(b"less", b"3", 5))), corrupt);
+    assert_eq!(held.stamp(), Some(stamp(1, 4)), "what is refused changes nothing");
+    held.take_delta(&Delta::between(&of(b"more", b"2", 4), &of(b"more", b"3", 5))).unwrap();
+    assert_eq!(held.encoded(), Some(&of(b"more", b"3", 5)));
 }
 
 #[test]

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use datastore::wire::{self, Call};
+use datastore::{Request, RequestId};
 use groupmgr::host::Input;
 use proto::frame::Frame;
 use proto::time::{Duration, earliest};
 use proto::{Nonce, SessionId};
-use sessiond::control::{Fingerprint, FromSession, SessionSpec};
+use sessiond::control::{Bytes, Fingerprint, FromSession, SessionSpec};
 use sessiond::session::{ConnId, Effect, SessionCore};
 use sessiond::template::Command;
 
@@ -95,6 +97,16 @@ impl World {
     fn say(&mut self, host: usize, session: SessionId, said: FromSession) {
         let input = Input::Session { session, said: Box::new(said) };
         self.tell_daemon(host, ToDaemon::Input(Box::new(input)));
+    }
+
+    /// A program of a session asks the data store.
+    pub fn session_asks(&mut self, host: &str, session: SessionId) {
+        let call = Call { id: RequestId(1), request: Request::Ping };
+        let mut frame = Vec::new();
+        if wire::encode(&call, &mut frame).is_ok() {
+            let request = Bytes(frame.split_off(wire::HEADER_LEN));
+            self.say(self.host_number(host), session, FromSession::Data { client: 1, request });
+        }
     }
 
     pub(super) fn seg_to_session(&mut self, host: usize, session: SessionId, key: ConnKey, seg: Seg) {
