@@ -5,7 +5,7 @@
 //! carried, divided by the hosts. Every DTU is attached to a session of nothing and hears its host's beacons.
 //! Processor time is that of the daemons; beside it that of a bare receiver, which hears the same broadcasts one at a time
 //! and does nothing with them. `-- --seconds S` asks for S seconds of each kind, `-- --hosts N` and `-- --dtus N` for one
-//! size.
+//! size. `-- --links` measures the memory of links between hosts instead.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -52,16 +52,19 @@ struct Wanted {
     hosts: Vec<usize>,
     dtus: Vec<usize>,
     time: Duration,
+    links: bool,
 }
 
 /// `None` when this is no measurement but a test run over all targets.
 fn arguments() -> Outcome<Option<Wanted>> {
-    let usage = "cargo bench -p hotdesk --bench cost -- [--hosts N] [--dtus N] [--seconds S]";
-    let (mut hosts, mut dtus, mut seconds, mut is_bench) = (HOSTS.to_vec(), DTUS.to_vec(), SECONDS, false);
+    let usage = "cargo bench -p hotdesk --bench cost -- [--hosts N] [--dtus N] [--seconds S] [--links]";
+    let (mut hosts, mut dtus, mut seconds) = (HOSTS.to_vec(), DTUS.to_vec(), SECONDS);
+    let (mut links, mut is_bench) = (false, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--bench" => is_bench = true,
+            "--links" => links = true,
             "--hosts" => hosts = vec![args.next().and_then(|n| n.parse().ok()).ok_or(usage)?],
             "--dtus" => dtus = vec![args.next().and_then(|n| n.parse().ok()).ok_or(usage)?],
             "--seconds" => seconds = args.next().and_then(|n| n.parse().ok()).ok_or(usage)?,
@@ -69,7 +72,7 @@ fn arguments() -> Outcome<Option<Wanted>> {
         }
     }
     let time = Duration::from_secs_f64(seconds.clamp(0.1, 600.0));
-    Ok(is_bench.then_some(Wanted { hosts, dtus, time }))
+    Ok(is_bench.then_some(Wanted { hosts, dtus, time, links }))
 }
 
 fn measure(wanted: &Wanted) -> Outcome<()> {
@@ -88,6 +91,13 @@ fn measure(wanted: &Wanted) -> Outcome<()> {
         world.start_hosts().map_err(cannot("start the hosts"))?;
         world.wait_for_group(PATIENCE).map_err(cannot("form a group"))?;
         support::put_template_of(&world, "service = []\n")?;
+        if wanted.links {
+            for (end, memory) in ["opened", "accepted"].into_iter().zip(support::links::memory(&world)?) {
+                let [rest, load] = [memory.at_rest, memory.under_load].map(|bytes| bytes as f64 / 1024.0);
+                println!("a link that was {end}: {rest:.1} KiB at rest, {load:.1} after load");
+            }
+            continue;
+        }
         for &dtus in &wanted.dtus {
             row(&world, &bare, (hosts, dtus), wanted.time)?;
         }

@@ -12,6 +12,7 @@ pub(crate) mod figures;
 pub(crate) mod fleet;
 pub(crate) mod holding;
 pub(crate) mod lab;
+pub(crate) mod links;
 pub(crate) mod logs;
 pub(crate) mod spinning;
 pub(crate) mod usage;

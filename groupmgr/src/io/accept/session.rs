@@ -106,18 +106,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Reads once and cuts what came into lines. Returns how many bytes came. The space lives on the stack of the
-/// poll, so that an idle connection holds none.
+/// Reads once and cuts what came into lines. Returns how many bytes came.
 pub(super) async fn read_lines(
     stream: &mut (impl AsyncRead + Unpin),
     splitter: &mut Splitter,
     lines: &mut Vec<Result<Line, LineError>>,
 ) -> io::Result<usize> {
+    read_once::<READ_CHUNK>(stream, |bytes| splitter.push(bytes, |line| lines.push(line))).await
+}
+
+/// Reads once, at most `MAX` bytes, and hands over what came. Returns how many bytes that were. The space lives on the
+/// stack of the poll, so that an idle connection holds none.
+pub(crate) async fn read_once<const MAX: usize>(
+    stream: &mut (impl AsyncRead + Unpin),
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<usize> {
     poll_fn(|cx| {
-        let mut space = [MaybeUninit::uninit(); READ_CHUNK];
+        let mut space = [MaybeUninit::uninit(); MAX];
         let mut space = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
-        splitter.push(space.filled(), |line| lines.push(line));
+        take(space.filled());
         Poll::Ready(Ok(space.filled().len()))
     })
     .await

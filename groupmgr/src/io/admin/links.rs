@@ -11,12 +11,13 @@ use std::time::Duration;
 use proto::HostName;
 use proto::line::Line;
 use proto::link::ChannelId;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::busy::{AtWork, Busy};
 use super::peer::{self, Asker, BY, BY_MAX, Both, CONNECT_WITHIN, Connected, NoAnswer, PeerError};
 use super::wire::{ANSWER_MAX, Answer, Ask, REQUEST_MAX};
+use crate::io::accept::session::read_once;
 use crate::io::clock;
 use crate::io::counters::{Counters, Reason};
 use crate::links::{CHANNELS_MAX, End, Event, Link, Loss};
@@ -25,8 +26,8 @@ use crate::links::{CHANNELS_MAX, End, Event, Link, Loss};
 const ASK: &str = "ask";
 /// Questions that wait until their link has a free channel.
 const QUESTIONS_MAX: usize = 64;
-/// Bytes read at a time.
-const READ_MAX: usize = 32 * 1024;
+/// Bytes read at a time: what a TLS record holds.
+const READ_MAX: usize = 16 * 1024;
 
 /// Where a link's task takes questions.
 #[derive(Clone)]
@@ -396,29 +397,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Task<S> {
     /// Runs until the link is lost.
     async fn run(self) {
         let Self { mut talk, mut reader, mut writer, mut questions, mut answers, closing, _running } = self;
-        let (mut input, mut out, mut written, mut is_flushed) = (vec![0; READ_MAX], Vec::new(), 0, true);
+        let (mut out, mut written, mut is_flushed) = (Vec::new(), 0, true);
         let mut events = Vec::new();
         loop {
             if written == out.len() {
-                written = 0;
-                out.clear();
+                // A link at rest keeps no space.
+                (written, out) = (0, Vec::new());
                 talk.write(&mut out);
             }
+            let (may_open, due) = (talk.link.may_open(), talk.link.poll_at());
+            let link = &mut talk.link;
             tokio::select! {
                 // What has come is heard before anybody is called silent.
                 biased;
-                read = reader.read(&mut input) => match read {
-                    Ok(n @ 1..) => talk.link.receive(clock::now(), &input[..n], &mut events),
-                    _ => talk.link.broke(&mut events),
-                },
+                read = read_once::<READ_MAX>(&mut reader, |bytes| link.receive(clock::now(), bytes, &mut events)) => {
+                    if !matches!(read, Ok(1..)) {
+                        talk.link.broke(&mut events);
+                    }
+                }
                 wrote = push(&mut writer, &out[written..]), if written < out.len() || !is_flushed => match wrote {
                     Ok(n) => (written, is_flushed) = (written + n, n == 0),
                     Err(_) => talk.link.broke(&mut events),
                 },
                 Some(answered) = answers.recv() => talk.answered(answered),
-                Some(question) = questions.recv(), if talk.link.may_open() => talk.ask(question),
+                Some(question) = questions.recv(), if may_open => talk.ask(question),
                 () = closing.notified() => talk.link.close(&mut events),
-                () = clock::until(talk.link.poll_at()) => talk.link.poll(clock::now(), &mut events),
+                () = clock::until(due) => talk.link.poll(clock::now(), &mut events),
             }
             for event in events.drain(..) {
                 talk.take(event);
