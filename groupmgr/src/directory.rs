@@ -19,7 +19,8 @@ use proto::rng::SecretRng;
 
 /// When an unanswered tokenQ is sent again, counted from the first sending. The first time soon: a process that was
 /// killed takes questions for as long as the kernel needs to end it, some milliseconds with many connections, and only
-/// the next one is refused.
+/// the next one is refused. Not to a host that is behind ([`Pace::is_behind`]): it has the question, and would only have
+/// more to answer.
 const RESEND_AFTER: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(30), Duration::from_millis(80)];
 /// When it is given up.
@@ -107,8 +108,33 @@ struct Lookup {
     began: Instant,
     resent: usize,
     /// Hosts that have not answered. When there are none left it is over.
-    waiting: BTreeMap<HostName, Target>,
+    waiting: BTreeMap<HostName, Waiting>,
     found: Found,
+}
+
+/// How a host answers.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// The latest question that it has answered.
+    answered: LookupId,
+    /// How long that took.
+    took: Duration,
+}
+
+impl Pace {
+    /// Whether it answers in order and has not come to the question `id`, which was sent so long `ago`: none that came
+    /// later was answered, and it has answered another since `before`, or has been as slow with the last one.
+    fn is_behind(self, id: LookupId, ago: Duration, before: Option<LookupId>) -> bool {
+        self.answered < id && (Some(self.answered) > before || ago < self.took.saturating_mul(2))
+    }
+}
+
+/// A host that has not answered a lookup.
+#[derive(Debug)]
+struct Waiting {
+    target: Target,
+    /// The latest question that it had answered when this one was last sent or considered.
+    answered: Option<LookupId>,
 }
 
 impl Lookup {
@@ -134,6 +160,8 @@ pub struct Directory {
     due: BTreeSet<(Instant, LookupId)>,
     /// Which lookup a nonce belongs to.
     nonces: BTreeMap<Nonce, LookupId>,
+    /// How each host that was asked answers, in its present run.
+    paces: BTreeMap<HostName, Pace>,
     /// By the address that does not answer: a host may be cut off on one LAN and answer on another.
     mute: BTreeMap<(HostName, SocketAddrV4), Mute>,
     next_id: u64,
@@ -148,6 +176,7 @@ impl Directory {
             lookups: BTreeMap::new(),
             due: BTreeSet::new(),
             nonces: BTreeMap::new(),
+            paces: BTreeMap::new(),
             mute: BTreeMap::new(),
             next_id: 0,
         }
@@ -186,7 +215,7 @@ impl Directory {
         let (mute, waiting): (Vec<Target>, Vec<Target>) = targets.into_iter().partition(|t| self.is_mute(t));
         let lookup = self.begin(now, ring, entropy, token, waiting);
         let id = lookup.found.id;
-        for target in lookup.waiting.values() {
+        for Waiting { target, .. } in lookup.waiting.values() {
             out.asks.push(Ask { to: target.ask_at, bytes: lookup.bytes.clone() });
         }
         // A mute host is asked along with the rest, at its slow pace, and not waited for.
@@ -213,12 +242,17 @@ impl Directory {
         let body = PeerBody::TokenQ { seq: self.next_id, nonce, tagged, token: tag };
         let message = PeerMessage { host: self.own.0.clone(), boot: self.own.1, body };
         self.nonces.insert(nonce, id);
+        let waiting = waiting.into_iter().map(|target| {
+            let host = target.reach.host.clone();
+            let answered = self.paces.get(&host).map(|pace| pace.answered);
+            (host, Waiting { target, answered })
+        });
         Lookup {
             bytes: ring.seal(Purpose::Peer, &message.to_line()),
             nonce,
             began: now,
             resent: 0,
-            waiting: waiting.into_iter().map(|t| (t.reach.host.clone(), t)).collect(),
+            waiting: waiting.collect(),
             found: Found { id, answers: Vec::new(), gone: BTreeSet::new(), mute: BTreeSet::new() },
         }
     }
@@ -264,6 +298,7 @@ impl Directory {
     /// is not mute, even when the answer is late.
     pub fn on_answer(
         &mut self,
+        now: Instant,
         host: &HostName,
         boot: BootId,
         reply: TokenReply,
@@ -272,15 +307,19 @@ impl Directory {
         let TokenReply { nonce, grant, load, sessions } = reply;
         // An answer that is late, or to a probe, may have come from any of its addresses.
         let asked = self.nonces.get(&nonce).and_then(|id| self.lookups.get(id)?.waiting.get(host));
-        let asked_at = asked.map(|target| target.ask_at);
+        let asked_at = asked.map(|waiting| waiting.target.ask_at);
         self.mute.retain(|(muted, at), mute| {
             muted != host || mute.boot != boot || asked_at.is_some_and(|asked| asked != *at)
         });
-        let Some(id) = self.nonces.get(&nonce) else { return false };
-        let Some(mut lookup) = self.take(*id) else { return false };
-        let target = lookup.waiting.remove(host);
-        let waited = target.is_some();
-        if let Some(Target { reach, ask_at: asked_at }) = target {
+        let Some(id) = self.nonces.get(&nonce).copied() else { return false };
+        let Some(mut lookup) = self.take(id) else { return false };
+        let waiting = lookup.waiting.remove(host);
+        let waited = waiting.is_some();
+        if let Some(Waiting { target: Target { reach, ask_at: asked_at }, .. }) = waiting {
+            if self.paces.get(host).is_none_or(|pace| pace.answered < id) {
+                let took = now.since(lookup.began);
+                self.paces.insert(host.clone(), Pace { answered: id, took });
+            }
             // A host that has just been restarted answers as another run than was asked; whoever took its answer in has
             // seen to it that this run has proved itself.
             let (reach, asked) = (Reachable { boot, ..reach }, lookup.began);
@@ -293,7 +332,7 @@ impl Directory {
     /// A datagram to `addr` was refused: the daemon there is gone. Returns which hosts that is, as far as
     /// they were being asked.
     pub fn on_refused(&mut self, addr: SocketAddrV4, out: &mut Outbox<'_>) -> BTreeSet<HostName> {
-        let asked = |lookup: &Lookup| lookup.waiting.values().any(|t| t.ask_at == addr);
+        let asked = |lookup: &Lookup| lookup.waiting.values().any(|w| w.target.ask_at == addr);
         let ids: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| asked(l)).map(|(id, _)| *id).collect();
         let mut gone: BTreeSet<HostName> =
             self.mute.keys().filter(|(_, at)| *at == addr).map(|(host, _)| host.clone()).collect();
@@ -302,7 +341,7 @@ impl Directory {
             let refused: Vec<HostName> = lookup
                 .waiting
                 .iter()
-                .filter(|(_, t)| t.ask_at == addr)
+                .filter(|(_, w)| w.target.ask_at == addr)
                 .map(|(host, _)| host.clone())
                 .collect();
             for host in refused {
@@ -313,12 +352,14 @@ impl Directory {
             self.settle(lookup, out);
         }
         self.mute.retain(|(host, _), _| !gone.contains(host));
+        self.paces.retain(|host, _| !gone.contains(host));
         gone
     }
 
     /// A run of a host ended or went out of sight: what it was asked will not be answered.
     pub fn on_lost(&mut self, host: &HostName, out: &mut Outbox<'_>) {
         self.mute.retain(|(muted, _), _| muted != host);
+        self.paces.remove(host);
         let asked = |lookup: &Lookup| lookup.waiting.contains_key(host);
         let ids: Vec<LookupId> = self.lookups.iter().filter(|(_, l)| asked(l)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -347,8 +388,13 @@ impl Directory {
                 while lookup.due() <= now && lookup.resent < RESEND_AFTER.len() {
                     lookup.resent += 1;
                 }
-                for target in lookup.waiting.values() {
-                    out.asks.push(Ask { to: target.ask_at, bytes: lookup.bytes.clone() });
+                for (host, Waiting { target, answered }) in &mut lookup.waiting {
+                    let pace = self.paces.get(host);
+                    let ago = now.since(lookup.began);
+                    if !pace.is_some_and(|pace| pace.is_behind(id, ago, *answered)) {
+                        out.asks.push(Ask { to: target.ask_at, bytes: lookup.bytes.clone() });
+                    }
+                    *answered = pace.map(|pace| pace.answered);
                 }
             }
             self.settle(lookup, out);
@@ -357,7 +403,7 @@ impl Directory {
     }
 
     fn give_up(&mut self, now: Instant, lookup: &mut Lookup) {
-        for target in core::mem::take(&mut lookup.waiting).into_values() {
+        for Waiting { target, .. } in core::mem::take(&mut lookup.waiting).into_values() {
             let mute = Mute { boot: target.reach.boot, since: now, next: now + ASK_MUTE_EVERY };
             self.mute.insert(target.place(), mute);
         }

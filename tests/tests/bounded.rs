@@ -52,6 +52,7 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/directory.rs lookups", Table("lookups")),
     ("groupmgr/src/directory.rs mute", Else("one for each address of a host of the topology table")),
     ("groupmgr/src/directory.rs nonces", Table("lookups")),
+    ("groupmgr/src/directory.rs paces", Else("one for each host of the topology table")),
     ("groupmgr/src/directory.rs sessions", Else("SESSIONS_PER_TOKEN_MAX, by the parser")),
     ("groupmgr/src/directory.rs waiting", Else("one for each host that was asked")),
     ("groupmgr/src/directory/grants.rs ends", Table("grants")),

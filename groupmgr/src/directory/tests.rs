@@ -59,9 +59,13 @@ impl Rig {
     }
 
     fn answer(&mut self, n: u8, nonce: Nonce, sessions: Vec<SessionNote>) -> bool {
+        self.answer_at(ms(0), n, nonce, sessions)
+    }
+
+    fn answer_at(&mut self, now: Instant, n: u8, nonce: Nonce, sessions: Vec<SessionNote>) -> bool {
         let mut out = Outbox { asks: &mut self.asks, found: &mut self.found };
         let host = format!("h{n}").parse().unwrap();
-        self.directory.on_answer(&host, BootId(u64::from(n)), reply(nonce, sessions), &mut out)
+        self.directory.on_answer(now, &host, BootId(u64::from(n)), reply(nonce, sessions), &mut out)
     }
 
     fn timeout(&mut self, now: Instant) {
@@ -110,6 +114,29 @@ fn a_question_is_sent_again_at_10_30_and_80_ms_and_given_up_at_150() {
     }
     assert_eq!((at, rig.asks.len()), (vec![10, 30, 80, 150], 4));
     assert!(rig.found[0].mute.contains(&"h1".parse().unwrap()));
+}
+
+#[test]
+fn a_question_is_sent_again_to_a_host_that_is_silent_or_has_answered_a_later_one_and_not_to_one_that_is_behind()
+ {
+    let mut rig = Rig::new();
+    let nonces: Vec<Nonce> = (0..3).map(|n| (rig.ask(ms(n), &[1]), rig.nonce()).1).collect();
+    let answer = |rig: &mut Rig, at, nonce| rig.answer_at(ms(at), 1, nonces[nonce], vec![]);
+    answer(&mut rig, 2, 0);
+    rig.timeout(ms(12));
+    assert_eq!(rig.asks.len(), 3, "it answers in turn, and has both that are left");
+    rig.timeout(ms(32));
+    assert_eq!(rig.asks.len(), 5, "it has said nothing more");
+    answer(&mut rig, 33, 2);
+    rig.timeout(ms(82));
+    assert_eq!(rig.asks.len(), 6, "the second was lost: the third is answered");
+    // It was slow just now.
+    rig.ask(ms(100), &[1]);
+    rig.timeout(ms(110));
+    rig.timeout(ms(130));
+    assert_eq!(rig.asks.len(), 7);
+    rig.timeout(ms(180));
+    assert_eq!(rig.asks.len(), 8);
 }
 
 #[test]
@@ -162,7 +189,7 @@ fn a_host_that_was_restarted_meanwhile_answers_as_its_new_run_and_is_not_mute() 
     let nonce = rig.nonce();
     let mut out = Outbox { asks: &mut rig.asks, found: &mut rig.found };
     let h1 = "h1".parse().unwrap();
-    assert!(rig.directory.on_answer(&h1, BootId(99), reply(nonce, vec![note(1, 1)]), &mut out));
+    assert!(rig.directory.on_answer(ms(0), &h1, BootId(99), reply(nonce, vec![note(1, 1)]), &mut out));
     assert_eq!(
         rig.found[0].answers[0].reach.boot,
         BootId(99),

@@ -230,7 +230,7 @@ impl Lookups {
                 out.refused("absurd_last");
             }
         }
-        if !self.run(out, |directory, outbox| directory.on_answer(host, boot, reply, outbox)) {
+        if !self.run(out, |directory, outbox| directory.on_answer(ctx.now, host, boot, reply, outbox)) {
             out.refused("unasked");
         }
     }

@@ -90,7 +90,7 @@ impl Asker {
                 let sessions = (0..u128::from(feed.u8() % 3)).map(note).collect();
                 let (host, boot) = (format!("h{n}").parse().unwrap(), BootId(u64::from(feed.u8() % 3)));
                 let reply = TokenReply { nonce, grant: GrantId(1), load: None, sessions };
-                self.directory.on_answer(&host, boot, reply, &mut out);
+                self.directory.on_answer(self.now, &host, boot, reply, &mut out);
             }
             3 => drop(self.directory.on_refused(target(n).ask_at, &mut out)),
             4 => self.directory.on_lost(&format!("h{n}").parse().unwrap(), &mut out),
