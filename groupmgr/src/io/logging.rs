@@ -16,6 +16,8 @@ use super::admin::audit::AUDIT;
 
 /// Records that may wait.
 const QUEUE_MAX: usize = 4096;
+/// Bytes that are written at once, and a record more.
+const WRITE_MAX: usize = 16 * 1024;
 /// How long the last records may take to be written at the end.
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 
@@ -64,7 +66,13 @@ fn to(sink: impl Write + Send + 'static) -> (Writer, Log) {
 }
 
 fn write_all(mut sink: impl Write, queue: &Receiver<Record>, dropped: &AtomicU64) {
-    while let Ok(Record::Text(text)) = queue.recv() {
+    while let Ok(first) = queue.recv() {
+        let (mut text, mut next) = (Vec::new(), Some(first));
+        // What waits is written at once: in a storm that is a system call for many records.
+        while let Some(Record::Text(record)) = &next {
+            text.extend_from_slice(record);
+            next = if text.len() < WRITE_MAX { queue.try_recv().ok() } else { None };
+        }
         // Nobody reads it any more: there is nobody to tell.
         drop(sink.write_all(&text));
         let missing = dropped.swap(0, Ordering::Relaxed);
@@ -73,6 +81,9 @@ fn write_all(mut sink: impl Write, queue: &Receiver<Record>, dropped: &AtomicU64
                 sink,
                 "groupmgr: {missing} log records were dropped, because nobody read them in time"
             ));
+        }
+        if let Some(Record::End) = next {
+            break;
         }
     }
     drop(sink.flush());

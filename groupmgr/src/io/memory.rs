@@ -13,7 +13,8 @@ const KEPT: libc::c_int = 64 << 20;
 ///
 /// glibc gives each thread a heap that grows page by page, with a system call and a page fault each, while the other
 /// threads wait for the kernel. In a storm that was an eighth of the processor time of a host. For the daemon alone:
-/// the processes of sessions stay as small as they are. To be called before its threads are started.
+/// the processes of sessions stay as small as they are. To be called before any thread is started: one that was would have
+/// a heap already, which others are given as well.
 pub(crate) fn share_heap() {
     if vitals::cpus() > CPUS_MAX {
         return;

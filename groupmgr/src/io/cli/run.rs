@@ -14,7 +14,7 @@ use crate::host::guests::GuestLimits;
 use crate::io::daemon::{Options, RunError};
 use crate::io::dirs::DirError;
 use crate::io::net::NetOptions;
-use crate::io::{dirs, logging};
+use crate::io::{dirs, logging, memory};
 
 pub(super) fn keygen(dir: &Path, json: bool) -> Result<Exit, Failure> {
     let keys = KeyDir::generate(dir)?;
@@ -30,6 +30,7 @@ pub(super) fn keygen(dir: &Path, json: bool) -> Result<Exit, Failure> {
 }
 
 pub(super) fn run(args: RunArgs, at: &At) -> Result<Exit, Failure> {
+    memory::share_heap();
     let _log = logging::start(args.log_json);
     let options = Options {
         keys: args.keys,

@@ -33,7 +33,7 @@ use crate::io::inbox::{Event, Inbox};
 use crate::io::net::{Changes, Ends, Heard, Listen, Net, NetError};
 use crate::io::sessions::{SessionDriver, SessionError};
 use crate::io::store::{StoreDriver, StoreOpenError};
-use crate::io::{clock, memory, rank, vitals};
+use crate::io::{clock, rank, vitals};
 
 /// Batches of datagrams that wait for the host machine; more stay in the kernel's buffers.
 const HEARD_MAX: usize = 64;
@@ -97,7 +97,6 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub fn run(options: &Options) -> Result<(), RunError> {
-    memory::share_heap();
     accounts::check(options.account.as_ref())?;
     let keys = KeyDir::open(&options.keys)?;
     let acceptor = TlsAcceptor::from(keys.server_tls_for_dtus(options.name.as_str())?);
