@@ -108,6 +108,7 @@ fn a_presentation_that_loses_its_claim_again_and_again_ends() {
             host: "h1".parse().unwrap(),
             boot: BootId(1),
             epoch: Epoch::default(),
+            is_replicated: false,
         };
         // Whenever the claim was read, another one is there before it is swapped.
         for other in 1..5_000 {
