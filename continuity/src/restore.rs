@@ -3,6 +3,8 @@
 //! The traits are asked in the order of the pools. Whoever implements them does so with the rights of the session's user:
 //! an object is written by that user's programs, and a daemon that followed it would read for him what he may not.
 
+use proto::HostName;
+
 use crate::names::{Key, Place};
 use crate::object::Object;
 use crate::pool::Pool;
@@ -98,6 +100,8 @@ pub struct Looked<T> {
 /// How an object came back: the bytes in it are as they were, and of each reference this says what came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
+    /// The host that had it, as the session's record says; whoever has looked up the references fills it in.
+    pub from: Option<HostName>,
     /// Values that are bytes.
     pub raw: usize,
     /// References that found something.

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, VecDeque};
 use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, Line, Serial};
 
-use crate::delta::Delta;
 use crate::edit::{Edit, Refusal};
 use crate::encoded::Encoded;
 use crate::head::Status;
@@ -45,12 +44,7 @@ pub enum Effect {
     /// Close the connection of a program that broke the rules, after what was said to it.
     Close(Program),
     /// A version was committed. Its answer is held until [`StateSession::safe`].
-    Committed {
-        /// The new version, whole.
-        version: Encoded,
-        /// What makes it from the version before; `None` for the first of this epoch here.
-        delta: Option<Delta>,
-    },
+    Committed(Encoded),
 }
 
 /// When a service no longer takes changes.
@@ -84,7 +78,6 @@ fn refused(refusal: Refusal) -> Line {
 #[derive(Debug)]
 pub struct StateSession {
     object: Object,
-    newest: Option<Encoded>,
     safe: Stamp,
     programs: BTreeMap<Program, Connection>,
     in_hand: Option<InHand<Program>>,
@@ -105,7 +98,6 @@ impl StateSession {
         Self {
             safe: object.head.stamp,
             object,
-            newest: None,
             programs: BTreeMap::new(),
             in_hand: None,
             shown_at: None,
@@ -403,10 +395,8 @@ impl StateSession {
         }
         next.head.stamp.version = self.object.head.stamp.version.next();
         let version = next.encode().map_err(|too_large| words::error("tooLarge", too_large))?;
-        let delta = self.newest.as_ref().map(|newest| Delta::between(newest, &version));
-        self.newest = Some(version.clone());
         self.object = next;
-        self.effects.push(Effect::Committed { version, delta });
+        self.effects.push(Effect::Committed(version));
         Ok(())
     }
 

@@ -79,7 +79,8 @@ pub(crate) fn status(object: &Object, safe: Stamp) -> Line {
 pub(crate) fn restored(object: &Object, restored: &Restored) -> Vec<Line> {
     let head = &object.head;
     let line = event("restore").with("stamp", head.stamp);
-    let line = line.with_some("from", head.endpoint.as_ref().map(|endpoint| &endpoint.host));
+    let served = || head.endpoint.as_ref().map(|endpoint| &endpoint.host);
+    let line = line.with_some("from", restored.from.as_ref().or_else(served));
     let line = line.with("missing", restored.missing.len());
     let mut told = vec![with_operation(line, head.operation.as_ref())];
     told.extend(restored.missing.iter().map(|looked| {

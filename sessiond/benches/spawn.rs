@@ -1,4 +1,5 @@
-//! How fast sessions with a shell are made, and how fast a keystroke comes back from one.
+//! How fast sessions with a shell are made, how fast a keystroke comes back from one, and how fast what a program commits
+//! is on its way to the host that keeps it.
 //!
 //! `cargo bench -p sessiond --bench spawn [-- SESSIONS]`; prints a table. The shell is bash without start-up files where
 //! there is one, so that what is measured is ours and the kernel's.
@@ -16,19 +17,25 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use continuity::{Delta, Encoded};
 use proto::frame::{Frame, FrameBuffer, Hello, Size};
 use proto::{Nonce, SessionId};
 use rustls::{ClientConnection, StreamOwned};
-use sessiond::control::{Bytes, Description, FromSession, SessionSpec, ToSession};
+use sessiond::control::{
+    Beginning, Bytes, Description, FromSession, Kind, Protection, SessionSpec, ToSession, Update,
+};
 use sessiond::io::client::{Client, Event, Start};
 use sessiond::io::spawner::AHEAD_MAX;
 use sessiond::template::{Command, Continuity, Service};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::net::UnixStream;
 
 /// Sessions made for each line of the table, unless the command line says otherwise.
 const SESSIONS: u128 = 300;
 /// And for the first line, which waits between them.
 const ALONE: u128 = 50;
 const KEYSTROKES: usize = 2000;
+const COMMITS: usize = 2000;
 
 fn main() {
     let count = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(SESSIONS);
@@ -39,7 +46,9 @@ fn main() {
         alone().await;
         one_after_the_other(count).await;
         all_at_once(count).await;
-        keystrokes().await;
+        keystrokes(Continuity::Restart).await;
+        keystrokes(Continuity::Replicated).await;
+        commits().await;
     });
 }
 
@@ -146,12 +155,44 @@ async fn end(mut client: Client) {
     while !matches!(client.next().await, Some(Event::SpawnerGone) | None) {}
 }
 
-/// From a key to what the terminal's driver echoes, through TLS and the session process.
-async fn keystrokes() {
+/// A session that a host keeps which acknowledges at once.
+async fn kept(client: &mut Client, service: Service) -> Box<Description> {
+    let spec = SessionSpec { continuity: Continuity::Replicated, ..spec(1, service) };
+    client.spawn(spec).expect("room");
+    while !matches!(client.next().await, Some(Event::Spawned { .. })) {}
+    let epoch = proto::Epoch { generation: 1, counter: 1 };
+    let beginning = Beginning { epoch, lost: None, protection: Protection::Each };
+    client.tell(SessionId(1), ToSession::Begin(Box::new(beginning))).expect("room");
+    ready(client).await
+}
+
+/// Acknowledges the next update; says of which kind of part.
+async fn acknowledge(client: &mut Client) -> Kind {
+    loop {
+        let Some(Event::Session { message, .. }) = client.next().await else { continue };
+        let FromSession::Committed { part, update } = message else { continue };
+        let stamp = match &update {
+            Update::Whole(object) => Encoded::open(&object.0).expect("an object").stamp(),
+            Update::Delta(delta) => Delta::from_bytes(&delta.0).expect("a delta").result(),
+        };
+        let kind = part.kind;
+        client.tell(SessionId(1), ToSession::Protected { part, stamp }).expect("room");
+        return kind;
+    }
+}
+
+/// From a key to what the terminal's driver echoes, through TLS and the session process; of a session that is kept, through
+/// this process too, which says at once that it has the version.
+async fn keystrokes(class: Continuity) {
     let (_dir, mut client) = client().await;
     let words = ["/bin/sh", "-c", "stty raw echo; exec tail -f /dev/null"].map(str::to_owned).to_vec();
-    client.spawn(spec(1, Service::terminal(Command::Words(words)))).expect("room");
-    let made = ready(&mut client).await;
+    let service = Service::terminal(Command::Words(words));
+    let made = if class == Continuity::Replicated {
+        kept(&mut client, service).await
+    } else {
+        client.spawn(spec(1, service)).expect("room");
+        ready(&mut client).await
+    };
     let serial: proto::Serial = "bench".parse().expect("a serial");
     let attach = ToSession::Attach { ticket: Nonce(1), serial: serial.clone(), size: Size::default() };
     client.tell(SessionId(1), attach).expect("room");
@@ -170,9 +211,42 @@ async fn keystrokes() {
         size: Size::default(),
     };
     let fingerprint = proto::io::tls::Fingerprint(made.fingerprint.0);
-    let mut latencies =
-        tokio::task::spawn_blocking(move || type_keys(stream, fingerprint, hello)).await.expect("no panic");
-    row("keystroke to echo", None, &mut latencies);
+    let mut typing = tokio::task::spawn_blocking(move || type_keys(stream, fingerprint, hello));
+    let mut latencies = loop {
+        tokio::select! {
+            latencies = &mut typing => break latencies.expect("no panic"),
+            _ = acknowledge(&mut client) => {}
+        }
+    };
+    let what =
+        if class == Continuity::Replicated { "keystroke to echo, replicated" } else { "keystroke to echo" };
+    row(what, None, &mut latencies);
+    end(client).await;
+}
+
+/// From what a program says on its state socket, 512 bytes of it, to the update for the secondary; and to its answer, which
+/// comes when that is acknowledged.
+async fn commits() {
+    let (dir, mut client) = client().await;
+    let service = Service::terminal(Command::Words(vec!["/bin/cat".to_owned()]));
+    kept(&mut client, service).await;
+    // Its screen comes first: it has started.
+    acknowledge(&mut client).await;
+    let path = dir.path().join("run/s").join(SessionId(1).to_string()).join("state0");
+    let mut program = BufStream::new(UnixStream::connect(path).await.expect("a state socket"));
+    let (mut sent, mut answered) = (Vec::new(), Vec::new());
+    for n in 0..COMMITS {
+        let request = format!("put pool=application key=k bytes=512\n{n:0512}\n");
+        let begin = Instant::now();
+        program.write_all(request.as_bytes()).await.expect("a connection");
+        program.flush().await.expect("a connection");
+        while acknowledge(&mut client).await != Kind::State {}
+        sent.push(begin.elapsed());
+        program.read_line(&mut String::new()).await.expect("an answer");
+        answered.push(begin.elapsed());
+    }
+    row("commit to its update", None, &mut sent);
+    row("commit to its answer", None, &mut answered);
     end(client).await;
 }
 

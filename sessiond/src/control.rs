@@ -108,6 +108,12 @@ pub struct Tools {
 }
 
 impl SessionSpec {
+    /// Whether another host is to keep what it needs to go on.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        self.continuity == Continuity::Replicated
+    }
+
     /// Whether it is within the bounds.
     ///
     /// # Errors

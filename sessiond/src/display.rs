@@ -17,6 +17,7 @@
 
 mod backlog;
 mod feed;
+mod hold;
 mod input;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ pub use feed::{Extent, Feed, TerminalFeed};
 pub use input::{InputFault, InputQueue};
 
 use feed::UNDIGESTED_MAX;
+use hold::{Hold, UNDIGESTED_HELD_MAX};
 
 /// Largest piece of output in one frame: with its header it fills one TLS record.
 pub const PIECE_MAX: usize = 16 * 1024 - 32;
@@ -102,6 +104,9 @@ pub struct DisplayFeed {
     input: InputQueue,
     viewer: Option<Viewer>,
     ended: Option<i32>,
+    hold: Option<Hold>,
+    /// The service was shown elsewhere before, by a process of which only its screen is left.
+    is_restored: bool,
 }
 
 impl DisplayFeed {
@@ -115,6 +120,8 @@ impl DisplayFeed {
             input: InputQueue::default(),
             viewer: None,
             ended: None,
+            hold: None,
+            is_restored: false,
         }
     }
 
@@ -122,7 +129,9 @@ impl DisplayFeed {
     #[must_use]
     pub fn restarted(mut self, stream: Nonce) -> Self {
         self.input.lose();
-        Self { input: self.input, ..Self::new(stream, self.feed.extent()) }
+        let hold = self.hold.map(|_| Hold::default());
+        let is_restored = self.is_restored;
+        Self { input: self.input, hold, is_restored, ..Self::new(stream, self.feed.extent()) }
     }
 
     /// Its present size.
@@ -142,6 +151,9 @@ impl DisplayFeed {
     /// whole screen.
     pub fn attach(&mut self, hello: &Hello, out: &mut Vec<FeedEffect>) {
         self.resize(Extent::Cells(hello.size), out);
+        if self.is_restored && hello.stream != self.stream && hello.stream != Nonce(0) {
+            self.input.drop_unless_known(hello.run);
+        }
         let resumes = hello.stream == self.stream && self.feed.resumes(hello.have);
         self.viewer = Some(Viewer {
             run: hello.run,
@@ -167,7 +179,8 @@ impl DisplayFeed {
         if extent == self.feed.extent() {
             return;
         }
-        self.digest();
+        // All of it, or what waits would be drawn at the new size.
+        self.digest_to(u64::MAX);
         self.feed.resize(extent);
         if let Some(viewer) = &mut self.viewer {
             // The DTU breaks its lines by its own rules, so only a repaint shows it what is here.
@@ -182,6 +195,10 @@ impl DisplayFeed {
             if !self.feed.has_room(piece.len()) {
                 self.digest();
             }
+            if self.feed.end() - self.feed.digested() > UNDIGESTED_HELD_MAX {
+                // While it holds, a picture that is ahead of what may be shown is better than none.
+                self.digest_to(u64::MAX);
+            }
             self.feed.push(piece);
         }
         self.drop_behind();
@@ -189,7 +206,11 @@ impl DisplayFeed {
 
     /// Brings the picture up to date. To be called when the DTU has been sent what there is.
     pub fn digest(&mut self) {
-        let answers = self.feed.digest();
+        self.digest_to(self.hold.map_or(u64::MAX, |hold| hold.covered));
+    }
+
+    fn digest_to(&mut self, upto: u64) {
+        let answers = self.feed.digest(upto);
         if self.ended.is_none() {
             self.answered |= self.input.answer(&answers);
         }
@@ -292,14 +313,17 @@ impl DisplayFeed {
             Frame::Notice(text).emit(out);
         }
         let end = self.feed.end();
-        if viewer.place == Place::Lost {
+        let released = self.hold.map_or(end, |hold| hold.released);
+        let drawn = self.feed.digested();
+        if viewer.place == Place::Lost && drawn <= released {
             let Extent::Cells(size) = self.feed.extent();
-            Frame::Repaint { offset: end, size, bytes: self.feed.repaint() }.emit(out);
-            viewer.place = Place::At(end);
+            Frame::Repaint { offset: drawn, size, bytes: self.feed.repaint() }.emit(out);
+            viewer.place = Place::At(drawn);
         }
         if let Place::At(offset) = &mut viewer.place {
-            while *offset < end && out.len() - before < room {
-                let piece = self.feed.replay(*offset, PIECE_MAX);
+            while *offset < released && out.len() - before < room {
+                let left = usize::try_from(released - *offset).unwrap_or(usize::MAX);
+                let piece = self.feed.replay(*offset, PIECE_MAX.min(left));
                 let frame = Frame::Output { offset: *offset, bytes: piece.to_vec() };
                 frame.emit(out);
                 *offset += piece.len() as u64;

@@ -15,6 +15,7 @@
 
 mod displays;
 mod effect;
+mod keeping;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,7 @@ use crate::control::{
 };
 use crate::display::{DisplayFeed, Extent, FeedEffect};
 use crate::template::{Display, SERVICES_MAX, Service};
+use keeping::{Keeping, Returning, ScreenVersions};
 
 /// How long programs may take to end, and to save what they hold, after SIGHUP and before SIGTERM.
 pub const HANGUP_GRACE: Duration = Duration::from_secs(1);
@@ -49,6 +51,10 @@ struct Slot {
     stop: Option<Stop>,
     feed: DisplayFeed,
     viewer: Option<Viewer>,
+    /// What was made of its screen for another host, once it has run.
+    versions: Option<ScreenVersions>,
+    /// How it starts the first time, if it ran at another host.
+    returning: Option<Returning>,
 }
 
 impl Slot {
@@ -130,6 +136,7 @@ pub struct SessionCore {
     /// Whether all that a session begins with was there once.
     is_ready: bool,
     reason: Option<EndReason>,
+    keeping: Keeping,
 }
 
 impl SessionCore {
@@ -146,6 +153,7 @@ impl SessionCore {
             shutdown: Shutdown::Running,
             is_ready: false,
             reason: None,
+            keeping: Keeping::default(),
             spec,
         };
         for service in core.spec.services.clone() {
@@ -160,6 +168,8 @@ impl SessionCore {
             state: ServiceState::Idle,
             stop: None,
             viewer: None,
+            versions: None,
+            returning: None,
             service,
         };
         if !slot.service.required {
@@ -177,7 +187,8 @@ impl SessionCore {
         core::mem::replace(&mut self.next_stream, Nonce(next))
     }
 
-    /// Starts the required services: at once, not at the first connection, so that a DTU finds them ready.
+    /// Starts the required services: at once, not at the first connection, so that a DTU finds them ready. Those of a
+    /// session that is replicated wait for [`SessionCore::begin_kept`].
     pub fn begin(&mut self, out: &mut Vec<Effect>) {
         self.start_required(out);
     }
@@ -217,7 +228,7 @@ impl SessionCore {
 
     /// Starts a service that does not run.
     fn start(&mut self, name: &ServiceName, out: &mut Vec<Effect>) {
-        if self.shutdown != Shutdown::Running {
+        if self.shutdown != Shutdown::Running || !self.has_begun() {
             return;
         }
         let stream = self.new_stream();
@@ -225,7 +236,7 @@ impl SessionCore {
         match slot.state {
             ServiceState::Running { .. } | ServiceState::Stopping { .. } => return,
             // A DTU that looks at the line sees it go, and the service's output instead.
-            ServiceState::Idle if slot.service.required => {}
+            ServiceState::Idle if slot.service.required || slot.returning.is_some() => {}
             ServiceState::Idle | ServiceState::Failed(_) => slot.feed.output(CLEAR),
             ServiceState::Exited(_) => {
                 let old =
@@ -234,13 +245,21 @@ impl SessionCore {
             }
         }
         slot.feed.resize(Extent::Cells(self.size), &mut Vec::new());
-        out.push(Effect::Start { service: Box::new(slot.service.clone()), size: self.size });
+        let mut service = slot.service.clone();
+        if let Some(Returning { directory, variables }) = slot.returning.take() {
+            service.cwd = directory.or(service.cwd);
+            for (name, value) in variables {
+                service.env.entry(name).or_insert(value);
+            }
+        }
+        out.push(Effect::Start { service: Box::new(service), size: self.size });
     }
 
     /// A service runs.
     pub fn started(&mut self, name: &ServiceName, pid: u32, out: &mut Vec<Effect>) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         slot.state = ServiceState::Running { pid };
+        self.keep_screen(name, out);
         out.push(Effect::Tell(FromSession::ServiceStarted { service: name.clone(), pid }));
     }
 
@@ -279,8 +298,8 @@ impl SessionCore {
         }
     }
 
-    /// The daemon says something other than [`ToSession::Display`], which brings a connection, and [`ToSession::Renew`]:
-    /// these are the shell's.
+    /// The daemon says something other than [`ToSession::Display`], which brings a connection, [`ToSession::Renew`],
+    /// [`ToSession::Restore`] and [`ToSession::Begin`]: these are the shell's.
     pub fn control(&mut self, now: Instant, message: ToSession, out: &mut Vec<Effect>) {
         match message {
             ToSession::Attach { ticket, serial, size } => self.attach(now, ticket, serial, size, out),
@@ -307,13 +326,13 @@ impl SessionCore {
                     slot.feed.notice(&text);
                 }
             }
-            // Nothing of it is kept yet, whatever class it has.
-            ToSession::Restore { .. }
-            | ToSession::Begin(_)
-            | ToSession::Whole(_)
-            | ToSession::Protected { .. }
-            | ToSession::Protect { .. } => {}
-            ToSession::Display { .. } | ToSession::Renew => {}
+            ToSession::Whole(part) => self.whole(now, &part, out),
+            ToSession::Protected { part, stamp } => self.protected(now, &part, stamp, out),
+            ToSession::Protect { how, why } => self.protect(now, how, why, out),
+            ToSession::Display { .. }
+            | ToSession::Renew
+            | ToSession::Restore { .. }
+            | ToSession::Begin(_) => {}
         }
     }
 
@@ -375,6 +394,7 @@ impl SessionCore {
             self.shutdown = Shutdown::HangingUp { terminate_at: now + HANGUP_GRACE };
             self.reason = Some(reason);
             self.attachment = None;
+            self.keep_no_longer(now, out);
             out.push(Effect::Change(Change::End));
             out.push(Effect::Hangup(None));
         }
@@ -423,11 +443,14 @@ impl SessionCore {
             Shutdown::Killing { give_up_at } => Some(give_up_at),
             Shutdown::Running | Shutdown::Over => None,
         };
-        self.slots.values().fold(due, |at, slot| earliest(at, slot.stop.map(Stop::at)))
+        self.slots
+            .values()
+            .fold(earliest(due, self.keep_at()), |at, slot| earliest(at, slot.stop.map(Stop::at)))
     }
 
     /// Does what is due.
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.send_due(now, out);
         for (name, slot) in &mut self.slots {
             match slot.stop {
                 Some(Stop::Terminate { at }) if at <= now => {

@@ -137,6 +137,11 @@ impl Grid {
         self.above.len()
     }
 
+    /// Those lines, from the oldest on.
+    pub(crate) fn above_rows(&self) -> impl Iterator<Item = &Row> {
+        self.above.iter()
+    }
+
     /// Keeps a line that leaves the screen, without what costs memory for nothing.
     fn keep(&mut self, mut row: Row) {
         if self.above_max == 0 {

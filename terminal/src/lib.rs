@@ -34,6 +34,7 @@ mod rect;
 mod sgr;
 mod snapshot;
 mod state;
+mod transcript;
 
 pub use cell::{Attrs, Cell, Color, Pen};
 pub use color::{Palette, Rgb};

@@ -285,3 +285,56 @@ proptest! {
         prop_assert_eq!(real.take_answers(), b"");
     }
 }
+
+/// One with lines above its screen, a long one among them, in colours.
+fn scrolled() -> Terminal {
+    let mut terminal = Terminal::new(Size { cols: 10, rows: 4 });
+    terminal.feed("a line that is longer than a row\r\n".as_bytes());
+    for n in 0..9 {
+        terminal.feed(format!("\x1b[3{n}mline {n}\x1b[m\r\n").as_bytes());
+    }
+    terminal.feed(b"\x1b[44m$ \x1b[m");
+    terminal
+}
+
+#[test]
+fn a_picture_makes_the_lines_above_the_screen_again() {
+    let one = scrolled();
+    let mut other = Terminal::new(one.size());
+    other.feed(&one.picture(10_000));
+    assert_eq!((other.lines(), other.cursor(), other.above()), (one.lines(), one.cursor(), one.above()));
+    assert_eq!(other.transcript(10_000), one.transcript(10_000));
+    assert!(one.above() > 5);
+    // With less room the oldest lines are left out, and then everything above the screen.
+    let room = one.snapshot().len() + 60;
+    let mut short = Terminal::new(one.size());
+    short.feed(&one.picture(room));
+    assert_eq!(short.lines(), one.lines());
+    assert!(
+        one.picture(room).len() <= room && (1..one.above()).contains(&short.above()),
+        "{}",
+        short.above()
+    );
+    assert!(one.picture(40).len() <= 40);
+}
+
+#[test]
+fn a_transcript_is_what_a_program_would_have_printed() {
+    let one = scrolled();
+    let mut wide = Terminal::new(Size { cols: 60, rows: 20 });
+    wide.feed(&one.transcript(10_000));
+    let lines = wide.lines();
+    assert_eq!((lines[0].as_str(), lines[9].as_str()), ("a line that is longer than a row", "line 8"));
+    assert_eq!((lines[10].as_str(), wide.cursor()), ("$", Some((0, 11))));
+    assert!(one.transcript(50).len() <= 50);
+}
+
+#[test]
+fn a_transcript_of_the_alternate_screen_has_both() {
+    let mut one = scrolled();
+    one.feed(b"\x1b[?1049h\x1b[2;1Hediting");
+    let mut tall = Terminal::new(Size { cols: 60, rows: 30 });
+    tall.feed(&one.transcript(10_000));
+    let lines = tall.lines();
+    assert_eq!((lines[1].as_str(), lines[12].as_str()), ("line 0", "editing"), "{lines:?}");
+}

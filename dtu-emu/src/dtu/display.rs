@@ -298,8 +298,9 @@ impl Display {
         if let (Welcomed::Unpainted, Some(channel)) = (welcomed, panel.up()) {
             channel.send(Frame::WantRepaint, out);
         }
-        panel.typed.welcome(env.now, applied);
+        let dropped = panel.typed.welcome(env.now, applied);
         panel.send_typed(env.now, out);
+        self.drop_input(dropped, out);
         if is_shown && welcomed == Welcomed::Same {
             // The screen has this stream already; if nothing was written meanwhile, nothing will come.
             self.on_screen(env, out);

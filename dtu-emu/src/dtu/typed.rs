@@ -74,12 +74,15 @@ impl TypedInput {
 
     /// A session that says it applied everything below `applied`: what is left is numbered from there, and
     /// nothing of it is on the way. A lower number than was acknowledged is from a session that lost its
-    /// memory of this run with its process; the rest is still news to it.
-    pub(super) fn welcome(&mut self, now: Instant, applied: u64) {
+    /// memory of this run with its process; the rest is still news to it. A higher one than was ever typed is from a
+    /// session that goes on at another host and drops what had not arrived: says how many bytes nobody will apply.
+    pub(super) fn welcome(&mut self, now: Instant, applied: u64) -> usize {
+        let dropped = if applied > self.base + self.kept.len() as u64 { self.kept.len() } else { 0 };
         self.acked(now, applied);
         self.base = applied;
         self.sent = 0;
         self.waiting = None;
+        dropped
     }
 
     /// What may be sent now: kept, not yet on the way, and within the session's window.
@@ -114,7 +117,7 @@ mod tests {
         assert_eq!(typed.next_frames(NOW), [input(0, b"abcdef")]);
         assert_eq!(typed.next_frames(NOW), []);
         typed.acked(NOW, 2);
-        typed.welcome(NOW, 4);
+        assert_eq!(typed.welcome(NOW, 4), 0);
         assert_eq!(typed.next_frames(NOW), [input(4, b"ef")]);
         typed.acked(NOW, 99);
         assert_eq!(typed.keep(b"g"), 1);
@@ -126,8 +129,20 @@ mod tests {
         let mut typed = TypedInput::new(Nonce(1));
         typed.keep(b"abcdef");
         typed.acked(NOW, 4);
-        typed.welcome(NOW, 0);
+        assert_eq!(typed.welcome(NOW, 0), 0);
         assert_eq!(typed.next_frames(NOW), [input(0, b"ef")]);
+    }
+
+    #[test]
+    fn what_a_session_that_was_restored_elsewhere_drops_is_not_sent_again() {
+        let mut typed = TypedInput::new(Nonce(1));
+        typed.keep(b"half a li");
+        typed.next_frames(NOW);
+        typed.acked(NOW, 4);
+        assert_eq!(typed.welcome(NOW, 1 << 40), 5);
+        assert_eq!((typed.next_frames(NOW), typed.waiting()), (vec![], None));
+        typed.keep(b"ls");
+        assert_eq!(typed.next_frames(NOW), [input(1 << 40, b"ls")]);
     }
 
     #[test]

@@ -89,17 +89,33 @@ impl Feed {
         feed.backlog.push(bytes);
     }
 
-    /// Brings the picture up to date. Says what it answers the service.
-    pub fn digest(&mut self) -> Vec<u8> {
+    /// Brings the picture up to date with the output below `upto`. Says what it answers the service.
+    pub fn digest(&mut self, upto: u64) -> Vec<u8> {
         let Self::Terminal(feed) = self;
-        while feed.digested < feed.backlog.end() {
-            let piece = feed.backlog.piece(feed.digested, usize::MAX);
+        let upto = upto.min(feed.backlog.end());
+        while let Some(left) = upto.checked_sub(feed.digested).filter(|left| *left > 0) {
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            let piece = feed.backlog.piece(feed.digested, left);
             feed.digested += piece.len() as u64;
             feed.screen.feed(piece);
         }
         // Nothing here rings or has a clipboard.
         let _ = feed.screen.take_events();
         feed.screen.take_answers()
+    }
+
+    /// How much of the output is in the picture.
+    #[must_use]
+    pub const fn digested(&self) -> u64 {
+        let Self::Terminal(feed) = self;
+        feed.digested
+    }
+
+    /// The picture with the lines above it, in at most `max` bytes; see [`Terminal::picture`].
+    #[must_use]
+    pub fn picture(&self, max: usize) -> Vec<u8> {
+        let Self::Terminal(feed) = self;
+        feed.screen.picture(max)
     }
 
     /// Whether all output from `offset` on is kept.

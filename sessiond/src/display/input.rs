@@ -33,6 +33,10 @@ pub enum InputFault {
     Window,
 }
 
+/// More than any DTU can have typed and not sent, or sent and not seen acknowledged: acknowledging so much more than
+/// was applied tells it that nothing of that will be.
+pub(super) const DROPPED: u64 = 1 << 40;
+
 #[derive(Debug)]
 struct Run {
     name: Nonce,
@@ -95,6 +99,26 @@ impl InputQueue {
         match self.pieces.back_mut() {
             Some((last, len)) if *last == name => *len += bytes.len(),
             _ => self.pieces.push_back((name, bytes.len())),
+        }
+    }
+
+    /// How much was applied of each run.
+    pub fn runs(&self) -> impl Iterator<Item = (Nonce, u64)> {
+        self.runs.iter().map(|run| (run.name, run.applied))
+    }
+
+    /// What was typed in a run beyond what was `applied` at another host is applied nowhere: it is acknowledged, and its
+    /// next byte has a number far above it.
+    pub fn drop_rest(&mut self, name: Nonce, applied: u64) {
+        let run = self.run(name);
+        run.applied = applied.saturating_add(DROPPED);
+        run.received = run.applied;
+    }
+
+    /// The same for a run of which nothing is known.
+    pub fn drop_unless_known(&mut self, name: Nonce) {
+        if !self.runs.iter().any(|run| run.name == name) {
+            self.drop_rest(name, 0);
         }
     }
 

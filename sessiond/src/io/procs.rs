@@ -37,6 +37,19 @@ pub(super) fn account_of(pid: Pid) -> Option<(Uid, Gid)> {
     Some((Uid::from_raw(id("Uid:")?), Gid::from_raw(id("Gid:")?)))
 }
 
+/// The directory that a process is in; `None` if it has ended, is not ours to ask, or its directory is gone.
+pub(super) fn directory_of(pid: Pid) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    path.is_dir().then(|| path.to_str().map(str::to_owned))?
+}
+
+/// What a process was started as, for a person to read.
+pub(super) fn command_of(pid: Pid) -> Option<String> {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&words).replace('\0', " ");
+    Some(text.trim_end().to_owned()).filter(|text| !text.is_empty())
+}
+
 /// The children of all threads of a process; none of one that has ended.
 fn children(of: Pid) -> Vec<Pid> {
     let mut found = Vec::new();

@@ -18,11 +18,15 @@ impl SessionCore {
             out.push(Effect::Close(conn, vec![Frame::Notice(refusal.to_string())]));
             return;
         }
+        let word = self.word().map(str::to_owned);
         let Some(slot) = self.slots.get_mut(&hello.service) else { return };
         lose_viewer(&hello.service, slot, Gone::Replaced, &[], out);
         slot.viewer = Some(Viewer { conn, serial: hello.serial.clone() });
         let mut feed_effects = Vec::new();
         slot.feed.attach(hello, &mut feed_effects);
+        if let Some(word) = &word {
+            slot.feed.notice(word);
+        }
         carry_over(&hello.service, &mut feed_effects, out);
         let connected =
             FromSession::DisplayConnected { serial: hello.serial.clone(), service: hello.service.clone() };

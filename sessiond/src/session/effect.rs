@@ -1,5 +1,6 @@
 //! What a session's machine asks of the process around it.
 
+use continuity::Stamp;
 use proto::frame::{Frame, Size};
 use proto::line::Line;
 use proto::{Serial, ServiceName};
@@ -70,6 +71,8 @@ pub enum Effect {
         /// Whether the answer is complete with it.
         last: bool,
     },
+    /// What the programs of a service have committed up to this version is safe: they are answered.
+    Safe(ServiceName, Stamp),
     /// Another daemon took the session up: what was asked of the data store through an earlier one will not be
     /// answered.
     ForgetData,

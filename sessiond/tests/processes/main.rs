@@ -13,6 +13,7 @@
 mod accounts;
 mod ahead;
 mod endings;
+mod kept;
 mod login;
 mod programs;
 mod support;
@@ -93,8 +94,8 @@ fn main() -> ExitCode {
         };
         Trial::test(*name, run).with_ignored_flag(!possible)
     };
-    libtest_mimic::run(&Arguments::from_args(), tests.iter().chain(&login::shells()).map(trial).collect())
-        .exit_code()
+    let tests = tests.iter().chain(kept::RULES).chain(&login::shells()).map(trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 
 fn run_dir(dir: &Path) -> std::path::PathBuf {

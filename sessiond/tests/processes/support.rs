@@ -309,6 +309,11 @@ impl Pipe {
         self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("waited for {what}"))
     }
 
+    /// What is said until then, if anything is.
+    pub fn line_within(&self, patience: Duration) -> Option<String> {
+        self.lines.recv_timeout(patience).ok()
+    }
+
     pub fn pid(&self, what: &str) -> Process {
         Process::of(self.line(what).trim().parse().unwrap())
     }

@@ -162,9 +162,9 @@ fn socket(bytes: &[u8]) {
             match effect {
                 StateEffect::Say { bytes, .. } => all_safe(&bytes, safe),
                 StateEffect::Close(program) => assert!(program == programs[2] || !state.reads(program)),
-                StateEffect::Committed { version, delta } => {
-                    match delta {
-                        Some(delta) => held.take_delta(&delta).unwrap(),
+                StateEffect::Committed(version) => {
+                    match held.encoded() {
+                        Some(base) => held.take_delta(&Delta::between(base, &version)).unwrap(),
                         None => held.take_whole(version.clone()).unwrap(),
                     }
                     assert_eq!(held.encoded(), Some(&version));

@@ -168,7 +168,7 @@ fn prepare(spec: &SessionSpec, begun: Begun, run: &RunDir, daemon: Uid) -> Resul
         format!("{dir}: {error}: {name} must be able to pass through every directory above it (chmod o+x)")
     })?;
     let data = data::DataSocket::open(&home.data()).map_err(|error| failed("the data socket")(&error))?;
-    let state = state::StateSockets::new(spec.session, home.dir.clone());
+    let state = state::StateSockets::new(spec.session, home.dir.clone(), spec.is_replicated());
     let events =
         events::EventsSocket::open(&home.events()).map_err(|error| failed("the events socket")(&error))?;
     let surroundings = services::Surroundings::new(spec, account, &home);

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
+use std::sync::Arc;
 
 use nix::unistd::Pid;
 use proto::ServiceName;
@@ -18,6 +19,7 @@ use super::login::Hooks;
 use crate::control::SessionSpec;
 use crate::io::account::Account;
 use crate::io::{procs, sys};
+use crate::screen::{COMMAND_MAX, ENVIRONMENT_MAX, Whereabouts};
 use crate::template::{Command, Service};
 
 /// Tells the processes of one service from those of another.
@@ -37,11 +39,14 @@ pub(super) struct Surroundings {
     account: Account,
     variables: Variables,
     hooks: Hooks,
+    /// Whether another host is to know what its services were started with.
+    is_kept: bool,
 }
 
 impl Surroundings {
     pub(super) fn new(spec: &SessionSpec, account: Account, home: &Home) -> Self {
-        Self { variables: environment::of(spec, &account, home), hooks: home.hooks(), account }
+        let is_kept = spec.is_replicated();
+        Self { variables: environment::of(spec, &account, home), hooks: home.hooks(), account, is_kept }
     }
 
     /// Starts a service, whose programs find their state socket at `state`. The error is for the person at the screen.
@@ -62,6 +67,7 @@ impl Surroundings {
             .stdin(end()?)
             .stdout(end()?)
             .stderr(end()?);
+        let environment = if self.is_kept { environment_of(&command) } else { Arc::default() };
         // SAFETY: between fork and exec it only makes system calls.
         unsafe { command.pre_exec(sys::become_login) };
         let child = command.spawn().map_err(|error| {
@@ -73,6 +79,7 @@ impl Surroundings {
             master: Some(terminal.master),
             write_blocked: false,
             mark: format!("{MARK}={}", service.name),
+            environment,
         })
     }
 
@@ -101,7 +108,7 @@ impl Surroundings {
 
     /// The directory a service starts in. A home that is not there must not keep anybody from logging in; a
     /// directory that a template names must be there.
-    fn directory(&self, service: &Service) -> Result<PathBuf, String> {
+    pub(super) fn directory(&self, service: &Service) -> Result<PathBuf, String> {
         match &service.cwd {
             Some(cwd) if Path::new(cwd).is_dir() => Ok(cwd.into()),
             Some(cwd) => {
@@ -121,6 +128,20 @@ pub(super) struct Running {
     write_blocked: bool,
     /// What its processes have in their environment.
     mark: String,
+    environment: Arc<[u8]>,
+}
+
+/// The variables of a command as [`Whereabouts`] has them, without our own; nothing if they are too long.
+fn environment_of(command: &Program) -> Arc<[u8]> {
+    let mut all = Vec::new();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value.filter(|_| !name.as_encoded_bytes().starts_with(b"HOTDESK_")) {
+            for bytes in [name.as_encoded_bytes(), b"=", value.as_encoded_bytes(), b"\0"] {
+                all.extend_from_slice(bytes);
+            }
+        }
+    }
+    if all.len() > ENVIRONMENT_MAX { Arc::default() } else { all.into() }
 }
 
 impl Running {
@@ -175,6 +196,18 @@ impl Running {
     pub(super) fn resize(&self, size: Size) {
         if let Some(master) = &self.master {
             let _ = sys::resize(master, size);
+        }
+    }
+
+    /// What is around its terminal's programs. Of a service that has ended there is nothing.
+    pub(super) fn whereabouts(&self) -> Whereabouts {
+        let Some(master) = &self.master else { return Whereabouts::default() };
+        let group = nix::unistd::tcgetpgrp(master).ok();
+        let foreground = group.filter(|group| *group != self.pid).and_then(procs::command_of);
+        Whereabouts {
+            directory: procs::directory_of(self.pid),
+            foreground: foreground.map(|command| proto::line::cut(&command, COMMAND_MAX).to_owned()),
+            environment: Arc::clone(&self.environment),
         }
     }
 

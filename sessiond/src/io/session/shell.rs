@@ -3,6 +3,7 @@
 //! A turn goes in the order in which a person waits for it: what was read goes in, what a service wrote goes out to
 //! its DTU, and only then the screens are brought up to date.
 
+mod keeping;
 mod showing;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +27,7 @@ use super::events::EventsSocket;
 use super::services::{Running, Services, Surroundings};
 use super::state::StateSockets;
 use super::{CLEAN, Home, Prepared, UNCLEAN};
-use crate::control::{FromSession, Refusal, ToSession};
+use crate::control::{Bytes, FromSession, Part, Refusal, ToSession};
 use crate::io::Clock;
 use crate::io::packets::{self, Receiver};
 use crate::io::procs::{self, Reaped};
@@ -54,6 +55,8 @@ pub(super) struct Shell {
     data: DataSocket,
     state: StateSockets,
     events: EventsSocket,
+    /// What was kept of it elsewhere, until it begins.
+    restoring: BTreeMap<Part, Bytes>,
     /// Made ahead of need, until it is told.
     identity: Option<Identity>,
     tls: Option<Arc<ServerConfig>>,
@@ -97,6 +100,7 @@ impl Shell {
             data: ready.data,
             state: ready.state,
             events: ready.events,
+            restoring: BTreeMap::new(),
             identity: ready.begun.identity,
             tls: None,
             displays: BTreeMap::new(),
@@ -148,6 +152,7 @@ impl Shell {
         }
         self.flush_outbox();
         self.core.digest(&mut self.effects);
+        self.keep();
         self.perform();
         if self.core.is_ending() && self.leaving.is_none() {
             self.reap();
@@ -167,8 +172,9 @@ impl Shell {
             names.push(Ready::Control(PollFlags::empty()));
         }
         for (name, service) in &self.services {
-            if let Some((fd, blocked)) = service.interest() {
-                fds.push(PollFd::new(fd, flags(true, blocked)));
+            let reads = self.core.takes_output(name);
+            if let Some((fd, blocked)) = service.interest().filter(|(_, blocked)| reads || *blocked) {
+                fds.push(PollFd::new(fd, flags(reads, blocked)));
                 names.push(Ready::Service(name.clone(), PollFlags::empty()));
             }
         }
@@ -331,6 +337,8 @@ impl Shell {
             match self.receiver.receive::<ToSession>(control) {
                 Ok(Some((ToSession::Display { already }, Some(fd)))) => self.on_handed_over(fd, &already.0),
                 Ok(Some((ToSession::Renew, _))) => self.renew(),
+                Ok(Some((ToSession::Restore { part, object }, _))) => self.restore(part, object),
+                Ok(Some((ToSession::Begin(beginning), _))) => self.begin(&beginning),
                 Ok(Some((message, _))) => self.core.control(self.clock.now(), message, &mut self.effects),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
@@ -341,6 +349,8 @@ impl Shell {
                     self.core.alone(self.clock.now(), &mut self.effects);
                 }
             }
+            // Before the next one is looked at: what was told to start runs then, and is not started again.
+            self.perform();
         }
     }
 
@@ -453,6 +463,9 @@ impl Shell {
                 self.events.tell(change);
             }
             Effect::Data { client, part, last } => self.data.answer(client, &part.0, last),
+            Effect::Safe(service, stamp) => {
+                self.state.safe(self.clock.now(), proto::io::wall_now(), &service, stamp);
+            }
             Effect::ForgetData => self.data.forget(),
             Effect::Quit { clean } => {
                 let status = if clean { CLEAN } else { UNCLEAN };

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
-use continuity::Object;
 use continuity::session::{Effect, PROGRAMS_MAX, Program, StateSession};
+use continuity::{Encoded, Object, Restored, Stamp};
 use proto::time::{Instant, WallTime};
 use proto::{Epoch, Serial, ServiceName, SessionId};
 
@@ -38,6 +38,9 @@ pub(super) struct StateSockets {
     dir: PathBuf,
     services: BTreeMap<ServiceName, Served>,
     shown_at: Option<Serial>,
+    /// Whether versions are safe only when another host has them.
+    is_kept: bool,
+    epoch: Epoch,
 }
 
 /// The socket of one service.
@@ -47,6 +50,8 @@ struct Served {
     state: StateSession,
     clients: BTreeMap<Program, Client>,
     next: u32,
+    /// Versions that nobody has taken yet; `None` if they are safe as they are.
+    committed: Option<Vec<Encoded>>,
 }
 
 struct Client {
@@ -58,8 +63,20 @@ struct Client {
 
 impl StateSockets {
     /// None yet; they will be in `dir`, the session's directory.
-    pub(super) const fn new(session: SessionId, dir: PathBuf) -> Self {
-        Self { session, dir, services: BTreeMap::new(), shown_at: None }
+    pub(super) const fn new(session: SessionId, dir: PathBuf, is_kept: bool) -> Self {
+        Self {
+            session,
+            dir,
+            services: BTreeMap::new(),
+            shown_at: None,
+            is_kept,
+            epoch: Epoch { generation: 0, counter: 0 },
+        }
+    }
+
+    /// In which epoch versions are made from now on.
+    pub(super) const fn begin(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
     }
 
     /// Listens again wherever nobody can find a socket. Who is connected stays so.
@@ -81,14 +98,48 @@ impl StateSockets {
     /// itself outlives its end.
     pub(super) fn serve(&mut self, service: &ServiceName) -> io::Result<PathBuf> {
         if !self.services.contains_key(service) {
-            // Numbered, since the path of a socket may not be long.
-            let path = self.dir.join(format!("{NAME}{}", self.services.len()));
             let object = Object::new(self.session, service.clone());
-            let mut state = StateSession::new(object, Epoch::default(), None);
-            state.shown(self.shown_at.clone());
-            self.services.insert(service.clone(), Served::listen(path, state)?);
+            self.add(StateSession::new(object, self.epoch, None))?;
         }
         self.services.get(service).map(|served| served.path.clone()).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// What the programs of a service have said at another host. Its programs find it as they left it, as the version that
+    /// is returned.
+    pub(super) fn restore(&mut self, object: Object, restored: &Restored) -> io::Result<Encoded> {
+        let state = StateSession::new(object, self.epoch, Some(restored));
+        let version = state.object().encode().map_err(io::Error::other)?;
+        self.add(state)?;
+        Ok(version)
+    }
+
+    fn add(&mut self, mut state: StateSession) -> io::Result<()> {
+        // Numbered, since the path of a socket may not be long.
+        let path = self.dir.join(format!("{NAME}{}", self.services.len()));
+        state.shown(self.shown_at.clone());
+        let service = state.object().head.service.clone();
+        self.services.insert(service, Served::listen(path, state, self.is_kept)?);
+        Ok(())
+    }
+
+    /// The versions that were committed since this was asked last; [`StateSockets::safe`] answers them. None of a session
+    /// that nobody keeps.
+    pub(super) fn take_committed(&mut self) -> Vec<(ServiceName, Encoded)> {
+        let taken = self
+            .services
+            .iter_mut()
+            .filter_map(|(service, served)| Some((service, served.committed.as_mut()?)));
+        taken
+            .flat_map(|(service, versions)| versions.drain(..).map(|version| (service.clone(), version)))
+            .collect()
+    }
+
+    /// Versions up to `stamp` of what a service's programs say are safe.
+    pub(super) fn safe(&mut self, now: Instant, wall: WallTime, service: &ServiceName, stamp: Stamp) {
+        if let Some(served) = self.services.get_mut(service) {
+            served.state.safe(now, wall, stamp);
+            served.settle(now, wall);
+        }
     }
 
     /// What to wait for. Of a program that waits for many answers nothing is read, nor is it noticed that it has gone.
@@ -141,9 +192,10 @@ impl StateSockets {
 }
 
 impl Served {
-    fn listen(path: PathBuf, state: StateSession) -> io::Result<Self> {
+    fn listen(path: PathBuf, state: StateSession, is_kept: bool) -> io::Result<Self> {
         let listener = sockets::listen(&path)?;
-        Ok(Self { path, listener, state, clients: BTreeMap::new(), next: 0 })
+        let committed = is_kept.then(Vec::new);
+        Ok(Self { path, listener, state, clients: BTreeMap::new(), next: 0, committed })
     }
 
     fn turn(&mut self, now: Instant, wall: WallTime, program: Program) -> io::Result<()> {
@@ -188,8 +240,11 @@ impl Served {
                         }
                         self.clients.retain(|_, client| !client.is_over || !client.unsent.is_empty());
                     }
-                    // A session that is started afresh when its host dies promises no more than this.
-                    Effect::Committed { version, .. } => self.state.safe(now, wall, version.stamp()),
+                    Effect::Committed(version) => match &mut self.committed {
+                        Some(committed) => committed.push(version),
+                        // A session that is started afresh when its host dies promises no more than this.
+                        None => self.state.safe(now, wall, version.stamp()),
+                    },
                 }
             }
         }
@@ -228,7 +283,7 @@ mod tests {
     #[test]
     fn who_does_not_read_its_answers_is_cut_off_and_nobody_else() {
         let dir = tempfile::tempdir().unwrap();
-        let mut sockets = StateSockets::new(SessionId(1), dir.path().to_owned());
+        let mut sockets = StateSockets::new(SessionId(1), dir.path().to_owned(), false);
         let service: ServiceName = "s".parse().unwrap();
         let path = sockets.serve(&service).unwrap();
         assert_eq!(
