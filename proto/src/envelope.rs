@@ -1,4 +1,4 @@
-//! What is around every frame of a display channel and of a link: `kind u8, length u32 (big endian), payload`.
+//! What is around every frame of a display channel and of a link, and around what hosts say about copies: `kind u8, length u32 (big endian), payload`.
 
 /// Bytes before a payload.
 pub const HEADER_LEN: usize = 5;
@@ -19,7 +19,7 @@ pub enum FrameError {
 ///
 /// # Errors
 /// [`FrameError::TooLong`] when its payload has more than `payload_max` bytes, as soon as its header is there.
-pub(crate) fn open(bytes: &[u8], payload_max: usize) -> Result<Option<(u8, &[u8])>, FrameError> {
+pub fn open(bytes: &[u8], payload_max: usize) -> Result<Option<(u8, &[u8])>, FrameError> {
     let Some(([kind, len @ ..], rest)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
     let len = u32::from_be_bytes(*len) as usize;
     if len > payload_max {
@@ -29,7 +29,7 @@ pub(crate) fn open(bytes: &[u8], payload_max: usize) -> Result<Option<(u8, &[u8]
 }
 
 /// Appends a frame to `out`, whose payload `emit` appends; it returns the kind.
-pub(crate) fn seal(out: &mut Vec<u8>, emit: impl FnOnce(&mut Vec<u8>) -> u8) {
+pub fn seal(out: &mut Vec<u8>, emit: impl FnOnce(&mut Vec<u8>) -> u8) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_LEN]);
     let kind = emit(out);

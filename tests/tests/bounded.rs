@@ -20,11 +20,12 @@ enum By {
 use By::{Else, Table};
 
 /// Where the machines of a host are.
-const CORES: [&str; 7] = [
+const CORES: [&str; 8] = [
     "groupmgr/src/announce.rs",
     "groupmgr/src/digest",
     "groupmgr/src/directory",
     "groupmgr/src/host",
+    "groupmgr/src/keep",
     "groupmgr/src/placement",
     "groupmgr/src/topology",
     "sessiond/src/manager",
@@ -94,6 +95,9 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/host/guests.rs by_address", Else("one for each session of a guest here")),
     ("groupmgr/src/host/membership/answered.rs Answered", Table("answered")),
     ("groupmgr/src/host/mod.rs queue", Else("empty between two inputs")),
+    ("groupmgr/src/host/keeping/fetches.rs got", Else("PARTS_MAX")),
+    ("groupmgr/src/host/keeping/fetches.rs sessions", Table("fetches")),
+    ("groupmgr/src/host/keeping/fetches.rs waiting", Else("FETCHES_MAX")),
     ("groupmgr/src/host/operations/failures.rs Failures", Else("FAILURES_MAX")),
     (
         "groupmgr/src/host/operations/mod.rs pending",
@@ -111,6 +115,13 @@ const GROW: &[(&str, By)] = &[
         "groupmgr/src/host/sessions/table.rs tags",
         Else("one for each token with sessions here and key of the ring"),
     ),
+    ("groupmgr/src/keep/channel.rs heard", Else("the window of one channel")),
+    ("groupmgr/src/keep/channel.rs other", Else("PAYLOAD_MAX: the beginning of one message")),
+    ("groupmgr/src/keep/channel.rs waiting", Else("WAITING_MAX and one message")),
+    ("groupmgr/src/keep/copies.rs parts", Else("PARTS_MAX, and Limits::bytes of all sessions together")),
+    ("groupmgr/src/keep/copies.rs sessions", Table("sessions of others")),
+    ("groupmgr/src/keep/copies.rs shares", Else("one for each host of which sessions are kept")),
+    ("groupmgr/src/keep/copies.rs tokens", Else("one for each kept session")),
     ("groupmgr/src/placement.rs placed", Else("PLACED_MAX for each host that answered of late")),
     ("groupmgr/src/placement/arrivals.rs ends", Table("sent here")),
     ("groupmgr/src/placement/arrivals.rs until", Table("being made")),

@@ -8,7 +8,7 @@ use super::presentations::stage;
 use super::step::Machine;
 
 /// How often each edge of a diagram was taken, by the numbers of its ends.
-type Edges = [[u64; 13]; 13];
+type Edges = [[u64; Machine::DUE_ORDER.len()]; Machine::DUE_ORDER.len()];
 
 /// Two tables of counts, and how often each edge of the two diagrams was taken.
 #[derive(Clone, Debug, Default)]

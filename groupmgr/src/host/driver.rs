@@ -7,7 +7,7 @@ use datastore::{Event, Request, Response, StoreError};
 use proto::alp::FromHost;
 use proto::line::{Line, LineError};
 use proto::net::{IfName, Interface};
-use proto::{DtuKey, Instant, SessionId, StoreId};
+use proto::{DtuKey, HostName, Instant, SessionId, StoreId};
 use sessiond::control::{FromSession, SessionSpec, ToSession};
 
 use super::admin::{Command, Reply};
@@ -15,6 +15,7 @@ use super::note::Note;
 use crate::announce::Announcement;
 use crate::directory::Ask;
 use crate::fitness::Finding;
+use crate::keep::Message;
 
 /// Names a TCP connection to its driver. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,6 +154,18 @@ pub enum Input {
         /// What the session said.
         said: Box<FromSession>,
     },
+    /// Another host says something about copies of sessions. It comes in the order in which it was said.
+    Peer {
+        /// The host that says it, which has proved itself.
+        host: HostName,
+        /// What it says.
+        message: Box<Message>,
+    },
+    /// What was said to this host with [`Effect::Peer`] and was not answered may not have come, nor its answers.
+    PeerLost {
+        /// The host that it was said to.
+        host: HostName,
+    },
     /// An operator asks for something.
     Admin {
         /// Names the request in [`Effect::Answer`].
@@ -225,6 +238,14 @@ pub enum Effect {
         session: SessionId,
         /// What it is told.
         message: Box<ToSession>,
+    },
+    /// Say something to another host about copies of sessions, behind all that was said to it before. If it cannot be said,
+    /// [`Input::PeerLost`] follows.
+    Peer {
+        /// The host that it is said to.
+        host: HostName,
+        /// What is said.
+        message: Box<Message>,
     },
     /// Answer an operator.
     Answer {

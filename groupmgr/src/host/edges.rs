@@ -3,12 +3,12 @@
 
 use super::step::Machine;
 use Machine::{
-    Admission, Attachments, Claims, Connections, Directory, Membership, Operations, Placing, Presentations,
-    Records, Relay, Sessions, Store,
+    Admission, Attachments, Claims, Connections, Directory, Keeping, Membership, Operations, Placing,
+    Presentations, Records, Relay, Sessions, Store,
 };
 
 /// The receivers of each machine's steps.
-pub(super) const EDGES: [(Machine, &[Machine]); 13] = [
+pub(super) const EDGES: [(Machine, &[Machine]); 14] = [
     (Membership, &[Directory, Attachments, Claims, Records, Connections, Sessions]),
     (Directory, &[Presentations, Placing]),
     (Placing, &[Presentations]),
@@ -20,6 +20,7 @@ pub(super) const EDGES: [(Machine, &[Machine]); 13] = [
     (Sessions, &[Presentations, Attachments, Claims, Records, Membership, Relay, Operations, Placing]),
     (Records, &[Sessions, Store]),
     (Relay, &[Records, Store]),
+    (Keeping, &[Presentations]),
     (Store, &[Membership, Admission, Claims, Records, Presentations, Store]),
     (
         Operations,

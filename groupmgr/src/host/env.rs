@@ -8,6 +8,7 @@ use proto::peer::{LoadNote, PeerBody, PeerMessage};
 use proto::{HostName, Instant, WallTime};
 
 use super::config::HostConfig;
+use super::keeping::Kept;
 use super::membership::Members;
 use super::sessions::LocalSessions;
 use super::store::StoreState;
@@ -89,6 +90,8 @@ pub(super) struct Ctx<'a> {
     pub(super) local: Local<'a>,
     pub(super) store: &'a StoreState,
     pub(super) workload: &'a Workload,
+    #[expect(dead_code, reason = "nothing asks yet")]
+    pub(super) kept: &'a Kept,
 }
 
 impl<'a> Deref for Ctx<'a> {

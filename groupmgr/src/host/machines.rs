@@ -10,6 +10,7 @@ use super::connections::Connections;
 use super::directory::Lookups;
 use super::driver::{Port, StoreReq};
 use super::env::{Ctx, Env, Local};
+use super::keeping::Keeping;
 use super::membership::Membership;
 use super::operations::Operations;
 use super::placing::Placing;
@@ -42,6 +43,7 @@ pub(super) struct Machines {
     pub(super) sessions: SessionHost,
     pub(super) records: Records,
     pub(super) relay: Relay,
+    pub(super) keeping: Keeping,
     pub(super) store: StoreWatch,
     pub(super) operations: Operations,
 }
@@ -63,6 +65,7 @@ impl Machines {
             sessions: SessionHost::new(env),
             records: Records::new(env.now),
             relay: Relay::new(),
+            keeping: Keeping::new(),
             store: StoreWatch::new(),
             operations: Operations::new(entropy.fork("operations")),
         }
@@ -72,7 +75,8 @@ impl Machines {
     pub(super) const fn ctx<'a>(&'a self, env: Env<'a>) -> Ctx<'a> {
         let (members, sessions) = (self.membership.members(), self.sessions.table());
         let local = Local { env, members, sessions };
-        Ctx { local, store: self.store.state(), workload: self.placing.workload() }
+        let (workload, kept) = (self.placing.workload(), self.keeping.kept());
+        Ctx { local, store: self.store.state(), workload, kept }
     }
 
     /// The deadlines of a machine, by name.
@@ -98,6 +102,7 @@ impl Machines {
             Machine::Sessions => then(&self.sessions.deadlines()),
             Machine::Records => then(&self.records.deadlines()),
             Machine::Relay => then(&self.relay.deadlines()),
+            Machine::Keeping => then(&self.keeping.deadlines()),
             Machine::Store => then(&self.store.deadlines()),
             Machine::Operations => then(&self.operations.deadlines()),
         }

@@ -18,6 +18,7 @@
 //! | [`connections`] | the DTUs' connections and their gates |
 //! | [`sessions`] | the sessions here and their processes |
 //! | [`records`] | the sessions' records: where the home of each is, in which epoch |
+//! | [`keeping`] | copies of sessions' objects: those that this host keeps for others, and those of a session that it takes over |
 //! | [`relay`] | programs' requests to the data store |
 //! | [`store`] | whether the data store answers, and which generation of it |
 //! | [`operations`] | what administrators ask and order |
@@ -37,6 +38,7 @@ pub mod driver;
 mod edges;
 mod env;
 pub mod guests;
+mod keeping;
 mod liveness;
 mod machines;
 mod membership;
@@ -83,8 +85,8 @@ use env::{Busy, Ctx, Env, Local};
 use machines::Machines;
 use out::Out;
 use step::{
-    Machine, Step, ToAdmission, ToClaims, ToConnections, ToDirectory, ToMembership, ToOperations, ToRecords,
-    ToRelay, ToSessions, ToStore,
+    Machine, Step, ToAdmission, ToClaims, ToConnections, ToDirectory, ToKeeping, ToMembership, ToOperations,
+    ToRecords, ToRelay, ToSessions, ToStore,
 };
 use store::Bearing;
 
@@ -260,6 +262,8 @@ impl Host {
             }
             Input::SessionExited { session } => self.put(ToSessions::Exited { session }),
             Input::Session { session, said } => self.put(ToSessions::Said { session, said }),
+            Input::Peer { host, message } => self.put(ToKeeping::Peer { host, message }),
+            Input::PeerLost { host } => self.put(ToKeeping::PeerLost { host }),
             Input::Admin { req, command } => {
                 let env = Env { now, wall, config: &self.config };
                 match views::answer(env, &self.machines, &self.counters, &command) {
@@ -315,6 +319,7 @@ fn deliver(env: Env<'_>, machines: &mut Machines, step: Step, out: &mut Out<'_>)
         sessions,
         records,
         relay,
+        keeping,
         store,
         operations,
     } = machines;
@@ -331,7 +336,11 @@ fn deliver(env: Env<'_>, machines: &mut Machines, step: Step, out: &mut Out<'_>)
     if let Step::Placing(step) = step {
         return placing.handle(&local, step, out);
     }
-    let ctx = Ctx { local, store: store.state(), workload: placing.workload() };
+    if let Step::Keeping(step) = step {
+        return keeping.handle(&local, step, out);
+    }
+    let (workload, kept) = (placing.workload(), keeping.kept());
+    let ctx = Ctx { local, store: store.state(), workload, kept };
     match step {
         Step::Directory(step) => directory.handle(&ctx, step, out),
         Step::Admission(step) => admission.handle(&ctx, step, out),
@@ -342,6 +351,6 @@ fn deliver(env: Env<'_>, machines: &mut Machines, step: Step, out: &mut Out<'_>)
         Step::Records(step) => records.handle(&ctx, step, out),
         Step::Relay(step) => relay.handle(&ctx, step, out),
         Step::Operations(step) => operations.handle(&ctx, step, out),
-        Step::Membership(_) | Step::Sessions(_) | Step::Store(_) | Step::Placing(_) => {}
+        Step::Membership(_) | Step::Sessions(_) | Step::Store(_) | Step::Placing(_) | Step::Keeping(_) => {}
     }
 }

@@ -1,13 +1,16 @@
 //! What steps carry: who wants something, questions, and answers.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use authmgr::{Admitted, CardChallenge, Denial, Verdict};
+use continuity::Encoded;
 use datastore::{StoreError, Value};
 use proto::frame::Size;
 use proto::net::IfName;
 use proto::time::Duration;
 use proto::{Epoch, HostName, KeyId, Last, Nonce, Serial, SessionId, Token, TokenTag};
+use sessiond::control::Part;
 use sessiond::manager::Claim;
 
 use super::claim_record::ClaimRecord;
@@ -145,6 +148,26 @@ pub(super) enum Taken {
     Lost,
     /// The store could not be asked, or what became of it is not known.
     Away,
+}
+
+/// The objects of a session that is taken over, or why they cannot be had.
+pub(super) type Fetched = Result<Box<BTreeMap<Part, Encoded>>, NotFetched>;
+
+/// Why the objects of a session cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotFetched {
+    /// Its keeper has none: it has begun anew since.
+    Nothing,
+    /// Its keeper knows a later primary: somebody else was quicker.
+    Stale,
+    /// Its keeper cannot be reached.
+    Lost,
+    /// Its keeper does not answer.
+    Late,
+    /// Its keeper has not sent what it said.
+    Incomplete,
+    /// Too many are being fetched here, or this one from elsewhere.
+    Busy,
 }
 
 /// A session that was to be made, and was not.

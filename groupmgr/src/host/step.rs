@@ -23,12 +23,13 @@ use sessiond::template::{Service, Template};
 use super::admin::Command;
 use super::driver::{AdminReq, ConnId, Datagram, Followed};
 pub(super) use super::payload::{
-    Asker, Attach, ClaimRead, EndedSession, Judgement, Lookup, LookupScope, NotMade, PresentationId,
-    ReadClaim, Taken, Taking, TokenQuestion,
+    Asker, Attach, ClaimRead, EndedSession, Fetched, Judgement, Lookup, LookupScope, NotFetched, NotMade,
+    PresentationId, ReadClaim, Taken, Taking, TokenQuestion,
 };
 use super::store::Bearing;
 use crate::directory::{Answer, Found, TokenReply};
 use crate::fitness::Finding;
+use crate::keep::Message;
 use crate::reach::Dtu;
 use crate::topology::Change;
 
@@ -86,6 +87,7 @@ machines! {
     Admission ToAdmission
     Relay ToRelay
     Records ToRecords
+    Keeping ToKeeping
     Sessions ToSessions
     Presentations ToPresentations
     Placing ToPlacing
@@ -238,6 +240,7 @@ pub(super) enum ToRecords {
 
 /// For the presentations.
 #[derive(Debug)]
+#[expect(dead_code, reason = "nothing takes over yet")]
 pub(super) enum ToPresentations {
     // A token is presented: whatever was being decided at this DTU is void.
     Presented { dtu: Dtu, conn: ConnId, presentation: Box<Presentation> },
@@ -259,6 +262,8 @@ pub(super) enum ToPresentations {
     // Where the new session goes: to one that answered, or here.
     Placed { id: PresentationId, elsewhere: Option<Box<Answer>> },
     Taken { id: PresentationId, token: Token, session: SessionId, epoch: Epoch, result: Taken },
+    // The objects of a session that is to be taken over.
+    Fetched { id: PresentationId, session: SessionId, objects: Fetched },
     // Its session waits in the queue of those that are to start.
     Queued { id: PresentationId },
     // There is no room for its session.
@@ -360,6 +365,21 @@ pub(super) enum ToRelay {
     Data { session: SessionId, owner: String, client: u32, request: Bytes },
     // The data store's answer to a question of this machine.
     Stored { seq: u64, outcome: Outcome },
+    Due,
+}
+
+/// For the keeping of copies.
+#[derive(Debug)]
+#[expect(dead_code, reason = "nothing takes over yet")]
+pub(super) enum ToKeeping {
+    // Get the objects of a session whose primary of this epoch is gone; its keeper may be this host.
+    Fetch { id: PresentationId, session: SessionId, epoch: Epoch, secondary: HostName },
+    // This host runs the session now: what it kept of it is let go.
+    TookOver { session: SessionId },
+    // Another host says something about copies.
+    Peer { host: HostName, message: Box<Message> },
+    // What was said to it and not answered may not have come.
+    PeerLost { host: HostName },
     Due,
 }
 

@@ -11,8 +11,9 @@ use super::env::Env;
 use super::machines::Machines;
 use super::presentations::stage;
 use super::session_view::{kept_view, session_view};
-use super::{admission, askers, attachments, claims, edges, membership, operations, port, records};
+use super::{admission, askers, attachments, claims, edges, keeping, membership, operations, port, records};
 use crate::directory::{self, grants};
+use crate::keep::copies::Limits;
 use crate::{placement, topology};
 
 /// How full one bounded table of a host is.
@@ -135,6 +136,8 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
         fill("records left behind", left, records::LEFT_MAX),
         fill("orphaned records", orphans, records::ORPHANS_MAX),
         fill("kept sessions", kept, records::KEPT_MAX),
+        fill("sessions of others", m.keeping.kept().len(), Limits::USUAL.sessions),
+        fill("fetches", m.keeping.fetches(), keeping::FETCHES_MAX),
         fill("repeats", repeats, attachments::REPEATS_MAX),
         fill("announced elsewhere", heard, attachments::HEARD_MAX),
         fill("registry changes", changes, admission::CHANGES_MAX),

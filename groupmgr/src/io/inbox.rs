@@ -69,4 +69,8 @@ impl Inbox {
     pub(crate) async fn send(&self, event: Event) {
         drop(self.0.send(event).await);
     }
+    /// Waits until there is room for one event; none when the daemon is ending.
+    pub(crate) async fn room(&self) -> Option<mpsc::Permit<'_, Event>> {
+        self.0.reserve().await.ok()
+    }
 }

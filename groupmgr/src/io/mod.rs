@@ -7,7 +7,8 @@
 //! | [`net`] | interfaces, and the UDP sockets on them |
 //! | [`accept`] | TCP connections: what they are, their bounds, session protocol lines |
 //! | [`store`], [`sessions`] | the data store and the session processes, as the machine sees them |
-//! | [`admin`] | an operator's requests, from this host and from others of the group |
+//! | [`admin`] | an operator's requests, from this host and from others of the group; the links to other hosts |
+//! | [`peers`] | what the host machine says to other hosts, on its way to their links |
 //! | [`cli`] | the command line |
 //! | [`caretaker`] | what sessions need of the machine, looked at and mended |
 //! | [`dirs`] | where sockets and data are |
@@ -35,6 +36,7 @@ pub(crate) mod inbox;
 pub mod logging;
 pub(crate) mod memory;
 pub mod net;
+pub(crate) mod peers;
 pub mod rank;
 pub mod sessions;
 pub mod store;

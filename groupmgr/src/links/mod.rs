@@ -134,6 +134,12 @@ impl Link {
         self.channels.contains_key(&channel)
     }
 
+    /// Whether no channel is open.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.channels.is_empty()
+    }
+
     /// Whether this end may open a channel: it has fewer than [`CHANNELS_MAX`].
     #[must_use]
     pub fn may_open(&self) -> bool {

@@ -6,6 +6,7 @@
 
 use groupmgr::host::admin::{Command, Reply};
 use groupmgr::host::{AdminReq, Input};
+use groupmgr::keep;
 use groupmgr::links::{self, Link, Loss};
 use proto::Instant;
 use proto::link::{ChannelId, Frame, WINDOW};
@@ -61,7 +62,6 @@ impl World {
         let question = QuestionId(self.next_question + 1);
         let end = self.link_end(from, stream)?;
         let channel = end.link.open(now, "ask by=operator")?;
-        end.open.insert(channel);
         end.asked.insert(channel, (question, Vec::new()));
         end.sending.insert(channel, at_length(serde_json::to_vec(command).unwrap_or_default(), len));
         self.next_question += 1;
@@ -94,7 +94,7 @@ impl World {
         self.machines[number].daemon.alive().map_or(0, |running| running.links.len())
     }
 
-    fn link_between(&mut self, from: usize, to: usize) -> Option<StreamId> {
+    pub(super) fn link_between(&mut self, from: usize, to: usize) -> Option<StreamId> {
         let running = self.machines[from].daemon.alive()?;
         let is_to = |stream: &StreamId| self.streams.get(stream).is_some_and(|s| s.hosts.contains(&to));
         if let Some(stream) = running.links.keys().find(|stream| is_to(stream)) {
@@ -111,8 +111,9 @@ impl World {
         let hosts = [from, to];
         for (side, end) in [links::End::Opener, links::End::Accepter].into_iter().enumerate() {
             let now = self.machines[hosts[side]].own_time(self.now);
+            let peer = self.names[hosts[1 - side]].clone();
             let running = self.machines[hosts[side]].daemon.running()?;
-            running.links.insert(stream, LinkEnd::new(Link::new(now, end), side));
+            running.links.insert(stream, LinkEnd::new(Link::new(now, end), side, peer));
         }
         let boots = hosts.map(|host| self.machines[host].daemon.boot());
         let flows = [Flow::new(), Flow::new()];
@@ -121,12 +122,12 @@ impl World {
         Some(stream)
     }
 
-    fn link_end(&mut self, host: usize, stream: StreamId) -> Option<&mut LinkEnd> {
+    pub(super) fn link_end(&mut self, host: usize, stream: StreamId) -> Option<&mut LinkEnd> {
         self.machines[host].daemon.running()?.links.get_mut(&stream)
     }
 
     /// Does a step of a link's end, and what follows from it.
-    fn drive_link(
+    pub(super) fn drive_link(
         &mut self,
         host: usize,
         stream: StreamId,
@@ -141,7 +142,7 @@ impl World {
         }
         self.write_link(host, stream);
         if let Some(end) = self.link_end(host, stream) {
-            end.at_rest_since = end.rests().then(|| end.at_rest_since.unwrap_or(now));
+            end.at_rest_since = end.link.is_at_rest().then(|| end.at_rest_since.unwrap_or(now));
         }
         self.rearm(host);
     }
@@ -150,8 +151,19 @@ impl World {
         let now = self.now;
         let Some(end) = self.link_end(host, stream) else { return };
         match event {
+            links::Event::Opened { channel, purpose } if purpose == keep::channel::PURPOSE => {
+                if !end.keep.opened(channel, &end.link) {
+                    self.fail("a second channel for copies");
+                }
+            }
+            links::Event::Data { channel, bytes } if end.keep.hears(channel) => {
+                self.heard_of_copies(host, stream, &bytes);
+            }
+            links::Event::Complete { channel } if end.keep.hears(channel) => end.link.end(channel),
+            links::Event::Cancelled { channel } if end.keep.cancelled(channel) => {
+                self.fail("nobody takes what is said of copies");
+            }
             links::Event::Opened { channel, .. } => {
-                end.open.insert(channel);
                 end.asking.insert(channel, Vec::new());
             }
             links::Event::Data { channel, bytes } => {
@@ -190,6 +202,7 @@ impl World {
             }
             links::Event::Lost(loss) => {
                 let lost = core::mem::take(&mut end.asked);
+                self.no_more_of_copies(host, stream, loss);
                 for (question, _) in lost.into_values() {
                     self.answered_over_link(question, Err(loss));
                 }
@@ -241,7 +254,8 @@ impl World {
         let now = self.machines[host].own_time(self.now);
         loop {
             let Some(end) = self.link_end(host, stream) else { return };
-            let rests = end.rests();
+            end.keep.write(now, &mut end.link);
+            let rests = end.link.is_at_rest();
             let link = &mut end.link;
             end.sending.retain(|channel, bytes| {
                 let sent = link.send(*channel, bytes);
@@ -347,7 +361,7 @@ impl World {
     pub(super) fn links_are_due(&mut self, host: usize) {
         let now = self.machines[host].own_time(self.now);
         let Some(running) = self.machines[host].daemon.running() else { return };
-        let is_due = |(_, end): &(&StreamId, &LinkEnd)| end.link.poll_at().is_some_and(|at| at <= now);
+        let is_due = |(_, end): &(&StreamId, &LinkEnd)| end.poll_at().is_some_and(|at| at <= now);
         let due: Vec<StreamId> = running.links.iter().filter(is_due).map(|(stream, _)| *stream).collect();
         for stream in due {
             self.drive_link(host, stream, Link::poll);

@@ -1,6 +1,6 @@
 //! A host: the machine, the daemon on it (the real [`Host`]) and what its processes are connected to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 
 use groupmgr::announce::{Announcement, Identity};
@@ -11,6 +11,7 @@ use proto::time::{Duration, earliest};
 use proto::{BootId, MachineId, SessionId};
 use sessiond::control::ToSession;
 
+use super::parts::links::LinkEnd;
 use super::parts::machine::{Daemon, Running, ToDaemon};
 use super::parts::observation::{End, Fate, Observation};
 use super::parts::process::ToProcess;
@@ -61,6 +62,7 @@ impl World {
             store: StoreLink::new(own_now),
             links: BTreeMap::new(),
             link_asked: BTreeMap::new(),
+            no_way: BTreeSet::new(),
             is_stopped: false,
             listens: false,
             held: VecDeque::new(),
@@ -125,6 +127,8 @@ impl World {
             ToDaemon::Store(news) => self.on_store_news(host, news),
             ToDaemon::Link(stream, seg) => self.daemon_takes_link(host, stream, seg),
             ToDaemon::ReadsLink(stream) => self.daemon_reads_link(host, stream),
+            ToDaemon::ReadsCopies(stream) => self.daemon_reads_copies(host, stream),
+            ToDaemon::NoWay(to) => self.no_way_to(host, to),
         }
     }
 
@@ -212,7 +216,7 @@ impl World {
     pub(super) fn rearm(&mut self, host: usize) {
         let machine = &self.machines[host];
         let Some(running) = machine.daemon.alive().filter(|r| !r.is_stopped) else { return };
-        let links = running.links.values().filter_map(|end| end.link.poll_at()).min();
+        let links = running.links.values().filter_map(LinkEnd::poll_at).min();
         let due = earliest(earliest(running.core.poll_at(), running.store.client.poll_at()), links);
         let Some(due) = due.map(|at| machine.world_time(at).max(self.now)) else { return };
         let boot = running.boot;
@@ -273,6 +277,7 @@ impl World {
                 });
                 self.tell_process(host, session, ToProcess::Told(message));
             }
+            Effect::Peer { host: to, message } => self.say_of_copies(host, &to, *message),
             Effect::Answer { req, reply } => {
                 if let Some(reply) = self.answered_on_link(host, req, *reply) {
                     self.machines[host].replies.insert(req, reply);

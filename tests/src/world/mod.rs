@@ -19,6 +19,7 @@ mod expect;
 mod faults;
 mod hand;
 mod history;
+mod keep;
 mod kernel;
 mod links;
 mod look;

@@ -10,6 +10,8 @@ use datastore::message::Change;
 use datastore::wire::{self, Call, FromStore};
 use datastore::{Key, Prefix};
 use groupmgr::io::accept::first::{self, First};
+use groupmgr::keep::copies::Limits;
+use groupmgr::keep::{Copies, Message as Said};
 use groupmgr::links::{CHANNELS_MAX, End, Event, Link};
 use proto::Instant;
 use proto::frame::{Frame, FrameBuffer};
@@ -20,6 +22,7 @@ targets! {
     a_display_frame_reads_back_however_it_is_cut => display_frames;
     a_links_frame_reads_back => link_frames;
     a_link_keeps_its_bounds_whatever_the_other_host_says => link;
+    what_hosts_say_of_copies_reads_back => copies;
     what_is_said_to_the_data_store_reads_back => store_frames;
     a_control_packet_reads_back => control_packet;
     a_backup_is_whole_or_refused => backup;
@@ -87,6 +90,37 @@ fn link(bytes: &[u8]) {
             }
         }
         assert!(opened.iter().filter(|channel| link.is_open(**channel)).count() <= CHANNELS_MAX);
+    }
+}
+
+/// Whatever is said, a host keeps what it may and answers what it must.
+fn copies(bytes: &[u8]) {
+    const LIMITS: Limits = Limits { sessions: 4, bytes: 1_000, shares: 2 };
+    let (now, from) = (Instant::from_micros(1), "h2".parse().unwrap());
+    let (mut rest, mut copies) = (bytes, Copies::new(LIMITS));
+    while let Ok(Some((message, len))) = Said::parse(rest) {
+        if !matches!(message, Said::Other | Said::Compare { .. }) {
+            let mut written = Vec::new();
+            message.emit(&mut written);
+            assert_eq!(written, rest[..len]);
+        }
+        rest = &rest[len..];
+        match message {
+            Said::Whole { session, epoch, token, part, object } => {
+                copies.whole(now, &from, (session, epoch), token, (part, object));
+            }
+            Said::Delta { session, epoch, part, delta } => {
+                copies.delta(now, &from, (session, epoch), (part, &delta));
+            }
+            Said::Compare { session, epoch, parts } => {
+                copies.compare(now, &from, (session, epoch), parts);
+            }
+            Said::Drop { session, epoch } => drop(copies.drop_session(session, epoch)),
+            Said::Fetch { session, epoch } => drop(copies.fetch(now, &from, session, epoch)),
+            _ => {}
+        }
+        let held: usize = copies.view().map(|copy| copy.bytes).sum();
+        assert!(copies.len() <= LIMITS.sessions && held == copies.bytes() && held <= LIMITS.bytes);
     }
 }
 

@@ -120,6 +120,7 @@ impl Presentations {
                     out.step(ToClaims::Release { token, session, epoch });
                 }
             }
+            ToPresentations::Fetched { .. } => {}
             ToPresentations::Queued { id } => {
                 let text = format!("Host {} has many sessions to start. Yours is in line.", ctx.name());
                 self.tell(id, text, out);

@@ -10,13 +10,16 @@
 //! | [`local`] | the Unix socket |
 //! | [`audit`] | the records of who ordered what |
 //! | [`trust`], [`peer`] | how two hosts prove themselves, and the connection between them |
-//! | [`links`] | the links to other hosts, on which they ask each other |
+//! | [`links`], [`talk`] | the links to other hosts, on which they ask each other; one of them |
+//! | [`keep`] | what the host machines say to each other on it |
 
 pub(crate) mod audit;
 mod busy;
+pub(crate) mod keep;
 mod links;
 pub(crate) mod local;
 mod peer;
 pub mod service;
+mod talk;
 mod trust;
 pub mod wire;

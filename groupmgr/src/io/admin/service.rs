@@ -22,11 +22,14 @@ use tokio::task::JoinSet;
 
 use super::audit;
 use super::busy::{AtWork, Busy};
-use super::links::{Answering, Links};
+use super::keep::Outgoing;
+use super::links::Links;
 use super::peer::{self, Asker, Connected};
+use super::talk::Answering;
 use super::wire::{
     Answer, Answers, Ask, Facts, Home, HostAnswer, Outcome, Request, Target, TemplateAsk, write_json,
 };
+use crate::host::Input;
 use crate::host::admin::{Command, Explanation, Reply};
 use crate::io::counters::{Counters, Reason};
 use crate::io::inbox::{Event, Inbox};
@@ -69,7 +72,7 @@ impl AdminService {
         let ring = Arc::new(ring);
         let asker = Asker { own: own.clone(), ring: Arc::clone(&ring), tls };
         let busy = Busy::default();
-        let links = Links::new(counters.clone(), busy.clone());
+        let links = Links::new(counters.clone(), busy.clone(), inbox.clone());
         Arc::new_cyclic(|this| {
             let this = Weak::clone(this);
             Self { own, ring, asker, inbox, store, counters, facts, links, busy, this }
@@ -143,6 +146,17 @@ impl AdminService {
             }
         };
         HostAnswer { host: host.clone(), outcome }
+    }
+
+    /// Carries what the host machine says to another host over the link of the two, which is opened if there is none.
+    pub(crate) async fn carry(self: Arc<Self>, host: HostName, outgoing: Outgoing) {
+        let rows = self.rows().await;
+        let row = rows.iter().find(|row| row.trusted && !row.own && row.host == host);
+        let addrs = row.map(|row| addresses(&rows, row)).unwrap_or_default();
+        let answering = Arc::clone(&self);
+        if !self.links.carry(answering, &self.asker, (&host, &addrs), outgoing).await {
+            self.inbox.send(Event::Input(Input::PeerLost { host })).await;
+        }
     }
 
     /// The topology table, in which the other hosts are found.

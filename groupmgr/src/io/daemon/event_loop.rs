@@ -28,6 +28,7 @@ use crate::io::clock::{self, Alarm};
 use crate::io::counters::{Counters, Reason};
 use crate::io::inbox::{Event, Held, Inbox};
 use crate::io::net::{Heard, Net};
+use crate::io::peers::Peers;
 use crate::io::sessions::SessionDriver;
 use crate::io::store::StoreDriver;
 use crate::io::vitals::Sampler;
@@ -48,6 +49,7 @@ pub(super) struct EventLoop {
     pub(super) net: Net,
     pub(super) store: StoreDriver,
     pub(super) sessions: SessionDriver,
+    pub(super) peers: Peers,
     pub(super) runtime: Handle,
     pub(super) inbox: Inbox,
     pub(super) counters: Counters,
@@ -273,6 +275,12 @@ impl EventLoop {
             Effect::Spawn(spec) => self.pending.inputs.extend(self.sessions.spawn(*spec)),
             Effect::Kill(session) => self.sessions.kill(session),
             Effect::Tell { session, message } => self.sessions.tell(session, *message),
+            Effect::Peer { host, message } => {
+                if !self.peers.say(host.clone(), message) {
+                    self.counters.count(Reason::WriteQueue);
+                    self.pending.inputs.push_back(Input::PeerLost { host });
+                }
+            }
             Effect::Answer { req, reply } => self.answer(req, *reply),
             Effect::Note(note) => log::log(&note),
             Effect::Ready => self.say_ready(),

@@ -31,6 +31,7 @@ use crate::io::counters::Counters;
 use crate::io::dirs::{self, DirError, RunDir};
 use crate::io::inbox::{Event, Inbox};
 use crate::io::net::{Changes, Ends, Heard, Listen, Net, NetError};
+use crate::io::peers::Peers;
 use crate::io::sessions::{SessionDriver, SessionError};
 use crate::io::store::{StoreDriver, StoreOpenError};
 use crate::io::{clock, rank, vitals};
@@ -188,6 +189,7 @@ impl Started {
             net,
             store: self.store,
             sessions: self.sessions,
+            peers: Peers::new(Arc::clone(&admin), workers.clone()),
             runtime: workers.clone(),
             inbox: self.inbox,
             counters: counters.clone(),

@@ -1,11 +1,13 @@
 //! Links between hosts: the stream of each, and what a daemon keeps of its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use groupmgr::host::admin::Reply;
+use groupmgr::keep::Channels;
 use groupmgr::links::{Link, Loss};
 use proto::link::ChannelId;
-use proto::{BootId, Instant};
+use proto::time::earliest;
+use proto::{BootId, HostName, Instant};
 
 use super::super::wire::CableId;
 use super::tcp::Flow;
@@ -36,6 +38,8 @@ pub(in crate::world) struct Stream {
 #[derive(Debug)]
 pub(in crate::world) struct LinkEnd {
     pub(in crate::world) link: Link,
+    /// The host at the other end.
+    pub(in crate::world) peer: HostName,
     /// Which end of its stream it is.
     pub(in crate::world) side: usize,
     /// Questions of this host, and what has come of their answers.
@@ -46,29 +50,32 @@ pub(in crate::world) struct LinkEnd {
     pub(in crate::world) sending: BTreeMap<ChannelId, Vec<u8>>,
     /// How much has come on each channel and was not read yet.
     pub(in crate::world) unread: BTreeMap<ChannelId, usize>,
-    /// The channels that are open, and some that were.
-    pub(in crate::world) open: BTreeSet<ChannelId>,
+    /// What the host machines say to each other.
+    pub(in crate::world) keep: Channels,
+    /// Whether this end's machine has said anything.
+    pub(in crate::world) carries: bool,
     /// When the last channel ended or something was heard, while none is open.
     pub(in crate::world) at_rest_since: Option<Instant>,
 }
 
 impl LinkEnd {
-    pub(in crate::world) const fn new(link: Link, side: usize) -> Self {
+    pub(in crate::world) fn new(link: Link, side: usize, peer: HostName) -> Self {
         Self {
             link,
+            peer,
             side,
             asked: BTreeMap::new(),
             asking: BTreeMap::new(),
             sending: BTreeMap::new(),
             unread: BTreeMap::new(),
-            open: BTreeSet::new(),
+            keep: Channels::default(),
+            carries: false,
             at_rest_since: None,
         }
     }
 
-    /// Whether no channel is open.
-    pub(in crate::world) fn rests(&mut self) -> bool {
-        self.open.retain(|channel| self.link.is_open(*channel));
-        self.open.is_empty()
+    /// When it wants to be looked at.
+    pub(in crate::world) fn poll_at(&self) -> Option<Instant> {
+        earliest(self.link.poll_at(), self.keep.poll_at())
     }
 }

@@ -9,7 +9,7 @@ use groupmgr::host::{AdminReq, Host, Input, Note};
 use proto::link::ChannelId;
 use proto::net::IfName;
 use proto::time::Duration;
-use proto::{BootId, Instant, SessionId, WallTime};
+use proto::{BootId, HostName, Instant, SessionId, WallTime};
 
 use super::super::wire::CableId;
 use super::links::{LinkEnd, StreamId};
@@ -38,6 +38,10 @@ pub(in crate::world) enum ToDaemon {
     Link(StreamId, Seg),
     /// It comes to reading what a link has brought.
     ReadsLink(StreamId),
+    /// It comes to what another host has said of copies.
+    ReadsCopies(StreamId),
+    /// It has tried in vain to open a link to a host.
+    NoWay(HostName),
 }
 
 /// The daemon of a host.
@@ -55,6 +59,8 @@ pub(in crate::world) struct Running {
     pub(in crate::world) links: BTreeMap<StreamId, LinkEnd>,
     /// Questions that came over links, and how long each was: so long is the answer at least.
     pub(in crate::world) link_asked: BTreeMap<AdminReq, (StreamId, ChannelId, usize)>,
+    /// Hosts to which it tries to open a link, and cannot.
+    pub(in crate::world) no_way: BTreeSet<HostName>,
     pub(in crate::world) is_stopped: bool,
     /// Its sockets are open, and it knows its interfaces.
     pub(in crate::world) listens: bool,

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use datastore::io::Memory;
 use proto::keys::GroupKey;
 use proto::link::Frame;
+use proto::{Epoch, SessionId};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::peer::PeerError;
 use super::super::trust::{self, Asked, Binding};
 use super::super::wire::{REQUEST_MAX, read_json, read_line};
 use super::*;
+use crate::keep::Message;
 
 /// What every command is answered with, and many times that where DTUs are asked for.
 const TEXT: &str = "a long answer ";
@@ -26,6 +29,8 @@ struct Member {
     admin: Arc<AdminService>,
     counters: Counters,
     addr: SocketAddrV4,
+    /// What came for its host machine.
+    heard: mpsc::UnboundedReceiver<Input>,
     /// Connections that came.
     taken: Arc<AtomicUsize>,
 }
@@ -43,25 +48,36 @@ impl Group {
         Self { server, client: proto::io::tls::client_of_fingerprint(fingerprint).unwrap() }
     }
 
-    fn admin(&self, name: &str, secret: &[u8; 16], counters: &Counters) -> Arc<AdminService> {
+    fn admin(
+        &self,
+        name: &str,
+        secret: &[u8; 16],
+        counters: &Counters,
+    ) -> (Arc<AdminService>, mpsc::UnboundedReceiver<Input>) {
         let (inbox, mut events) = Inbox::new();
+        let (hears, heard) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                if let Event::Admin { answer, command } = event {
-                    let many = if matches!(command, Command::Dtus) { 100_000 } else { 1 };
-                    drop(answer.send(Reply::Refused(TEXT.repeat(many))));
+                match event {
+                    Event::Admin { answer, command } => {
+                        let many = if matches!(command, Command::Dtus) { 100_000 } else { 1 };
+                        drop(answer.send(Reply::Refused(TEXT.repeat(many))));
+                    }
+                    Event::Input(input) => drop(hears.send(input)),
+                    _ => {}
                 }
             }
         });
         let (store, facts) = (Arc::new(Memory::default()), Box::new(|_| panic!("nobody asks for facts")));
         let client = Arc::clone(&self.client);
-        AdminService::new(name.parse().unwrap(), ring(secret), client, inbox, store, counters.clone(), facts)
+        let (name, ring) = (name.parse().unwrap(), ring(secret));
+        (AdminService::new(name, ring, client, inbox, store, counters.clone(), facts), heard)
     }
 
     /// A host that is listening.
     async fn member(&self, name: &str, secret: &[u8; 16]) -> Member {
         let (counters, taken) = (Counters::default(), Arc::new(AtomicUsize::new(0)));
-        let admin = self.admin(name, secret, &counters);
+        let (admin, heard) = self.admin(name, secret, &counters);
         let (listener, addr) = listen().await;
         let (tls, serving, count) =
             (TlsAcceptor::from(Arc::clone(&self.server)), Arc::clone(&admin), Arc::clone(&taken));
@@ -77,7 +93,7 @@ impl Group {
                 });
             }
         });
-        Member { admin, counters, addr, taken }
+        Member { admin, counters, addr, heard, taken }
     }
 
     /// The stream of an asker by hand, on which the greetings are done; with or without a link on it.
@@ -126,6 +142,15 @@ impl Member {
         let (name, ask) = (name.parse().unwrap(), Ask::Host(command));
         let admin: Arc<AdminService> = Arc::clone(&self.admin);
         self.admin.links.ask(admin, &self.admin.asker, (&name, addrs), &ask, "me").await
+    }
+
+    /// Carries what its machine says to another host.
+    async fn carries(&self, to: &str, addrs: &[SocketAddrV4]) -> mpsc::Sender<Box<Message>> {
+        let (says, outgoing) = mpsc::channel(64);
+        let admin: Arc<AdminService> = Arc::clone(&self.admin);
+        let to = to.parse().unwrap();
+        assert!(self.admin.links.carry(admin, &self.admin.asker, (&to, addrs), outgoing).await);
+        says
     }
 
     fn taken(&self) -> usize {
@@ -263,4 +288,75 @@ async fn a_host_that_breaks_the_rules_of_a_link_loses_it_and_is_counted() {
     stream.read_exact(&mut got).await.unwrap();
     assert_eq!(got, [5, 0, 0, 0, 4, 0, 0, 0, 1, 5, 0, 0, 0, 4, 0, 0, 0, 3]);
     assert_eq!(b.counters.get(Reason::Admin), 2);
+}
+
+/// What one host says to another of the copies of a session: a word that only says which one it is.
+fn word(n: u32) -> Message {
+    Message::Drop { session: SessionId(n.into()), epoch: Epoch { generation: 1, counter: n } }
+}
+
+#[tokio::test]
+async fn what_host_machines_say_comes_in_order_over_one_link_while_operators_ask() {
+    let group = Group::new();
+    let (mut a, mut b) = (group.member("a", OURS).await, group.member("b", OURS).await);
+    // An answer says that both ends know the link.
+    assert_eq!(text_of(a.ask("b", &[b.addr], Command::Status).await), TEXT);
+    let (to_b, to_a) = (a.carries("b", &[]).await, b.carries("a", &[]).await);
+    let say = async |says: mpsc::Sender<Box<Message>>| {
+        for n in 0..5_000 {
+            says.send(Box::new(word(n))).await.unwrap();
+        }
+        says
+    };
+    let hear = async |heard: &mut mpsc::UnboundedReceiver<Input>, from: &str| {
+        for n in 0..5_000 {
+            match heard.recv().await {
+                Some(Input::Peer { host, message }) => {
+                    assert_eq!((host.as_str(), *message), (from, word(n)));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let Member { admin, heard, .. } = &mut a;
+    let wanted = "b".parse().unwrap();
+    let ask = Ask::Host(Command::Dtus);
+    let asking = admin.links.ask(Arc::clone(admin) as _, &admin.asker, (&wanted, &[]), &ask, "me");
+    let (kept, _, (), (), answer) =
+        tokio::join!(say(to_b), say(to_a), hear(&mut b.heard, "a"), hear(heard, "b"), asking);
+    assert_eq!(text_of(answer), TEXT.repeat(100_000));
+    assert_eq!((a.taken(), b.taken()), (0, 1));
+    // b's daemon ends: what a has said a moment ago may not have come.
+    kept.send(Box::new(word(7))).await.unwrap();
+    assert!(matches!(b.heard.recv().await, Some(Input::Peer { .. })));
+    while !b.admin.take_leave() {
+        tokio::task::yield_now().await;
+    }
+    let lost = a.heard.recv().await;
+    assert!(matches!(&lost, Some(Input::PeerLost { host }) if host.as_str() == "b"), "{lost:?}");
+    assert!(kept.is_closed());
+}
+
+#[tokio::test]
+async fn a_host_that_says_nothing_readable_of_copies_is_not_listened_to_and_counted() {
+    let group = Group::new();
+    let mut b = group.member("b", OURS).await;
+    let mut stream = group.greet(&b, "b", true).await;
+    let numbered = |n| proto::link::ChannelId(n);
+    let mut bytes = Vec::new();
+    for frame in [
+        Frame::Open { channel: numbered(1), purpose: "keep".into() },
+        Frame::Data { channel: numbered(1), bytes: vec![7, 0, 0, 0, 1, 9] },
+        Frame::Open { channel: numbered(3), purpose: "keep".into() },
+        Frame::Open { channel: numbered(5), purpose: "keep".into() },
+    ] {
+        frame.emit(&mut bytes);
+    }
+    stream.write_all(&bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut got = [0; 18];
+    stream.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, [5, 0, 0, 0, 4, 0, 0, 0, 1, 5, 0, 0, 0, 4, 0, 0, 0, 5]);
+    assert_eq!(b.counters.get(Reason::Admin), 2);
+    assert!(b.heard.try_recv().is_err());
 }
