@@ -11,6 +11,7 @@
 //! one.
 
 mod admitted;
+mod dtu;
 mod known;
 mod names;
 mod policy;
@@ -29,12 +30,14 @@ use proto::{Instant, Token};
 use crate::challenge::CardChallenge;
 use crate::denial::Denial;
 pub use admitted::Admitted;
-use known::{Entry, Known};
+use dtu::Pinning;
+pub use dtu::{DtuProof, PINNED_MAX, PINS_AN_HOUR, PINS_OF_ADDRESS, Pin, PinError, Standing};
+use known::{Entry, Known, REGISTERED_MAX, UNREGISTERED_MAX};
 pub use names::{
-    AUTHOR, AccountName, Owner, REMOVED, TemplateName, author_of, claim_key, is_removal, policy_key,
-    token_key, token_of, token_prefix,
+    AUTHOR, AccountName, Owner, REMOVED, TemplateName, author_of, claim_key, dtu_key, dtu_of, dtu_prefix,
+    is_removal, policy_key, token_key, token_of, token_prefix, watched,
 };
-pub use policy::{Cards, Policy, PolicyError, Pseudo};
+pub use policy::{Cards, Dtus, Policy, PolicyError, Pseudo};
 pub use record::{Record, RecordError};
 
 /// What was read is not looked up again for so long: long enough for one presentation with its redirect,
@@ -60,6 +63,41 @@ pub enum Lookup {
     },
 }
 
+/// What [`Admission::begin_dtu`] found out about a DTU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DtuLookup {
+    /// What is remembered decides it.
+    Decided(Standing),
+    /// Get this key from the data store and call [`Admission::on_pin`].
+    Read {
+        /// The key under which the DTU's own is pinned.
+        key: Key,
+    },
+}
+
+/// One of the two parts of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Records of tokens.
+    Tokens,
+    /// Pinned keys of DTUs.
+    Dtus,
+}
+
+impl Part {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Tokens, Self::Dtus];
+
+    /// Where the part is in the data store.
+    #[must_use]
+    pub fn prefix(self) -> datastore::Prefix {
+        match self {
+            Self::Tokens => token_prefix(),
+            Self::Dtus => dtu_prefix(),
+        }
+    }
+}
+
 /// Whether a token may have a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -75,6 +113,9 @@ pub enum Verdict {
 pub struct Admission {
     policy: Option<Policy>,
     known: Known,
+    /// What is known of pinned keys.
+    pins: Known,
+    pinning: Pinning,
     rng: SecretRng,
 }
 
@@ -82,8 +123,10 @@ impl Admission {
     /// Knows nothing yet, the policy included: until [`Admission::on_policy`], tokens wait for the data
     /// store. Challenges are drawn from `rng`.
     #[must_use]
-    pub const fn new(rng: SecretRng) -> Self {
-        Self { policy: None, known: Known::new(), rng }
+    pub fn new(rng: SecretRng) -> Self {
+        let known = Known::new(REGISTERED_MAX, UNREGISTERED_MAX);
+        let pins = Known::new(PINNED_MAX, UNREGISTERED_MAX);
+        Self { policy: None, known, pins, pinning: Pinning::default(), rng }
     }
 
     /// The policy in force.
@@ -143,30 +186,88 @@ impl Admission {
         }
     }
 
+    /// Begins to decide about a DTU.
+    #[must_use]
+    pub fn begin_dtu(&self, now: Instant, proof: &DtuProof) -> DtuLookup {
+        let key = dtu_key(&proof.serial);
+        match self.pins.get(now - FRESH, &key) {
+            Some(entry) => DtuLookup::Decided(self.judge_dtu(proof, entry)),
+            None => DtuLookup::Read { key },
+        }
+    }
+
+    /// Decides with what the data store has under the DTU's key, or with what is remembered when it is away.
+    pub fn on_pin(
+        &mut self,
+        now: Instant,
+        proof: &DtuProof,
+        found: Result<Option<Value>, StoreAway>,
+    ) -> Standing {
+        let key = dtu_key(&proof.serial);
+        match found {
+            Ok(found) => {
+                let entry = Entry::of(found);
+                self.pins.put(now, &key, entry.clone());
+                self.judge_dtu(proof, entry)
+            }
+            Err(StoreAway) => match self.pins.get(now - KEPT, &key) {
+                Some(entry) => self.judge_dtu(proof, entry),
+                None => Standing::Refused(Denial::StoreAway),
+            },
+        }
+    }
+
+    /// What to pin for a DTU that is new, unless the bounds of this module's `dtu` say that it waits for another time.
+    /// `by` is this host.
+    pub fn pin(&mut self, now: Instant, proof: &DtuProof, by: &str) -> Option<Value> {
+        let pin = Pin { serial: proof.serial.clone(), key: proof.key? };
+        let value = Value::new(pin.to_line(by).to_string().as_bytes()).ok()?;
+        let has_room = self.pins.registered() < PINNED_MAX && self.pinning.take(now, proof.addr);
+        has_room.then_some(value)
+    }
+
+    /// Addresses for which keys were pinned in this hour, for the bounds check.
+    #[must_use]
+    pub fn pinned_for(&self) -> usize {
+        self.pinning.len()
+    }
+
+    fn judge_dtu(&self, proof: &DtuProof, entry: Entry) -> Standing {
+        dtu::judge(self.policy.unwrap_or(Policy::STRICT), proof, entry)
+    }
+
     /// All records of the registry are going to be handed to [`Admission::learn`]. A listing that breaks off,
     /// because the data store goes away, takes nothing from what the one before found.
     pub const fn listing_begins(&mut self, now: Instant) {
         self.known.listing_begins(now);
+        self.pins.listing_begins(now);
     }
 
-    /// What is registered under a token's key, from a watch; `None` when its record was deleted. It is
-    /// read when its token is presented, and not before.
+    /// What is registered under a key, from a watch; `None` when it was deleted. It is read when its token or DTU comes,
+    /// and not before.
     pub fn learn(&mut self, now: Instant, key: &Key, found: Option<Value>) {
-        self.known.put(now, key, Entry::of(found));
+        self.shelf(part_of(key)).put(now, key, Entry::of(found));
     }
 
     /// The same from a listing. Returns whether it was changed since a listing was last complete, and that was not handed
     /// in.
     pub fn learn_listed(&mut self, now: Instant, key: &Key, found: Option<Value>) -> bool {
-        self.known.put_listed(now, key, Entry::of(found))
+        self.shelf(part_of(key)).put_listed(now, key, Entry::of(found))
     }
 
-    /// The listing that began has ended. Said again without another listing, it means that every change since
+    /// The listing that began has ended, of this part. Said again without another listing, it means that every change since
     /// was handed in, too: for as long as a watch is known to be alive. Never said, nothing is lost but what
     /// the head of this module promises for tokens that were not seen before. Returns the keys of records that were
     /// deleted since a listing was last complete, and of which that was not handed in.
-    pub fn is_whole(&mut self, now: Instant) -> Vec<Key> {
-        self.known.is_whole(now)
+    pub fn is_whole(&mut self, now: Instant, part: Part) -> Vec<Key> {
+        self.shelf(part).is_whole(now)
+    }
+
+    const fn shelf(&mut self, part: Part) -> &mut Known {
+        match part {
+            Part::Tokens => &mut self.known,
+            Part::Dtus => &mut self.pins,
+        }
     }
 
     fn judge(&mut self, token: &Token, entry: &Entry) -> Verdict {
@@ -197,6 +298,11 @@ impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Admission({:?}, {:?})", self.policy, self.rng)
     }
+}
+
+/// The part of the registry that a key is of.
+fn part_of(key: &Key) -> Part {
+    if dtu_of(key).is_some() { Part::Dtus } else { Part::Tokens }
 }
 
 /// What the policy alone denies, without a look at the registry.

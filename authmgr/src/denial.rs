@@ -13,6 +13,10 @@ pub enum Denial {
     SoftwareClient,
     /// DTUs without a card get no session here.
     NoCard,
+    /// The DTU does not prove the key that is pinned to its serial.
+    WrongKey,
+    /// DTUs without a key are not admitted, and this one has none.
+    NoKey,
     /// Only registered cards are admitted, and this one is not.
     NotRegistered,
     /// The card was disabled.
@@ -37,11 +41,13 @@ pub enum Denial {
 
 impl Denial {
     /// Every denial, for tests of their words.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::UnreadableCard,
         Self::NoSerial,
         Self::SoftwareClient,
         Self::NoCard,
+        Self::WrongKey,
+        Self::NoKey,
         Self::NotRegistered,
         Self::Disabled,
         Self::WrongAnswer,
@@ -62,6 +68,12 @@ impl Denial {
             Self::NoSerial => "This desk unit did not say its serial. Ask your administrator.",
             Self::SoftwareClient => "This kind of client cannot be served here. Use a desk unit.",
             Self::NoCard => "Insert your card.",
+            Self::WrongKey => {
+                "This desk unit is not the one that is known by its serial. Ask your administrator."
+            }
+            Self::NoKey => {
+                "This desk unit has no key of its own, and needs one here. Ask your administrator."
+            }
             Self::NotRegistered => "This card is not registered. Ask your administrator.",
             Self::Disabled => "This card is disabled. Ask your administrator.",
             Self::WrongAnswer => "This card is not the one that was registered. Ask your administrator.",
@@ -85,6 +97,8 @@ impl Denial {
             Self::NoSerial => "no_serial",
             Self::SoftwareClient => "software_client",
             Self::NoCard => "no_card",
+            Self::WrongKey => "wrong_key",
+            Self::NoKey => "no_key",
             Self::NotRegistered => "not_registered",
             Self::Disabled => "disabled",
             Self::WrongAnswer => "wrong_answer",

@@ -243,13 +243,32 @@ fn a_record_is_deleted_and_one_that_keeps_a_card_out_only_by_force() {
 #[test]
 fn the_policy_is_shown_and_changed_rule_by_rule() {
     let group = Group::start();
-    let shown =
-        |pseudo: &str, cards: &str, set: bool| [json!({"pseudo": pseudo, "cards": cards, "set": set})];
+    let shown = |pseudo: &str, cards: &str, set: bool| {
+        [json!({"pseudo": pseudo, "cards": cards, "dtus": "any", "set": set})]
+    };
     assert_eq!(group.json(&["policy", "show"]), shown("allow", "any", false));
     assert_eq!(group.json(&["policy", "set", "cards=registered"]), shown("allow", "registered", true));
     assert_eq!(group.json(&["policy", "set", "pseudo=deny", "cards=any"]), shown("deny", "any", true));
     assert_eq!(group.json(&["policy", "show"]), shown("deny", "any", true));
     assert_eq!(group.run(&["policy", "set", "cards=all"]).status.code(), Some(2));
+    assert_eq!(group.json(&["policy", "set", "dtus=keyed"])[0]["dtus"], "keyed");
+}
+
+#[test]
+fn pinned_keys_are_listed_and_one_of_a_replaced_dtu_is_forgotten() {
+    let group = Group::start();
+    let key = "0a".repeat(32);
+    let pin = format!("dtu serial=080020000001 key={key} by=host-a");
+    let put = group.store.put(&"dtu/080020000001".parse().unwrap(), Value::new(pin.as_bytes()).unwrap());
+    group._runtime.block_on(put).unwrap();
+    let pinned = json!({"dtu": "080020000001", "key": key, "by": "host-a"});
+    assert_eq!(group.json(&["dtu", "list"]), [pinned]);
+    assert!(text(&group.run(&["dtu", "list"]).stdout).contains("pinned by host-a"));
+    assert_eq!(group.json(&["dtu", "forget", "080020000001"])[0]["pinned"], false);
+    assert_eq!(group.json(&["dtu", "list"]), [] as [Json; 0]);
+    let (code, said) = group.refused(&["dtu", "forget", "080020000001"]);
+    assert!(code == Some(1) && said.contains("authmgr dtu list"), "{said}");
+    assert_eq!(group.run(&["dtu", "forget", "a/b"]).status.code(), Some(2));
 }
 
 #[test]
@@ -287,6 +306,9 @@ fn completions_know_the_commands() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&authmgr(dir.path(), &["completions", shell]).stdout);
-        assert!(script.contains("register") && script.contains("policy"), "{shell}");
+        assert!(
+            script.contains("register") && script.contains("policy") && script.contains("forget"),
+            "{shell}"
+        );
     }
 }

@@ -58,6 +58,8 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/directory.rs waiting", Else("one for each host that was asked")),
     ("groupmgr/src/directory/grants.rs ends", Table("grants")),
     ("groupmgr/src/directory/grants.rs until", Table("grants")),
+    ("groupmgr/src/host/admission/entrants.rs Entrants", Table("tokens to admit")),
+    ("groupmgr/src/host/admission/registry.rs by_revision", Table("registry changes")),
     ("groupmgr/src/host/admission/registry.rs changes", Table("registry changes")),
     ("groupmgr/src/host/admission/templates.rs Templates", Table("templates")),
     (

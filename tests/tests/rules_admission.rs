@@ -121,7 +121,7 @@ fn what_was_changed_while_a_host_did_not_reach_the_store_is_noted_there_when_it_
             ("card.ann owner=ann", root.clone()),
             ("card.bob owner=bob disabled=true", root.clone()),
             ("card.eve deleted", None),
-            ("login pseudo=deny cards=any", root),
+            ("login pseudo=deny cards=any dtus=any", root),
         ]
         .map(|(what, by)| (Some(what.to_owned()), by, late))
     };

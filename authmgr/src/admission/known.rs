@@ -118,10 +118,11 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) const fn new() -> Self {
+    /// Room for so many keys with something under them, and so many with nothing.
+    pub(super) const fn new(registered: usize, unregistered: usize) -> Self {
         Self {
-            registered: Shelf::new(REGISTERED_MAX),
-            unregistered: Shelf::new(UNREGISTERED_MAX),
+            registered: Shelf::new(registered),
+            unregistered: Shelf::new(unregistered),
             listing_since: None,
             whole_at: None,
         }
@@ -155,6 +156,11 @@ impl Known {
         let is_news = self.whole_at.is_some() && !is_as_before;
         self.put(now, key, entry);
         is_news
+    }
+
+    /// How many keys are known to have something under them.
+    pub(super) fn registered(&self) -> usize {
+        self.registered.by_key.len()
     }
 
     /// What was known for certain at `since` or later.

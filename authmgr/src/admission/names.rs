@@ -4,9 +4,9 @@ use core::fmt;
 use std::sync::Arc;
 
 use datastore::{Key, Prefix};
-use proto::Token;
 use proto::ids::{BadName, is_word};
 use proto::line::Line;
+use proto::{Serial, Token};
 
 /// Whose permanent data a session works on: the data store keeps it under `data/<owner>/`.
 ///
@@ -108,6 +108,30 @@ pub fn token_of(key: &Key) -> Option<Token> {
     key.as_str().strip_prefix(TOKENS)?.parse().ok()
 }
 
+/// Where the key of a DTU is pinned.
+#[must_use]
+pub fn dtu_key(serial: &Serial) -> Key {
+    made(format!("{DTUS}{serial}").parse())
+}
+
+/// Where the keys of all DTUs are pinned.
+#[must_use]
+pub fn dtu_prefix() -> Prefix {
+    made(DTUS.parse())
+}
+
+/// The DTU whose key is pinned under `key`.
+#[must_use]
+pub fn dtu_of(key: &Key) -> Option<Serial> {
+    key.as_str().strip_prefix(DTUS)?.parse().ok()
+}
+
+/// All that a host watches of the registry and the policy.
+#[must_use]
+pub fn watched() -> [Prefix; 3] {
+    [made(policy_key().as_str().parse()), token_prefix(), dtu_prefix()]
+}
+
 /// The key in a stored record or policy that names who wrote it.
 pub const AUTHOR: &str = "by";
 /// The key in a stored record that says that the record is being deleted.
@@ -127,10 +151,12 @@ pub fn is_removal(bytes: &[u8]) -> bool {
 
 const TOKENS: &str = "token/";
 const CLAIMS: &str = "claim/";
+const DTUS: &str = "dtu/";
 const _: () = assert!(Token::LEN_MAX + TOKENS.len() <= Key::LEN_MAX);
+const _: () = assert!(64 + DTUS.len() <= Key::LEN_MAX);
 const _: () = assert!(CLAIMS.len() == TOKENS.len());
 
-/// Tokens and owners are made of the bytes that keys are made of, and are shorter, so there is no failure to
+/// Tokens, serials and owners are made of the bytes that keys are made of, and are shorter, so there is no failure to
 /// report.
 fn made<T>(parsed: Result<T, BadName>) -> T {
     match parsed {
@@ -157,6 +183,15 @@ mod tests {
             assert!(bad.parse::<AccountName>().is_err(), "{bad:?}");
         }
         assert_eq!("kiosk-1.2".parse::<TemplateName>().unwrap().to_string(), "kiosk-1.2");
+    }
+
+    #[test]
+    fn what_is_watched_holds_what_admission_reads_and_no_claim() {
+        let (token, serial) = ("card.1".parse().unwrap(), "080020a1b2c3".parse().unwrap());
+        let holds = |key: &Key| watched().iter().any(|prefix| prefix.holds(key));
+        assert!(holds(&policy_key()) && holds(&token_key(&token)) && holds(&dtu_key(&serial)));
+        assert!(!holds(&claim_key(&token)));
+        assert_eq!((dtu_of(&dtu_key(&serial)), dtu_of(&token_key(&token))), (Some(serial), None));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use proto::line::{FieldError, Line, LineError};
 
-/// What the group admits. Stored as one line, `login pseudo=allow cards=any`, under
+/// What the group admits. Stored as one line, `login pseudo=allow cards=any dtus=any`, under
 /// [`super::policy_key`]; an absent key or an absent line means the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -13,6 +13,8 @@ pub struct Policy {
     pub pseudo: Pseudo,
     /// Which cards are admitted that no record disables.
     pub cards: Cards,
+    /// Which DTUs are admitted to whose serials no key is pinned.
+    pub dtus: Dtus,
 }
 
 /// What happens at a DTU without a card.
@@ -35,6 +37,16 @@ pub enum Cards {
     Registered,
 }
 
+/// Which DTUs are admitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dtus {
+    /// Every one that no key is pinned for, or that proves the pinned one.
+    #[default]
+    Any,
+    /// Only those that prove a key.
+    Keyed,
+}
+
 /// Text that is no policy. Whoever wrote it is at fault; the policy in force was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
@@ -48,7 +60,7 @@ pub enum PolicyError {
 
 impl Policy {
     /// The one that admits fewest: in force when the stored one cannot be read and none was read before.
-    pub const STRICT: Self = Self { pseudo: Pseudo::Deny, cards: Cards::Registered };
+    pub const STRICT: Self = Self { pseudo: Pseudo::Deny, cards: Cards::Registered, dtus: Dtus::Keyed };
 
     /// Reads what the data store holds.
     ///
@@ -60,13 +72,14 @@ impl Policy {
         Ok(Self {
             pseudo: line.want("pseudo")?.unwrap_or_default(),
             cards: line.want("cards")?.unwrap_or_default(),
+            dtus: line.want("dtus")?.unwrap_or_default(),
         })
     }
 
     /// The policy as the line that is stored.
     #[must_use]
     pub fn to_line(self) -> Line {
-        Line::new("login").with("pseudo", self.pseudo).with("cards", self.cards)
+        Line::new("login").with("pseudo", self.pseudo).with("cards", self.cards).with("dtus", self.dtus)
     }
 }
 
@@ -91,6 +104,7 @@ macro_rules! words {
 
 words! { Pseudo { Allow = "allow", Deny = "deny" } }
 words! { Cards { Any = "any", Registered = "registered" } }
+words! { Dtus { Any = "any", Keyed = "keyed" } }
 
 #[cfg(test)]
 mod tests {
@@ -101,11 +115,13 @@ mod tests {
     fn a_policy_prints_and_reads_back() {
         for pseudo in [Pseudo::Allow, Pseudo::Deny] {
             for cards in [Cards::Any, Cards::Registered] {
-                let policy = Policy { pseudo, cards };
-                assert_eq!(Policy::from_bytes(policy.to_line().to_string().as_bytes()), Ok(policy));
+                for dtus in [Dtus::Any, Dtus::Keyed] {
+                    let policy = Policy { pseudo, cards, dtus };
+                    assert_eq!(Policy::from_bytes(policy.to_line().to_string().as_bytes()), Ok(policy));
+                }
             }
         }
-        assert_eq!(Policy::STRICT.to_line().to_string(), "login pseudo=deny cards=registered");
+        assert_eq!(Policy::STRICT.to_line().to_string(), "login pseudo=deny cards=registered dtus=keyed");
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn whoever_follows_the_registry_tells_an_unregistered_card_from_a_disabled_one_w
         Verdict::Refuse(Denial::StoreAway),
         "not whole"
     );
-    a.is_whole(at(2));
+    a.is_whole(at(2), Part::Tokens);
     let mut away = |now, name: &str| present(&mut a, now, name, Err(StoreAway));
     for now in [at(2), at(60)] {
         assert!(admits(&away(now, "card.1")));
@@ -184,7 +184,7 @@ fn a_listing_that_breaks_off_takes_nothing_from_the_one_before() {
     let mut a = admission("login");
     a.listing_begins(at(0));
     learn(&mut a, at(0), "card.1", Some("token name=card.1 disabled=true"));
-    a.is_whole(at(1));
+    a.is_whole(at(1), Part::Tokens);
     a.listing_begins(at(30));
     let mut away = |now, name: &str| present(&mut a, now, name, Err(StoreAway));
     assert_eq!(away(at(31), "card.1"), Verdict::Refuse(Denial::Disabled));
@@ -201,7 +201,7 @@ fn a_change_that_is_watched_counts_at_once() {
     let mut a = admission("login");
     a.listing_begins(at(0));
     learn(&mut a, at(0), "card.1", Some("token name=card.1"));
-    a.is_whole(at(0));
+    a.is_whole(at(0), Part::Tokens);
     assert!(matches!(a.begin(at(0), &token("card.1")), Lookup::Decided(Verdict::Admit(_))));
     learn(&mut a, at(0), "card.1", Some("token name=card.1 disabled=true"));
     let refused = Lookup::Decided(Verdict::Refuse(Denial::Disabled));
@@ -242,7 +242,7 @@ fn a_registry_too_large_to_remember_is_not_taken_for_whole() {
         let name = format!("card.{n}");
         learn(&mut a, at(0), &name, Some(&format!("token name={name}")));
     }
-    a.is_whole(at(0));
+    a.is_whole(at(0), Part::Tokens);
     assert_eq!(a.known.sizes()[0], known::REGISTERED_MAX);
     assert_eq!(present(&mut a, at(1), "card.x", Err(StoreAway)), Verdict::Refuse(Denial::StoreAway));
 }

@@ -3,7 +3,9 @@
 pub mod cli;
 mod handover;
 pub mod named;
+mod pins;
 mod store;
 
 pub use handover::{HandedOver, Left};
+pub use pins::PinnedKey;
 pub use store::{Changed, Listed, RegistryError, StoredRegistry, Written};

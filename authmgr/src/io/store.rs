@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datastore::io::Store;
 use datastore::{Answer, Expected, Generation, Key, Request, Revision, StoreError, Value};
-use proto::Token;
 use proto::line::Line;
+use proto::{Serial, Token};
 
 use super::named::written;
 use crate::admission::{
@@ -42,6 +42,9 @@ pub enum RegistryError {
     /// What is stored is no policy; nothing was changed.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// No key is pinned to the serial.
+    #[error("no key is pinned to {0}; see: authmgr dtu list")]
+    NotPinned(Serial),
     /// Somebody changes it all the time; nothing was changed.
     #[error("{0} in the data store keeps changing; nothing was changed, try again")]
     Busy(Key),
@@ -257,12 +260,12 @@ impl StoredRegistry {
     }
 
     /// `line` with the author's name, as a value.
-    fn signed(&self, line: &Line) -> Result<Value, StoreError> {
+    pub(super) fn signed(&self, line: &Line) -> Result<Value, StoreError> {
         let line = line.clone().with(AUTHOR, &self.author);
         Ok(Value::new(line.to_string().as_bytes())?)
     }
 
-    async fn swap(
+    pub(super) async fn swap(
         &self,
         key: &Key,
         stored: Option<Value>,
@@ -292,7 +295,7 @@ fn parse(token: &Token, stored: Option<&Value>) -> Result<Option<Record>, Regist
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::{Cards, Owner, Pseudo};
+    use crate::admission::{Cards, Dtus, Owner, Pseudo};
     use datastore::io::{Memory, Pending};
     use datastore::{Prefix, Request, Response};
     use proto::card::CardSecret;
@@ -403,11 +406,12 @@ mod tests {
             assert_eq!(registry.policy().await.unwrap(), (Policy::default(), false));
             registry.set_policy(|p| Policy { cards: Cards::Registered, ..p }).await.unwrap();
             registry.set_policy(|p| Policy { pseudo: Pseudo::Deny, ..p }).await.unwrap();
+            registry.set_policy(|p| Policy { dtus: Dtus::Keyed, ..p }).await.unwrap();
             assert_eq!(registry.policy().await.unwrap(), (Policy::STRICT, true));
             memory.put(&policy_key(), Value::new(b"junk").unwrap()).await.unwrap();
             assert!(matches!(registry.policy().await, Err(RegistryError::Policy(_))));
             let (set, _) = registry.set_policy(|p| Policy { pseudo: Pseudo::Allow, ..p }).await.unwrap();
-            assert_eq!(set, Policy { pseudo: Pseudo::Allow, cards: Cards::Registered });
+            assert_eq!(set, Policy { pseudo: Pseudo::Allow, ..Policy::STRICT });
         });
     }
 }

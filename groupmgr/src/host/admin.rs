@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use datastore::Key;
-use proto::{BootId, Epoch, HostName, KeyId, Last, Serial, ServiceName, SessionId, Token};
+use proto::{BootId, DtuKey, Epoch, HostName, KeyId, Last, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::topology::{Double, RowView};
@@ -265,6 +265,9 @@ pub struct DtuView {
     pub token: Option<Token>,
     /// The session it shows.
     pub session: Option<SessionId>,
+    /// The key that it has proved; none of a plain terminal, and where a host of an older version tells.
+    #[serde(default)]
+    pub key: Option<DtuKey>,
 }
 
 /// What a host would do with a token.

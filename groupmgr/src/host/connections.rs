@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use authmgr::{CloseReason, Gate, GateEffect, GateEvent, Order};
 use proto::alp::DisconnectCause;
 use proto::line::{Line, LineError};
-use proto::{Instant, Serial};
+use proto::{DtuKey, Instant, Serial};
 
 use super::admin::Reply;
 use super::driver::{AdminReq, ConnId, Effect};
@@ -43,9 +43,11 @@ impl Connections {
         self.map.len()
     }
 
-    /// Where each DTU is, and its serial once it has said it.
-    pub(super) fn view(&self) -> impl Iterator<Item = (ConnId, SocketAddrV4, Option<&Serial>)> {
-        self.map.iter().map(|(id, conn)| (*id, conn.gate.peer(), conn.gate.serial()))
+    /// Where each DTU is, its serial once it has said it, and the key that it has proved.
+    pub(super) fn view(
+        &self,
+    ) -> impl Iterator<Item = (ConnId, SocketAddrV4, Option<&Serial>, Option<DtuKey>)> {
+        self.map.iter().map(|(id, Conn { gate, .. })| (*id, gate.peer(), gate.serial(), gate.key()))
     }
 
     pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 1] {

@@ -121,7 +121,7 @@ impl Machines {
 
     /// Requests to the data store under way, those that are late included.
     pub(super) fn store_requests(&self) -> usize {
-        let [_, _, admission] = self.admission.sizes();
+        let [_, _, admission, ..] = self.admission.sizes();
         let [_, _, claims] = self.claims.sizes();
         admission + claims + self.records.pending() + self.relay.pending() + self.store.pending()
     }

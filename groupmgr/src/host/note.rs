@@ -1,7 +1,7 @@
 //! What a host has to say to its log.
 
 use proto::lack::Lack;
-use proto::{HostName, Serial, SessionId, Token};
+use proto::{DtuKey, HostName, Serial, SessionId, Token};
 
 use crate::topology::Change;
 
@@ -74,6 +74,22 @@ pub enum Note {
         /// Who did it, as far as it is known.
         by: Option<String>,
         /// It was changed some time ago, while this host was not told of changes.
+        late: bool,
+    },
+    /// The key of a DTU was pinned to its serial, when it was admitted for the first time.
+    DtuPinned {
+        /// The serial of the DTU.
+        serial: Serial,
+        /// The key that it has to prove from now on.
+        key: DtuKey,
+    },
+    /// The key that was pinned to a serial is forgotten: the next one that is proved is pinned.
+    DtuForgotten {
+        /// The serial.
+        serial: Serial,
+        /// Who did it, as far as it is known.
+        by: Option<String>,
+        /// It was done some time ago, while this host was not told of changes.
         late: bool,
     },
     /// A token was not admitted or not served.

@@ -26,7 +26,7 @@ pub(super) struct PresentationId {
 }
 
 /// Who wants something that presentations and operators want alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asker {
     Presentation(PresentationId),
     Operator(AdminReq),

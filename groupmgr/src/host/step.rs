@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use authmgr::admission::Policy;
+use authmgr::admission::{DtuProof, Policy};
 use authmgr::{Denial, Order, Presentation};
 use datastore::{Key, Response, StoreError};
 use proto::alp::DisconnectCause;
@@ -169,8 +169,8 @@ pub(super) enum ToPlacing {
 /// What the machine of admission is told.
 #[derive(Debug)]
 pub(super) enum ToAdmission {
-    // Whether a token is genuine and allowed.
-    Admit { asker: Asker, token: Token },
+    // Whether a token is genuine and allowed, and the DTU that presents it is the one that its serial belongs to.
+    Admit { asker: Asker, token: Token, dtu: Option<Box<DtuProof>> },
     // Fetch a template.
     Template { asker: Asker, name: String },
     // Be sure that a change of a key holds here, and answer the operator.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use authmgr::admission::PINS_AN_HOUR;
 use proto::keys::GroupKey;
 use sessiond::manager::Claim;
 
@@ -87,12 +88,13 @@ fn sessions(env: Env<'_>, m: &Machines) -> Vec<SessionView> {
 }
 
 fn dtus(env: Env<'_>, m: &Machines) -> Vec<DtuView> {
-    let view = |(conn, addr, serial): (_, _, Option<&proto::Serial>)| DtuView {
+    let view = |(conn, addr, serial, key): (_, _, Option<&proto::Serial>, _)| DtuView {
         host: env.name().clone(),
         serial: serial.cloned(),
         addr,
         token: m.presentations.presented_at(conn).cloned(),
         session: m.attachments.shown_at(conn),
+        key,
     };
     m.connections.view().map(view).collect()
 }
@@ -112,7 +114,7 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
     let fill = |table, len, max| Fill { table, len, max };
     let topology = m.membership.members().topology();
     let [lookups, grants, askers] = m.directory.sizes();
-    let [changes, templates, _] = m.admission.sizes();
+    let [changes, templates, _, entrants, pinned_for] = m.admission.sizes();
     let [releases, unreleased, _] = m.claims.sizes();
     let [failures, outcomes] = m.operations.sizes();
     let [repeats, heard] = m.attachments.sizes();
@@ -144,5 +146,7 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
         fill("failures", failures, operations::FAILURES_MAX),
         fill("outcomes", outcomes, operations::WAITING_MAX),
         fill("templates", templates, admission::TEMPLATES_MAX),
+        fill("tokens to admit", entrants, port::PENDING_MAX),
+        fill("addresses of new DTUs", pinned_for, PINS_AN_HOUR),
     ]
 }

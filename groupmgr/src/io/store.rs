@@ -2,14 +2,13 @@
 
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authmgr::admission::{policy_key, token_prefix};
+use authmgr::admission::watched;
 use datastore::client::Patience;
 use datastore::io::{LinkState, Remote, SledStore, Store, Target};
-use datastore::{Prefix, Request, StoreError, WatchEvent};
+use datastore::{Request, StoreError, WatchEvent};
 use proto::BootId;
 use proto::host_message::Label;
 use proto::io::{KeyDir, KeyDirError};
@@ -98,7 +97,8 @@ impl StoreDriver {
     pub(crate) fn follow(&self, runtime: &Handle, inbox: Inbox) {
         let store = Arc::clone(&self.store);
         runtime.spawn(async move {
-            while let Ok(()) = follow(&*store, &inbox).await {
+            loop {
+                follow(&*store, &inbox).await;
                 inbox.send(Event::Input(Input::Followed(Followed::Lost))).await;
                 tokio::time::sleep(WATCH_AGAIN).await;
             }
@@ -115,22 +115,22 @@ impl StoreDriver {
     }
 }
 
-/// Watches login policy and registry until one of the watches ends. `Err` when the keys of the two cannot be watched.
-async fn follow(store: &dyn Store, inbox: &Inbox) -> Result<(), ()> {
-    let policy = Prefix::from_str(policy_key().as_str()).map_err(drop)?;
-    let watches = tokio::try_join!(store.watch(policy), store.watch(token_prefix()));
+/// Watches login policy and registry until one of the watches ends.
+async fn follow(store: &dyn Store, inbox: &Inbox) {
+    let [policy, tokens, dtus] = watched().map(|prefix| store.watch(prefix));
     // While the data store is away this fails as any request does.
-    let Ok((mut policy, mut tokens)) = watches else { return Ok(()) };
+    let Ok((mut policy, mut tokens, mut dtus)) = tokio::try_join!(policy, tokens, dtus) else { return };
     inbox.send(Event::Input(Input::Followed(Followed::Anew))).await;
     loop {
         let event = tokio::select! {
             event = policy.next() => event,
             event = tokens.next() => event,
+            event = dtus.next() => event,
         };
         let news = match event {
             Some(WatchEvent::Changed(event)) => Followed::Changed(event),
             Some(WatchEvent::Lagged) => Followed::Anew,
-            None => return Ok(()),
+            None => return,
         };
         inbox.send(Event::Input(Input::Followed(news))).await;
     }

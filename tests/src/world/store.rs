@@ -62,8 +62,7 @@ impl World {
             return;
         }
         let mut out = Vec::new();
-        let policy = authmgr::admission::policy_key().as_str().parse().ok();
-        for prefix in policy.into_iter().chain([authmgr::admission::token_prefix()]) {
+        for prefix in authmgr::admission::watched() {
             let id = running.store.client.call(now, Request::Watch { prefix }, &mut out);
             running.store.watches.insert(id, false);
         }

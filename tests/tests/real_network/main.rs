@@ -10,6 +10,7 @@
 )]
 
 mod apart;
+mod dtu_keys;
 mod examples;
 mod keys;
 mod readme;

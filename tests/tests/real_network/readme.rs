@@ -183,7 +183,7 @@ impl<'a> Hand<'a> {
 
     /// The login shell of whoever runs the tests may ask questions at its start, or take its time: this one has a home
     /// of its own, whose profile says when it is ready. It does not run where the daemons were started.
-    fn plain_shell(&self) -> Played {
+    pub(crate) fn plain_shell(&self) -> Played {
         let home = self.dir.join("home");
         std::fs::create_dir(&home)?;
         std::fs::write(home.join(".profile"), "PS1='ready> '\n")?;

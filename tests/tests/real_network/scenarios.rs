@@ -40,6 +40,10 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("the_manuals_way_to_install_makes_programs", crate::examples::install),
     ("every_command_that_a_document_shows_is_one", crate::examples::every_command),
     ("the_example_of_a_minimal_group_runs", crate::examples::minimal_group),
+    (
+        "a_second_dtu_with_the_same_serial_is_refused",
+        crate::dtu_keys::a_second_dtu_with_the_same_serial_is_refused,
+    ),
     ("the_examples_of_services_and_of_events_do_what_they_say", crate::examples::services_and_events),
     ("an_editors_modes_move_to_a_real_terminal_with_the_card_and_leave_with_it", crate::screens::moved),
     ("a_key_flips_between_the_displays_of_a_session_in_a_real_terminal", crate::screens::flipped),

@@ -1,5 +1,5 @@
-//! The command line: `authmgr card new | register | list | show | alias | disable | enable | rm`, `authmgr policy show |
-//! set`. The exit codes are those of [`proto::exit`].
+//! The command line: `authmgr card new | register | list | show | alias | disable | enable | rm`, `authmgr dtu list |
+//! forget`, `authmgr policy show | set`. The exit codes are those of [`proto::exit`].
 
 mod follow;
 mod run;
@@ -12,16 +12,17 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use proto::Serial;
 use proto::exit::Exit;
 use proto::io::cli::{Failure, KEYS, Shell, print_completions};
 
 use super::named::NamedError;
 use super::store::RegistryError;
-use crate::admission::{AccountName, Cards, Owner, Policy, Pseudo, TemplateName};
+use crate::admission::{AccountName, Cards, Dtus, Owner, Policy, Pseudo, TemplateName};
 
-/// Cards, and the login policy.
+/// Cards, the keys of DTUs, and the login policy.
 ///
-/// Cards are files for DTUs that are programs; the registry of tokens and the login policy are in the data
+/// Cards are files for DTUs that are programs; the registry of tokens and of DTUs' keys and the login policy are in the data
 /// store, so that they hold for the whole group.
 #[derive(Debug, Parser)]
 #[command(name = "authmgr", version, after_help = proto::exit::HELP)]
@@ -35,6 +36,9 @@ enum Command {
     /// Make cards and say whose they are
     #[command(subcommand)]
     Card(CardCommand),
+    /// See which key belongs to which DTU, and let a replaced one in
+    #[command(subcommand)]
+    Dtu(DtuCommand),
     /// Set the login policy: who is admitted without a record in the registry
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -145,6 +149,22 @@ struct NewCard {
 }
 
 #[derive(Debug, Subcommand)]
+enum DtuCommand {
+    /// List the keys that hosts have pinned, each to its DTU's serial when it was admitted for the first time
+    List {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Forget the key of a DTU that was replaced or set up anew: the next one that comes with its serial is pinned
+    Forget {
+        /// The serial, as `authmgr dtu list` shows it
+        serial: Serial,
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Show the login policy
     Show {
@@ -153,7 +173,7 @@ enum PolicyCommand {
     },
     /// Change the login policy; what is not named stays
     Set {
-        /// pseudo=allow|deny (DTUs without a card), cards=any|registered
+        /// pseudo=allow|deny (DTUs without a card), cards=any|registered, dtus=any|keyed (keyed: DTUs that prove a key)
         #[arg(value_name = "RULE", required = true)]
         rules: Vec<Rule>,
         #[command(flatten)]
@@ -185,6 +205,7 @@ const STORE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), datas
 enum Rule {
     Pseudo(Pseudo),
     Cards(Cards),
+    Dtus(Dtus),
 }
 
 impl Rule {
@@ -192,6 +213,7 @@ impl Rule {
         match self {
             Self::Pseudo(pseudo) => Policy { pseudo, ..policy },
             Self::Cards(cards) => Policy { cards, ..policy },
+            Self::Dtus(dtus) => Policy { dtus, ..policy },
         }
     }
 }
@@ -202,7 +224,11 @@ impl FromStr for Rule {
         match s.split_once('=') {
             Some(("pseudo", value)) => value.parse().map(Self::Pseudo),
             Some(("cards", value)) => value.parse().map(Self::Cards),
-            _ => Err("a rule is pseudo=allow, pseudo=deny, cards=any or cards=registered".into()),
+            Some(("dtus", value)) => value.parse().map(Self::Dtus),
+            _ => Err(
+                "a rule is pseudo=allow, pseudo=deny, cards=any, cards=registered, dtus=any or dtus=keyed"
+                    .into(),
+            ),
         }
     }
 }
@@ -232,6 +258,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Card(CardCommand::New(new)) => run::new_card(new),
         Command::Card(command) => runtime()?.block_on(run::card(command)),
+        Command::Dtu(command) => runtime()?.block_on(run::dtu(command)),
         Command::Policy(command) => runtime()?.block_on(run::policy(command)),
         Command::Completions { shell } => print_completions::<Cli>(shell),
     }
@@ -255,7 +282,8 @@ mod tests {
     fn a_rule_names_its_field_and_one_of_its_values() {
         assert_eq!("pseudo=deny".parse(), Ok(Rule::Pseudo(Pseudo::Deny)));
         assert_eq!("cards=registered".parse(), Ok(Rule::Cards(Cards::Registered)));
-        for bad in ["pseudo", "pseudo=", "cards=all", "users=any", ""] {
+        assert_eq!("dtus=keyed".parse(), Ok(Rule::Dtus(Dtus::Keyed)));
+        for bad in ["pseudo", "pseudo=", "cards=all", "dtus=keyless", "users=any", ""] {
             assert!(bad.parse::<Rule>().is_err(), "{bad:?}");
         }
     }

@@ -14,7 +14,7 @@ use proto::io::{KeyDir, local, random};
 use proto::{Token, hex};
 use serde_json::Value;
 
-use super::{At, CardCommand, NewCard, PolicyCommand, follow, show};
+use super::{At, CardCommand, DtuCommand, NewCard, PolicyCommand, follow, show};
 use crate::admission::Record;
 use crate::io::handover::HandedOver;
 use crate::io::named::named;
@@ -121,6 +121,20 @@ async fn hand_over(
         Failure::new(Exit::Unknown, format!("{what}: {error}"))
     })?;
     Ok(exit)
+}
+
+pub(super) async fn dtu(command: DtuCommand) -> Result<Exit, Failure> {
+    match command {
+        DtuCommand::List { at } => {
+            show::pins(&registry(&at)?.pins().await?, at.json)?;
+            Ok(Exit::Done)
+        }
+        DtuCommand::Forget { serial, at } => {
+            let written = registry(&at)?.forget_dtu(&serial).await?;
+            let (object, text) = show::forgotten(&serial);
+            follow::finish(&at, &written, object, &text)
+        }
+    }
 }
 
 pub(super) async fn policy(command: PolicyCommand) -> Result<Exit, Failure> {

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use proto::Token;
 use proto::card::Card;
 use proto::io::cli::{Failure, print};
+use proto::{Serial, Token};
 use serde_json::{Value, json};
 
-use crate::admission::{Policy, Pseudo, Record};
+use crate::admission::{Dtus, Policy, Pseudo, Record};
 use crate::io::handover::HandedOver;
 use crate::io::named::written_file;
+use crate::io::pins::PinnedKey;
 use crate::io::store::{Changed, Listed};
 use crate::registry::Replacement;
 
@@ -182,17 +183,49 @@ pub(super) fn list(listed: &[Listed], as_json: bool) -> Result<(), Failure> {
     print(text)
 }
 
+pub(super) fn pins(pinned: &[PinnedKey], as_json: bool) -> Result<(), Failure> {
+    let width = pinned.iter().map(|entry| entry.serial.as_str().len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for PinnedKey { serial, pin, by } in pinned {
+        let line = match (pin, as_json) {
+            (Ok(pin), true) => json!({"dtu": serial, "key": pin.key, "by": by}).to_string(),
+            (Err(error), true) => json!({"dtu": serial, "damaged": error.to_string()}).to_string(),
+            (Ok(pin), false) => {
+                format!("{serial:width$}  {}  pinned by {}", pin.key, by.as_deref().unwrap_or("-"))
+            }
+            (Err(error), false) => format!("{serial:width$}  damaged: {error}"),
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if pinned.is_empty() && !as_json {
+        eprintln!("no key of a DTU is pinned");
+    }
+    print(text)
+}
+
+pub(super) fn forgotten(serial: &Serial) -> (Value, String) {
+    let text =
+        format!("the key of {serial} is forgotten; the next one that is proved with this serial is pinned");
+    (json!({"dtu": serial, "pinned": false}), text)
+}
+
 pub(super) fn policy(policy: Policy, is_set: bool) -> (Value, String) {
     let default = if is_set { "" } else { " (the default: none was set)" };
     let without = match policy.pseudo {
         Pseudo::Allow => "get a session of their own",
         Pseudo::Deny => "ask for a card",
     };
-    let Policy { pseudo, cards } = policy;
+    let keyless = match policy.dtus {
+        Dtus::Any => "admitted",
+        Dtus::Keyed => "refused",
+    };
+    let Policy { pseudo, cards, dtus } = policy;
     (
-        json!({"pseudo": pseudo.to_string(), "cards": cards.to_string(), "set": is_set}),
+        json!({"pseudo": pseudo.to_string(), "cards": cards.to_string(), "dtus": dtus.to_string(), "set": is_set}),
         format!(
-            "pseudo={pseudo} cards={cards}{default}: DTUs without a card {without}; admitted cards: {cards}"
+            "pseudo={pseudo} cards={cards} dtus={dtus}{default}: DTUs without a card {without}; admitted cards: {cards}; \
+             DTUs without a key are {keyless}"
         ),
     )
 }

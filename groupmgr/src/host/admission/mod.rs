@@ -2,13 +2,16 @@
 //!
 //! Owns authmgr's knowledge of policy and registry, keeps it up to date with the data store, and remembers templates.
 
+mod entrants;
 mod registry;
 mod templates;
 
 pub(super) use registry::CHANGES_MAX;
 pub(super) use templates::TEMPLATES_MAX;
 
-use authmgr::admission::{Record, is_removal, policy_key, token_key, token_of, token_prefix};
+use authmgr::admission::{
+    DtuProof, Part, Record, dtu_key, dtu_of, is_removal, policy_key, token_key, token_of,
+};
 use authmgr::{Admission, Denial, Lookup, StoreAway, Verdict};
 use datastore::{Answer, Event, Key, Page, Request, Response, StoreError, Value};
 use proto::time::Duration;
@@ -21,6 +24,7 @@ use super::note::Note;
 use super::out::Out;
 use super::port::{Arrival, StorePort};
 use super::step::{Asker, Judgement, ToAdmission, ToOperations, ToPresentations};
+use entrants::Entrants;
 use proto::rng::SecretRng;
 use registry::{Change, Listing, Registry};
 use templates::Templates;
@@ -35,11 +39,16 @@ const LIST_AGAIN: Duration = Duration::from_secs(1);
 enum Wanted {
     /// The registry's record of a token.
     Record(Asker, Token),
+    /// The key that is pinned to the serial of a DTU.
+    Pinned(Asker),
+    /// That the key of a DTU is pinned to its serial, as this record says.
+    Pin(Asker, Value),
     Template(Asker, String),
     Policy,
     /// A page of a listing of the registry.
     Page {
         listing: u64,
+        part: Part,
     },
     /// An operator wants to be sure that a change holds here.
     Follow(AdminReq, Key),
@@ -51,6 +60,7 @@ pub(super) struct Gatekeeper {
     admission: Admission,
     registry: Registry,
     templates: Templates,
+    entrants: Entrants,
     port: StorePort<Wanted>,
 }
 
@@ -60,13 +70,16 @@ impl Gatekeeper {
             admission: Admission::new(entropy),
             registry: Registry::new(now),
             templates: Templates::default(),
+            entrants: Entrants::default(),
             port: StorePort::new(Port::Admission),
         }
     }
 
-    /// Changes and templates remembered, and requests under way, for the bounds check.
-    pub(super) fn sizes(&self) -> [usize; 3] {
-        [self.registry.changes(), self.templates.len(), self.port.len()]
+    /// Changes and templates remembered, requests under way, tokens that wait for them, and addresses for whose DTUs keys
+    /// were pinned, for the bounds check.
+    pub(super) fn sizes(&self) -> [usize; 5] {
+        let Self { admission, registry, templates, entrants, port } = self;
+        [registry.changes(), templates.len(), port.len(), entrants.len(), admission.pinned_for()]
     }
 
     pub(super) fn awaits(&self, seq: u64) -> bool {
@@ -79,7 +92,7 @@ impl Gatekeeper {
 
     pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToAdmission, out: &mut Out<'_>) {
         match step {
-            ToAdmission::Admit { asker, token } => self.admit(ctx, asker, token, out),
+            ToAdmission::Admit { asker, token, dtu } => self.admit(ctx, asker, token, dtu, out),
             ToAdmission::Template { asker, name } => self.fetch_template(ctx, asker, name, out),
             ToAdmission::Follow { req, key } => self.follow(ctx, req, key, out),
             ToAdmission::Followed(news) => self.on_followed(ctx, news, out),
@@ -118,8 +131,10 @@ impl Gatekeeper {
             Wanted::Record(asker, token) => {
                 let record = self.newest_of(&token_key(&token), outcome);
                 let verdict = self.admission.on_record(ctx.now, &token, record);
-                self.tell_verdict(ctx, asker, verdict, out);
+                self.on_token_judged(ctx, asker, verdict, out);
             }
+            Wanted::Pinned(asker) => self.on_pinned_read(ctx, asker, outcome, out),
+            Wanted::Pin(asker, new) => self.on_pin_tried(ctx, asker, new, outcome, out),
             Wanted::Template(asker, name) => {
                 let found = match outcome {
                     Ok(Response { answer: Answer::Value(value), .. }) => {
@@ -136,15 +151,8 @@ impl Gatekeeper {
                 self.tell_template(asker, &name, found, out);
             }
             Wanted::Policy => self.on_policy(ctx, outcome, out),
-            Wanted::Page { listing } => self.on_page(ctx, listing, outcome, out),
+            Wanted::Page { listing, part } => self.on_page(ctx, (listing, part), outcome, out),
             Wanted::Follow(req, key) => self.on_follow(ctx, req, &key, outcome, out),
-        }
-    }
-
-    fn admit(&mut self, ctx: &Ctx<'_>, asker: Asker, token: Token, out: &mut Out<'_>) {
-        match self.admission.begin(ctx.now, &token) {
-            Lookup::Decided(verdict) => self.tell_verdict(ctx, asker, verdict, out),
-            Lookup::Read { key } => self.ask(ctx, Wanted::Record(asker, token), Request::Get { key }, out),
         }
     }
 
@@ -199,12 +207,12 @@ impl Gatekeeper {
         self.registry.listing = Listing::UnderWay;
         self.registry.number += 1;
         self.admission.listing_begins(ctx.now);
-        self.list(ctx, None, out);
+        self.list(ctx, Part::Tokens, None, out);
     }
 
-    fn list(&mut self, ctx: &Ctx<'_>, after: Option<Key>, out: &mut Out<'_>) {
-        let request = Request::Scan { prefix: token_prefix(), after, limit: Page::ENTRIES_MAX };
-        let page = Wanted::Page { listing: self.registry.number };
+    fn list(&mut self, ctx: &Ctx<'_>, part: Part, after: Option<Key>, out: &mut Out<'_>) {
+        let request = Request::Scan { prefix: part.prefix(), after, limit: Page::ENTRIES_MAX };
+        let page = Wanted::Page { listing: self.registry.number, part };
         if self.port.ask(ctx.now, page, request, out).is_err() {
             self.registry.read_at(ctx.now + LIST_AGAIN);
         }
@@ -218,7 +226,9 @@ impl Gatekeeper {
         match &policy {
             Err(StoreAway) => self.registry.read_at(ctx.now + LIST_AGAIN),
             Ok(_) if !self.registry.catches_up() => {
-                self.admission.is_whole(ctx.now);
+                for part in Part::ALL {
+                    self.admission.is_whole(ctx.now, part);
+                }
             }
             Ok(_) => {}
         }
@@ -243,7 +253,7 @@ impl Gatekeeper {
     fn on_page(
         &mut self,
         ctx: &Ctx<'_>,
-        listing: u64,
+        (listing, part): (u64, Part),
         outcome: Result<Response, StoreError>,
         out: &mut Out<'_>,
     ) {
@@ -261,10 +271,13 @@ impl Gatekeeper {
             }
         }
         match page.entries.last() {
-            Some((key, _)) if page.more => self.list(ctx, Some(key.clone()), out),
+            Some((key, _)) if page.more => self.list(ctx, part, Some(key.clone()), out),
             _ => {
-                for key in self.admission.is_whole(ctx.now) {
+                for key in self.admission.is_whole(ctx.now, part) {
                     self.note_missed(&key, Change::of(revision, None), out);
+                }
+                if part == Part::Tokens {
+                    return self.list(ctx, Part::Dtus, None, out);
                 }
                 if self.registry.listing == Listing::UnderWay {
                     self.registry.listing = Listing::Complete;
@@ -278,8 +291,7 @@ impl Gatekeeper {
         match news {
             Followed::Anew => {
                 self.registry.watched = true;
-                // Revisions of another generation of the store mean nothing.
-                self.registry.changes.clear();
+                self.registry.forget_changes();
                 self.registry.read_at(ctx.now);
             }
             Followed::Lost => {
@@ -290,18 +302,18 @@ impl Gatekeeper {
                 let key = change.key;
                 let mut change = Change::of(revision, change.value);
                 // A listing was quicker.
-                if self.registry.changes.get(&key).is_some_and(|newer| newer.revision >= revision) {
+                if self.registry.knows(&key, revision) {
                     return;
                 }
                 let before = self.registry.remember(key.clone(), change.clone());
                 if key == policy_key() {
                     self.take_policy(Ok(change.value.as_ref()), out);
                     self.note_policy(change, false, out);
-                } else if let Some(token) = token_of(&key) {
+                } else {
                     self.admission.learn(ctx.now, &key, change.value.clone());
                     // Who deletes a record writes so first, and signs that.
                     change.by = change.by.or_else(|| before.filter(|_| change.value.is_none())?.by);
-                    note_record(token, change, false, out);
+                    note_record(&key, change, false, out);
                 }
             }
         }
@@ -316,9 +328,8 @@ impl Gatekeeper {
 
     /// A listing has found a change that was not told.
     fn note_missed(&mut self, key: &Key, change: Change, out: &mut Out<'_>) {
-        let Some(token) = token_of(key) else { return };
         self.registry.remember(key.clone(), change.clone());
-        note_record(token, change, true, out);
+        note_record(key, change, true, out);
     }
 
     /// What the data store has under `key`, by its answer or by a newer change.
@@ -337,8 +348,8 @@ impl Gatekeeper {
 
     /// An operator wants to be sure that a change of `key` holds here.
     fn follow(&mut self, ctx: &Ctx<'_>, req: AdminReq, key: Key, out: &mut Out<'_>) {
-        if key != policy_key() && token_of(&key).is_none() {
-            let why = format!("{key} is neither the login policy nor a token's record");
+        if key != policy_key() && token_of(&key).is_none() && dtu_of(&key).is_none() {
+            let why = format!("{key} is neither the login policy nor a token's record nor a DTU's key");
             out.answer(req, Reply::Refused(why));
         } else if !ctx.store.is_up() {
             out.answer(req, Reply::Refused("it does not reach the data store".into()));
@@ -378,11 +389,18 @@ fn away(why: &str) -> StoreError {
     StoreError::Unreachable { at: "-".into(), why: why.into() }
 }
 
-/// Says what is registered about a token now, unless it is only marked for deletion.
-fn note_record(token: Token, Change { value, by, .. }: Change, late: bool, out: &mut Out<'_>) {
+/// Says what is registered under a key now, unless it is only marked for deletion. That a DTU's key was pinned is said by
+/// the host that did it.
+fn note_record(key: &Key, Change { value, by, .. }: Change, late: bool, out: &mut Out<'_>) {
     if value.as_ref().is_some_and(|value| is_removal(value.as_bytes())) {
         return;
     }
+    let Some(token) = token_of(key) else {
+        if let Some(serial) = dtu_of(key).filter(|_| value.is_none()) {
+            out.note(Note::DtuForgotten { serial, by, late });
+        }
+        return;
+    };
     let record = value.map(|value| match Record::from_bytes(&token, value.as_bytes()) {
         Ok(record) => record.summary(),
         Err(error) => format!("damaged: {error}"),

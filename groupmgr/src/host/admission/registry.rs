@@ -10,7 +10,7 @@
 //!
 //! What was changed while nobody watched is found by the next listing, and noted then as a late change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use authmgr::admission::author_of;
 use datastore::{Key, Revision, Value};
@@ -54,13 +54,21 @@ pub(super) struct Registry {
     pub(super) listing: Listing,
     /// Counts the listings: pages of an earlier one are nobody's.
     pub(super) number: u64,
-    pub(super) changes: BTreeMap<Key, Change>,
+    changes: BTreeMap<Key, Change>,
+    /// The same by age: thousands of desks that are switched on for the first time change thousands of keys.
+    by_revision: BTreeSet<(Revision, Key)>,
 }
 
 impl Registry {
     pub(super) const fn new(now: Instant) -> Self {
-        let changes = BTreeMap::new();
-        Self { due: Some(now), watched: false, listing: Listing::Wanted, number: 0, changes }
+        Self {
+            due: Some(now),
+            watched: false,
+            listing: Listing::Wanted,
+            number: 0,
+            changes: BTreeMap::new(),
+            by_revision: BTreeSet::new(),
+        }
     }
 
     /// All is to be read, at `at` or before.
@@ -89,11 +97,28 @@ impl Registry {
 
     /// Remembers a change, and returns the one before it of the same key.
     pub(super) fn remember(&mut self, key: Key, change: Change) -> Option<Change> {
-        let before = self.changes.insert(key, change);
-        if self.changes.len() > CHANGES_MAX {
-            let oldest = self.changes.iter().min_by_key(|(_, c)| c.revision).map(|(key, _)| key.clone());
-            oldest.and_then(|key| self.changes.remove(&key));
+        let revision = change.revision;
+        let before = self.changes.insert(key.clone(), change);
+        if let Some(before) = &before {
+            self.by_revision.remove(&(before.revision, key.clone()));
+        }
+        self.by_revision.insert((revision, key));
+        if self.changes.len() > CHANGES_MAX
+            && let Some((_, oldest)) = self.by_revision.pop_first()
+        {
+            self.changes.remove(&oldest);
         }
         before
+    }
+
+    /// Whether a change of the key is known that is not older than this.
+    pub(super) fn knows(&self, key: &Key, revision: Revision) -> bool {
+        self.changes.get(key).is_some_and(|change| change.revision >= revision)
+    }
+
+    /// Revisions of another generation of the store mean nothing.
+    pub(super) fn forget_changes(&mut self) {
+        self.changes.clear();
+        self.by_revision.clear();
     }
 }

@@ -171,7 +171,7 @@ impl Operations {
             Command::Status | Command::Topology | Command::Sessions | Command::Dtus => {}
             Command::Explain(token) => {
                 self.pending.insert(req, Pending::Explain(token.clone()));
-                out.step(ToAdmission::Admit { asker: Asker::Operator(req), token });
+                out.step(ToAdmission::Admit { asker: Asker::Operator(req), token, dtu: None });
             }
             Command::Drain(drain) => {
                 out.step(ToMembership::Drain(drain));
@@ -295,7 +295,7 @@ impl Operations {
             return out.answer(req, Reply::Refused(why));
         }
         self.pending.insert(req, Pending::Order(token.clone(), template));
-        out.step(ToAdmission::Admit { asker: Asker::Operator(req), token });
+        out.step(ToAdmission::Admit { asker: Asker::Operator(req), token, dtu: None });
     }
 
     fn on_order_judged(

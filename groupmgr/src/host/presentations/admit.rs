@@ -1,6 +1,7 @@
 //! Is the token genuine and allowed, and who has a session for it? The session with the most recent last connection
 //! wins.
 
+use authmgr::admission::DtuProof;
 use authmgr::{Admitted, Denial, Order, Presentation};
 use proto::alp::RedirectInf;
 use proto::peer::SessionNote;
@@ -31,8 +32,10 @@ impl Presentations {
     pub(super) fn ask_admission(&mut self, id: PresentationId, token: Token, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
         (decision.claim, decision.template) = (Early::Asked, Early::Asked);
+        let Presentation { serial, key, addr, .. } = &decision.presented;
+        let dtu = Some(Box::new(DtuProof { serial: serial.clone(), key: *key, addr: *addr }));
         let (asker, name) = (Asker::Presentation(id), DEFAULT_TEMPLATE.to_owned());
-        out.step(ToAdmission::Admit { asker, token: token.clone() });
+        out.step(ToAdmission::Admit { asker, token: token.clone(), dtu });
         // Most cards are no aliases and have no template of their own. An early read of the claim is safe: it is made by a
         // swap against exactly what was read.
         out.step(ToClaims::Read { asker, token });
@@ -83,7 +86,10 @@ impl Presentations {
                 self.wait(ctx, id, STORE_AGAIN, Denial::StoreAway.notice(), out);
             }
             Judgement::NotYet => self.wait(ctx, id, POLICY_SOON, "", out),
-            Judgement::Refuse(why) => self.deny(id, why, "", out),
+            Judgement::Refuse(why) => {
+                let remedy = remedy(why, &decision.presented);
+                self.deny(id, why, &remedy, out);
+            }
         }
     }
 
@@ -206,6 +212,18 @@ impl Presentations {
         out.note(Note::Redirected { token, serial, to: to.reach.host.clone() });
         self.turn(id.conn, Stage::Settled, out);
         order(id.conn, Order::Redirect { token_seq, redirect }, out);
+    }
+}
+
+/// What an administrator can do about a DTU that is refused; nothing for another reason.
+fn remedy(why: Denial, Presentation { serial, key, .. }: &Presentation) -> String {
+    let how = if key.is_some() { "has another key" } else { "proves no key" };
+    match why {
+        Denial::WrongKey => {
+            format!("It {how}; if it was replaced, let it in with: authmgr dtu forget {serial}")
+        }
+        Denial::NoKey => "To let it in: authmgr policy set dtus=any".into(),
+        _ => String::new(),
     }
 }
 

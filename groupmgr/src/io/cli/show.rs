@@ -188,7 +188,7 @@ pub(super) fn services(services: &[ServiceView]) -> String {
 }
 
 pub(super) fn dtus(dtus: &[DtuView]) -> String {
-    let mut table = Table::new(&["DTU", "HOST", "ADDRESS", "TOKEN", "SESSION"]);
+    let mut table = Table::new(&["DTU", "HOST", "ADDRESS", "TOKEN", "SESSION", "KEY"]);
     for dtu in dtus {
         table.row([
             or_dash(dtu.serial.as_ref()),
@@ -196,6 +196,7 @@ pub(super) fn dtus(dtus: &[DtuView]) -> String {
             dtu.addr.to_string(),
             or_dash(dtu.token.as_ref()),
             or_dash(dtu.session.map(proto::SessionId::short)),
+            or_dash(dtu.key.map(|key| key.short())),
         ]);
     }
     table.to_string()

@@ -40,6 +40,13 @@ pub(super) fn log(note: &Note) {
             let late = late.then_some(true);
             tracing::info!(target: AUDIT, what = "registry", %token, record, by, late, "audit");
         }
+        Note::DtuPinned { serial, key } => {
+            tracing::info!(target: AUDIT, what = "dtu-pinned", dtu = %serial, %key, "audit");
+        }
+        Note::DtuForgotten { serial, by, late } => {
+            let (by, late) = (by.as_deref().unwrap_or(UNKNOWN), late.then_some(true));
+            tracing::info!(target: AUDIT, what = "dtu-forgotten", dtu = %serial, by, late, "audit");
+        }
         Note::Redirected { token, serial, to } => tracing::info!(%token, dtu = %serial, %to, "redirected"),
         Note::Denied { token, serial, why } => {
             tracing::warn!(target: AUDIT, what = "refused", %token, dtu = %serial, why, "audit");
