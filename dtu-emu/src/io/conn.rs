@@ -82,6 +82,9 @@ type Outgoing = mpsc::UnboundedReceiver<Vec<u8>>;
 const FAREWELL: Duration = Duration::from_millis(200);
 /// Nobody takes this long over a few lines who is still there.
 const SENDING_MAX: Duration = Duration::from_secs(60);
+/// For so long the end of a handshake waits for what is said first. A shell that is busy with others must not keep the
+/// host waiting.
+const TOGETHER: Duration = Duration::from_millis(5);
 const READ_CONTROL: usize = 4 * 1024;
 const READ_DISPLAY: usize = 32 * 1024;
 
@@ -258,7 +261,12 @@ async fn handshake(config: Arc<ClientConfig>, stream: Watched) -> Result<Stream,
             stream.get_mut().0.forget();
             Ok(Stream::Tls(Box::new(stream)))
         }
-        Err((error, stream)) => Err(stream.busy().unwrap_or_else(|| fault_of(error))),
+        Err((error, mut stream)) => {
+            let fault = stream.busy().unwrap_or_else(|| fault_of(error));
+            // TLS has told the host why it is not believed.
+            let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
+            Err(fault)
+        }
     }
 }
 
@@ -327,15 +335,16 @@ async fn send_all(
     mut outgoing: Outgoing,
     owes: &Owes,
 ) -> io::Result<()> {
+    let mut wait = Some(TOGETHER);
     loop {
-        let next = if owes.any() {
-            let Ok(next) = tokio::time::timeout(LOOK_AGAIN, outgoing.recv()).await else {
-                writer.flush().await?;
-                continue;
-            };
-            next
-        } else {
-            outgoing.recv().await
+        let next = match wait {
+            Some(wait) => tokio::time::timeout(wait, outgoing.recv()).await,
+            None => Ok(outgoing.recv().await),
+        };
+        let Ok(next) = next else {
+            writer.flush().await?;
+            wait = owes.any().then_some(LOOK_AGAIN);
+            continue;
         };
         let Some(mut bytes) = next else { break };
         while let Ok(more) = outgoing.try_recv() {
@@ -346,6 +355,7 @@ async fn send_all(
             writer.flush().await
         };
         tokio::time::timeout(SENDING_MAX, sending).await.map_err(io::Error::from)??;
+        wait = owes.any().then_some(LOOK_AGAIN);
     }
     // The other side may be frozen; it does not get to keep us.
     let _ = tokio::time::timeout(FAREWELL, writer.shutdown()).await;
