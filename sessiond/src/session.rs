@@ -24,6 +24,7 @@ use proto::time::{Duration, earliest};
 use proto::{Instant, Nonce, Serial, ServiceName};
 
 pub use effect::{Change, ConnId, Effect};
+pub use keeping::NotOurs;
 
 use crate::control::{
     Description, EndReason, Exit, Fingerprint, FromSession, Gone, ServiceState, SessionSpec, ToSession, short,

@@ -220,7 +220,7 @@ fn a_stored_template_with_what_nothing_implements_makes_sessions_that_restart_an
     let from = w.now();
     w.store_put(
         "template/default",
-        "continuity = \"replicated\"\n[[service]]\nname = \"terminal\"\n[[service]]\nname = \"mail\"\nhost = \"h2\"\n",
+        "continuity = \"carried\"\n[[service]]\nname = \"terminal\"\n[[service]]\nname = \"mail\"\nhost = \"h2\"\n",
     );
     let desk = desk_with_session(&mut w, "h1", "card.ann");
     assert_eq!(w.status(desk).displays, 1, "what is to run elsewhere runs nowhere");
@@ -234,6 +234,17 @@ fn a_stored_template_with_what_nothing_implements_makes_sessions_that_restart_an
         })
         .collect();
     assert_eq!(warned.len(), 2, "{warned:?}");
-    assert!(warned[0].contains("line 1") && warned[0].contains("replicated"), "{warned:?}");
+    assert!(warned[0].contains("line 1") && warned[0].contains("carried"), "{warned:?}");
     assert!(warned[1].contains("line 6") && warned[1].contains("h2"), "{warned:?}");
+}
+
+#[test]
+fn what_a_program_of_a_replicated_session_keeps_is_answered_and_found_again() {
+    let mut w = World::of(1);
+    w.store_put("template/default", "continuity = \"replicated\"\n[[service]]\nname = \"terminal\"\n");
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    w.type_line(desk, "keep the third page");
+    w.expect(desk).reading("kept=the third page").within(secs(1));
+    w.type_line(desk, "kept");
+    w.expect(desk).reading("has=the third page").within(secs(1));
 }

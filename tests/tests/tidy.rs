@@ -37,7 +37,20 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("groupmgr", &["proto", "datastore", "continuity", "authmgr", "sessiond"]),
     ("lab", &["proto", "sessiond", "dtu-emu", "groupmgr"]),
     ("hotdesk", &["proto", "dtu-emu", "groupmgr", "lab"]),
-    ("tests", &["proto", "terminal", "datastore", "authmgr", "sessiond", "dtu-emu", "groupmgr", "lab"]),
+    (
+        "tests",
+        &[
+            "proto",
+            "terminal",
+            "datastore",
+            "continuity",
+            "authmgr",
+            "sessiond",
+            "dtu-emu",
+            "groupmgr",
+            "lab",
+        ],
+    ),
 ];
 
 /// What a core must not touch: sockets, clocks, files, processes, and randomness that is not handed in. Wanted as

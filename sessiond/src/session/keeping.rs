@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use continuity::{Encoded, Object, Stamp, Version};
+use continuity::{DecodeError, Encoded, NotEncoded, Object, Stamp, Version};
 use proto::frame::Size;
 use proto::time::{Duration, earliest};
-use proto::{Epoch, Instant, Nonce, ServiceName, SessionId};
+use proto::{Epoch, Instant, Nonce, ServiceName};
 
 use super::{Effect, SessionCore, Slot};
-use crate::control::{Beginning, FromSession, Kind, Part, Protection};
+use crate::control::{Beginning, Bytes, FromSession, Kind, Part, Protection};
 use crate::copies::{Copies, CopyEffect};
 use crate::display::{DisplayFeed, Extent};
 use crate::screen::{OUTPUT_MAX, PICTURE_MAX, Screen, Whereabouts};
@@ -88,17 +88,25 @@ impl Returning {
     }
 }
 
+/// Why what was kept of a part is of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOurs {
+    /// It is no object.
+    #[error(transparent)]
+    Encoded(#[from] NotEncoded),
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+    /// It is an object of another session or of another service.
+    #[error("it belongs to another session or service")]
+    Another,
+}
+
 fn screen_of(service: &ServiceName) -> Part {
     Part { service: service.clone(), kind: Kind::Screen }
 }
 
 impl SessionCore {
-    /// Which session it is.
-    #[must_use]
-    pub const fn session(&self) -> SessionId {
-        self.spec.session
-    }
-
     /// A service of this name, as its template has it.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
@@ -124,6 +132,28 @@ impl SessionCore {
             self.slots.values().filter(ran).map(|s| s.service.name.clone()).collect();
         for name in others {
             self.start(&name, out);
+        }
+    }
+
+    /// What was kept of a part at another host.
+    ///
+    /// # Errors
+    /// See [`NotOurs`]; whoever kept it is at fault, or the session's user.
+    pub fn open_kept(&self, part: &Part, object: &Bytes) -> Result<Object, NotOurs> {
+        let object = Object::decode(&Encoded::open(&object.0)?)?;
+        let head = &object.head;
+        let is_ours = head.session == self.spec.session && head.service == part.service;
+        is_ours.then_some(object).ok_or(NotOurs::Another)
+    }
+
+    /// What was kept of a part is of no use: whoever looks is told.
+    pub fn not_returned(&mut self, part: &Part) {
+        let what = match part.kind {
+            Kind::State => "What was kept of what its programs said",
+            Kind::Screen => "What was kept of this screen",
+        };
+        if let Some(slot) = self.slots.get_mut(&part.service) {
+            slot.feed.restore(format!("{what} cannot be read.\r\n").as_bytes(), &[]);
         }
     }
 

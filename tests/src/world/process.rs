@@ -18,7 +18,7 @@ use sessiond::template::Command;
 
 use super::parts::machine::ToDaemon;
 use super::parts::observation::{End, Observation};
-use super::parts::process::{Display, Order, Process, ToProcess};
+use super::parts::process::{Display, Kept, Order, Process, ToProcess};
 use super::parts::tcp::{ConnKey, Owner, Seg, Side};
 use super::shell::Shell;
 use super::{Event, World};
@@ -76,6 +76,7 @@ impl World {
             wake: None,
             is_stopped: self.machines[host].is_frozen,
             held: VecDeque::new(),
+            kept: Kept::default(),
         };
         self.machines[host].processes.insert(session, process);
         self.tell_daemon(host, ToDaemon::Input(Box::new(Input::SessionSpawned { session, kept })));
@@ -129,7 +130,7 @@ impl World {
         match what {
             ToProcess::Begin => process.core.begin(&mut out),
             ToProcess::Ready => process.core.ready(Fingerprint(process.fingerprint), &mut out),
-            ToProcess::Told(message) => process.core.control(now, *message, &mut out),
+            ToProcess::Told(message) => process.told(now, *message, &mut out),
             ToProcess::Due => {
                 // One that was put in for a deadline that has moved since must not undo the newer one.
                 process.wake.take_if(|at| *at <= now);
@@ -249,6 +250,7 @@ impl World {
             }
         }
         process.core.digest(&mut effects);
+        process.keep_screens(now, &mut effects);
         let pull_at = keys.iter().map(|key| process.core.pull_at(ConnId(key.0)));
         let due = pull_at.fold(process.core.poll_at(), earliest).map(|at| at.max(now));
         if let Some(at) = due.filter(|at| process.wake.is_none_or(|wake| wake > *at)) {

@@ -6,6 +6,8 @@
 //!  pid          prints `pid=N`
 //!  put K TEXT   stores TEXT in the user's data
 //!  get K        prints what is stored there
+//!  keep TEXT    keeps TEXT for another host to go on with; prints `kept=TEXT` when that is safe
+//!  kept         prints `has=TEXT`, what is kept
 //!  exit N       ends with status N
 //!  TEXT         prints `TEXT?`
 //! ```
@@ -18,6 +20,8 @@ use datastore::{Answer, Request, RequestId, Response, StoreError, Value};
 pub(super) enum Does {
     Print(String),
     Ask(Box<Call>),
+    Keep(String),
+    TellKept,
     Exit(i32),
 }
 
@@ -66,12 +70,14 @@ impl Shell {
             }
             "pid" => does.push(self.says(&format!("pid={}", self.pid))),
             "put" | "get" => does.push(self.asks(word, rest)),
+            "keep" => does.push(Does::Keep(rest.to_owned())),
+            "kept" => does.push(Does::TellKept),
             "exit" => does.push(Does::Exit(rest.parse().unwrap_or(0))),
             _ => does.push(self.says(&format!("{line}?"))),
         }
     }
 
-    fn says(&self, text: &str) -> Does {
+    pub(super) fn says(&self, text: &str) -> Does {
         Does::Print(format!("{text}\r\n{}", self.prompt()))
     }
 

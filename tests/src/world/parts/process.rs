@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use continuity::{Edit, Key, Object, Place, Stamp, Value};
 use datastore::wire::{self, FromStore};
 use proto::frame::{Frame, FrameBuffer};
-use proto::{BootId, Instant, ServiceName, Token};
-use sessiond::control::{Bytes, Exit, FromSession, SessionSpec, ToSession};
+use proto::{BootId, Epoch, Instant, ServiceName, Token};
+use sessiond::control::{Beginning, Bytes, Exit, FromSession, Kind, Part, SessionSpec, ToSession};
+use sessiond::screen::Whereabouts;
 use sessiond::session::{ConnId, Effect, SessionCore};
 
 use super::super::shell::{Does, Shell};
@@ -42,6 +44,8 @@ pub(in crate::world) struct Process {
     pub(in crate::world) wake: Option<Instant>,
     pub(in crate::world) is_stopped: bool,
     pub(in crate::world) held: VecDeque<ToProcess>,
+    /// What its programs keep, and what is restored before it begins.
+    pub(in crate::world) kept: Kept,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +64,89 @@ pub(in crate::world) struct Order {
     pub(in crate::world) spec: SessionSpec,
 }
 
+/// What the programs of a session keep, each service one text.
+#[derive(Debug, Default)]
+pub(in crate::world) struct Kept {
+    restoring: BTreeMap<Part, Bytes>,
+    epoch: Epoch,
+    objects: BTreeMap<ServiceName, Object>,
+    /// What is printed when its version is safe.
+    unsafe_yet: VecDeque<(ServiceName, Stamp, String)>,
+}
+
+/// Under which key a shell keeps its text.
+fn key() -> Option<Key> {
+    "text".parse().ok()
+}
+
 impl Process {
+    /// The daemon says something.
+    pub(in crate::world) fn told(&mut self, now: Instant, message: ToSession, out: &mut Vec<Effect>) {
+        match message {
+            ToSession::Restore { part, object } => drop(self.kept.restoring.insert(part, object)),
+            ToSession::Begin(beginning) => self.begin(now, &beginning, out),
+            message => self.core.control(now, message, out),
+        }
+    }
+
+    fn begin(&mut self, now: Instant, beginning: &Beginning, out: &mut Vec<Effect>) {
+        self.kept.epoch = beginning.epoch;
+        let mut states = Vec::new();
+        for (part, bytes) in core::mem::take(&mut self.kept.restoring) {
+            match (self.core.open_kept(&part, &bytes), part.kind) {
+                (Err(_), _) => self.core.not_returned(&part),
+                (Ok(object), Kind::Screen) => self.core.returned(beginning, &object, None),
+                (Ok(mut object), Kind::State) => {
+                    object.head.stamp.epoch = beginning.epoch;
+                    states.extend(object.encode().ok().map(|version| (part.service.clone(), version)));
+                    self.kept.objects.insert(part.service, object);
+                }
+            }
+        }
+        self.core.begin_kept(now, beginning, out);
+        for (service, version) in states {
+            self.core.committed(now, &service, version, out);
+        }
+    }
+
+    /// A shell keeps a text; it is told when that is safe.
+    fn keep(&mut self, now: Instant, name: &ServiceName, text: String, out: &mut Vec<Effect>) {
+        let fresh = || Object::new(self.core.describe().spec.session, name.clone());
+        let object = self.kept.objects.entry(name.clone()).or_insert_with(fresh);
+        let (Some(key), Some(value)) = (key(), Value::raw(text.as_bytes())) else { return };
+        let _ = object.apply(Edit::Put { place: Place::Application, key, value });
+        let version = object.head.stamp.version.next();
+        object.head.stamp = Stamp { epoch: self.kept.epoch, version };
+        let Ok(version) = object.encode() else { return };
+        self.kept.unsafe_yet.push_back((name.clone(), version.stamp(), text));
+        self.core.committed(now, name, version, out);
+    }
+
+    fn safe(&mut self, name: &ServiceName, upto: Stamp) {
+        let (safe, rest) = core::mem::take(&mut self.kept.unsafe_yet)
+            .into_iter()
+            .partition(|(service, stamp, _)| service == name && *stamp <= upto);
+        self.kept.unsafe_yet = rest;
+        let safe: VecDeque<(ServiceName, Stamp, String)> = safe;
+        for (_, _, text) in safe {
+            self.print(name, &format!("kept={text}"));
+        }
+    }
+
+    fn print(&mut self, name: &ServiceName, text: &str) {
+        if let Some(Does::Print(text)) = self.shells.get(name).map(|shell| shell.says(text)) {
+            self.core.output(name, text.as_bytes());
+        }
+    }
+
+    /// Makes those versions of screens for which it is time.
+    pub(in crate::world) fn keep_screens(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        for name in self.core.screens_due(now) {
+            let directory = self.shells.contains_key(&name).then(|| "/home".to_owned());
+            self.core.screen_is(now, &name, Whereabouts { directory, ..Whereabouts::default() }, out);
+        }
+    }
+
     pub(in crate::world) fn start(&mut self, name: &ServiceName, shell: Shell, more: &mut Vec<Effect>) {
         self.core.started(name, shell.pid, more);
         self.core.output(name, shell.prompt().as_bytes());
@@ -95,6 +181,7 @@ impl Process {
     pub(in crate::world) fn do_locally(&mut self, now: Instant, effect: Effect, more: &mut Vec<Effect>) {
         match effect {
             Effect::Input(name) => self.give_input(now, &name, more),
+            Effect::Safe(name, stamp) => self.safe(&name, stamp),
             Effect::Hangup(Some(name)) => self.end_shell(now, &name, Exit::Signal(1), more),
             Effect::Kill(Some(name)) => self.end_shell(now, &name, Exit::Signal(9), more),
             Effect::Terminate(Some(name)) => self.end_shell(now, &name, Exit::Signal(15), more),
@@ -135,10 +222,18 @@ impl Process {
                 return;
             }
             self.core.input_taken(now, name, typed.len());
-            let Some(shell) = self.shells.get_mut(name) else { continue };
-            for does in shell.take(&typed) {
+            let does = self.shells.get_mut(name).map(|shell| shell.take(&typed)).unwrap_or_default();
+            for does in does {
                 match does {
                     Does::Print(text) => self.core.output(name, text.as_bytes()),
+                    Does::Keep(text) => self.keep(now, name, text, more),
+                    Does::TellKept => {
+                        let object = self.kept.objects.get(name);
+                        let text =
+                            object.and_then(|object| object.get(&Place::Application, &key()?)?.as_raw());
+                        let text = String::from_utf8_lossy(text.unwrap_or_default()).into_owned();
+                        self.print(name, &format!("has={text}"));
+                    }
                     Does::Exit(status) => return self.end_shell(now, name, Exit::Status(status), more),
                     Does::Ask(call) => {
                         self.asked += 1;

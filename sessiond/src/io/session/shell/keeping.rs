@@ -64,11 +64,11 @@ impl Shell {
         self.state.begin(beginning.epoch);
         let mut states: Vec<(ServiceName, Encoded)> = Vec::new();
         for (part, bytes) in std::mem::take(&mut self.restoring) {
-            let object = Encoded::open(&bytes.0).map_err(|error| error.to_string());
-            let object = object.and_then(|object| Object::decode(&object).map_err(|error| error.to_string()));
-            let object = object.and_then(|object| self.check(&part, object));
-            match (object, part.kind) {
-                (Err(error), _) => tracing::warn!("{part} is not restored: {error}"),
+            match (self.core.open_kept(&part, &bytes), part.kind) {
+                (Err(error), _) => {
+                    tracing::warn!("{part} is not restored: {error}");
+                    self.core.not_returned(&part);
+                }
                 (Ok(object), Kind::State) => {
                     let restored = look_up(&object, beginning);
                     match self.state.restore(object, &restored) {
@@ -91,15 +91,6 @@ impl Shell {
         for (service, version) in states {
             self.core.committed(now, &service, version, &mut self.effects);
         }
-    }
-
-    /// An object must be of this session and of the part that it came for.
-    fn check(&self, part: &Part, object: Object) -> Result<Object, String> {
-        let head = &object.head;
-        if head.session != self.core.session() || head.service != part.service {
-            return Err(format!("it belongs to {} of session {}", head.service, head.session.short()));
-        }
-        Ok(object)
     }
 
     /// Hands over what programs have committed, and makes those versions of screens for which it is time.
