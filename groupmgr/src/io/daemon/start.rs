@@ -128,10 +128,11 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     result
 }
 
-/// Threads on all processors; each begins with `rank`.
+/// Threads for half of the processors, since there are two such sets; each begins with `rank`. More would take turns with
+/// each other and with the host machine's, and waking and sleeping is most of what a desk costs in a storm.
 fn threads(name: &'static str, rank: fn()) -> Result<Runtime, RunError> {
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(usize::from(vitals::cpus()).max(2)).thread_name(name).on_thread_start(rank);
+    builder.worker_threads(usize::from(vitals::cpus()).div_ceil(2)).thread_name(name).on_thread_start(rank);
     builder.enable_all().build().map_err(RunError::Threads)
 }
 
