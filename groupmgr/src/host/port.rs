@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use datastore::Request;
+use datastore::{Request, StoreError};
 use proto::Instant;
 use proto::time::{Duration, earliest};
 
@@ -98,6 +98,11 @@ impl<K: Clone> StorePort<K> {
         let first = |table: &BTreeMap<u64, (K, Instant)>| table.values().next().map(|(_, at)| *at);
         earliest(first(&self.pending), first(&self.late))
     }
+}
+
+/// What a question comes to that was not asked, or not answered.
+pub(super) fn away(why: &str) -> StoreError {
+    StoreError::Unreachable { at: "-".into(), why: why.into() }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sessiond::control::{Bytes, DATA_MAX, ToSession};
 use super::driver::{Effect, Port};
 use super::env::Ctx;
 use super::out::Out;
-use super::port::{Arrival, StorePort};
+use super::port::{Arrival, StorePort, away};
 use super::session_record::SessionRecord;
 use super::step::{ToRecords, ToRelay};
 
@@ -109,10 +109,6 @@ impl Relay {
 fn guard_of(ctx: &Ctx<'_>, session: SessionId) -> Option<Guard> {
     let s = ctx.sessions.get(session).filter(|s| s.is_recorded)?;
     Some(Guard::new(SessionRecord::key(session)?, s.epoch))
-}
-
-fn away(why: &str) -> StoreError {
-    StoreError::Unreachable { at: "-".into(), why: why.into() }
 }
 
 fn answer(ctx: &Ctx<'_>, asker: &Asker, outcome: Result<Response, StoreError>, out: &mut Out<'_>) {

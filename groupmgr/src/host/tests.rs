@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use authmgr::{Order, Presentation};
+use authmgr::Presentation;
 use proto::alp::Cause;
 use proto::frame::Size;
 use proto::keys::{GroupKey, KeyRing};
 use proto::net::Interface;
-use proto::{BootId, Epoch, GrantId, Last, MachineId, SessionId, Token};
+use proto::{BootId, Epoch, Last, MachineId, SessionId, Token};
 use sessiond::manager::{Claim, NewSession};
 use sessiond::template::Template;
 
@@ -248,18 +248,6 @@ fn an_answer_for_a_decision_that_is_over_is_nobodys_and_a_claim_made_for_it_is_g
 }
 
 #[test]
-fn a_grant_is_redeemed_once() {
-    let mut bench = Bench::new(0);
-    let id = PresentationId { conn: ConnId(1), number: 1 };
-    let redeem = || ToDirectory::Redeem { id, grant: GrantId(5) };
-    assert_eq!(bench.tell(redeem()), ["Presentations Redeemed"], "it was never given");
-    assert!(matches!(
-        bench.queue.pop_front(),
-        Some(Step::Presentations(ToPresentations::Redeemed { good: false, .. }))
-    ));
-}
-
-#[test]
 fn an_answer_of_the_store_is_known_to_all_before_anybody_goes_on_with_it() {
     let mut host = Host::new(Instant::from_micros(1), Bench::new(0).config, [1; 32]);
     let outcome = Err(datastore::StoreError::Unreachable { at: "-".into(), why: "-".into() });
@@ -272,13 +260,6 @@ fn an_answer_of_the_store_is_known_to_all_before_anybody_goes_on_with_it() {
     );
     let steps: Vec<String> = host.queue.iter().map(name).collect();
     assert_eq!(steps, ["Store Answered", "Claims Stored"]);
-}
-
-#[test]
-fn an_order_of_a_gate_says_whether_it_was_heeded() {
-    let mut bench = Bench::new(0);
-    let order = Box::new(Order::Notice("nobody is there".into()));
-    assert_eq!(bench.tell(ToConnections::Order { conn: ConnId(3), order }), [""; 0]);
 }
 
 /// When the first of three hosts calls the third one silent, which says nothing more after two seconds. What comes to a

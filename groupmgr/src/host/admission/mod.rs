@@ -22,7 +22,7 @@ use super::driver::{AdminReq, Followed, Port};
 use super::env::Ctx;
 use super::note::Note;
 use super::out::Out;
-use super::port::{Arrival, StorePort};
+use super::port::{Arrival, StorePort, away};
 use super::step::{Asker, Judgement, ToAdmission, ToOperations, ToPresentations};
 use entrants::Entrants;
 use proto::rng::SecretRng;
@@ -383,10 +383,6 @@ impl Gatekeeper {
         }
         out.answer(req, reply);
     }
-}
-
-fn away(why: &str) -> StoreError {
-    StoreError::Unreachable { at: "-".into(), why: why.into() }
 }
 
 /// Says what is registered under a key now, unless it is only marked for deletion. That a DTU's key was pinned is said by
