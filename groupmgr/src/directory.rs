@@ -64,6 +64,8 @@ pub struct Answer {
     pub asked_at: SocketAddrV4,
     /// The sessions it has for the token.
     pub sessions: Vec<SessionNote>,
+    /// Whether it keeps a copy of one that runs elsewhere, or ran there.
+    pub keeps: bool,
 }
 
 /// What a tokenR says, in answer to which question.
@@ -77,6 +79,8 @@ pub struct TokenReply {
     pub load: Option<LoadNote>,
     /// Its sessions for the token.
     pub sessions: Vec<SessionNote>,
+    /// Whether it keeps a copy of one that runs elsewhere, or ran there.
+    pub keeps: bool,
 }
 
 /// What a lookup found.
@@ -304,7 +308,7 @@ impl Directory {
         reply: TokenReply,
         out: &mut Outbox<'_>,
     ) -> bool {
-        let TokenReply { nonce, grant, load, sessions } = reply;
+        let TokenReply { nonce, grant, load, sessions, keeps } = reply;
         // An answer that is late, or to a probe, may have come from any of its addresses.
         let asked = self.nonces.get(&nonce).and_then(|id| self.lookups.get(id)?.waiting.get(host));
         let asked_at = asked.map(|waiting| waiting.target.ask_at);
@@ -323,7 +327,7 @@ impl Directory {
             // A host that has just been restarted answers as another run than was asked; whoever took its answer in has
             // seen to it that this run has proved itself.
             let (reach, asked) = (Reachable { boot, ..reach }, lookup.began);
-            lookup.found.answers.push(Answer { reach, grant, load, asked, asked_at, sessions });
+            lookup.found.answers.push(Answer { reach, grant, load, asked, asked_at, sessions, keeps });
         }
         self.settle(lookup, out);
         waited

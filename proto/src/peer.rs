@@ -79,6 +79,8 @@ pub enum PeerBody {
         load: Option<LoadNote>,
         /// The sessions of the token here.
         sessions: Vec<SessionNote>,
+        /// Whether this host keeps a copy of a session of the token that runs elsewhere, or ran there.
+        keeps: bool,
     },
     /// DTUs have been sent here with these grants, to get new sessions: until they arrive, at most for two seconds,
     /// each counts as a session that is being started. It is sent twice, and counts once. Hosts of older versions
@@ -154,6 +156,7 @@ impl PeerMessage {
                 grant: line.need("grant")?,
                 load: load_note(line)?,
                 sessions: session_notes(line)?,
+                keeps: line.flag("keeps"),
             },
             "coming" => PeerBody::Coming { grants: grants(line)? },
             "shown" => PeerBody::Shown { tagged: line.need("tagged")?, tokens: shown_tokens(line)? },
@@ -177,7 +180,7 @@ impl PeerMessage {
                 .with("nonce", nonce)
                 .with("tagged", tagged)
                 .with("token", token),
-            PeerBody::TokenR { seq, nonce, grant, load, sessions } => {
+            PeerBody::TokenR { seq, nonce, grant, load, sessions, keeps } => {
                 let mut line = line("tokenR")
                     .with("seq", seq)
                     .with("nonce", nonce)
@@ -187,6 +190,9 @@ impl PeerMessage {
                     line.push("session", note.session);
                     line.push("epoch", note.epoch);
                     line.push("last", note.last);
+                }
+                if *keeps {
+                    line.push("keeps", 1);
                 }
                 match load {
                     Some(note) => note.append_to(line),

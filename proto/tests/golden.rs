@@ -161,7 +161,14 @@ fn what_hosts_say_to_each_other() {
              token=00000000000000000000000000000009",
         ),
         (
-            PeerBody::TokenR { seq: 4, nonce: Nonce(3), grant: GrantId(8), load: None, sessions: vec![note] },
+            PeerBody::TokenR {
+                seq: 4,
+                nonce: Nonce(3),
+                grant: GrantId(8),
+                load: None,
+                sessions: vec![note],
+                keeps: false,
+            },
             "tokenR host=a boot=0000000000000001 seq=4 nonce=00000000000000000000000000000003 \
              grant=00000000000000000000000000000008 n=1 session=00000000000000000000000000000005 epoch=1.2 \
              last=1700000000123",
@@ -202,9 +209,10 @@ fn what_hosts_say_of_new_sessions() {
                     plain: Some(false),
                 }),
                 sessions: Vec::new(),
+                keeps: true,
             },
             "tokenR host=a boot=0000000000000001 seq=4 nonce=00000000000000000000000000000003 \
-             grant=00000000000000000000000000000008 n=0 load=150 mem=900 sessions=7 drain=1 plain=0",
+             grant=00000000000000000000000000000008 n=0 keeps=1 load=150 mem=900 sessions=7 drain=1 plain=0",
         ),
         (
             PeerBody::Coming { grants: vec![GrantId(8), GrantId(9)] },

@@ -148,14 +148,16 @@ fn peer_body() -> impl Strategy<Value = PeerBody> {
             any::<u128>(),
             any::<u128>(),
             proptest::option::of(load_note()),
-            proptest::collection::vec(note(), 0..=SESSIONS_PER_TOKEN_MAX)
+            proptest::collection::vec(note(), 0..=SESSIONS_PER_TOKEN_MAX),
+            any::<bool>()
         )
-            .prop_map(|(seq, n, grant, load, sessions)| PeerBody::TokenR {
+            .prop_map(|(seq, n, grant, load, sessions, keeps)| PeerBody::TokenR {
                 seq,
                 nonce: Nonce(n),
                 grant: GrantId(grant),
                 load,
-                sessions
+                sessions,
+                keeps
             }),
         proptest::collection::vec(any::<u128>(), 1..=COMING_PER_MESSAGE_MAX)
             .prop_map(|grants| PeerBody::Coming { grants: grants.into_iter().map(GrantId).collect() }),

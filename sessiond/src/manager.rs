@@ -15,11 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Bound;
 
+use continuity::Encoded;
 use proto::frame::Size;
 use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, Last, Nonce, Serial, SessionId, Token};
 
-use crate::control::{Description, EndReason, FromSession, ServiceState, SessionSpec, ToSession, Tools};
+use crate::control::{
+    Description, EndReason, FromSession, Part, ServiceState, SessionSpec, ToSession, Tools,
+};
 use crate::template::{Continuity, Display, Replication, Template};
 
 pub use event::{SessionEffect, SessionEvent};
@@ -61,6 +64,19 @@ pub struct NewSession {
     pub template: Template,
     /// The DTU's screen.
     pub size: Size,
+    /// What it goes on with, if it had another home before.
+    pub restore: Option<Box<Restore>>,
+}
+
+/// What another host has left of a session that goes on here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restore {
+    /// What was kept of its services.
+    pub objects: Vec<(Part, Encoded)>,
+    /// The home before, which is gone; none if it was this host in an earlier run.
+    pub lost: Option<HostName>,
+    /// Whether another host keeps copies that were of that home: until it has those of this one, nothing may get out.
+    pub is_kept_elsewhere: bool,
 }
 
 impl NewSession {
@@ -160,6 +176,7 @@ impl Sessions {
             has_process,
             template: new.name,
             is_recorded: false,
+            restore: new.restore,
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),
@@ -270,12 +287,12 @@ impl Sessions {
     /// A session process was made. One of an earlier daemon is asked what it is.
     pub fn on_spawned(&mut self, now: Instant, id: SessionId, kept: bool, out: &mut Vec<SessionEffect>) {
         if !kept {
-            let Some(session) = self.table.get(&id) else { return };
+            let Some(session) = self.table.get_mut(&id) else { return };
             // One that was told to end before its process was there must hear it now.
             if matches!(session.phase, SessionPhase::Ending { .. }) {
                 out.push(SessionEffect::Tell(id, Box::new(ToSession::End)));
             } else if session.is_replicated() {
-                tell(session, out, || ToSession::Begin(Box::new(session.beginning())));
+                session.begin(out);
             }
             return;
         }
@@ -299,6 +316,7 @@ impl Sessions {
             has_process: true,
             template: String::new(),
             is_recorded: false,
+            restore: None,
             fingerprint: None,
             displays: Vec::new(),
             services: BTreeMap::new(),

@@ -162,6 +162,7 @@ fn answers_that_nobody_asked_for_are_counted_and_change_nothing() {
         grant: proto::GrantId(1),
         load: None,
         sessions: Vec::new(),
+        keeps: false,
     };
     let message = PeerMessage { host: "h2".parse().unwrap(), boot: w.boot_of("h2").unwrap(), body };
     let bytes = w.signed(Purpose::Peer, &message.to_line());

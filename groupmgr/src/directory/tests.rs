@@ -27,7 +27,7 @@ fn target(n: u8) -> Target {
 }
 
 fn reply(nonce: Nonce, sessions: Vec<SessionNote>) -> TokenReply {
-    TokenReply { nonce, grant: GrantId(1), load: None, sessions }
+    TokenReply { nonce, grant: GrantId(1), load: None, sessions, keeps: false }
 }
 
 impl Rig {

@@ -7,16 +7,25 @@ use std::collections::BTreeMap;
 use super::presentations::stage;
 use super::step::Machine;
 
-/// How often each edge of a diagram was taken, by the numbers of its ends.
-type Edges = [[u64; Machine::DUE_ORDER.len()]; Machine::DUE_ORDER.len()];
+/// How often each edge between so many was taken, by the numbers of its ends.
+type Edges<const N: usize> = [[u64; N]; N];
+const MACHINES: usize = Machine::DUE_ORDER.len();
+const STAGES: usize = stage::Kind::Settled as usize + 1;
 
 /// Two tables of counts, and how often each edge of the two diagrams was taken.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Counters {
     refused: BTreeMap<&'static str, u64>,
     done: BTreeMap<&'static str, u64>,
-    told: Edges,
-    turned: Edges,
+    told: Edges<MACHINES>,
+    turned: Edges<STAGES>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let (told, turned) = ([[0; MACHINES]; MACHINES], [[0; STAGES]; STAGES]);
+        Self { refused: BTreeMap::new(), done: BTreeMap::new(), told, turned }
+    }
 }
 
 impl Counters {

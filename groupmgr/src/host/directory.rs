@@ -210,7 +210,8 @@ impl Lookups {
         });
         let grant = self.grants.give(ctx.now, &mut self.entropy);
         let load = Some(ctx.load_note(ctx.workload));
-        let body = PeerBody::TokenR { seq, nonce, grant, load, sessions: notes.unwrap_or_default() };
+        let (sessions, keeps) = (notes.unwrap_or_default(), ctx.kept.keeps_tag(tagged, token));
+        let body = PeerBody::TokenR { seq, nonce, grant, load, sessions, keeps };
         out.effect(Effect::Datagram { iface, to, bytes: ctx.seal_peer(body) });
     }
 

@@ -90,7 +90,6 @@ pub(super) struct Ctx<'a> {
     pub(super) local: Local<'a>,
     pub(super) store: &'a StoreState,
     pub(super) workload: &'a Workload,
-    #[expect(dead_code, reason = "nothing asks yet")]
     pub(super) kept: &'a Kept,
 }
 

@@ -35,6 +35,7 @@ pub(super) fn new_session(
         machine_account: env.config.shared_machine_account.as_ref().map(name),
         size: template.size,
         guest: None,
+        restore: None,
         name: template_name,
         template,
     }

@@ -12,9 +12,11 @@ use proto::time::Duration;
 use proto::{Epoch, HostName, KeyId, Last, Nonce, Serial, SessionId, Token, TokenTag};
 use sessiond::control::Part;
 use sessiond::manager::Claim;
+use sessiond::template::Replication;
 
 use super::claim_record::ClaimRecord;
 use super::driver::{AdminReq, ConnId};
+use super::session_record::SessionRecord;
 use crate::reach::Dtu;
 
 /// Names one decision about one presented token. Never used twice: what comes for one that is over is nobody's.
@@ -125,7 +127,50 @@ pub(super) struct Taking {
     /// The epoch of that.
     pub(super) epoch: Epoch,
     pub(super) is_replicated: bool,
+    /// Whether the session had a home before.
+    pub(super) is_heir: bool,
 }
+
+/// A record that is to be written, before the claim that points to it.
+#[derive(Clone, Debug)]
+pub(super) struct TakeOver {
+    pub(super) id: PresentationId,
+    pub(super) session: SessionId,
+    /// What was read; none of a new session.
+    pub(super) expected: Option<Value>,
+    pub(super) record: SessionRecord,
+}
+
+/// A session runs here of which another host is to keep a copy.
+#[derive(Debug)]
+#[expect(dead_code, reason = "nothing is sent yet")]
+pub(super) struct Began {
+    pub(super) session: SessionId,
+    pub(super) token: Token,
+    /// What it waits for.
+    pub(super) replication: Replication,
+    pub(super) epoch: Epoch,
+    /// Who has all of it from an earlier home, or an earlier run of this one.
+    pub(super) secondary: Option<HostName>,
+}
+
+/// What became of a change of who keeps a copy of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// It stands in the record.
+    Done,
+    /// The session has another home.
+    Lost,
+    /// The store could not be asked, or what became of it is not known.
+    Away,
+}
+
+/// Epoch and secondary of a session by its record; none if there is no record. The error says that it could not be asked.
+pub(super) type LookedUp = Result<Option<(Epoch, Option<HostName>)>, StoreError>;
+
+/// A record as the data store has it, and what it says; none if there is none, or another version wrote it. The error
+/// says that it could not be asked.
+pub(super) type ReadRecord = Result<Option<(Value, SessionRecord)>, StoreError>;
 
 /// What the data store has of a token's claim. The error says that it could not be asked.
 pub(super) type ReadClaim = Result<ClaimRead, StoreError>;
@@ -178,6 +223,8 @@ pub(super) struct NotMade {
     pub(super) claim: Claim,
     pub(super) epoch: Epoch,
     pub(super) guest: Option<Ipv4Addr>,
+    /// Whether it had a home before.
+    pub(super) is_heir: bool,
 }
 
 /// A session that is to be shown at a DTU.

@@ -23,8 +23,9 @@ use sessiond::template::{Service, Template};
 use super::admin::Command;
 use super::driver::{AdminReq, ConnId, Datagram, Followed};
 pub(super) use super::payload::{
-    Asker, Attach, ClaimRead, EndedSession, Fetched, Judgement, Lookup, LookupScope, NotFetched, NotMade,
-    PresentationId, ReadClaim, Taken, Taking, TokenQuestion,
+    Asker, Attach, Began, ClaimRead, EndedSession, Fetched, Judgement, LookedUp, Lookup, LookupScope,
+    NotFetched, NotMade, PresentationId, ReadClaim, ReadRecord, Recorded, TakeOver, Taken, Taking,
+    TokenQuestion,
 };
 use super::store::Bearing;
 use crate::directory::{Answer, Found, TokenReply};
@@ -221,10 +222,38 @@ pub(super) enum ToClaims {
 #[derive(Debug)]
 pub(super) enum ToRecords {
     // A session was made or taken up, or its claim or its epoch has changed.
-    Changed { session: SessionId },
-    Ended { session: SessionId },
+    Changed {
+        session: SessionId,
+    },
+    Ended {
+        session: SessionId,
+    },
+    // What is the record of a session?
+    Read {
+        id: PresentationId,
+        session: SessionId,
+    },
+    // Make the record of a session that is about to be made, in the place of what was read.
+    Take(Box<TakeOver>),
+    // It was not made after all.
+    GaveUp {
+        session: SessionId,
+    },
+    // Who keeps a copy of a session from now on, if anybody does: answered when that is known to stand in its record.
+    #[expect(dead_code, reason = "nobody is asked to keep a copy yet")]
+    Secondary {
+        session: SessionId,
+        secondary: Option<HostName>,
+    },
+    // What does the record say of a session of which this host keeps a copy?
+    #[expect(dead_code, reason = "nobody is asked to keep a copy yet")]
+    LookUp {
+        session: SessionId,
+    },
     // The data store refused a write of a session, or somebody else says that it has another home.
-    Check { session: SessionId },
+    Check {
+        session: SessionId,
+    },
     // Something has become of another host.
     Group(Change),
     // This host was not run for so long that the others may have taken it for dead.
@@ -234,13 +263,15 @@ pub(super) enum ToRecords {
     // It is another one: a backup was put in its place.
     Restored,
     // The data store's answer to a question of this machine.
-    Stored { seq: u64, outcome: Outcome },
+    Stored {
+        seq: u64,
+        outcome: Outcome,
+    },
     Due,
 }
 
 /// For the presentations.
 #[derive(Debug)]
-#[expect(dead_code, reason = "nothing takes over yet")]
 pub(super) enum ToPresentations {
     // A token is presented: whatever was being decided at this DTU is void.
     Presented { dtu: Dtu, conn: ConnId, presentation: Box<Presentation> },
@@ -261,7 +292,11 @@ pub(super) enum ToPresentations {
     Claim { id: PresentationId, token: Token, result: Box<ReadClaim> },
     // Where the new session goes: to one that answered, or here.
     Placed { id: PresentationId, elsewhere: Option<Box<Answer>> },
-    Taken { id: PresentationId, token: Token, session: SessionId, epoch: Epoch, result: Taken },
+    Taken { id: PresentationId, token: Token, session: SessionId, epoch: Epoch, is_heir: bool, result: Taken },
+    // The record of a session that may be gone on with.
+    Record { id: PresentationId, session: SessionId, result: Box<ReadRecord> },
+    // Whether the record of a session was written before its claim.
+    RecordTaken { id: PresentationId, session: SessionId, result: Taken },
     // The objects of a session that is to be taken over.
     Fetched { id: PresentationId, session: SessionId, objects: Fetched },
     // Its session waits in the queue of those that are to start.
@@ -370,12 +405,20 @@ pub(super) enum ToRelay {
 
 /// For the keeping of copies.
 #[derive(Debug)]
-#[expect(dead_code, reason = "nothing takes over yet")]
+#[expect(dead_code, reason = "nobody is asked to keep a copy yet")]
 pub(super) enum ToKeeping {
     // Get the objects of a session whose primary of this epoch is gone; its keeper may be this host.
     Fetch { id: PresentationId, session: SessionId, epoch: Epoch, secondary: HostName },
     // This host runs the session now: what it kept of it is let go.
     TookOver { session: SessionId },
+    // A replicated session runs here, and its record says so.
+    Began(Box<Began>),
+    // It is over here, whether or not another host goes on with it.
+    Ended { session: SessionId },
+    // What became of the secondary that its record was to name.
+    Recorded { session: SessionId, secondary: Option<HostName>, result: Recorded },
+    // What the record of a session says.
+    Record { session: SessionId, result: LookedUp },
     // Another host says something about copies.
     Peer { host: HostName, message: Box<Message> },
     // What was said to it and not answered may not have come.

@@ -109,6 +109,7 @@ fn new(id: u128, token: &str) -> NewSession {
         account: None,
         machine_account: None,
         name: "default".into(),
+        restore: None,
         template: Template { services: Vec::new(), ..Template::default() },
         size: Size::default(),
     }
@@ -240,8 +241,8 @@ fn an_answer_for_a_decision_that_is_over_is_nobodys_and_a_claim_made_for_it_is_g
         || Box::new(Judgement::Admit(authmgr::Admitted::unregistered(&"card.ann".parse().unwrap())));
     assert_eq!(bench.tell(ToPresentations::Verdict { id, judgement: judgement() }), [""; 0]);
     let (token, session, epoch) = ("card.ann".parse().unwrap(), SessionId(1), Epoch::default());
-    let taken = ToPresentations::Taken { id, token, session, epoch, result: Taken::Won };
-    assert_eq!(bench.tell(taken), ["Claims Release"]);
+    let taken = ToPresentations::Taken { id, token, session, epoch, is_heir: false, result: Taken::Won };
+    assert_eq!(bench.tell(taken), ["Claims Release", "Records GaveUp"]);
     bench.queue.clear();
     let id = PresentationId { number: 2, ..id };
     assert_eq!(bench.tell(ToPresentations::Verdict { id, judgement: judgement() }), ["Directory Look"]);

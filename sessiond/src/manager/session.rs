@@ -7,9 +7,9 @@ use proto::line::{FieldError, Line};
 use proto::time::Duration;
 use proto::{Epoch, Instant, Last, Serial, ServiceName, SessionId, Token};
 
-use super::{SessionEffect, Sessions};
+use super::{Restore, SessionEffect, Sessions};
 use crate::control::{Beginning, Bytes, Fingerprint, Protection, ServiceState, ToSession};
-use crate::template::{Continuity, Replication};
+use crate::template::{Continuity, Protect, Replication};
 
 /// How a session stands with the data store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,8 @@ pub struct Session {
     pub template: String,
     /// Whether the data store is known to have a record of it in its epoch.
     pub is_recorded: bool,
+    /// What its process goes on with, until that is told.
+    pub(super) restore: Option<Box<Restore>>,
     /// Whether there is a process of its own: what has no services needs none.
     pub(super) has_process: bool,
     pub(super) fingerprint: Option<Fingerprint>,
@@ -201,9 +203,19 @@ impl Session {
         self.continuity == Continuity::Replicated && self.has_process
     }
 
-    /// How its process begins, for as long as nobody keeps a copy.
-    pub(super) const fn beginning(&self) -> Beginning {
-        Beginning { epoch: self.epoch, lost: None, protection: Protection::Alone }
+    /// Has its process begin, with what another host has left of it.
+    pub(super) fn begin(&mut self, out: &mut Vec<SessionEffect>) {
+        let restore = self.restore.take().map(|restore| *restore);
+        let is_kept_elsewhere = restore.as_ref().is_some_and(|restore| restore.is_kept_elsewhere);
+        let is_held = self.replication.protect == Protect::Must || is_kept_elsewhere;
+        let protection = if is_held { Protection::Held } else { Protection::Alone };
+        let Restore { objects, lost, .. } = restore.unwrap_or_default();
+        for (part, object) in objects {
+            let object = Bytes(object.as_bytes().to_vec());
+            tell(self, out, || ToSession::Restore { part, object });
+        }
+        let beginning = Beginning { epoch: self.epoch, lost, protection };
+        tell(self, out, || ToSession::Begin(Box::new(beginning)));
     }
 
     /// What the next daemon must know of it beyond its spec.

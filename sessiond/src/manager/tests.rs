@@ -21,6 +21,7 @@ fn new(id: u128) -> NewSession {
         account: None,
         machine_account: None,
         name: "default".into(),
+        restore: None,
         template: Template::default(),
         size: Size::default(),
     }

@@ -3,8 +3,9 @@
 use groupmgr::host::Input;
 use groupmgr::keep::Message;
 use groupmgr::links::Loss;
-use proto::HostName;
 use proto::time::Duration;
+use proto::{HostName, SessionId};
+use sessiond::control::{Beginning, Part};
 
 use super::parts::links::StreamId;
 use super::parts::machine::ToDaemon;
@@ -16,6 +17,26 @@ const REFUSED_AFTER: Duration = ms(1);
 const MUTE_AFTER: Duration = secs(2);
 
 impl World {
+    /// How a session's process was told to begin, once it was.
+    #[must_use]
+    pub fn begun(&self, host: &str, session: SessionId) -> Option<&Beginning> {
+        self.machines[*self.by_name.get(host)?].processes.get(&session)?.begun.as_ref()
+    }
+
+    /// What a session's process was told to go on with.
+    #[must_use]
+    pub fn restored(&self, host: &str, session: SessionId) -> Vec<(Part, Vec<u8>)> {
+        let process = self.by_name.get(host).and_then(|host| self.machines[*host].processes.get(&session));
+        process.map(|process| process.restored.clone()).unwrap_or_default()
+    }
+
+    /// A host hears something about copies, past all links.
+    pub fn hear_of_copies(&mut self, host: &str, from: &str, message: Message) {
+        let (host, peer) = (self.host_number(host), self.parsed(from));
+        let input = Input::Peer { host: peer, message: Box::new(message) };
+        self.reach_daemon(host, ToDaemon::Input(Box::new(input)));
+    }
+
     /// A daemon says something to another host.
     pub(super) fn say_of_copies(&mut self, host: usize, to: &HostName, message: Message) {
         let Some(other) = self.names.iter().position(|name| name == to) else { return };

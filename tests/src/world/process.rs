@@ -68,6 +68,8 @@ impl World {
         let process = Process {
             core,
             token,
+            restored: Vec::new(),
+            begun: None,
             fingerprint,
             shells: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -130,7 +132,10 @@ impl World {
         match what {
             ToProcess::Begin => process.core.begin(&mut out),
             ToProcess::Ready => process.core.ready(Fingerprint(process.fingerprint), &mut out),
-            ToProcess::Told(message) => process.told(now, *message, &mut out),
+            ToProcess::Told(message) => {
+                process.note(&message);
+                process.told(now, *message, &mut out);
+            }
             ToProcess::Due => {
                 // One that was put in for a deadline that has moved since must not undo the newer one.
                 process.wake.take_if(|at| *at <= now);

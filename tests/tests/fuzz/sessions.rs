@@ -31,6 +31,7 @@ fn new_session(n: u8) -> NewSession {
         machine_account: None,
         // Some need no process, and run at once.
         name: "default".into(),
+        restore: None,
         template: if n < 3 {
             Template::default()
         } else {

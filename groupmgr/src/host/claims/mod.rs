@@ -37,7 +37,7 @@ use super::out::Out;
 use super::port::{Arrival, StorePort};
 use super::step::{
     Asker, ClaimRead, PresentationId, ReadClaim, Taken, Taking, ToClaims, ToOperations, ToPresentations,
-    ToSessions,
+    ToRecords, ToSessions,
 };
 use super::sweep::Sweep;
 use crate::topology::Change;
@@ -50,7 +50,7 @@ enum Wanted {
     /// The claim of a token.
     Read(Asker, Token),
     /// The claim for a session that is about to be made.
-    Take { id: PresentationId, token: Token, record: ClaimRecord },
+    Take { id: PresentationId, token: Token, record: ClaimRecord, is_heir: bool },
     /// A session without a claim is offered.
     Offer { token: Token, record: ClaimRecord },
     /// A session of an earlier daemon takes its claim along.
@@ -252,7 +252,7 @@ impl Claims {
         match self.port.arrived(seq) {
             Some(Arrival::InTime(wanted)) => self.on_answer(ctx, wanted, outcome, out),
             // Whoever wanted it has been told that the store is away.
-            Some(Arrival::Late(Wanted::Take { token, record, .. })) => {
+            Some(Arrival::Late(Wanted::Take { token, record, is_heir: false, .. })) => {
                 self.forget_claim(ctx, token, record, outcome, out);
             }
             Some(Arrival::Late(_)) | None => {}
@@ -271,14 +271,14 @@ impl Claims {
         }
         match wanted {
             Wanted::Read(asker, token) => self.tell_claim(asker, token, outcome, out),
-            Wanted::Take { id, token, record } => {
+            Wanted::Take { id, token, record, is_heir } => {
                 let result = match outcome.map(|response| response.answer) {
                     Ok(Answer::Swapped) => Taken::Won,
                     Ok(_) => Taken::Lost,
                     Err(_) => Taken::Away,
                 };
                 let ClaimRecord { session, epoch, .. } = record;
-                out.step(ToPresentations::Taken { id, token, session, epoch, result });
+                out.step(ToPresentations::Taken { id, token, session, epoch, is_heir, result });
             }
             Wanted::Offer { token, record } => self.on_offered(ctx, &token, record, outcome, out),
             Wanted::Renew { token, record } => self.on_renewed(ctx, &token, record, outcome, out),
@@ -319,9 +319,9 @@ impl Claims {
 
     /// Makes the claim of a session that is about to be made.
     fn take(&mut self, ctx: &Ctx<'_>, taking: Taking, out: &mut Out<'_>) {
-        let Taking { id, token, session, expected, epoch, is_replicated } = taking;
+        let Taking { id, token, session, expected, epoch, is_replicated, is_heir } = taking;
         let record = claim_of(ctx, session, epoch.next(ctx.store.generation()), is_replicated);
-        let wanted = Wanted::Take { id, token: token.clone(), record: record.clone() };
+        let wanted = Wanted::Take { id, token: token.clone(), record: record.clone(), is_heir };
         self.swap(ctx, Expected::from(expected), &token, record, wanted, out);
     }
 
@@ -362,6 +362,19 @@ impl Claims {
         own.epoch = own.epoch.max(epoch);
         own.may_have_risen &= claim != Claim::Held;
         out.step(ToSessions::SetClaim { session, claim, epoch: own.epoch });
+    }
+
+    /// Whether a claim of a session that this host runs says that another one goes on with it.
+    fn has_moved(&self, ctx: &Ctx<'_>, held: &ClaimRecord) -> bool {
+        let own = self.own.get(&held.session).map_or(held.epoch, |own| own.epoch);
+        held.host != *ctx.name() && held.epoch > own
+    }
+
+    /// Another host goes on with a session of this one: its record says the rest.
+    fn move_away(&mut self, session: SessionId, out: &mut Out<'_>) {
+        let Some(epoch) = self.own.get(&session).map(|own| own.epoch) else { return };
+        self.set_claim(session, Claim::Superseded, epoch, out);
+        out.step(ToRecords::Check { session });
     }
 
     fn on_ended(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {

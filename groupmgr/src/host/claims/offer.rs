@@ -127,6 +127,9 @@ impl Claims {
         stored: Value,
         out: &mut Out<'_>,
     ) {
+        if self.has_moved(ctx, &held) {
+            return self.move_away(held.session, out);
+        }
         let own = self.own.get(&held.session);
         let (epoch, is_replicated) =
             own.map_or((held.epoch, held.is_replicated), |own| (own.epoch, own.is_replicated));

@@ -87,7 +87,7 @@ impl Claims {
         let Ok(claim) = value_of(outcome) else { return };
         let held = claim.and_then(|value| ClaimRecord::parse(value.as_bytes()).ok());
         // Whose it is now is judged like any claim that stands in the way of an offer.
-        if held.is_none_or(|held| held.session != session) {
+        if held.is_none_or(|held| held.session != session || self.has_moved(ctx, &held)) {
             self.offer(ctx, session, out);
         }
     }

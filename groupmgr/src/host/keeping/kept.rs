@@ -1,6 +1,9 @@
 //! What this host keeps for others: the table of keeping, for all machines to read.
 
-use proto::Token;
+use std::collections::BTreeMap;
+
+use proto::keys::KeyRing;
+use proto::{KeyId, Token, TokenTag};
 
 use crate::keep::Copies;
 use crate::keep::copies::Limits;
@@ -9,17 +12,37 @@ use crate::keep::copies::Limits;
 #[derive(Debug)]
 pub(in crate::host) struct Kept {
     pub(super) copies: Copies,
+    /// Tags of their tokens, under every key of the ring; also of some that are kept no longer.
+    tags: BTreeMap<(KeyId, TokenTag), Token>,
 }
 
 impl Kept {
     pub(super) const fn new(limits: Limits) -> Self {
-        Self { copies: Copies::new(limits) }
+        Self { copies: Copies::new(limits), tags: BTreeMap::new() }
     }
 
     /// Whether objects of a session of this token are kept here.
-    #[expect(dead_code, reason = "nothing takes over yet")]
     pub(in crate::host) fn keeps(&self, token: &Token) -> bool {
         self.copies.keeps(token)
+    }
+
+    /// The same for whoever means a token by its tag.
+    pub(in crate::host) fn keeps_tag(&self, kid: KeyId, tag: TokenTag) -> bool {
+        self.tags.get(&(kid, tag)).is_some_and(|token| self.copies.keeps(token))
+    }
+
+    /// Objects of a session of this token come.
+    pub(super) fn note_token(&mut self, ring: &KeyRing, token: &Token) {
+        if self.copies.keeps(token) {
+            return;
+        }
+        let copies = &self.copies;
+        self.tags.retain(|_, token| copies.keeps(token));
+        for key in ring.keys() {
+            if let Some(tag) = ring.tag(key.id(), token) {
+                self.tags.insert((key.id(), tag), token.clone());
+            }
+        }
     }
 
     /// Sessions of which something is kept.

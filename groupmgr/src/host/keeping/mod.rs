@@ -48,6 +48,11 @@ impl Keeping {
                 self.fetch(local, id, session, epoch, secondary, out);
             }
             ToKeeping::TookOver { session } => drop(self.kept.copies.remove(session)),
+            // Nothing is sent to a secondary yet.
+            ToKeeping::Began(_)
+            | ToKeeping::Ended { .. }
+            | ToKeeping::Recorded { .. }
+            | ToKeeping::Record { .. } => {}
             ToKeeping::Peer { host, message } => self.on_message(local, host, *message, out),
             ToKeeping::PeerLost { host } => {
                 while let Some(told) = self.fetches.lost(&host) {
@@ -88,6 +93,9 @@ impl Keeping {
     }
 
     fn on_message(&mut self, local: &Local<'_>, host: HostName, message: Message, out: &mut Out<'_>) {
+        if let Message::Whole { token, .. } = &message {
+            self.kept.note_token(&local.config.ring, token);
+        }
         let (now, copies) = (local.now, &mut self.kept.copies);
         match message {
             Message::Whole { session, epoch, token, part, object } => {

@@ -224,8 +224,8 @@ impl Membership {
                 let question = TokenQuestion { from: host, iface, to, seq, nonce, tagged, token };
                 out.step(ToDirectory::Asked(Box::new(question)));
             }
-            PeerBody::TokenR { nonce, grant, load, sessions, .. } => {
-                let reply = Box::new(TokenReply { nonce, grant, load, sessions });
+            PeerBody::TokenR { nonce, grant, load, sessions, keeps, .. } => {
+                let reply = Box::new(TokenReply { nonce, grant, load, sessions, keeps });
                 out.step(ToDirectory::Answered { host, boot, reply });
             }
             PeerBody::Coming { grants } => out.step(ToDirectory::Coming(grants)),

@@ -14,7 +14,7 @@ use super::super::new_session::{DEFAULT_TEMPLATE, new_session, template_of};
 use super::super::out::Out;
 use super::super::step::{
     Asker, ClaimRead, LookupScope, NotMade, PresentationId, Taken, Taking, ToAdmission, ToClaims,
-    ToDirectory, ToPlacing, ToSessions,
+    ToDirectory, ToPlacing, ToRecords, ToSessions,
 };
 use super::stage::{Decision, Early, NewClaim, Stage};
 use super::{Presentations, is_left};
@@ -105,8 +105,9 @@ impl Presentations {
         }
         let outlook = outlook(ctx, decision, &read);
         let (bound, has_asked) = (decision.bound, decision.found.is_some());
+        let heir = record.filter(|r| r.is_replicated).map(|r| r.session);
         let epoch = read.record.map_or(Epoch::default(), |r| r.epoch);
-        let swap = NewClaim::Swap { expected: read.value, epoch };
+        let swap = NewClaim::Swap { expected: read.value, epoch, heir };
         match outlook {
             Outlook::Free if !bound => self.place(id, swap, out),
             Outlook::Free | Outlook::FreeHere => self.create(ctx, id, swap, out),
@@ -162,10 +163,13 @@ impl Presentations {
     /// The data store is away. No claim tells of a session that digests do not show yet, so everybody is asked
     /// first. Of several hosts that are asked at once the lowest goes ahead, which it learns from their questions;
     /// and what it makes is unclaimed until the store is back.
-    fn create_unclaimed(&mut self, ctx: &Ctx<'_>, id: PresentationId, out: &mut Out<'_>) {
+    pub(super) fn create_unclaimed(&mut self, ctx: &Ctx<'_>, id: PresentationId, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
         if decision.skips {
             return self.widen_lookup(id, LookupScope::Everybody, out);
+        }
+        if Self::is_kept(ctx, decision) {
+            return self.await_store(ctx, id, out);
         }
         // Without a claim nobody can tell whose sessions are waiting there.
         let returning = returning_host(ctx, decision.found.as_deref());
@@ -202,7 +206,7 @@ impl Presentations {
     fn create(&mut self, ctx: &Ctx<'_>, id: PresentationId, claim: NewClaim, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
         let (bound, registered) = (decision.bound, decision.is_registered());
-        let (from, name) = (decision.presented.addr, template_name(decision));
+        let from = decision.presented.addr;
         if ctx.is_full() {
             return self.deny(id, Denial::Full, "", out);
         }
@@ -217,8 +221,17 @@ impl Presentations {
         if !registered && !self.takes_guest(ctx, from, out) {
             return self.deny(id, Denial::TooManyGuests, "", out);
         }
+        match claim {
+            NewClaim::Swap { heir: Some(session), .. } => self.read_record(id, session, claim, out),
+            _ => self.prepare(ctx, id, claim, out),
+        }
+    }
+
+    /// Gets the template of a session that is made here.
+    pub(super) fn prepare(&mut self, ctx: &Ctx<'_>, id: PresentationId, claim: NewClaim, out: &mut Out<'_>) {
         self.turn(id.conn, Stage::Preparing(claim), out);
         let Some(decision) = self.find(id) else { return };
+        let name = template_name(decision);
         let early = if name == DEFAULT_TEMPLATE {
             core::mem::replace(&mut decision.template, Early::Gone)
         } else {
@@ -285,12 +298,16 @@ impl Presentations {
             Ok(template) => template,
             Err(why) => return self.fail(id, &why, out),
         };
+        let is_heir = decision.heir.is_some();
         let session = SessionId(self.entropy.u128());
         match claim {
-            NewClaim::Swap { expected, epoch } => {
-                let is_replicated = template.is_replicated();
+            NewClaim::Swap { .. } if is_heir || template.is_replicated() => {
+                self.write_record(ctx, id, session, (claim, template), out);
+            }
+            NewClaim::Swap { expected, epoch, .. } => {
                 self.turn(id.conn, Stage::Claiming(template), out);
-                let taking = Taking { id, token, session, expected, epoch, is_replicated };
+                let (is_replicated, is_heir) = (false, false);
+                let taking = Taking { id, token, session, expected, epoch, is_replicated, is_heir };
                 out.step(ToClaims::Take(Box::new(taking)));
             }
             NewClaim::Unclaimed => {
@@ -315,6 +332,7 @@ impl Presentations {
     ) {
         let Some(decision) = self.find(id) else { return };
         let Stage::Claiming(template) = decision.stage().clone() else { return };
+        let is_heir = decision.heir.is_some();
         match result {
             Taken::Won => self.make(ctx, id, (session, Claim::Held, epoch), *template, out),
             // Whoever was quicker has the session now, and asking finds it. Where a DTU was sent here only the claim is
@@ -322,9 +340,16 @@ impl Presentations {
             // source, which asks everybody again and finds the winner.
             Taken::Lost => {
                 out.done("claim_lost");
+                out.step(ToRecords::GaveUp { session });
                 self.wait(ctx, id, Duration::ZERO, "", out);
             }
-            Taken::Away => self.create_unclaimed(ctx, id, out),
+            Taken::Away => {
+                out.step(ToRecords::GaveUp { session });
+                match is_heir {
+                    true => self.await_store(ctx, id, out),
+                    false => self.create_unclaimed(ctx, id, out),
+                }
+            }
         }
     }
 
@@ -339,10 +364,11 @@ impl Presentations {
         let Some(decision) = self.find(id) else { return };
         let Some(admitted) = decision.admitted.clone() else { return };
         let (size, from) = (decision.presented.size, decision.presented.addr);
-        let guest = (!admitted.registered).then_some(from);
         let name = template_name(decision);
+        let restore = decision.heir.take().map(|heir| Box::new(heir.restore));
+        let guest = (!admitted.registered).then_some(from);
         let mut new = new_session(ctx, session, &admitted, (name, template), (claim, epoch));
-        (new.size, new.guest) = (size, guest);
+        (new.size, new.guest, new.restore) = (size, guest, restore);
         if let Some(from) = guest {
             self.guests.add(ctx.now, session, from);
         }
@@ -355,7 +381,9 @@ impl Presentations {
         if let Some(from) = new.guest {
             self.guests.remove(new.session, from);
         }
-        if new.claim == Claim::Held {
+        out.step(ToRecords::GaveUp { session: new.session });
+        // The next host goes on with one that is kept.
+        if new.claim == Claim::Held && !new.is_heir {
             let (token, session, epoch) = (new.token.clone(), new.session, new.epoch);
             out.step(ToClaims::Release { token, session, epoch });
         }
@@ -363,7 +391,11 @@ impl Presentations {
     }
 }
 
-fn template_name(decision: &Decision) -> String {
+/// From which template: of a session that is gone on with, from its own.
+pub(super) fn template_name(decision: &Decision) -> String {
+    if let Some(heir) = &decision.heir {
+        return heir.record.name.clone();
+    }
     decision.admitted.as_ref().map_or_else(|| DEFAULT_TEMPLATE.to_owned(), template_of)
 }
 

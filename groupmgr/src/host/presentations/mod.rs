@@ -23,6 +23,7 @@
 mod admit;
 mod create;
 pub(super) mod stage;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +43,7 @@ use super::out::Out;
 use super::sessions::LocalSessions;
 use super::step::{
     Attach, EndedSession, PresentationId, Taken, ToAttachments, ToClaims, ToConnections, ToDirectory,
-    ToOperations, ToPlacing, ToPresentations, ToSessions,
+    ToOperations, ToPlacing, ToPresentations, ToRecords, ToSessions,
 };
 use crate::reach::Dtu;
 use proto::rng::SecretRng;
@@ -64,6 +65,8 @@ pub(super) struct Presentations {
     waiting: BTreeMap<SessionId, BTreeSet<ConnId>>,
     /// Which is tried again when.
     due: BTreeSet<(Instant, ConnId)>,
+    /// Which decision was the last to take a session over.
+    heirs: BTreeMap<SessionId, PresentationId>,
     guests: Guests,
     is_stopping: bool,
     entropy: SecretRng,
@@ -76,6 +79,7 @@ impl Presentations {
             last: 0,
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
+            heirs: BTreeMap::new(),
             guests: Guests::default(),
             is_stopping: false,
             entropy,
@@ -112,15 +116,26 @@ impl Presentations {
             ToPresentations::Template { id, name, result } => {
                 self.on_template_read(ctx, id, &name, result, out);
             }
-            ToPresentations::Taken { id, token, session, epoch, result } => {
+            ToPresentations::Taken { id, token, session, epoch, is_heir, result } => {
                 if self.find(id).is_some() {
                     self.on_taken(ctx, id, session, epoch, &result, out);
-                } else if !matches!(result, Taken::Lost) {
-                    // The DTU left meanwhile: nobody needs the session.
-                    out.step(ToClaims::Release { token, session, epoch });
+                } else {
+                    // The DTU left meanwhile: nobody needs the session, unless somebody keeps its state.
+                    if !is_heir && !matches!(result, Taken::Lost) {
+                        out.step(ToClaims::Release { token, session, epoch });
+                    }
+                    out.step(ToRecords::GaveUp { session });
                 }
             }
-            ToPresentations::Fetched { .. } => {}
+            ToPresentations::Record { id, session, result } => {
+                self.on_record(ctx, id, session, *result, out);
+            }
+            ToPresentations::Fetched { id, session, objects } => {
+                self.on_fetched(ctx, id, session, objects, out);
+            }
+            ToPresentations::RecordTaken { id, session, result } => {
+                self.on_record_taken(ctx, id, session, &result, out);
+            }
             ToPresentations::Queued { id } => {
                 let text = format!("Host {} has many sessions to start. Yours is in line.", ctx.name());
                 self.tell(id, text, out);
@@ -216,6 +231,9 @@ impl Presentations {
     /// Goes on to another stage.
     fn turn(&mut self, conn: ConnId, next: Stage, out: &mut Out<'_>) -> Option<Stage> {
         let decision = self.decisions.get_mut(&conn)?;
+        if matches!(next, Stage::Waiting { .. } | Stage::Starting(_) | Stage::Settled) {
+            decision.heir = None;
+        }
         if let Some(at) = decision.due() {
             self.due.remove(&(at, conn));
         }
@@ -239,6 +257,7 @@ impl Presentations {
     /// The token is gone, or is presented anew.
     fn remove(&mut self, conn: ConnId, out: &mut Out<'_>) {
         let Some(decision) = self.decisions.remove(&conn) else { return };
+        self.heirs.retain(|_, by| *by != decision.id);
         if let Some(at) = decision.due() {
             self.due.remove(&(at, conn));
         }

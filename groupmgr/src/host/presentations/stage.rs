@@ -5,10 +5,13 @@
 //! Admitting    → Challenged | LookingUp | ReadingClaim | Starting | Waiting | Settled
 //! Challenged   → LookingUp | Settled
 //! LookingUp    → ReadingClaim | Starting | Settled
-//! ReadingClaim → LookingUp | AskingRivals | Placing | Preparing | Starting | Waiting | Settled
+//! ReadingClaim → LookingUp | AskingRivals | Placing | ReadingRecord | Preparing | Starting | Waiting | Settled
 //! AskingRivals → Preparing | Waiting | Settled
-//! Placing      → Preparing | Waiting | Settled
-//! Preparing    → Claiming | Starting | Settled
+//! Placing      → ReadingRecord | Preparing | Waiting | Settled
+//! ReadingRecord → Fetching | Preparing | Starting | Waiting | Settled
+//! Fetching     → Preparing | Waiting | Settled
+//! Preparing    → Recording | Claiming | Starting | Settled
+//! Recording    → LookingUp | AskingRivals | Claiming | Waiting | Settled
 //! Claiming     → LookingUp | AskingRivals | Starting | Waiting | Settled
 //! Starting     → Settled
 //! Waiting      → Admitting | LookingUp | ReadingClaim
@@ -17,8 +20,10 @@
 use authmgr::{Admitted, Presentation};
 use datastore::Value;
 use proto::{Epoch, Instant, Last, SessionId, Token};
+use sessiond::manager::Restore;
 use sessiond::template::Template;
 
+use super::super::session_record::SessionRecord;
 use super::super::step::{ClaimRead, LookupScope, PresentationId};
 use crate::directory::Found;
 use crate::reach::Dtu;
@@ -41,8 +46,14 @@ pub(super) enum Stage {
     AskingRivals,
     /// For the host that takes the new session to be chosen.
     Placing(NewClaim),
+    /// For the record of a session that outlives its home.
+    ReadingRecord(NewClaim),
+    /// For the host that keeps a copy of it.
+    Fetching(NewClaim),
     /// For the template.
     Preparing(NewClaim),
+    /// For the record of such a session to be written; the epoch is the one before.
+    Recording(Box<Template>, NewClaim, Epoch),
     /// For the claim to be made.
     Claiming(Box<Template>),
     /// For the session to start; the session manager has the deadline.
@@ -65,6 +76,8 @@ pub(super) enum NewClaim {
         expected: Option<Value>,
         /// The epoch of that.
         epoch: Epoch,
+        /// The session it names, if that may be gone on with.
+        heir: Option<SessionId>,
     },
     /// The store is away.
     Unclaimed,
@@ -82,7 +95,10 @@ pub(in super::super) enum Kind {
     ReadingClaim,
     AskingRivals,
     Placing,
+    ReadingRecord,
+    Fetching,
     Preparing,
+    Recording,
     Claiming,
     Starting,
     Waiting,
@@ -90,20 +106,23 @@ pub(in super::super) enum Kind {
 }
 
 use Kind::{
-    Admitting, AskingRivals, Challenged, Claiming, LookingUp, Placing, Preparing, ReadingClaim, Redeeming,
-    Settled, Starting, Waiting,
+    Admitting, AskingRivals, Challenged, Claiming, Fetching, LookingUp, Placing, Preparing, ReadingClaim,
+    ReadingRecord, Recording, Redeeming, Settled, Starting, Waiting,
 };
 
 /// The stages that each may become: the table above.
-pub(in super::super) const EDGES: [(Kind, &[Kind]); 11] = [
+pub(in super::super) const EDGES: [(Kind, &[Kind]); 14] = [
     (Redeeming, &[Admitting, Starting, Settled]),
     (Admitting, &[Challenged, LookingUp, ReadingClaim, Starting, Waiting, Settled]),
     (Challenged, &[LookingUp, Settled]),
     (LookingUp, &[ReadingClaim, Starting, Settled]),
-    (ReadingClaim, &[LookingUp, AskingRivals, Placing, Preparing, Starting, Waiting, Settled]),
+    (ReadingClaim, &[LookingUp, AskingRivals, Placing, ReadingRecord, Preparing, Starting, Waiting, Settled]),
     (AskingRivals, &[Preparing, Waiting, Settled]),
-    (Placing, &[Preparing, Waiting, Settled]),
-    (Preparing, &[Claiming, Starting, Settled]),
+    (Placing, &[ReadingRecord, Preparing, Waiting, Settled]),
+    (ReadingRecord, &[Fetching, Preparing, Starting, Waiting, Settled]),
+    (Fetching, &[Preparing, Waiting, Settled]),
+    (Preparing, &[Recording, Claiming, Starting, Settled]),
+    (Recording, &[LookingUp, AskingRivals, Claiming, Waiting, Settled]),
     (Claiming, &[LookingUp, AskingRivals, Starting, Waiting, Settled]),
     (Starting, &[Settled]),
     (Waiting, &[Admitting, LookingUp, ReadingClaim]),
@@ -119,7 +138,10 @@ impl Stage {
             Self::ReadingClaim => ReadingClaim,
             Self::AskingRivals => AskingRivals,
             Self::Placing(_) => Placing,
+            Self::ReadingRecord(_) => ReadingRecord,
+            Self::Fetching(_) => Fetching,
             Self::Preparing(_) => Preparing,
+            Self::Recording(..) => Recording,
             Self::Claiming(_) => Claiming,
             Self::Starting(_) => Starting,
             Self::Waiting { .. } => Waiting,
@@ -152,6 +174,17 @@ impl<T> Early<T> {
     }
 }
 
+/// A session that this host is about to go on with.
+#[derive(Clone, Debug)]
+pub(super) struct Heir {
+    pub(super) session: SessionId,
+    /// Its record, as it was read.
+    pub(super) read: Value,
+    /// What that says.
+    pub(super) record: SessionRecord,
+    pub(super) restore: Restore,
+}
+
 /// A presented token, and what is decided about it.
 #[derive(Debug)]
 pub(super) struct Decision {
@@ -168,6 +201,10 @@ pub(super) struct Decision {
     pub(super) scope: LookupScope,
     /// Whether the last lookup left anybody out who could have been asked.
     pub(super) skips: bool,
+    /// The session that this host is about to go on with.
+    pub(super) heir: Option<Box<Heir>>,
+    /// Since when the host that keeps a copy of it has not answered.
+    pub(super) keeper_since: Option<Instant>,
     /// What the last lookup found.
     pub(super) found: Option<Box<Found>>,
     /// The claim and the template that were asked for together with the token's record.
@@ -188,6 +225,8 @@ impl Decision {
             doubts: 0,
             scope: LookupScope::default(),
             skips: false,
+            heir: None,
+            keeper_since: None,
             found: None,
             claim: Early::Asked,
             template: Early::Asked,

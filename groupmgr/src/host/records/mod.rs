@@ -1,7 +1,8 @@
 //! The records of sessions: `session/<id>`, and the claims of a token's further sessions.
 //!
 //! Each session that runs here has a record, which names its home and its epoch, and is changed by compare-and-swap alone.
-//! They follow behind, since nobody at a desk waits for them. A session that is not the one its token's claim names has a claim
+//! One that is to outlive its home is written before the claim that points to it ([`TakeOver`]); the others follow
+//! behind, since nobody at a desk waits for them. A session that is not the one its token's claim names has a claim
 //! of its own, `claim/<token>/<id>`, so that it is found when its home is gone.
 //!
 //! What the store shall have is worked out from the table of sessions whenever something of a session has changed, and
@@ -11,9 +12,13 @@
 //! | File | What |
 //! |---|---|
 //! | this | what the store has, and what it shall have |
+//! | [`secondary`] | who keeps a copy of a session |
+//! | [`takeover`] | records are read and taken over for a card that is presented |
 //! | [`tidy`], [`orphans`] | now and then all are looked through: for those of sessions that are over, and those that are kept |
 
 mod orphans;
+mod secondary;
+mod takeover;
 mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +36,7 @@ use super::out::Out;
 use super::port::{Arrival, StorePort};
 use super::session_record::SessionRecord;
 use super::sessions::LocalSessions;
-use super::step::{ToRecords, ToSessions};
+use super::step::{PresentationId, Recorded, TakeOver, ToKeeping, ToPresentations, ToRecords, ToSessions};
 use super::sweep::Sweep;
 use crate::topology::Change;
 use orphans::{Found, Orphans};
@@ -59,6 +64,11 @@ enum Wanted {
     Write(SessionId, Which, Option<Value>),
     /// Whether a session still has its home here.
     Check(SessionId),
+    /// The record of a session whose token is presented.
+    Read(PresentationId, SessionId),
+    Take(Box<TakeOver>),
+    /// The record of a session of which this host keeps a copy.
+    LookUp(SessionId),
     /// A page of all records.
     Page,
     /// Whether something points to a record: its token's claim, or one of its own.
@@ -83,11 +93,26 @@ struct Slot {
     /// Who keeps a copy of the session, and of which epoch it must be at least.
     secondary: Option<HostName>,
     floor: Option<Epoch>,
+    /// Whether the session had another home before, and does not run here yet: if it never does, others can go on with it.
+    is_inherited: bool,
+    /// The secondary that was asked for, as long as it is not known what became of that.
+    awaited: Option<Option<HostName>>,
+    /// In which epoch it is known that the session runs here and has its record.
+    began: Option<Epoch>,
 }
 
 impl Slot {
     const fn new(key: Key) -> Self {
-        Self { key, stored: None, is_asked: false, secondary: None, floor: None }
+        Self {
+            key,
+            stored: None,
+            is_asked: false,
+            secondary: None,
+            floor: None,
+            is_inherited: false,
+            awaited: None,
+            began: None,
+        }
     }
 
     /// The store turns out to have this. A daemon that knew of none before goes on with what an earlier one has found out.
@@ -162,8 +187,13 @@ impl Records {
     pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToRecords, out: &mut Out<'_>) {
         match step {
             ToRecords::Changed { session } => self.look_at(session),
-            ToRecords::Ended { session } => self.on_ended(ctx, session),
+            ToRecords::Ended { session } => self.on_ended(ctx, session, out),
+            ToRecords::GaveUp { session } => self.give_up(session),
             ToRecords::Check { session } => drop(self.checks.insert(session)),
+            ToRecords::Read { id, session } => self.read(ctx, id, session, out),
+            ToRecords::Take(taking) => self.take_over(ctx, taking, out),
+            ToRecords::Secondary { session, secondary } => self.set_secondary(ctx, session, secondary, out),
+            ToRecords::LookUp { session } => self.look_up(ctx, session, out),
             ToRecords::Group(change) => self.on_change(ctx, &change),
             ToRecords::OutOfSight => self.check_all(ctx),
             ToRecords::StoreUp => {
@@ -210,14 +240,17 @@ impl Records {
         }
     }
 
-    /// Of the sessions that another host may have taken over.
+    /// Another host may have taken sessions of this one over, or removed their records; or they were lost with a backup.
     fn check_all(&mut self, ctx: &Ctx<'_>) {
-        let all = ctx.sessions.iter().filter(|s| s.is_replicated()).map(|s| s.id);
-        self.checks.extend(all);
+        self.checks.extend(ctx.sessions.iter().map(|s| s.id));
     }
 
-    fn on_ended(&mut self, ctx: &Ctx<'_>, session: SessionId) {
+    fn on_ended(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
         self.checks.remove(&session);
+        let slot = self.slots.get(&(session, Which::Record));
+        if slot.is_some_and(|slot| slot.began.is_some()) {
+            out.step(ToKeeping::Ended { session });
+        }
         if self.left(ctx.sessions) >= LEFT_MAX {
             // They are found by the sweep.
             self.slots.remove(&(session, Which::Record));
@@ -278,8 +311,9 @@ impl Records {
         if slot.stored == desired {
             if desired.is_none() {
                 self.slots.remove(&(session, which));
-            } else if which == Which::Record {
+            } else if let Some(s) = s.filter(|_| which == Which::Record) {
                 out.step(ToSessions::Recorded { session });
+                slot.stands(s, out);
             }
             return;
         }
@@ -309,6 +343,15 @@ impl Records {
                 self.on_written(ctx, (session, which), written, outcome, out);
             }
             Wanted::Check(session) => self.on_checked(ctx, session, outcome, out),
+            Wanted::Read(id, session) => {
+                let result = Box::new(value_of(outcome).map(|value| {
+                    let record = value.as_ref().and_then(|v| SessionRecord::parse(v.as_bytes()).ok());
+                    value.zip(record)
+                }));
+                out.step(ToPresentations::Record { id, session, result });
+            }
+            Wanted::Take(taking) => self.on_taken(*taking, outcome, out),
+            Wanted::LookUp(session) => Self::on_looked_up(session, outcome, out),
             Wanted::Page => self.on_page(ctx, outcome),
             Wanted::Pointer(found, which) => self.on_pointer(ctx, *found, which, outcome, out),
             // Who was quicker has written it anew; and one that could not be removed is found in the next round.
@@ -333,12 +376,14 @@ impl Records {
                     && current.as_ref().is_some_and(|current| Self::is_elsewhere(ctx, of.0, current));
                 slot.adopt(current);
                 if is_theirs {
+                    slot.answer(of.0, Recorded::Lost, out);
                     self.slots.remove(&of);
                     return Self::lose(of.0, ctx, out);
                 }
             }
             // It may have been written: the next swap finds out.
             _ => {
+                slot.answer(of.0, Recorded::Away, out);
                 self.again_at = earliest(self.again_at, Some(ctx.now + AGAIN_AFTER));
                 return;
             }
@@ -375,6 +420,7 @@ impl Records {
     fn lose(session: SessionId, ctx: &Ctx<'_>, out: &mut Out<'_>) {
         let Some(s) = ctx.sessions.get(session) else { return };
         out.done("session_moved_away");
+        out.step(ToKeeping::Ended { session });
         out.note(Note::MovedAway { token: s.token.clone(), session });
         out.step(ToSessions::End { session });
     }

@@ -76,7 +76,8 @@ impl Records {
     }
 
     fn is_writing(&self, session: SessionId) -> bool {
-        self.slots.contains_key(&(session, Which::Record))
+        let is_taking = |wanted: &Wanted| matches!(wanted, Wanted::Take(taking) if taking.session == session);
+        self.slots.contains_key(&(session, Which::Record)) || self.port.keys().any(is_taking)
     }
 
     /// Looks at the next record that was found. Returns whether there was one.

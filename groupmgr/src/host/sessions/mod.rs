@@ -107,12 +107,12 @@ impl SessionHost {
     /// Makes a session, unless there is no room for it.
     fn make(&mut self, env: &Env<'_>, asker: Asker, new: NewSession, out: &mut Out<'_>) {
         let (session, token, guest) = (new.id, new.token.clone(), new.guest);
-        let (claim, epoch) = (new.claim, new.epoch);
+        let (claim, epoch, is_heir) = (new.claim, new.epoch, new.restore.is_some());
         let is_full = env.config.sessions_max > 0 && self.table.len() >= env.config.sessions_max;
         if is_full || !self.run(env, out, |s, fx| s.make(env.now, new, fx)) {
             match asker {
                 Asker::Presentation(id) => {
-                    let new = Box::new(NotMade { session, token, claim, epoch, guest });
+                    let new = Box::new(NotMade { session, token, claim, epoch, guest, is_heir });
                     out.step(ToPresentations::NotMade { id, new });
                 }
                 Asker::Operator(req) => out.step(ToOperations::Made { req, result: Err(Denial::Full) }),
@@ -178,6 +178,7 @@ impl SessionHost {
                     out.step(ToOperations::Started(token));
                 }
                 out.step(ToPresentations::Ready { session });
+                out.step(ToRecords::Changed { session });
             }
             SessionEvent::TakenUp(session) => {
                 let Some(s) = self.table.get(session) else { return };

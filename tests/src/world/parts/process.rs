@@ -35,6 +35,9 @@ pub(in crate::world) enum ToProcess {
 pub(in crate::world) struct Process {
     pub(in crate::world) core: SessionCore,
     pub(in crate::world) token: Token,
+    /// What it was told to go on with, and how it began, once it has.
+    pub(in crate::world) restored: Vec<(Part, Vec<u8>)>,
+    pub(in crate::world) begun: Option<Beginning>,
     pub(in crate::world) fingerprint: [u8; 32],
     pub(in crate::world) shells: BTreeMap<ServiceName, Shell>,
     /// Which shell asked the data store, by the number of its connection; and the parts of an answer.
@@ -80,6 +83,15 @@ fn key() -> Option<Key> {
 }
 
 impl Process {
+    /// Remembers what it is told of its beginning.
+    pub(in crate::world) fn note(&mut self, told: &ToSession) {
+        match told {
+            ToSession::Restore { part, object } => self.restored.push((part.clone(), object.0.clone())),
+            ToSession::Begin(beginning) => self.begun = Some((**beginning).clone()),
+            _ => {}
+        }
+    }
+
     /// The daemon says something.
     pub(in crate::world) fn told(&mut self, now: Instant, message: ToSession, out: &mut Vec<Effect>) {
         match message {

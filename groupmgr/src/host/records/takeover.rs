@@ -1,0 +1,62 @@
+//! Records are read and taken over for a card that is presented, before the claim is swapped that points to them.
+
+use datastore::{Answer, Request, Response, StoreError};
+use proto::SessionId;
+
+use super::super::env::Ctx;
+use super::super::out::Out;
+use super::super::session_record::SessionRecord;
+use super::super::step::{PresentationId, TakeOver, Taken, ToPresentations};
+use super::{Records, Slot, Wanted, Which, not_asked};
+
+impl Records {
+    /// What the store has of a session.
+    pub(super) fn read(&mut self, ctx: &Ctx<'_>, id: PresentationId, session: SessionId, out: &mut Out<'_>) {
+        match SessionRecord::key(session).filter(|_| ctx.store.is_up()) {
+            Some(key) => self.ask(ctx, Wanted::Read(id, session), Request::Get { key }, out),
+            None => out.step(ToPresentations::Record { id, session, result: Box::new(Err(not_asked())) }),
+        }
+    }
+
+    /// Makes this host the home of a session, in the place of what was read.
+    pub(super) fn take_over(&mut self, ctx: &Ctx<'_>, taking: Box<TakeOver>, out: &mut Out<'_>) {
+        let (Some(key), Ok(value)) = (SessionRecord::key(taking.session), taking.record.value()) else {
+            return;
+        };
+        let expected = taking.expected.clone().into();
+        self.ask(ctx, Wanted::Take(taking), Request::Swap { key, expected, new: Some(value) }, out);
+    }
+
+    pub(super) fn on_taken(
+        &mut self,
+        taking: TakeOver,
+        outcome: Result<Response, StoreError>,
+        out: &mut Out<'_>,
+    ) {
+        let TakeOver { id, session, expected, record } = taking;
+        let result = match outcome.map(|response| response.answer) {
+            Ok(Answer::Swapped) => Taken::Won,
+            Ok(_) => Taken::Lost,
+            Err(_) => Taken::Away,
+        };
+        if matches!(result, Taken::Won)
+            && let Some(key) = SessionRecord::key(session)
+        {
+            let SessionRecord { secondary, floor, .. } = record.clone();
+            let (stored, is_inherited) = (record.value().ok(), expected.is_some());
+            let slot = Slot { stored, secondary, floor, is_inherited, ..Slot::new(key) };
+            self.slots.insert((session, Which::Record), slot);
+        }
+        out.step(ToPresentations::RecordTaken { id, session, result });
+    }
+
+    /// A session was not made after all. One that is new leaves nothing behind; one that had a home before may have
+    /// another one.
+    pub(super) fn give_up(&mut self, session: SessionId) {
+        let of = (session, Which::Record);
+        if self.slots.get(&of).is_some_and(|slot| slot.is_inherited) {
+            self.slots.remove(&of);
+        }
+        self.look_at(session);
+    }
+}

@@ -1,0 +1,285 @@
+//! A session that is replicated goes on under its own id when its home is gone, with what another host has kept of it.
+
+#![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
+
+use continuity::{Encoded, Stamp, Version};
+use groupmgr::host::{ClaimRecord, SessionRecord};
+use groupmgr::keep::Message;
+use proto::{Epoch, HostName, SessionId};
+use sessiond::control::{Kind, Part, Protection};
+use sessiond::template::Continuity;
+use tests::scene::{desk_with_session, drain, end};
+use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
+
+const REPLICATED: &str = "continuity = \"replicated\"\n[[service]]\nname = \"terminal\"\n";
+
+fn part() -> Part {
+    Part { service: "terminal".parse().unwrap(), kind: Kind::State }
+}
+
+/// An object of a later format: whoever keeps it does not look at it.
+fn object(epoch: Epoch, version: u64) -> Encoded {
+    let stamp = Stamp { epoch, version: Version(version) };
+    let bytes = [b"HDO\xff".as_slice(), &stamp.to_bytes(), b"what it was about"].concat();
+    Encoded::open(&bytes).unwrap()
+}
+
+fn put_record(w: &mut World, session: SessionId, record: &SessionRecord) {
+    let value = record.value().unwrap();
+    w.store_put(&format!("session/{session}"), core::str::from_utf8(value.as_bytes()).unwrap());
+}
+
+fn name(host: &str) -> HostName {
+    host.parse().unwrap()
+}
+
+/// A host keeps a copy of a session of the home `from`, as that says.
+fn keep(w: &mut World, keeper: &str, from: &str, session: SessionId, epoch: Epoch) {
+    let message = Message::Whole {
+        session,
+        epoch,
+        token: "card.ann".parse().unwrap(),
+        part: part(),
+        object: object(epoch, 7),
+    };
+    w.hear_of_copies(keeper, from, message);
+}
+
+/// A desk that is shown ann's session on h1, of which h2 keeps a copy.
+fn protected(w: &mut World) -> (DeskId, SessionId, Epoch) {
+    w.store_put("template/default", REPLICATED);
+    let desk = desk_with_session(w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    w.run_for(secs(3));
+    let record = w.record_of(session).unwrap();
+    assert_eq!(record.class, Continuity::Replicated);
+    keep(w, "h2", "h1", session, record.epoch);
+    let epoch = record.epoch;
+    put_record(w, session, &SessionRecord { secondary: Some(name("h2")), ..record });
+    w.run_for(ms(100));
+    (desk, session, epoch)
+}
+
+/// The session runs on this host alone, with what was kept of it, as everybody knows.
+#[track_caller]
+fn goes_on(w: &World, host: &str, session: SessionId, before: Epoch) {
+    let homes: Vec<String> = w.sessions_of("card.ann").into_iter().map(|seen| seen.host).collect();
+    assert_eq!(homes, [host], "\n{}", w.story());
+    let (record, claim) = (w.record_of(session).unwrap(), w.claim_on("card.ann").unwrap());
+    assert_eq!((record.home.as_str(), claim.host.as_str(), claim.session), (host, host, session));
+    assert!(record.epoch > before && record.epoch == claim.epoch, "{record:?} {claim:?}");
+    assert_eq!(w.begun(host, session).unwrap().epoch, record.epoch);
+    assert_eq!(w.restored(host, session), [(part(), object(before, 7).as_bytes().to_vec())]);
+}
+
+/// Which other host than h1 shows the desk its session, as soon as one does.
+fn heir(w: &mut World, desk: DeskId) -> String {
+    let is_elsewhere =
+        move |w: &World| w.shows(desk).is_some() && w.host_of(desk).is_some_and(|host| host != "h1");
+    w.expect_that("another host serves the desk", is_elsewhere).within(secs(20));
+    w.host_of(desk).unwrap()
+}
+
+#[test]
+fn the_same_session_goes_on_at_its_keeper_or_at_any_other_host_when_its_home_is_killed() {
+    for (heir, other) in [("h2", "h3"), ("h3", "h2")] {
+        let mut w = World::of(3);
+        let (desk, session, before) = protected(&mut w);
+        drain(&mut w, &[other.to_owned()], true);
+        w.power_off("h1");
+        w.expect(desk).attached_to(heir).within(secs(2));
+        w.expect(desk).showing(session).now();
+        goes_on(&w, heir, session, before);
+        let beginning = w.begun(heir, session).unwrap();
+        assert_eq!(beginning.lost, Some(name("h1")));
+        // The keeper stays one, and then nothing gets out before it has what is new; it does not keep its own.
+        let (keeper, protection) = match heir {
+            "h2" => (None, Protection::Alone),
+            _ => (Some(name("h2")), Protection::Held),
+        };
+        assert_eq!(w.record_of(session).unwrap().secondary, keeper);
+        assert_eq!(beginning.protection, protection);
+        w.run_for(secs(100));
+        goes_on(&w, heir, session, before);
+    }
+}
+
+#[test]
+fn a_home_that_was_frozen_ends_what_has_moved_away() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep(), HostPlan::named("h2"), HostPlan::named("h3")]);
+    let (desk, session, before) = protected(&mut w);
+    w.freeze("h1");
+    let heir = heir(&mut w, desk);
+    w.expect(desk).showing(session).now();
+    w.run_for(secs(10));
+    w.thaw("h1");
+    w.expect_that("the old home has ended it", move |w| w.sessions_on("h1").is_empty()).within(secs(2));
+    goes_on(&w, &heir, session, before);
+    w.expect(desk).attached_to(&heir).now();
+    assert_eq!(w.done("h1", "session_moved_away"), 1);
+}
+
+#[test]
+fn a_home_that_is_cut_off_from_all_but_the_store_writes_nothing_more_and_ends_what_has_moved_away() {
+    let mut w = World::of(3);
+    let (desk, session, before) = protected(&mut w);
+    let lan = w.lan();
+    w.split(lan, &["h1"], &[]);
+    let heir = heir(&mut w, desk);
+    w.expect(desk).showing(session).now();
+    w.type_line(desk, "put note new");
+    w.expect(desk).reading("stored").within(ms(500));
+    w.join(lan);
+    w.expect_that("the old home has ended it", move |w| w.sessions_on("h1").is_empty()).within(secs(80));
+    goes_on(&w, &heir, session, before);
+    assert_eq!(w.stored("data/card.ann/note").as_deref(), Some("new"));
+}
+
+#[test]
+fn when_its_keeper_is_gone_as_well_there_is_a_fresh_session_and_the_desk_is_told() {
+    let mut w = World::of(4);
+    let (desk, session, _) = protected(&mut w);
+    w.power_off("h2");
+    w.power_off("h1");
+    w.expect(desk).noticing("Waiting for host h2").within(secs(3));
+    w.expect(desk).noticing("kept by host h2, and both are gone").within(secs(15));
+    heir(&mut w, desk);
+    assert_ne!(w.shows(desk), Some(session));
+    w.expect_that("its record is removed", move |w| w.record_of(session).is_none()).within(secs(200));
+}
+
+#[test]
+fn a_keeper_that_is_silent_for_a_while_is_waited_for() {
+    let mut w = World::of(3);
+    let (desk, session, before) = protected(&mut w);
+    w.freeze("h2");
+    w.run_for(ms(50));
+    w.power_off("h1");
+    w.expect(desk).noticing("Waiting for host h2").within(secs(3));
+    w.run_for(secs(3));
+    w.thaw("h2");
+    let heir = heir(&mut w, desk);
+    w.expect(desk).showing(session).now();
+    goes_on(&w, &heir, session, before);
+}
+
+#[test]
+fn a_keeper_that_has_begun_anew_has_nothing() {
+    let mut w = World::of(3);
+    let (desk, session, _) = protected(&mut w);
+    w.restart("h2");
+    w.run_for(secs(3));
+    w.power_off("h1");
+    w.expect(desk).noticing("both are gone").within(secs(5));
+    heir(&mut w, desk);
+    assert_ne!(w.shows(desk), Some(session));
+}
+
+#[test]
+fn without_the_store_nobody_becomes_its_home_and_the_desk_waits_and_is_told() {
+    let mut w = World::of(3);
+    let (desk, session, before) = protected(&mut w);
+    w.kill_store();
+    w.run_for(ms(100));
+    w.power_off("h1");
+    w.expect(desk).noticing("Waiting for the data store").within(secs(3));
+    w.expect(desk).not_attached().throughout(secs(60));
+    assert_eq!(w.session_count(), 0, "\n{}", w.story());
+    w.start_store();
+    let heir = heir(&mut w, desk);
+    w.expect(desk).showing(session).now();
+    goes_on(&w, &heir, session, before);
+}
+
+#[test]
+fn of_two_desks_that_come_at_once_one_gets_it_and_it_runs_once() {
+    for pause in 0..12 {
+        let mut w = World::of(3);
+        let lan = w.lan();
+        let other = w.add_desk(DeskPlan::named("other", lan).server("h3"));
+        let (desk, session, before) = protected(&mut w);
+        w.remove(desk);
+        w.run_for(secs(1));
+        w.power_off("h1");
+        w.run_for(secs(2));
+        w.insert(desk, "card.ann");
+        w.run_for(ms(pause));
+        w.insert(other, "card.ann");
+        w.run_for(secs(6));
+        let home = w.sessions_of("card.ann")[0].host.clone();
+        goes_on(&w, &home, session, before);
+        let shown = [desk, other].into_iter().filter(|desk| w.shows(*desk) == Some(session)).count();
+        assert_eq!(shown, 1, "pause {pause}\n{}", w.story());
+    }
+}
+
+#[test]
+fn two_desks_of_one_host_that_come_at_once_take_it_over_once() {
+    for pause in 0..12 {
+        let mut w = World::of(2);
+        let lan = w.lan();
+        let other = w.add_desk(DeskPlan::named("other", lan).server("h2"));
+        let (desk, session, before) = protected(&mut w);
+        w.remove(desk);
+        w.run_for(secs(1));
+        w.power_off("h1");
+        w.run_for(secs(2));
+        w.insert(desk, "card.ann");
+        w.run_for(core::time::Duration::from_micros(pause * 400));
+        w.insert(other, "card.ann");
+        w.run_for(secs(4));
+        goes_on(&w, "h2", session, before);
+        assert_eq!(w.record_of(session).unwrap().epoch, before.next(before.generation), "once");
+    }
+}
+
+#[test]
+fn a_copy_of_before_what_the_record_demands_is_not_taken_up() {
+    let mut w = World::of(3);
+    let (desk, session, epoch) = protected(&mut w);
+    let record = w.record_of(session).unwrap();
+    put_record(&mut w, session, &SessionRecord { floor: Some(epoch.next(epoch.generation)), ..record });
+    w.power_off("h1");
+    heir(&mut w, desk);
+    assert_ne!(w.shows(desk), Some(session));
+    let refused = |host| w.refused(host, "copy_below_floor");
+    assert_eq!(refused("h2") + refused("h3"), 1);
+}
+
+/// A host that was about to become its home died between two keys.
+#[test]
+fn a_record_whose_claim_was_not_swapped_yet_is_gone_on_with() {
+    let mut w = World::of(3);
+    let (desk, session, before) = protected(&mut w);
+    let record = w.record_of(session).unwrap();
+    let (home, boot) = (name("h3"), w.boot_of("h3").unwrap());
+    w.power_off("h1");
+    w.power_off("h3");
+    let epoch = before.next(before.generation);
+    put_record(&mut w, session, &SessionRecord { home, boot, epoch, ..record });
+    heir(&mut w, desk);
+    w.expect(desk).showing(session).now();
+    assert!(w.record_of(session).unwrap().epoch > epoch);
+    goes_on(&w, "h2", session, before);
+}
+
+#[test]
+fn a_session_that_ends_leaves_neither_record_nor_claim() {
+    let mut w = World::of(2);
+    let (desk, session, _) = protected(&mut w);
+    w.remove(desk);
+    w.ask("h1", end(session));
+    let is_gone = move |w: &World| w.record_of(session).is_none() && w.claim_on("card.ann").is_none();
+    w.expect_that("nothing is left of it", is_gone).within(secs(1));
+}
+
+/// The claim of a replicated session says so, and a host of the version before reads the rest.
+#[test]
+fn a_claim_of_a_replicated_session_has_one_field_more() {
+    let mut w = World::of(2);
+    let (_, session, epoch) = protected(&mut w);
+    let text = w.stored("claim/card.ann").unwrap();
+    assert!(text.ends_with("class=replicated"), "{text}");
+    let claim = ClaimRecord::parse(text.as_bytes()).unwrap();
+    assert_eq!((claim.session, claim.epoch, claim.is_replicated), (session, epoch, true));
+}
