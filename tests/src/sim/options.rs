@@ -86,6 +86,8 @@ pub struct Options {
     pub displays: bool,
     /// Services of a session.
     pub services: usize,
+    /// Whether sessions outlive their hosts.
+    pub replicated: bool,
     /// Between two things that somebody does at one desk, about.
     pub pause: Duration,
     /// What a write costs the data store.
@@ -143,6 +145,7 @@ impl Options {
             stranger: (stranger > 0).then(|| Duration::from_millis(stranger)),
             together: one_of(&[0, 0, 0, 1]) == 1 && given.faults != Some(Faults::None),
             services: one_of(&[1, 2]) as usize,
+            replicated: one_of(&[0, 0, 1]) == 1,
         }
     }
 
@@ -165,7 +168,7 @@ impl fmt::Display for Options {
         writeln!(f, "seed          {seed}")?;
         writeln!(f, "hosts         {hosts}, on {islands} x {lans} LANs, {}% keep sessions", self.keep)?;
         writeln!(f, "dtus          {dtus}, {}% behind a router, displays {}", self.routed, self.displays)?;
-        writeln!(f, "services      {} of a session", self.services)?;
+        writeln!(f, "services      {} of a session, replicated {}", self.services, self.replicated)?;
         writeln!(f, "cards         {}% of the dtus, {}% of them keyed", self.cards, self.keyed)?;
         writeln!(f, "people        something at each desk about every {:?}", self.pause)?;
         writeln!(f, "faults        {faults}, for {:?}", self.time)?;

@@ -4,7 +4,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use proto::time::Duration;
-use proto::{BootId, Instant};
+use proto::{BootId, Instant, SessionId};
 use sessiond::manager::Claim;
 
 use super::check::{Checks, Rest, RestDesk, uneven};
@@ -364,9 +364,15 @@ impl<'a> Run<'a> {
                 state,
             });
         }
-        rest.stored =
-            w.claims().into_iter().map(|(token, claim)| (token, claim.host, claim.session)).collect();
-        rest.records = w.records().into_iter().map(|(session, record)| (session, record.home)).collect();
+        // One that is kept for its next home names the one that is gone.
+        let is_kept = |session: &SessionId, is_replicated: bool| {
+            is_replicated && w.record_of(*session).is_some() && w.processes().all(|(_, id, _)| id != *session)
+        };
+        let claims =
+            w.claims().into_iter().filter(|(_, claim)| !is_kept(&claim.session, claim.is_replicated));
+        rest.stored = claims.map(|(token, claim)| (token, claim.host, claim.session)).collect();
+        let records = w.records().into_iter().filter(|(id, record)| !is_kept(id, record.is_replicated()));
+        rest.records = records.map(|(session, record)| (session, record.home)).collect();
         rest.running =
             w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
         for name in self.islands.iter().flat_map(|island| &island.hosts) {

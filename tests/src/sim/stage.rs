@@ -16,8 +16,8 @@ const SERVERS: usize = 3;
 const BOOT_WITHIN_MS: u64 = 500;
 /// Hosts that have started know each other, on every LAN that they share, after this time.
 const MEET: Duration = ms(500);
-/// The template of sessions with two services, which their desks flip between.
-const TWO_SERVICES: &str = "[[service]]\nname = \"terminal\"\n[[service]]\nname = \"mail\"\n";
+/// The second service of a session, if it has two, which its desk flips between.
+const SECOND: &str = "[[service]]\nname = \"mail\"\n";
 /// Links of a beacon's hash chain: enough for two minutes, after which another one begins.
 const CHAIN_LEN: usize = 1_200;
 
@@ -31,8 +31,10 @@ pub(super) fn build(options: &Options) -> (World, People, Vec<Island>) {
     }
     w.watch();
     w.set_fsync(options.fsync);
-    if options.services > 1 {
-        w.store_put("template/default", TWO_SERVICES);
+    if options.services > 1 || options.replicated {
+        let class = if options.replicated { "continuity = \"replicated\"\n" } else { "" };
+        let second = if options.services > 1 { SECOND } else { "" };
+        w.store_put("template/default", &format!("{class}[[service]]\nname = \"terminal\"\n{second}"));
     }
     let mut islands: Vec<Island> = (0..options.islands).map(|n| island(&mut w, options, n)).collect();
     let cards = options.dtus * options.cards as usize / 100;

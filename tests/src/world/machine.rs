@@ -270,11 +270,7 @@ impl World {
             Effect::Spawn(spec) => self.spawn(host, *spec),
             Effect::Kill(session) => self.process_gone(host, session, End::Ended),
             Effect::Tell { session, message } => {
-                self.observe(|w| {
-                    let ToSession::SetMeta(meta) = &*message else { return None };
-                    let epoch = Line::parse(&meta.0).ok()?.need("epoch").ok()?;
-                    Some(Observation::Epoch { host: w.names[host].clone(), session, epoch })
-                });
+                self.saw_told(host, session, &message);
                 self.tell_process(host, session, ToProcess::Told(message));
             }
             Effect::Peer { host: to, message } => self.say_of_copies(host, &to, *message),

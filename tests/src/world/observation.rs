@@ -4,14 +4,18 @@
 //! Nothing is gathered unless [`World::watch`] was called.
 
 use dtu_emu::dtu::Phase;
-use proto::Instant;
 use proto::alp::{Access, FromHost};
 use proto::line::Line;
+use proto::{Instant, SessionId};
+use sessiond::control::ToSession;
 
 use super::World;
 use super::parts::desk::Brain;
 use super::parts::desk::DeskId;
 use super::parts::observation::{Fate, Observation, Shown};
+
+/// Where the stamp of an object stands in its bytes.
+const STAMP: core::ops::Range<usize> = 4..20;
 
 impl World {
     /// From now on everything that can be seen is gathered for [`World::observations`].
@@ -67,6 +71,30 @@ impl World {
             redirected,
         };
         self.observations.seen.push((self.now, observation));
+    }
+
+    /// A host tells one of its sessions something.
+    pub(super) fn saw_told(&mut self, host: usize, session: SessionId, message: &ToSession) {
+        self.observe(|w| {
+            let host = w.names[host].clone();
+            match message {
+                ToSession::SetMeta(meta) => {
+                    let epoch = Line::parse(&meta.0).ok()?.need("epoch").ok()?;
+                    Some(Observation::Epoch { host, session, epoch })
+                }
+                ToSession::Begin(beginning) => {
+                    Some(Observation::Epoch { host, session, epoch: beginning.epoch })
+                }
+                ToSession::Protected { part, stamp } => {
+                    Some(Observation::Safe { session, part: part.clone(), stamp: stamp.to_bytes() })
+                }
+                ToSession::Restore { part, object } => {
+                    let stamp = object.0.get(STAMP)?.try_into().ok()?;
+                    Some(Observation::Restores { host, session, part: part.clone(), stamp })
+                }
+                _ => None,
+            }
+        });
     }
 
     /// A host says something to a desk.

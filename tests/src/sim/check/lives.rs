@@ -1,5 +1,5 @@
 //! A session that was shown is lost with its machine, with a daemon that does not keep sessions, or because
-//! somebody killed its process; never otherwise.
+//! somebody killed its process; never otherwise. One that another host goes on with is not lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,9 @@ impl Check for Lives {
             }
             Observation::Gone { host, session, end } => {
                 let token = self.alive.remove(&(host.clone(), *session));
+                if self.alive.keys().any(|(_, other)| other == session) {
+                    return Ok(());
+                }
                 let was_shown = self.shown.remove(session);
                 if *end == End::Ended && was_shown {
                     return Err(format!("{session} of {token:?} on {host} ended with nobody's doing"));

@@ -11,6 +11,7 @@ mod epochs;
 mod failover;
 mod fitness;
 mod health;
+mod homes;
 mod links;
 mod lives;
 mod redirects;
@@ -33,6 +34,7 @@ pub use epochs::Epochs;
 pub use failover::Failover;
 pub use fitness::Fitness;
 pub use health::Health;
+pub use homes::Homes;
 pub use links::Links;
 pub use lives::Lives;
 pub use redirects::Redirects;
@@ -58,6 +60,7 @@ impl Checks {
             Box::new(Lives::default()),
             Box::new(Claims::default()),
             Box::new(Epochs::default()),
+            Box::new(Homes::default()),
             Box::new(Redirects::default()),
             Box::new(Failover::default()),
             Box::new(Fitness::default()),

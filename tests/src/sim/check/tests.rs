@@ -192,6 +192,26 @@ fn a_second_session_beside_one_that_is_kept_for_the_next_daemon_is_seen() {
 }
 
 #[test]
+fn two_homes_of_one_epoch_and_a_restore_of_what_is_stale_are_seen() {
+    let told = |name: &str, counter| {
+        let epoch = proto::Epoch { generation: 1, counter };
+        Observation::Epoch { host: host(name), session: ONE, epoch }
+    };
+    let rule = "no two homes of a session act in one epoch";
+    verdict(vec![(1, told("a", 1)), (2, told("b", 2)), (3, told("a", 1))]).unwrap();
+    broken(rule, vec![(1, told("a", 2)), (2, told("b", 2))]);
+    let part = || sessiond::control::Part {
+        service: "terminal".parse().unwrap(),
+        kind: sessiond::control::Kind::State,
+    };
+    let safe = Observation::Safe { session: ONE, part: part(), stamp: [3; 16] };
+    let restores = |n| Observation::Restores { host: host("b"), session: ONE, part: part(), stamp: [n; 16] };
+    verdict(vec![(1, safe.clone()), (2, restores(3)), (3, restores(4))]).unwrap();
+    broken(rule, vec![(1, safe.clone()), (2, restores(2))]);
+    verdict(vec![(1, safe), (2, Observation::Restored), (3, restores(2))]).unwrap();
+}
+
+#[test]
 fn an_epoch_that_falls_is_seen() {
     let epoch = |counter| proto::Epoch { generation: 1, counter };
     let claimed = |session, counter| {

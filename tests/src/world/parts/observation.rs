@@ -7,6 +7,7 @@ use groupmgr::host::{ClaimRecord, Note};
 use groupmgr::links::Loss;
 use proto::time::Duration;
 use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
+use sessiond::control::Part;
 
 use super::desk::DeskId;
 use super::links::QuestionId;
@@ -158,6 +159,26 @@ pub enum Observation {
         session: SessionId,
         /// The epoch of its claim.
         epoch: Epoch,
+    },
+    /// A session is told that a version of one of its parts is kept by another host.
+    Safe {
+        /// The session that is told.
+        session: SessionId,
+        /// What it is a version of.
+        part: Part,
+        /// The version's stamp, ordered as its bytes are.
+        stamp: [u8; 16],
+    },
+    /// A session is told what to go on with.
+    Restores {
+        /// The host that tells it.
+        host: HostName,
+        /// The session that is told.
+        session: SessionId,
+        /// What it is a version of.
+        part: Part,
+        /// The version's stamp.
+        stamp: [u8; 16],
     },
     /// The data store was restored from a backup.
     Restored,
