@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 
 use continuity::{Encoded, Stamp, Version};
+use groupmgr::host::admin::{Command, Reply};
 use groupmgr::host::{ClaimRecord, SessionRecord};
 use groupmgr::keep::Message;
 use proto::{Epoch, HostName, SessionId};
@@ -231,6 +232,35 @@ fn two_desks_of_one_host_that_come_at_once_take_it_over_once() {
         goes_on(&w, "h2", session, before);
         assert_eq!(w.record_of(session).unwrap().epoch, before.next(before.generation), "once");
     }
+}
+
+#[test]
+fn both_sessions_of_a_token_come_back_each_in_its_next_epoch() {
+    let mut w = World::of(3);
+    let (desk, first, before) = protected(&mut w);
+    let new = Command::NewSession { token: "card.ann".parse().unwrap(), template: None };
+    let Reply::Made(second) = w.ask("h1", new) else { w.fail("no second session") };
+    w.run_for(secs(3));
+    let record = w.record_of(second).unwrap();
+    keep(&mut w, "h2", "h1", second, record.epoch);
+    put_record(&mut w, second, &SessionRecord { secondary: Some(name("h2")), ..record.clone() });
+    w.run_for(ms(100));
+    w.power_off("h1");
+    let heir = heir(&mut w, desk);
+    w.expect(desk).showing(first).now();
+    w.run_for(secs(1));
+    let all: Vec<(String, SessionId)> =
+        w.sessions_of("card.ann").into_iter().map(|seen| (seen.host, seen.session)).collect();
+    assert_eq!(all.len(), 2, "{all:?}\n{}", w.story());
+    for (session, before) in [(first, before), (second, record.epoch)] {
+        assert!(all.contains(&(heir.clone(), session)), "{all:?}");
+        let now = w.record_of(session).unwrap();
+        assert_eq!((now.home.as_str(), now.epoch), (heir.as_str(), before.next(before.generation)));
+        assert_eq!(w.restored(&heir, session).len(), 1, "with what was kept of it");
+    }
+    assert_eq!(w.claim_on("card.ann").unwrap().session, first);
+    let own = w.claim_on(&format!("card.ann/{second}")).unwrap();
+    assert_eq!((own.host.as_str(), own.session), (heir.as_str(), second));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The record in the data store of which host made the session of a token.
 
-use datastore::{Key, StoreError, Value};
+use datastore::{Key, Prefix, StoreError, Value};
 use proto::line::{FieldError, Line};
 use proto::{BootId, Epoch, HostName, SessionId, Token};
 use sessiond::template::Continuity;
@@ -55,6 +55,12 @@ impl ClaimRecord {
     #[must_use]
     pub fn key(token: &Token) -> Option<Key> {
         Some(authmgr::admission::claim_key(token))
+    }
+
+    /// Where those of a token's other sessions lie.
+    #[must_use]
+    pub fn seconds(token: &Token) -> Option<Prefix> {
+        format!("{}/", authmgr::admission::claim_key(token)).parse().ok()
     }
 
     /// Where the claim of a session lies that is not the one its token's claim names.

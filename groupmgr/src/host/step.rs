@@ -21,6 +21,7 @@ use sessiond::manager::{Claim, NewSession};
 use sessiond::template::{Service, Template};
 
 use super::admin::Command;
+use super::claim_record::ClaimRecord;
 use super::driver::{AdminReq, ConnId, Datagram, Followed};
 pub(super) use super::payload::{
     Asker, Attach, Began, ClaimRead, EndedSession, Fetched, Judgement, LookedUp, Lookup, LookupScope,
@@ -233,6 +234,11 @@ pub(super) enum ToRecords {
         id: PresentationId,
         session: SessionId,
     },
+    // Which other sessions does the token have?
+    Seconds {
+        id: PresentationId,
+        token: Token,
+    },
     // Make the record of a session that is about to be made, in the place of what was read.
     Take(Box<TakeOver>),
     // It was not made after all.
@@ -295,6 +301,8 @@ pub(super) enum ToPresentations {
     Taken { id: PresentationId, token: Token, session: SessionId, epoch: Epoch, is_heir: bool, result: Taken },
     // The record of a session that may be gone on with.
     Record { id: PresentationId, session: SessionId, result: Box<ReadRecord> },
+    // The claims of a token's other sessions.
+    Seconds { id: PresentationId, claims: Vec<ClaimRecord> },
     // Whether the record of a session was written before its claim.
     RecordTaken { id: PresentationId, session: SessionId, result: Taken },
     // The objects of a session that is to be taken over.

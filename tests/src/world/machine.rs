@@ -9,7 +9,6 @@ use groupmgr::host::{AdminReq, ConnId, Datagram, Effect, Host, HostConfig, Input
 use proto::line::{Line, LineError};
 use proto::time::{Duration, earliest};
 use proto::{BootId, MachineId, SessionId};
-use sessiond::control::ToSession;
 
 use super::parts::links::LinkEnd;
 use super::parts::machine::{Daemon, Running, ToDaemon};

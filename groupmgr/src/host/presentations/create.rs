@@ -353,7 +353,7 @@ impl Presentations {
         }
     }
 
-    fn make(
+    pub(super) fn make(
         &mut self,
         ctx: &Ctx<'_>,
         id: PresentationId,
@@ -364,13 +364,16 @@ impl Presentations {
         let Some(decision) = self.find(id) else { return };
         let Some(admitted) = decision.admitted.clone() else { return };
         let (size, from) = (decision.presented.size, decision.presented.addr);
-        let name = template_name(decision);
+        let (name, is_second) = (template_name(decision), decision.is_second);
         let restore = decision.heir.take().map(|heir| Box::new(heir.restore));
         let guest = (!admitted.registered).then_some(from);
         let mut new = new_session(ctx, session, &admitted, (name, template), (claim, epoch));
         (new.size, new.guest, new.restore) = (size, guest, restore);
         if let Some(from) = guest {
             self.guests.add(ctx.now, session, from);
+        }
+        if new.restore.is_some() && !is_second {
+            out.step(ToRecords::Seconds { id, token: new.token.clone() });
         }
         self.turn(id.conn, Stage::Starting(session), out);
         out.step(ToSessions::Make { asker: Asker::Presentation(id), new: Box::new(new) });

@@ -133,6 +133,7 @@ impl Presentations {
             ToPresentations::Fetched { id, session, objects } => {
                 self.on_fetched(ctx, id, session, objects, out);
             }
+            ToPresentations::Seconds { id, claims } => self.on_seconds(ctx, id, claims, out),
             ToPresentations::RecordTaken { id, session, result } => {
                 self.on_record_taken(ctx, id, session, &result, out);
             }
@@ -279,6 +280,9 @@ impl Presentations {
     /// Denies a session; the person at the screen is told the reason, unless it is empty.
     fn deny(&mut self, id: PresentationId, why: Denial, reason: &str, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
+        if decision.is_second {
+            return self.remove(id.conn, out);
+        }
         let Presentation { token_seq, token, serial, .. } = decision.presented.clone();
         out.refused(why.word());
         let told = if reason.is_empty() { why.word().into() } else { format!("{}: {reason}", why.word()) };
@@ -297,6 +301,9 @@ impl Presentations {
     /// Waits a little and decides anew; the person at the screen is told what for.
     fn wait(&mut self, ctx: &Ctx<'_>, id: PresentationId, pause: Duration, notice: &str, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
+        if decision.is_second {
+            return self.remove(id.conn, out);
+        }
         // For the data store a desk waits as long as it takes.
         decision.attempts += u32::from(decision.admitted.is_some());
         if decision.attempts > ATTEMPTS_MAX {
@@ -310,7 +317,7 @@ impl Presentations {
 
     /// Shows the person at the screen a line.
     fn tell(&mut self, id: PresentationId, text: String, out: &mut Out<'_>) {
-        if self.find(id).is_some() {
+        if self.find(id).is_some_and(|decision| !decision.is_second) {
             order(id.conn, Order::Notice(text), out);
         }
     }
@@ -331,6 +338,9 @@ impl Presentations {
     }
 
     fn attach(&mut self, ctx: &Ctx<'_>, conn: ConnId, session: SessionId, out: &mut Out<'_>) {
+        if self.decisions.get(&conn).is_some_and(|decision| decision.is_second) {
+            return self.remove(conn, out);
+        }
         self.turn(conn, Stage::Settled, out);
         let Some(decision) = self.decisions.get(&conn) else { return };
         if decision.is_registered()

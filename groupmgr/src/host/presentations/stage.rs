@@ -11,7 +11,7 @@
 //! ReadingRecord → Fetching | Preparing | Starting | Waiting | Settled
 //! Fetching     → Preparing | Waiting | Settled
 //! Preparing    → Recording | Claiming | Starting | Settled
-//! Recording    → LookingUp | AskingRivals | Claiming | Waiting | Settled
+//! Recording    → LookingUp | AskingRivals | Claiming | Starting | Waiting | Settled
 //! Claiming     → LookingUp | AskingRivals | Starting | Waiting | Settled
 //! Starting     → Settled
 //! Waiting      → Admitting | LookingUp | ReadingClaim
@@ -122,7 +122,7 @@ pub(in super::super) const EDGES: [(Kind, &[Kind]); 14] = [
     (ReadingRecord, &[Fetching, Preparing, Starting, Waiting, Settled]),
     (Fetching, &[Preparing, Waiting, Settled]),
     (Preparing, &[Recording, Claiming, Starting, Settled]),
-    (Recording, &[LookingUp, AskingRivals, Claiming, Waiting, Settled]),
+    (Recording, &[LookingUp, AskingRivals, Claiming, Starting, Waiting, Settled]),
     (Claiming, &[LookingUp, AskingRivals, Starting, Waiting, Settled]),
     (Starting, &[Settled]),
     (Waiting, &[Admitting, LookingUp, ReadingClaim]),
@@ -203,6 +203,8 @@ pub(super) struct Decision {
     pub(super) skips: bool,
     /// The session that this host is about to go on with.
     pub(super) heir: Option<Box<Heir>>,
+    /// Whether it is of another session of a token, which nobody waits for: it is tried once.
+    pub(super) is_second: bool,
     /// Since when the host that keeps a copy of it has not answered.
     pub(super) keeper_since: Option<Instant>,
     /// What the last lookup found.
@@ -226,6 +228,7 @@ impl Decision {
             scope: LookupScope::default(),
             skips: false,
             heir: None,
+            is_second: false,
             keeper_since: None,
             found: None,
             claim: Early::Asked,

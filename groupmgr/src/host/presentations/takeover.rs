@@ -18,9 +18,11 @@
 use authmgr::Denial;
 use proto::time::Duration;
 use proto::{HostName, Instant, SessionId};
-use sessiond::manager::{Restore, Session};
+use sessiond::manager::{Claim, Restore, Session};
 use sessiond::template::{Continuity, Template};
 
+use super::super::claim_record::ClaimRecord;
+use super::super::driver::ConnId;
 use super::super::env::Ctx;
 use super::super::liveness::{Liveness, liveness};
 use super::super::out::Out;
@@ -101,6 +103,33 @@ impl Presentations {
         decision.heir = Some(Box::new(Heir { session, read, record, restore }));
         self.heirs.insert(session, id);
         self.fetch(ctx, id, claim, keeper, out);
+    }
+
+    /// The other sessions of a token whose first this host has taken over: those whose homes are gone, too, are gone on with here,
+    /// though no desk shows them yet.
+    pub(super) fn on_seconds(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        claims: Vec<ClaimRecord>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(first) = self.decisions.get(&id.conn).filter(|decision| decision.id == id) else { return };
+        let (presented, dtu, admitted) = (first.presented.clone(), first.dtu, first.admitted.clone());
+        let is_gone = |claim: &ClaimRecord| {
+            ctx.sessions.get(claim.session).is_none()
+                && matches!(liveness(ctx, claim, None), Liveness::Dead | Liveness::Absent)
+        };
+        for claim in claims.into_iter().filter(is_gone) {
+            self.last += 1;
+            // No desk has it.
+            let id = PresentationId { conn: ConnId(u64::MAX - self.last), number: self.last };
+            let swap = NewClaim::Swap { expected: None, epoch: claim.epoch, heir: Some(claim.session) };
+            let mut decision = Decision::new(id, presented.clone(), dtu, Stage::Placing(swap.clone()));
+            (decision.admitted, decision.is_second) = (admitted.clone(), true);
+            self.decisions.insert(id.conn, decision);
+            self.read_record(id, claim.session, swap, out);
+        }
     }
 
     /// Whether a decision is about to take a session over.
@@ -192,6 +221,9 @@ impl Presentations {
         out: &mut Out<'_>,
     ) {
         let Some(decision) = self.find(id) else { return };
+        if decision.is_second {
+            return self.remove(id.conn, out);
+        }
         decision.heir = None;
         out.done("state_lost");
         self.tell(id, format!("Your session is lost: {why}. This is a new one."), out);
@@ -273,6 +305,11 @@ impl Presentations {
         let Some(decision) = self.find(id) else { return };
         let (token, is_heir) = (decision.token().clone(), decision.heir.is_some());
         match result {
+            // Its own claim points to it all the while.
+            Taken::Won if decision.is_second => {
+                let made = (session, Claim::Superseded, epoch.next(ctx.store.generation()));
+                self.make(ctx, id, made, *template, out);
+            }
             Taken::Won => {
                 self.turn(id.conn, Stage::Claiming(template), out);
                 let taking = Taking { id, token, session, expected, epoch, is_replicated: true, is_heir };

@@ -67,6 +67,8 @@ enum Wanted {
     /// The record of a session whose token is presented.
     Read(PresentationId, SessionId),
     Take(Box<TakeOver>),
+    /// The claims of the other sessions of a token.
+    Seconds(PresentationId),
     /// The record of a session of which this host keeps a copy.
     LookUp(SessionId),
     /// A page of all records.
@@ -192,6 +194,7 @@ impl Records {
             ToRecords::Check { session } => drop(self.checks.insert(session)),
             ToRecords::Read { id, session } => self.read(ctx, id, session, out),
             ToRecords::Take(taking) => self.take_over(ctx, taking, out),
+            ToRecords::Seconds { id, token } => self.find_seconds(ctx, id, &token, out),
             ToRecords::Secondary { session, secondary } => self.set_secondary(ctx, session, secondary, out),
             ToRecords::LookUp { session } => self.look_up(ctx, session, out),
             ToRecords::Group(change) => self.on_change(ctx, &change),
@@ -351,6 +354,7 @@ impl Records {
                 out.step(ToPresentations::Record { id, session, result });
             }
             Wanted::Take(taking) => self.on_taken(*taking, outcome, out),
+            Wanted::Seconds(id) => Self::on_seconds(id, outcome, out),
             Wanted::LookUp(session) => Self::on_looked_up(session, outcome, out),
             Wanted::Page => self.on_page(ctx, outcome),
             Wanted::Pointer(found, which) => self.on_pointer(ctx, *found, which, outcome, out),

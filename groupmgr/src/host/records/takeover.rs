@@ -1,13 +1,17 @@
 //! Records are read and taken over for a card that is presented, before the claim is swapped that points to them.
 
 use datastore::{Answer, Request, Response, StoreError};
-use proto::SessionId;
+use proto::{SessionId, Token};
 
+use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::out::Out;
 use super::super::session_record::SessionRecord;
 use super::super::step::{PresentationId, TakeOver, Taken, ToPresentations};
 use super::{Records, Slot, Wanted, Which, not_asked};
+
+/// Other sessions of a token that are looked for.
+const SECONDS_MAX: u16 = sessiond::manager::SESSIONS_PER_TOKEN_MAX as u16;
 
 impl Records {
     /// What the store has of a session.
@@ -48,6 +52,29 @@ impl Records {
             self.slots.insert((session, Which::Record), slot);
         }
         out.step(ToPresentations::RecordTaken { id, session, result });
+    }
+
+    /// Which other sessions the token has. A host has at most as many of one token.
+    pub(super) fn find_seconds(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        token: &Token,
+        out: &mut Out<'_>,
+    ) {
+        if let Some(prefix) = ClaimRecord::seconds(token) {
+            let request = Request::Scan { prefix, after: None, limit: SECONDS_MAX };
+            self.ask(ctx, Wanted::Seconds(id), request, out);
+        }
+    }
+
+    pub(super) fn on_seconds(id: PresentationId, outcome: Result<Response, StoreError>, out: &mut Out<'_>) {
+        let Ok(Response { answer: Answer::Page(page), .. }) = outcome else { return };
+        let claims = page.entries.iter().filter_map(|(_, value)| ClaimRecord::parse(value.as_bytes()).ok());
+        let claims: Vec<ClaimRecord> = claims.filter(|claim| claim.is_replicated).collect();
+        if !claims.is_empty() {
+            out.step(ToPresentations::Seconds { id, claims });
+        }
     }
 
     /// A session was not made after all. One that is new leaves nothing behind; one that had a home before may have

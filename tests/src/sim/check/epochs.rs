@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use proto::{Epoch, SessionId};
+use proto::{Epoch, HostName, SessionId};
 
 use super::rule::{Check, Moment};
 use crate::world::Observation;
@@ -13,17 +13,18 @@ use crate::world::Observation;
 pub struct Epochs {
     stored: BTreeMap<SessionId, Epoch>,
     /// A host learns a moment later, or much later, what the store has of its session.
-    at_host: BTreeMap<SessionId, Epoch>,
+    at_host: BTreeMap<(HostName, SessionId), Epoch>,
     evaluated: u64,
 }
 
-fn rise(
-    highest: &mut BTreeMap<SessionId, Epoch>,
+fn rise<K: Ord>(
+    highest: &mut BTreeMap<K, Epoch>,
+    of: K,
     session: SessionId,
     epoch: Epoch,
     by: &str,
 ) -> Result<(), String> {
-    let highest = highest.entry(session).or_insert(epoch);
+    let highest = highest.entry(of).or_insert(epoch);
     if epoch < *highest {
         return Err(format!("{by} has {session} at {epoch}, which was at {highest}"));
     }
@@ -40,16 +41,16 @@ impl Check for Epochs {
         match observation {
             Observation::Claimed { claim: Some(claim), .. } => {
                 self.evaluated += 1;
-                rise(&mut self.stored, claim.session, claim.epoch, "the data store")
+                rise(&mut self.stored, claim.session, claim.session, claim.epoch, "the data store")
             }
             Observation::Epoch { host, session, epoch } => {
                 self.evaluated += 1;
-                rise(&mut self.at_host, *session, *epoch, host.as_str())
+                rise(&mut self.at_host, (host.clone(), *session), *session, *epoch, host.as_str())
             }
             // What a backup holds is of before; whatever is written into it is of a higher generation.
-            Observation::Gone { session, .. } => {
+            Observation::Gone { host, session, .. } => {
                 self.stored.remove(session);
-                self.at_host.remove(session);
+                self.at_host.remove(&(host.clone(), *session));
                 Ok(())
             }
             _ => Ok(()),
