@@ -89,7 +89,7 @@ impl Asker {
                 let note = |n| SessionNote { session: SessionId(n), epoch: Epoch::default(), last: Last(1) };
                 let sessions = (0..u128::from(feed.u8() % 3)).map(note).collect();
                 let (host, boot) = (format!("h{n}").parse().unwrap(), BootId(u64::from(feed.u8() % 3)));
-                let reply = TokenReply { nonce, grant: GrantId(1), load: None, sessions };
+                let reply = TokenReply { nonce, grant: GrantId(1), load: None, sessions, keeps: false };
                 self.directory.on_answer(self.now, &host, boot, reply, &mut out);
             }
             3 => drop(self.directory.on_refused(target(n).ask_at, &mut out)),

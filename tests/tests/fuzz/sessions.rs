@@ -29,9 +29,9 @@ fn new_session(n: u8) -> NewSession {
         guest: None,
         account: None,
         machine_account: None,
-        // Some need no process, and run at once.
         name: "default".into(),
         restore: None,
+        // Some need no process, and run at once.
         template: if n < 3 {
             Template::default()
         } else {

@@ -116,9 +116,10 @@ impl Presentations {
     ) {
         let Some(first) = self.decisions.get(&id.conn).filter(|decision| decision.id == id) else { return };
         let (presented, dtu, admitted) = (first.presented.clone(), first.dtu, first.admitted.clone());
+        let found = first.found.clone();
         let is_gone = |claim: &ClaimRecord| {
             ctx.sessions.get(claim.session).is_none()
-                && matches!(liveness(ctx, claim, None), Liveness::Dead | Liveness::Absent)
+                && matches!(liveness(ctx, claim, found.as_deref()), Liveness::Dead | Liveness::Absent)
         };
         for claim in claims.into_iter().filter(is_gone) {
             self.last += 1;
@@ -126,7 +127,7 @@ impl Presentations {
             let id = PresentationId { conn: ConnId(u64::MAX - self.last), number: self.last };
             let swap = NewClaim::Swap { expected: None, epoch: claim.epoch, heir: Some(claim.session) };
             let mut decision = Decision::new(id, presented.clone(), dtu, Stage::Placing(swap.clone()));
-            (decision.admitted, decision.is_second) = (admitted.clone(), true);
+            (decision.admitted, decision.found, decision.is_second) = (admitted.clone(), found.clone(), true);
             self.decisions.insert(id.conn, decision);
             self.read_record(id, claim.session, swap, out);
         }
