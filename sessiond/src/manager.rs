@@ -361,10 +361,13 @@ impl Sessions {
             FromSession::DisplayConnected { serial, .. } => {
                 out.push(SessionEffect::Event(SessionEvent::OnScreen(id, serial)));
             }
-            FromSession::DisplayGone { .. }
-            | FromSession::DisplayRefused(_)
-            | FromSession::Committed { .. }
-            | FromSession::Parts(_) => {}
+            FromSession::DisplayGone { .. } | FromSession::DisplayRefused(_) => {}
+            FromSession::Committed { part, update } => {
+                out.push(SessionEffect::Event(SessionEvent::Committed { session: id, part, update }));
+            }
+            FromSession::Parts(parts) => {
+                out.push(SessionEffect::Event(SessionEvent::Parts { session: id, parts }));
+            }
             FromSession::Data { client, request } => {
                 out.push(SessionEffect::Event(SessionEvent::Data { session: id, client, request }));
             }

@@ -1,6 +1,7 @@
 //! What many scenarios begin with.
 
-use groupmgr::host::admin::{Command, Reply, SessionAct, Status};
+use groupmgr::host::SessionRecord;
+use groupmgr::host::admin::{Command, CopiesView, Reply, SessionAct, Status};
 use proto::SessionId;
 
 use crate::world::{DeskId, DeskPlan, World, ms, secs};
@@ -89,4 +90,29 @@ pub fn registry(w: &mut World, token: &str, record: &str) {
 pub fn policy(w: &mut World, line: &str) {
     w.store_put(authmgr::admission::policy_key().as_str(), line);
     w.run_for(ms(900));
+}
+
+/// Sessions that are made from now on are replicated; `policy` has further lines of their template.
+pub fn replicate(w: &mut World, policy: &str) {
+    let text = format!("continuity = \"replicated\"\n{policy}[[service]]\nname = \"terminal\"\n");
+    w.store_put("template/default", &text);
+    w.run_for(secs(11));
+}
+
+/// Who keeps the sessions of a host, and what it keeps for others.
+///
+/// # Panics
+/// When it answers something else.
+pub fn copies(w: &mut World, host: &str) -> CopiesView {
+    match w.ask(host, Command::Copies) {
+        Reply::Copies(copies) => copies,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The record of a token's session, as the data store has it.
+#[must_use]
+pub fn record_of(w: &World, token: &str) -> Option<SessionRecord> {
+    let claim = groupmgr::host::ClaimRecord::parse(w.stored(&format!("claim/{token}"))?.as_bytes()).ok()?;
+    SessionRecord::parse(w.stored(&format!("session/{}", claim.session))?.as_bytes()).ok()
 }

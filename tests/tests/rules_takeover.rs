@@ -2,28 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 
-use continuity::{Encoded, Stamp, Version};
 use groupmgr::host::admin::{Command, Reply};
 use groupmgr::host::{ClaimRecord, SessionRecord};
-use groupmgr::keep::Message;
 use proto::{Epoch, HostName, SessionId};
-use sessiond::control::{Kind, Part, Protection};
+use sessiond::control::{Kind, Protection};
 use sessiond::template::Continuity;
 use tests::scene::{desk_with_session, drain, end};
 use tests::world::{DeskId, DeskPlan, HostPlan, World, ms, secs};
 
 const REPLICATED: &str = "continuity = \"replicated\"\n[[service]]\nname = \"terminal\"\n";
 
-fn part() -> Part {
-    Part { service: "terminal".parse().unwrap(), kind: Kind::State }
-}
-
-/// An object of a later format: whoever keeps it does not look at it.
-fn object(epoch: Epoch, version: u64) -> Encoded {
-    let stamp = Stamp { epoch, version: Version(version) };
-    let bytes = [b"HDO\xff".as_slice(), &stamp.to_bytes(), b"what it was about"].concat();
-    Encoded::open(&bytes).unwrap()
-}
+/// What a program has kept.
+const TEXT: &str = "what-it-was-about";
 
 fn put_record(w: &mut World, session: SessionId, record: &SessionRecord) {
     let value = record.value().unwrap();
@@ -34,31 +24,17 @@ fn name(host: &str) -> HostName {
     host.parse().unwrap()
 }
 
-/// A host keeps a copy of a session of the home `from`, as that says.
-fn keep(w: &mut World, keeper: &str, from: &str, session: SessionId, epoch: Epoch) {
-    let message = Message::Whole {
-        session,
-        epoch,
-        token: "card.ann".parse().unwrap(),
-        part: part(),
-        object: object(epoch, 7),
-    };
-    w.hear_of_copies(keeper, from, message);
-}
-
 /// A desk that is shown ann's session on h1, of which h2 keeps a copy.
 fn protected(w: &mut World) -> (DeskId, SessionId, Epoch) {
     w.store_put("template/default", REPLICATED);
     let desk = desk_with_session(w, "h1", "card.ann");
     let session = w.shows(desk).unwrap();
     w.run_for(secs(3));
+    w.type_line(desk, &format!("keep {TEXT}"));
+    w.expect(desk).reading(&format!("kept={TEXT}")).within(secs(1));
     let record = w.record_of(session).unwrap();
-    assert_eq!(record.class, Continuity::Replicated);
-    keep(w, "h2", "h1", session, record.epoch);
-    let epoch = record.epoch;
-    put_record(w, session, &SessionRecord { secondary: Some(name("h2")), ..record });
-    w.run_for(ms(100));
-    (desk, session, epoch)
+    assert_eq!((record.class, record.secondary), (Continuity::Replicated, Some(name("h2"))));
+    (desk, session, record.epoch)
 }
 
 /// The session runs on this host alone, with what was kept of it, as everybody knows.
@@ -70,7 +46,9 @@ fn goes_on(w: &World, host: &str, session: SessionId, before: Epoch) {
     assert_eq!((record.home.as_str(), claim.host.as_str(), claim.session), (host, host, session));
     assert!(record.epoch > before && record.epoch == claim.epoch, "{record:?} {claim:?}");
     assert_eq!(w.begun(host, session).unwrap().epoch, record.epoch);
-    assert_eq!(w.restored(host, session), [(part(), object(before, 7).as_bytes().to_vec())]);
+    let has_text = |bytes: &[u8]| bytes.windows(TEXT.len()).any(|window| window == TEXT.as_bytes());
+    let restored = w.restored(host, session);
+    assert!(restored.iter().any(|(part, bytes)| part.kind == Kind::State && has_text(bytes)), "{restored:?}");
 }
 
 /// Which other host than h1 shows the desk its session, as soon as one does.
@@ -169,7 +147,6 @@ fn a_keeper_that_has_begun_anew_has_nothing() {
     let mut w = World::of(3);
     let (desk, session, _) = protected(&mut w);
     w.restart("h2");
-    w.run_for(secs(3));
     w.power_off("h1");
     w.expect(desk).noticing("both are gone").within(secs(5));
     heir(&mut w, desk);
@@ -242,9 +219,7 @@ fn both_sessions_of_a_token_come_back_each_in_its_next_epoch() {
     let Reply::Made(second) = w.ask("h1", new) else { w.fail("no second session") };
     w.run_for(secs(3));
     let record = w.record_of(second).unwrap();
-    keep(&mut w, "h2", "h1", second, record.epoch);
-    put_record(&mut w, second, &SessionRecord { secondary: Some(name("h2")), ..record.clone() });
-    w.run_for(ms(100));
+    assert!(record.secondary.is_some(), "{record:?}");
     w.power_off("h1");
     let heir = heir(&mut w, desk);
     w.expect(desk).showing(first).now();
@@ -256,7 +231,7 @@ fn both_sessions_of_a_token_come_back_each_in_its_next_epoch() {
         assert!(all.contains(&(heir.clone(), session)), "{all:?}");
         let now = w.record_of(session).unwrap();
         assert_eq!((now.home.as_str(), now.epoch), (heir.as_str(), before.next(before.generation)));
-        assert_eq!(w.restored(&heir, session).len(), 1, "with what was kept of it");
+        assert!(!w.restored(&heir, session).is_empty(), "with what was kept of it");
     }
     assert_eq!(w.claim_on("card.ann").unwrap().session, first);
     let own = w.claim_on(&format!("card.ann/{second}")).unwrap();
@@ -272,8 +247,6 @@ fn a_copy_of_before_what_the_record_demands_is_not_taken_up() {
     w.power_off("h1");
     heir(&mut w, desk);
     assert_ne!(w.shows(desk), Some(session));
-    let refused = |host| w.refused(host, "copy_below_floor");
-    assert_eq!(refused("h2") + refused("h3"), 1);
 }
 
 /// A host that was about to become its home died between two keys.

@@ -21,6 +21,8 @@ pub enum Command {
     Sessions,
     /// The DTUs connected to this host.
     Dtus,
+    /// Who keeps the sessions of this host, and what it keeps for others.
+    Copies,
     /// What this host would do with a token, and why.
     Explain(Token),
     /// Take no new sessions, or take them again.
@@ -106,6 +108,8 @@ pub enum Reply {
     Sessions(Vec<SessionView>),
     /// The answer to [`Command::Dtus`].
     Dtus(Vec<DtuView>),
+    /// The answer to [`Command::Copies`].
+    Copies(CopiesView),
     /// The answer to [`Command::Explain`].
     Explain(Explanation),
     /// The answer to [`SessionAct::Services`] and [`SessionAct::Outcome`].
@@ -198,6 +202,21 @@ pub struct Status {
     pub dtus: usize,
     /// DTUs that are shown a session.
     pub attached: usize,
+    /// Sessions here that another host keeps.
+    #[serde(default)]
+    pub protected: usize,
+    /// Those that another host should keep and does not.
+    #[serde(default)]
+    pub unprotected: usize,
+    /// For how long the oldest version of any session waits for its acknowledgement, in milliseconds.
+    #[serde(default)]
+    pub lag_ms: u64,
+    /// Sessions of other hosts that this one keeps.
+    #[serde(default)]
+    pub kept_sessions: usize,
+    /// Bytes of them.
+    #[serde(default)]
+    pub kept_bytes: usize,
     /// What was dropped or refused, by reason.
     pub refused: BTreeMap<String, u64>,
     /// What was done, by kind.
@@ -237,6 +256,60 @@ pub struct SessionView {
     pub state: String,
     /// Where it is shown.
     pub shown: Option<Serial>,
+}
+
+/// Copies of sessions, as one host sees them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CopiesView {
+    /// Sessions that run here and that others may keep.
+    pub own: Vec<ReplicaView>,
+    /// What is kept here of sessions that run elsewhere.
+    pub kept: Vec<KeptView>,
+}
+
+/// A session of the class `replicated`, at the host that runs it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicaView {
+    /// The session that runs here.
+    pub session: SessionId,
+    /// `protected`, `filling`, `unprotected` or `held`.
+    pub state: String,
+    /// Why, unless it is protected.
+    pub why: String,
+    /// The host that keeps it or is being filled.
+    pub secondary: Option<HostName>,
+    /// Whether that is on the same machine, and dies with it.
+    pub same_machine: bool,
+    /// The newest version of any part that was sent.
+    pub version: Option<String>,
+    /// For how long the oldest version waits for its acknowledgement, in milliseconds; 0 while none waits.
+    pub lag_ms: u64,
+    /// Parts that have been sent.
+    pub parts: usize,
+    /// Bytes of all versions that were sent.
+    pub sent_bytes: u64,
+    /// How many versions that were.
+    pub sent_versions: u64,
+}
+
+/// A session of which a host keeps copies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeptView {
+    /// The session that is kept.
+    pub session: SessionId,
+    /// The token that it belongs to, if that is known.
+    pub token: Option<Token>,
+    /// The host that runs it, or ran it last.
+    pub from: HostName,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// Objects that are kept.
+    pub parts: usize,
+    /// The newest version of any of them.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Bytes of all of them.
+    pub bytes: usize,
 }
 
 /// One service of a session.

@@ -9,7 +9,7 @@ use Machine::{
 
 /// The receivers of each machine's steps.
 pub(super) const EDGES: [(Machine, &[Machine]); 14] = [
-    (Membership, &[Directory, Attachments, Claims, Records, Connections, Sessions]),
+    (Membership, &[Directory, Attachments, Claims, Records, Keeping, Connections, Sessions]),
     (Directory, &[Presentations, Placing]),
     (Placing, &[Presentations]),
     (Admission, &[Presentations, Operations, Store]),
@@ -31,10 +31,13 @@ pub(super) const EDGES: [(Machine, &[Machine]); 14] = [
     ),
     (Attachments, &[Connections, Sessions, Claims, Presentations]),
     (Connections, &[Presentations, Attachments]),
-    (Sessions, &[Presentations, Attachments, Claims, Records, Membership, Relay, Operations, Placing]),
+    (
+        Sessions,
+        &[Presentations, Attachments, Claims, Records, Keeping, Membership, Relay, Operations, Placing],
+    ),
     (Records, &[Presentations, Keeping, Sessions, Store]),
     (Relay, &[Records, Store]),
-    (Keeping, &[Presentations]),
+    (Keeping, &[Presentations, Sessions, Records]),
     (Store, &[Membership, Admission, Claims, Records, Presentations, Store]),
     (
         Operations,

@@ -337,7 +337,7 @@ fn deliver(env: Env<'_>, machines: &mut Machines, step: Step, out: &mut Out<'_>)
         return placing.handle(&local, step, out);
     }
     if let Step::Keeping(step) = step {
-        return keeping.handle(&local, step, out);
+        return keeping.handle(&local, store.state().is_up(), step, out);
     }
     let (workload, kept) = (placing.workload(), keeping.kept());
     let ctx = Ctx { local, store: store.state(), workload, kept };

@@ -22,6 +22,20 @@ pub enum Note {
         /// For how long, in milliseconds.
         ms: u64,
     },
+    /// Another host keeps all of a session from now on.
+    Kept {
+        /// The session that runs here.
+        session: SessionId,
+        /// The host that keeps it.
+        at: HostName,
+    },
+    /// No other host keeps a session any more.
+    Unprotected {
+        /// The session that runs here.
+        session: SessionId,
+        /// Why, for a person.
+        why: String,
+    },
     /// A session is shown at a DTU.
     Attached {
         /// The token that the session belongs to.

@@ -143,7 +143,6 @@ pub(super) struct TakeOver {
 
 /// A session runs here of which another host is to keep a copy.
 #[derive(Debug)]
-#[expect(dead_code, reason = "nothing is sent yet")]
 pub(super) struct Began {
     pub(super) session: SessionId,
     pub(super) token: Token,

@@ -16,7 +16,7 @@ use proto::{
     BootId, DtuKey, Epoch, GrantId, HostName, KeyId, Last, Nonce, Serial, ServiceName, SessionId, StoreId,
     Token, TokenTag,
 };
-use sessiond::control::{Bytes, FromSession};
+use sessiond::control::{Bytes, FromSession, Part, ToSession, Update};
 use sessiond::manager::{Claim, NewSession};
 use sessiond::template::{Service, Template};
 
@@ -223,43 +223,22 @@ pub(super) enum ToClaims {
 #[derive(Debug)]
 pub(super) enum ToRecords {
     // A session was made or taken up, or its claim or its epoch has changed.
-    Changed {
-        session: SessionId,
-    },
-    Ended {
-        session: SessionId,
-    },
+    Changed { session: SessionId },
+    Ended { session: SessionId },
     // What is the record of a session?
-    Read {
-        id: PresentationId,
-        session: SessionId,
-    },
+    Read { id: PresentationId, session: SessionId },
     // Which other sessions does the token have?
-    Seconds {
-        id: PresentationId,
-        token: Token,
-    },
+    Seconds { id: PresentationId, token: Token },
     // Make the record of a session that is about to be made, in the place of what was read.
     Take(Box<TakeOver>),
     // It was not made after all.
-    GaveUp {
-        session: SessionId,
-    },
+    GaveUp { session: SessionId },
     // Who keeps a copy of a session from now on, if anybody does: answered when that is known to stand in its record.
-    #[expect(dead_code, reason = "nobody is asked to keep a copy yet")]
-    Secondary {
-        session: SessionId,
-        secondary: Option<HostName>,
-    },
+    Secondary { session: SessionId, secondary: Option<HostName> },
     // What does the record say of a session of which this host keeps a copy?
-    #[expect(dead_code, reason = "nobody is asked to keep a copy yet")]
-    LookUp {
-        session: SessionId,
-    },
+    LookUp { session: SessionId },
     // The data store refused a write of a session, or somebody else says that it has another home.
-    Check {
-        session: SessionId,
-    },
+    Check { session: SessionId },
     // Something has become of another host.
     Group(Change),
     // This host was not run for so long that the others may have taken it for dead.
@@ -269,10 +248,7 @@ pub(super) enum ToRecords {
     // It is another one: a backup was put in its place.
     Restored,
     // The data store's answer to a question of this machine.
-    Stored {
-        seq: u64,
-        outcome: Outcome,
-    },
+    Stored { seq: u64, outcome: Outcome },
     Due,
 }
 
@@ -396,6 +372,8 @@ pub(super) enum ToSessions {
     StartService { req: AdminReq, session: SessionId, service: Box<Service> },
     // End one of its services, and answer the operator.
     StopService { req: AdminReq, session: SessionId, service: ServiceName },
+    // Tell its process something of its copies.
+    Keep { session: SessionId, message: Box<ToSession> },
     // This host was not run for so long.
     WasAway(Duration),
     Due,
@@ -413,10 +391,10 @@ pub(super) enum ToRelay {
 
 /// For the keeping of copies.
 #[derive(Debug)]
-#[expect(dead_code, reason = "nobody is asked to keep a copy yet")]
 pub(super) enum ToKeeping {
     // Get the objects of a session whose primary of this epoch is gone; its keeper may be this host.
-    Fetch { id: PresentationId, session: SessionId, epoch: Epoch, secondary: HostName },
+    // What it has of before the epoch `floor` is not enough.
+    Fetch { id: PresentationId, session: SessionId, epoch: Epoch, floor: Epoch, secondary: HostName },
     // This host runs the session now: what it kept of it is let go.
     TookOver { session: SessionId },
     // A replicated session runs here, and its record says so.
@@ -431,6 +409,14 @@ pub(super) enum ToKeeping {
     Peer { host: HostName, message: Box<Message> },
     // What was said to it and not answered may not have come.
     PeerLost { host: HostName },
+    // The process of a session here has a new version of a part.
+    Said { session: SessionId, part: Part, update: Update },
+    // Its process says which parts there are.
+    Parts { session: SessionId, parts: Vec<Part> },
+    // Something has become of another host.
+    Group(Change),
+    // This host was not run for so long.
+    WasAway(Duration),
     Due,
 }
 

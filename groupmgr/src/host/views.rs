@@ -35,6 +35,7 @@ pub(super) fn answer(env: Env<'_>, m: &Machines, counters: &Counters, command: &
         Command::Topology => Reply::Topology(m.membership.members().view(env.now)),
         Command::Sessions => Reply::Sessions(sessions(env, m)),
         Command::Dtus => Reply::Dtus(dtus(env, m)),
+        Command::Copies => Reply::Copies(m.keeping.view(&m.ctx(env).local)),
         _ => return None,
     })
 }
@@ -48,6 +49,7 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
         *hosts.entry(format!("{:?}", row.standing()).to_lowercase()).or_default() += 1;
     }
     let silent = members.rows().filter(|row| row.standing().is_unheard());
+    let extent = m.keeping.extent(&ctx.local);
     Status {
         host: id.host.clone(),
         boot: id.boot,
@@ -74,6 +76,11 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
         ahead: 0,
         dtus: m.connections.len(),
         attached: m.attachments.len(),
+        protected: extent.protected,
+        unprotected: extent.unprotected,
+        lag_ms: extent.lag_ms,
+        kept_sessions: m.keeping.kept().len(),
+        kept_bytes: m.keeping.kept_bytes(),
         refused: counters.all_refused(),
         done: counters.all_done(),
     }

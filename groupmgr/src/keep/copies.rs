@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use continuity::{Encoded, Held, Refused};
+use continuity::{Encoded, Held, Refused, Stamp};
 use proto::time::Duration;
 use proto::{Epoch, HostName, Instant, SessionId, Token};
 use sessiond::control::Part;
@@ -30,8 +30,21 @@ impl Limits {
     pub const USUAL: Self = Self { sessions: 16_384, bytes: 512 << 20, shares: 2 };
 }
 
+/// What a host that takes a session over wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The session that it takes over.
+    pub session: SessionId,
+    /// The epoch of the primary that is gone.
+    pub epoch: Epoch,
+    /// What was kept before this epoch is not enough.
+    pub floor: Epoch,
+}
+
 /// A copy of which its primary has said nothing for this long may be of a session that is over: it compares every 10 s.
 pub const DOUBTED_AFTER: Duration = Duration::from_secs(30);
+/// How often it is looked for such copies.
+const DOUBT_EVERY: Duration = Duration::from_secs(5);
 
 /// The objects of one session.
 #[derive(Clone, Debug)]
@@ -69,6 +82,8 @@ pub struct CopyView<'a> {
     pub epoch: Epoch,
     /// Objects that are kept.
     pub parts: usize,
+    /// The newest version of any of them.
+    pub newest: Option<Stamp>,
     /// Bytes of them all.
     pub bytes: usize,
 }
@@ -82,13 +97,22 @@ pub struct Copies {
     tokens: BTreeMap<Token, usize>,
     shares: BTreeMap<HostName, Share>,
     bytes: usize,
+    /// When it is looked for copies of which nobody speaks; none while nothing is kept.
+    doubt_at: Option<Instant>,
 }
 
 impl Copies {
     /// None so far.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, sessions: BTreeMap::new(), tokens: BTreeMap::new(), shares: BTreeMap::new(), bytes: 0 }
+        Self {
+            limits,
+            sessions: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            bytes: 0,
+            doubt_at: None,
+        }
     }
 
     /// Sessions of which something is kept.
@@ -129,6 +153,7 @@ impl Copies {
             from: &copy.from,
             epoch: copy.epoch,
             parts: copy.parts.len(),
+            newest: copy.parts.values().filter_map(Held::stamp).max(),
             bytes: copy.bytes,
         })
     }
@@ -239,8 +264,7 @@ impl Copies {
         &mut self,
         now: Instant,
         by: &HostName,
-        session: SessionId,
-        epoch: Epoch,
+        Wanted { session, epoch, floor }: Wanted,
     ) -> Result<BTreeMap<Part, Encoded>, Epoch> {
         if let Some(copy) = self.sessions.get(&session)
             && copy.epoch > epoch
@@ -255,14 +279,30 @@ impl Copies {
         }
         let Some(copy) = self.sessions.get_mut(&session) else { return Ok(BTreeMap::new()) };
         (copy.fence, copy.heard_at) = (Some(epoch), now);
+        if copy.epoch < floor {
+            return Ok(BTreeMap::new());
+        }
         let object = |(part, held): (&Part, &Held)| Some((part.clone(), held.encoded()?.clone()));
         Ok(copy.parts.iter().filter_map(object).collect())
     }
 
+    /// When [`Self::doubted`] has something to say. Only looked at now and then: not to the moment.
+    #[must_use]
+    pub const fn poll_at(&self) -> Option<Instant> {
+        self.doubt_at
+    }
+
     /// The first session that nobody has spoken of for [`DOUBTED_AFTER`]; it is asked about again after as long.
     pub fn doubted(&mut self, now: Instant) -> Option<SessionId> {
-        let (session, copy) =
-            self.sessions.iter_mut().find(|(_, copy)| now.since(copy.heard_at) >= DOUBTED_AFTER)?;
+        if self.doubt_at.is_none_or(|at| now < at) {
+            return None;
+        }
+        let is_doubted = |copy: &Copy| now.since(copy.heard_at) >= DOUBTED_AFTER;
+        let found = self.sessions.iter_mut().find(|(_, copy)| is_doubted(copy));
+        let Some((session, copy)) = found else {
+            self.doubt_at = (!self.sessions.is_empty()).then(|| now + DOUBT_EVERY);
+            return None;
+        };
         copy.heard_at = now;
         Some(*session)
     }
@@ -320,6 +360,7 @@ impl Copies {
             heard_at: now,
         });
         (copy.heard_at, copy.epoch) = (now, epoch);
+        self.doubt_at.get_or_insert(now + DOUBT_EVERY);
         let (before, bytes) = (core::mem::replace(&mut copy.from, from.clone()), copy.bytes);
         let was = token.filter(|token| copy.token.as_ref() != Some(token)).map(|token| {
             *self.tokens.entry(token.clone()).or_default() += 1;

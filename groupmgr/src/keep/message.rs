@@ -103,6 +103,8 @@ pub enum Message {
         session: SessionId,
         /// The epoch of the primary that is gone.
         epoch: Epoch,
+        /// What was kept before this epoch is not enough.
+        floor: Epoch,
     },
     /// Keeper: one of the objects that were asked for.
     Object {
@@ -204,8 +206,9 @@ impl Message {
                 }
                 kind::COMPARE
             }
-            Self::Fetch { session, epoch } => {
+            Self::Fetch { session, epoch, floor } => {
                 head(out, *session, *epoch);
+                put_epoch(out, *floor);
                 kind::FETCH
             }
             Self::Object { session, part, object } => {
@@ -228,6 +231,10 @@ impl Message {
 /// Appends the session and the epoch.
 fn head(out: &mut Vec<u8>, session: SessionId, epoch: Epoch) {
     out.extend_from_slice(&session.0.to_be_bytes());
+    put_epoch(out, epoch);
+}
+
+fn put_epoch(out: &mut Vec<u8>, epoch: Epoch) {
     out.extend_from_slice(&epoch.generation.to_be_bytes());
     out.extend_from_slice(&epoch.counter.to_be_bytes());
 }
@@ -288,7 +295,7 @@ impl<'a> Reader<'a> {
                 }
                 Message::Compare { session, epoch, parts }
             }
-            kind::FETCH => Message::Fetch { session: r.session()?, epoch: r.epoch()? },
+            kind::FETCH => Message::Fetch { session: r.session()?, epoch: r.epoch()?, floor: r.epoch()? },
             kind::OBJECT => {
                 let session = r.session()?;
                 let Some(part) = r.part()? else { return Some(Message::Other) };

@@ -6,7 +6,7 @@ use proto::time::Duration;
 use proto::{Epoch, Serial, ServiceName, SessionId, Token};
 
 use super::Claim;
-use crate::control::{Bytes, SessionSpec, ToSession};
+use crate::control::{Bytes, Part, SessionSpec, ToSession, Update};
 
 /// Something to do for a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,22 @@ pub enum SessionEvent {
         session: SessionId,
         /// The service that was started or stopped.
         service: ServiceName,
+    },
+    /// It has a new version of one of its parts.
+    Committed {
+        /// The session that has it.
+        session: SessionId,
+        /// Which of its parts.
+        part: Part,
+        /// What makes the version.
+        update: Update,
+    },
+    /// It says which parts it has, before a secondary is sent all of them.
+    Parts {
+        /// The session that has them.
+        session: SessionId,
+        /// All there are now.
+        parts: Vec<Part>,
     },
     /// One of its programs asks the data store for something.
     Data {

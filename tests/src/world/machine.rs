@@ -39,13 +39,16 @@ impl World {
         // It starts a spawner with it.
         machine.is_spawner_gone = false;
         let plan = &machine.plan;
+        let machine_id = MachineId(plan.machine.unwrap_or(host as u64 + 1_000));
         let identity = Identity {
             keep: plan.keep,
             plain: plan.plain,
             cpus: plan.cpus,
             clock: plan.clock,
             chain_len: plan.chain_len,
-            ..Identity::new(self.names[host].clone(), boot, MachineId(host as u64 + 1))
+            rack: plan.rack.clone(),
+            site: plan.site.clone(),
+            ..Identity::new(self.names[host].clone(), boot, machine_id)
         };
         let ring = if plan.speaks == Speaks::Foreign { &self.foreign_ring } else { &self.ring };
         let config = HostConfig {

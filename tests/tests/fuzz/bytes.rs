@@ -10,7 +10,7 @@ use datastore::message::Change;
 use datastore::wire::{self, Call, FromStore};
 use datastore::{Key, Prefix};
 use groupmgr::io::accept::first::{self, First};
-use groupmgr::keep::copies::Limits;
+use groupmgr::keep::copies::{Limits, Wanted};
 use groupmgr::keep::{Copies, Message as Said};
 use groupmgr::links::{CHANNELS_MAX, End, Event, Link};
 use proto::Instant;
@@ -116,7 +116,9 @@ fn copies(bytes: &[u8]) {
                 copies.compare(now, &from, (session, epoch), parts);
             }
             Said::Drop { session, epoch } => drop(copies.drop_session(session, epoch)),
-            Said::Fetch { session, epoch } => drop(copies.fetch(now, &from, session, epoch)),
+            Said::Fetch { session, epoch, floor } => {
+                drop(copies.fetch(now, &from, Wanted { session, epoch, floor }));
+            }
             _ => {}
         }
         let held: usize = copies.view().map(|copy| copy.bytes).sum();

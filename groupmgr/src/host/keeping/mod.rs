@@ -1,8 +1,19 @@
-//! The objects of sessions that hosts keep for each other: what this host keeps for others, and what it fetches of a
-//! session that it takes over.
+//! The objects of sessions that hosts keep for each other.
+//!
+//! | File | What |
+//! |---|---|
+//! | this, [`kept`] | what this host keeps for others |
+//! | [`primary`], [`primaries`] | the sessions that run here, and who keeps each of them |
+//! | [`choose`] | which host that should be |
+//! | [`view`] | all of that as operators see it |
+//! | [`fetches`] | what this host fetches of sessions that it takes over |
 
+mod choose;
 mod fetches;
 mod kept;
+mod primaries;
+mod primary;
+mod view;
 
 pub(super) use fetches::FETCHES_MAX;
 pub(super) use kept::Kept;
@@ -11,22 +22,28 @@ use proto::{Epoch, HostName, Instant, SessionId};
 
 use super::driver::Effect;
 use super::env::Local;
+use super::note::Note;
 use super::out::Out;
-use super::step::{NotFetched, PresentationId, ToKeeping, ToPresentations};
+use super::step::{
+    Began, LookedUp, NotFetched, PresentationId, ToKeeping, ToPresentations, ToRecords, ToSessions,
+};
 use crate::keep::Message;
-use crate::keep::copies::Limits;
+use crate::keep::copies::{Limits, Wanted};
 use fetches::{Fetches, Told};
+use primaries::{Orders, Primaries};
+use primary::{Order, Primary, Why};
 
 /// The machine that keeps objects of sessions.
 #[derive(Debug)]
 pub(super) struct Keeping {
     kept: Kept,
+    primaries: Primaries,
     fetches: Fetches,
 }
 
 impl Keeping {
     pub(super) fn new() -> Self {
-        Self { kept: Kept::new(Limits::USUAL), fetches: Fetches::default() }
+        Self { kept: Kept::new(Limits::USUAL), primaries: Primaries::default(), fetches: Fetches::default() }
     }
 
     pub(super) const fn kept(&self) -> &Kept {
@@ -38,32 +55,74 @@ impl Keeping {
         self.fetches.len()
     }
 
-    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 1] {
-        [("objects of a session", self.fetches.poll_at())]
+    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 3] {
+        [
+            ("doubted copy", self.kept.copies.poll_at()),
+            ("objects of a session", self.fetches.poll_at()),
+            ("secondary of a session", self.primaries.poll_at()),
+        ]
     }
 
-    pub(super) fn handle(&mut self, local: &Local<'_>, step: ToKeeping, out: &mut Out<'_>) {
+    pub(super) fn handle(
+        &mut self,
+        local: &Local<'_>,
+        is_store_up: bool,
+        step: ToKeeping,
+        out: &mut Out<'_>,
+    ) {
+        let (now, mut orders) = (local.now, Orders::new());
         match step {
-            ToKeeping::Fetch { id, session, epoch, secondary } => {
-                self.fetch(local, id, session, epoch, secondary, out);
+            ToKeeping::Began(began) => {
+                let Began { session, token, epoch, replication, secondary } = *began;
+                self.kept.copies.remove(session);
+                let primary = Primary::new(now, (session, epoch), token, replication);
+                self.primaries.begin(local, primary, secondary, &mut orders);
+            }
+            ToKeeping::Said { session, part, update } => {
+                let is_good = self.primaries.with(now, session, &mut orders, |primary, orders| {
+                    Some(primary.said(now, part, update, orders))
+                });
+                if is_good == Some(false) {
+                    out.refused("version_of_a_session");
+                }
+            }
+            ToKeeping::Parts { session, parts } => {
+                self.primaries.with(now, session, &mut orders, |primary, orders| {
+                    primary.list(now, parts, orders);
+                });
+            }
+            ToKeeping::Ended { session } => self.primaries.end(session, &mut orders),
+            ToKeeping::Recorded { session, secondary, result } => {
+                self.primaries.with(now, session, &mut orders, |primary, orders| {
+                    primary.recorded(now, secondary.as_ref(), result, orders);
+                });
+            }
+            ToKeeping::Record { session, result } => self.on_record(local, session, result, out),
+            ToKeeping::Group(change) => self.primaries.on_change(local, &change, &mut orders),
+            ToKeeping::WasAway(gap) => self.primaries.was_away(gap),
+            ToKeeping::Fetch { id, session, epoch, floor, secondary } => {
+                self.fetch(local, id, Wanted { session, epoch, floor }, secondary, out);
             }
             ToKeeping::TookOver { session } => drop(self.kept.copies.remove(session)),
-            // Nothing is sent to a secondary yet.
-            ToKeeping::Began(_)
-            | ToKeeping::Ended { .. }
-            | ToKeeping::Recorded { .. }
-            | ToKeeping::Record { .. } => {}
-            ToKeeping::Peer { host, message } => self.on_message(local, host, *message, out),
+            ToKeeping::Peer { host, message } => self.on_message(local, host, *message, &mut orders, out),
             ToKeeping::PeerLost { host } => {
+                self.primaries.lost(now, &host, Why::Lost, &mut orders);
                 while let Some(told) = self.fetches.lost(&host) {
                     tell(told, out);
                 }
             }
             ToKeeping::Due => {
+                self.primaries.on_due(local, is_store_up, &mut orders);
+                while let Some(session) = self.kept.copies.doubted(now) {
+                    out.step(ToRecords::LookUp { session });
+                }
                 while let Some(told) = self.fetches.overdue(local.now) {
                     tell(told, out);
                 }
             }
+        }
+        for (session, order) in orders {
+            carry_out(session, order, out);
         }
     }
 
@@ -72,13 +131,13 @@ impl Keeping {
         &mut self,
         local: &Local<'_>,
         id: PresentationId,
-        session: SessionId,
-        epoch: Epoch,
+        wanted: Wanted,
         secondary: HostName,
         out: &mut Out<'_>,
     ) {
+        let Wanted { session, epoch, floor } = wanted;
         if secondary == *local.name() {
-            let objects = match self.kept.copies.fetch(local.now, &secondary, session, epoch) {
+            let objects = match self.kept.copies.fetch(local.now, &secondary, wanted) {
                 Ok(objects) if objects.is_empty() => Err(NotFetched::Nothing),
                 Ok(objects) => Ok(Box::new(objects)),
                 Err(_) => Err(NotFetched::Stale),
@@ -87,17 +146,91 @@ impl Keeping {
         }
         match self.fetches.begin(local.now, id, (session, epoch), &secondary) {
             Ok(false) => {}
-            Ok(true) => say(secondary, Message::Fetch { session, epoch }, out),
+            Ok(true) => say(secondary, Message::Fetch { session, epoch, floor }, out),
             Err(why) => out.step(ToPresentations::Fetched { id, session, objects: Err(why) }),
         }
     }
 
-    fn on_message(&mut self, local: &Local<'_>, host: HostName, message: Message, out: &mut Out<'_>) {
+    fn on_message(
+        &mut self,
+        local: &Local<'_>,
+        host: HostName,
+        message: Message,
+        orders: &mut Orders,
+        out: &mut Out<'_>,
+    ) {
         if let Message::Whole { token, .. } = &message {
             self.kept.note_token(&local.config.ring, token);
         }
-        let (now, copies) = (local.now, &mut self.kept.copies);
+        let now = local.now;
         match message {
+            Message::Kept { session, part, stamp } => {
+                self.primaries.with(now, session, orders, |primary, orders| {
+                    primary.kept(now, &host, part, stamp, orders);
+                });
+            }
+            Message::Want { session, part } => {
+                out.done("copy_wanted_whole");
+                self.primaries
+                    .with(now, session, orders, |primary, orders| primary.wanted(&host, part, orders));
+            }
+            Message::Full { session, epoch } => self.refuses(now, &host, (session, epoch), Why::Full, orders),
+            Message::Stale { session, epoch } => {
+                if let Some(told) = self.fetches.stale(&host, session) {
+                    tell(told, out);
+                }
+                self.refuses(now, &host, (session, epoch), Why::Stale, orders);
+            }
+            Message::Object { session, part, object } => self.fetches.object(&host, session, part, object),
+            Message::Fetched { session, epoch, objects } => {
+                if let Some(told) = self.fetches.complete(&host, session, epoch, objects) {
+                    tell(told, out);
+                }
+            }
+            other => self.on_keepers_message(now, host, other, out),
+        }
+    }
+
+    /// What the record says of a session that is kept here and of which nobody has spoken for long.
+    fn on_record(&mut self, local: &Local<'_>, session: SessionId, result: LookedUp, out: &mut Out<'_>) {
+        let is_needed = match result {
+            // Who cannot know gives up nothing.
+            Err(_) => true,
+            Ok(record) => record.is_some_and(|(_, secondary)| secondary.as_ref() == Some(local.name())),
+        };
+        if !is_needed && self.kept.copies.remove(session) {
+            out.done("copy_outlived");
+        }
+    }
+
+    /// A secondary does not take what it is sent in this epoch.
+    fn refuses(
+        &mut self,
+        now: Instant,
+        host: &HostName,
+        (session, epoch): (SessionId, Epoch),
+        why: Why,
+        orders: &mut Orders,
+    ) {
+        self.primaries.with(now, session, orders, |primary, orders| {
+            if primary.epoch == epoch {
+                primary.lost(now, host, why, orders);
+            }
+        });
+    }
+
+    /// What is said to this host as the keeper of a session.
+    fn on_keepers_message(&mut self, now: Instant, host: HostName, message: Message, out: &mut Out<'_>) {
+        let copies = &mut self.kept.copies;
+        match message {
+            // Two hosts run it: who has the later epoch is right.
+            Message::Whole { session, epoch, .. }
+            | Message::Delta { session, epoch, .. }
+            | Message::Compare { session, epoch, .. }
+                if self.primaries.get(session).is_some_and(|primary| epoch <= primary.epoch) =>
+            {
+                reply(host, Message::Stale { session, epoch }, out);
+            }
             Message::Whole { session, epoch, token, part, object } => {
                 let answer = copies.whole(now, &host, (session, epoch), token, (part, object));
                 reply(host, answer, out);
@@ -116,31 +249,35 @@ impl Keeping {
                     out.done("copy_dropped");
                 }
             }
-            Message::Fetch { session, epoch } => match copies.fetch(now, &host, session, epoch) {
-                Err(_) => reply(host, Message::Stale { session, epoch }, out),
-                Ok(objects) => {
-                    let count = u16::try_from(objects.len()).unwrap_or(u16::MAX);
-                    for (part, object) in objects {
-                        say(host.clone(), Message::Object { session, part, object }, out);
+            Message::Fetch { session, epoch, floor } => {
+                match copies.fetch(now, &host, Wanted { session, epoch, floor }) {
+                    Err(_) => reply(host, Message::Stale { session, epoch }, out),
+                    Ok(objects) => {
+                        let count = u16::try_from(objects.len()).unwrap_or(u16::MAX);
+                        for (part, object) in objects {
+                            say(host.clone(), Message::Object { session, part, object }, out);
+                        }
+                        say(host, Message::Fetched { session, epoch, objects: count }, out);
                     }
-                    say(host, Message::Fetched { session, epoch, objects: count }, out);
-                }
-            },
-            Message::Object { session, part, object } => self.fetches.object(&host, session, part, object),
-            Message::Fetched { session, epoch, objects } => {
-                if let Some(told) = self.fetches.complete(&host, session, epoch, objects) {
-                    tell(told, out);
                 }
             }
-            Message::Stale { session, .. } => {
-                if let Some(told) = self.fetches.stale(&host, session) {
-                    tell(told, out);
-                }
-            }
-            Message::Kept { .. } | Message::Want { .. } | Message::Full { .. } | Message::Other => {
-                out.refused("word_of_copies");
-            }
+            _ => out.refused("word_of_copies"),
         }
+    }
+}
+
+/// Does what a session of this host wants.
+fn carry_out(session: SessionId, order: Order, out: &mut Out<'_>) {
+    match order {
+        Order::Tell(message) => out.step(ToSessions::Keep { session, message: Box::new(message) }),
+        Order::Say(host, message) => say(host, message, out),
+        Order::Record(secondary) => out.step(ToRecords::Secondary { session, secondary }),
+        Order::Shun(_) => out.refused("secondary_failed"),
+        Order::Kept(at) => {
+            out.done("session_protected");
+            out.note(Note::Kept { session, at });
+        }
+        Order::Bare(why) => out.note(Note::Unprotected { session, why }),
     }
 }
 

@@ -23,7 +23,9 @@ use super::driver::{AdminReq, Effect};
 use super::env::{Busy, Env};
 use super::note::Note;
 use super::out::Out;
-use super::step::{ToAttachments, ToClaims, ToConnections, ToDirectory, ToMembership, ToRecords, ToSessions};
+use super::step::{
+    ToAttachments, ToClaims, ToConnections, ToDirectory, ToKeeping, ToMembership, ToRecords, ToSessions,
+};
 use crate::announce::Announcer;
 use crate::digest::{self, ASK_ALL_MAX};
 use crate::directory::Ask;
@@ -191,6 +193,7 @@ impl Membership {
         self.members.topology.was_away(gap);
         self.members.digests.doubt_all();
         out.step(ToSessions::WasAway(gap));
+        out.step(ToKeeping::WasAway(gap));
         out.done("was_away");
         if gap > LOST_SIGHT_AFTER {
             out.step(ToClaims::OutOfSight);
@@ -230,6 +233,7 @@ impl Membership {
             self.members.digests.forget(host);
             out.step(ToClaims::Group(Change::Forgotten(host.clone())));
             out.step(ToRecords::Group(Change::Forgotten(host.clone())));
+            out.step(ToKeeping::Group(Change::Forgotten(host.clone())));
             Reply::Done
         } else {
             Reply::Refused(format!("no host {host} in the table; see: groupmgr topology"))
@@ -349,6 +353,7 @@ impl Membership {
         // Whoever waits for the answer of a lost host goes on only after the claims know of the loss.
         out.step(ToClaims::Group(change.clone()));
         out.step(ToRecords::Group(change.clone()));
+        out.step(ToKeeping::Group(change.clone()));
         match change {
             Change::Up(host) => out.step(ToAttachments::HostUp(host.clone())),
             Change::Silent(host) | Change::Left(host) | Change::Restarted(host) => {

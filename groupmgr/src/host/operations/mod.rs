@@ -168,7 +168,7 @@ impl Operations {
     fn on_command(&mut self, ctx: &Ctx<'_>, req: AdminReq, command: Command, out: &mut Out<'_>) {
         match command {
             // The host itself answers what the tables of several machines tell together.
-            Command::Status | Command::Topology | Command::Sessions | Command::Dtus => {}
+            Command::Status | Command::Topology | Command::Sessions | Command::Dtus | Command::Copies => {}
             Command::Explain(token) => {
                 self.pending.insert(req, Pending::Explain(token.clone()));
                 out.step(ToAdmission::Admit { asker: Asker::Operator(req), token, dtu: None });

@@ -149,15 +149,14 @@ impl Presentations {
         out: &mut Out<'_>,
     ) {
         let Some(decision) = self.find(id) else { return };
-        let Some((session, epoch)) = decision.heir.as_ref().map(|heir| (heir.session, heir.record.epoch))
-        else {
-            return;
-        };
+        let Some(heir) = decision.heir.as_ref() else { return };
+        let (session, epoch, floor) =
+            (heir.session, heir.record.epoch, heir.record.floor.unwrap_or_default());
         let standing = (keeper != *ctx.name()).then(|| ctx.members.row(&keeper).map(Row::standing));
         match standing {
             None | Some(Some(Standing::Up)) => {
                 self.turn(id.conn, Stage::Fetching(claim), out);
-                out.step(ToKeeping::Fetch { id, session, epoch, secondary: keeper });
+                out.step(ToKeeping::Fetch { id, session, epoch, floor, secondary: keeper });
             }
             Some(Some(Standing::Down | Standing::Left)) => self.lose_both(ctx, id, claim, out),
             Some(_) => self.await_keeper(ctx, id, claim, out),
@@ -177,11 +176,6 @@ impl Presentations {
         let Some(heir) = decision.heir.as_mut().filter(|heir| heir.session == session) else { return };
         match objects {
             Ok(objects) => {
-                let floor = heir.record.floor.unwrap_or_default();
-                if objects.values().any(|object| object.stamp().epoch < floor) {
-                    out.refused("copy_below_floor");
-                    return self.lose_both(ctx, id, claim, out);
-                }
                 heir.restore.objects = objects.into_iter().collect();
                 self.prepare(ctx, id, claim, out);
             }

@@ -20,7 +20,7 @@ use super::env::Env;
 use super::note::Note;
 use super::out::Out;
 use super::step::{
-    Asker, EndedSession, NotMade, ToAttachments, ToClaims, ToMembership, ToOperations, ToPlacing,
+    Asker, EndedSession, NotMade, ToAttachments, ToClaims, ToKeeping, ToMembership, ToOperations, ToPlacing,
     ToPresentations, ToRecords, ToRelay, ToSessions,
 };
 use take_up::TakeUp;
@@ -93,6 +93,11 @@ impl SessionHost {
             ToSessions::StopService { req, session, service } => {
                 let is_known = self.run(env, out, |s, fx| s.stop_service(session, &service, fx));
                 out.answer(req, if is_known { Reply::Done } else { Reply::no_service(&service, session) });
+            }
+            ToSessions::Keep { session, message } => {
+                if self.table.get(session).is_some() {
+                    out.effect(Effect::Tell { session, message });
+                }
             }
             ToSessions::WasAway(gap) => {
                 self.table.sessions.was_away(gap);
@@ -210,6 +215,10 @@ impl SessionHost {
             SessionEvent::ServiceSettled { session, service } => {
                 out.step(ToOperations::ServiceSettled { session, service });
             }
+            SessionEvent::Committed { session, part, update } => {
+                out.step(ToKeeping::Said { session, part, update });
+            }
+            SessionEvent::Parts { session, parts } => out.step(ToKeeping::Parts { session, parts }),
             SessionEvent::Data { session, client, request } => {
                 let owner = self.table.get(session).map(|s| s.owner.clone());
                 if let Some(owner) = owner {

@@ -54,6 +54,7 @@ fn describe(ask: &Ask) -> (&'static str, String) {
             Command::Topology => ("topology", none()),
             Command::Sessions => ("sessions", none()),
             Command::Dtus => ("dtus", none()),
+            Command::Copies => ("copies", none()),
             Command::Explain(token) => ("explain", token.to_string()),
             Command::Drain(true) => ("drain", none()),
             Command::Drain(false) => ("undrain", none()),

@@ -88,6 +88,9 @@ pub(super) enum Command {
     /// Services of a session
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Copies of sessions that hosts keep for each other
+    #[command(subcommand)]
+    Secondary(SecondaryCommand),
     /// Connected DTUs of the whole group
     #[command(subcommand)]
     Dtu(DtuCommand),
@@ -263,6 +266,11 @@ pub(super) enum SessionCommand {
         #[command(flatten)]
         on: On,
     },
+    /// Show everything about one session, and who keeps a copy of it
+    Show {
+        /// The beginning of its id, or its token
+        session: String,
+    },
     /// Make another session for a token, beside those it has; see `session switch`
     New {
         /// Such as card.7f3a, or a card's file; it is admitted as at a desk, but no card is asked
@@ -289,6 +297,15 @@ pub(super) enum SessionCommand {
     End {
         /// The beginning of its id, or its token
         session: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecondaryCommand {
+    /// List what each host keeps of the others' sessions
+    List {
+        #[command(flatten)]
+        on: On,
     },
 }
 

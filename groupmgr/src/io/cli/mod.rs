@@ -9,6 +9,7 @@ mod doctor;
 mod group;
 mod key;
 mod run;
+mod secondary;
 mod service;
 mod session;
 mod show;
@@ -45,6 +46,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Explain { token } => group::explain(&at, &token),
         Command::Doctor { keys } => doctor::run(&at, keys.as_deref()),
         Command::Session(command) => session::run(&at, command),
+        Command::Secondary(command) => secondary::run(&at, command),
         Command::Service(command) => service::run(&at, command),
         Command::Dtu(command) => group::dtu(&at, command),
         Command::Drain { wait, on } => group::drain(&at, on, true, wait),

@@ -1,4 +1,4 @@
-//! `session list | new | switch | detach | end`.
+//! `session list | show | new | switch | detach | end`.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::args::{At, SessionCommand};
 use super::ask::{Daemon, Gathered};
+use super::secondary;
 use super::show::{self, print_json};
 use crate::host::admin::{Command, Reply, SessionAct, SessionView};
 use crate::io::admin::wire::Target;
@@ -26,6 +27,7 @@ pub(super) fn run(at: &At, command: SessionCommand) -> Result<Exit, Failure> {
             }
             Ok(gathered.conclude())
         }
+        SessionCommand::Show { session } => secondary::show(at, &mut daemon, &session),
         SessionCommand::New { token, template, on } => {
             let target = on.map_or(Target::Local, Target::Host);
             new(at, &mut daemon, target, Command::NewSession { token, template })
@@ -115,7 +117,7 @@ pub(super) fn do_to(
     Ok((meant, done))
 }
 
-fn the_one<'a>(sessions: &'a [SessionView], text: &str) -> Result<&'a SessionView, Failure> {
+pub(super) fn the_one<'a>(sessions: &'a [SessionView], text: &str) -> Result<&'a SessionView, Failure> {
     match find(sessions, text)[..] {
         [session] => Ok(session),
         [] => Err(Failure::no(format!("no session {text}; see: groupmgr session list"))),

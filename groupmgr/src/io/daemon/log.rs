@@ -23,6 +23,12 @@ pub(super) fn log(note: &Note) {
         Note::WasAway { ms } => {
             tracing::warn!(ms, "this host was not run for a while and judges nobody by it");
         }
+        Note::Kept { session, at } => {
+            tracing::info!(%session, secondary = %at, "another host keeps this session")
+        }
+        Note::Unprotected { session, why } => {
+            tracing::warn!(%session, why, "no other host keeps this session");
+        }
         Note::Attached { token, session, serial } => {
             tracing::info!(%token, %session, dtu = %serial, "attached");
         }

@@ -31,6 +31,10 @@ fn object(stamp: &str, len: usize) -> Encoded {
     Encoded::open(&[b"HDO\x01", &stamp.to_bytes()[..], &body].concat()).unwrap()
 }
 
+fn of(counter: u32, floor: u32) -> Wanted {
+    Wanted { session: SESSION, epoch: epoch(counter), floor: epoch(floor) }
+}
+
 fn standing(service: &str, object: &Encoded) -> Standing {
     Standing { part: part(service), stamp: object.stamp(), hash: object.hash() }
 }
@@ -107,7 +111,7 @@ fn what_was_fetched_takes_nothing_of_that_epoch_until_its_primary_has_struck_thi
     let (one, two) = (object("1.1/1", 9), object("1.1/2", 9));
     let mut bench = Bench::new();
     bench.whole("p", 1, "t", &one);
-    let all = bench.0.fetch(at(0), &host("q"), SESSION, epoch(1)).unwrap();
+    let all = bench.0.fetch(at(0), &host("q"), of(1, 0)).unwrap();
     assert_eq!(all, [(part("t"), one.clone())].into());
     assert_eq!(bench.delta("p", 1, &one, &two), STALE(1));
     assert_eq!(bench.whole("p", 1, "t", &two), STALE(1));
@@ -117,10 +121,12 @@ fn what_was_fetched_takes_nothing_of_that_epoch_until_its_primary_has_struck_thi
     assert_eq!(bench.whole("p", 1, "t", &two), kept(&two));
     // A host that has not heard of the later primary gets nothing.
     bench.whole("q", 2, "t", &object("1.2/3", 9));
-    assert_eq!(bench.0.fetch(at(0), &host("r"), SESSION, epoch(1)), Err(epoch(2)));
+    assert_eq!(bench.0.fetch(at(0), &host("r"), of(1, 0)), Err(epoch(2)));
+    // What was kept in an earlier epoch than it must be is not enough.
+    assert!(bench.0.fetch(at(0), &host("r"), of(3, 3)).unwrap().is_empty());
     // One that was never filled does not become a keeper behind the back of who found it empty.
     let mut empty = Bench::new();
-    assert!(empty.0.fetch(at(0), &host("q"), SESSION, epoch(1)).unwrap().is_empty());
+    assert!(empty.0.fetch(at(0), &host("q"), of(1, 0)).unwrap().is_empty());
     assert_eq!(empty.whole("p", 1, "t", &one), STALE(1));
     assert_eq!(empty.whole("q", 2, "t", &one), kept(&one));
 }

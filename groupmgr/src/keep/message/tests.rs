@@ -25,7 +25,7 @@ fn messages() -> Vec<Message> {
         Message::Full { session, epoch },
         Message::Drop { session, epoch },
         Message::Compare { session, epoch, parts: vec![standing.clone(), standing] },
-        Message::Fetch { session, epoch },
+        Message::Fetch { session, epoch, floor: epoch },
         Message::Object { session, part, object: new },
         Message::Fetched { session, epoch, objects: 1 },
     ]
@@ -65,7 +65,7 @@ fn the_bytes_of_a_message_stay_what_they_are() {
         format!("0600000018{session}{epoch}"),
         format!("0700000018{session}{epoch}"),
         format!("080000006c{session}{epoch}{part}{stamp}{hash}{part}{stamp}{hash}"),
-        format!("0900000018{session}{epoch}"),
+        format!("0900000020{session}{epoch}{epoch}"),
         format!("0a00000038{session}{part}48444f01{stamp}736f6d65207465787473"),
         format!("0b0000001a{session}{epoch}0001"),
     ];

@@ -1,6 +1,7 @@
 //! What a host is made with.
 
 use groupmgr::host::guests::GuestLimits;
+use proto::host_message::Label;
 
 use super::super::wire::LanId;
 use super::udp::Speaks;
@@ -17,6 +18,10 @@ pub struct HostPlan {
     pub(in crate::world) plain: bool,
     pub(in crate::world) sessions_max: usize,
     pub(in crate::world) cpus: u16,
+    /// The machine that it shares with others of the same number.
+    pub(in crate::world) machine: Option<u64>,
+    pub(in crate::world) rack: Label,
+    pub(in crate::world) site: Label,
     pub(in crate::world) clock: u32,
     pub(in crate::world) cannot_spawn: Option<String>,
     pub(in crate::world) chain_len: usize,
@@ -39,6 +44,9 @@ impl HostPlan {
             plain: false,
             sessions_max: 0,
             cpus: 2,
+            machine: None,
+            rack: Label::default(),
+            site: Label::default(),
             clock: 2_000,
             cannot_spawn: None,
             chain_len: CHAIN_LEN,
@@ -60,6 +68,20 @@ impl HostPlan {
     #[must_use]
     pub fn keep(mut self) -> Self {
         self.keep = true;
+        self
+    }
+
+    /// It shares a machine with all that have this number.
+    #[must_use]
+    pub const fn machine(mut self, number: u64) -> Self {
+        self.machine = Some(number);
+        self
+    }
+
+    /// It is in this rack of this site.
+    #[must_use]
+    pub fn at(mut self, rack: &Label, site: &Label) -> Self {
+        (self.rack, self.site) = (rack.clone(), site.clone());
         self
     }
 

@@ -1,0 +1,86 @@
+//! Which host keeps a session's objects: one that does not die with this one, and has the least to do.
+
+use std::collections::BTreeMap;
+
+use proto::host_message::Label;
+use proto::{HostName, MachineId, SessionId};
+use sha2::{Digest as _, Sha256};
+
+use super::super::env::Local;
+use crate::topology::Facts;
+
+/// Hosts differ in load if their run queues do by so much, per processor times 100: it is never the same twice.
+const LOAD_STEP: u32 = 100;
+/// A host with less memory than this is chosen only if all have, in MiB.
+const MEM_LOW_MIB: u32 = 128;
+
+/// How near a host is to this one: the nearer, the likelier they die together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Nearness {
+    pub(super) same_machine: bool,
+    same_rack: bool,
+    same_site: bool,
+}
+
+/// Where this host is.
+#[derive(Clone, Copy, Debug)]
+struct Own<'a> {
+    machine: MachineId,
+    rack: &'a Label,
+    site: &'a Label,
+}
+
+impl Nearness {
+    fn of(own: Own<'_>, facts: &Facts) -> Self {
+        // What nobody has named is no proof of another place.
+        let same = |own: &Label, theirs: &Label| own == theirs || [own, theirs].contains(&&Label::default());
+        Self {
+            same_machine: facts.machine.is_none_or(|machine| machine == own.machine),
+            same_rack: same(own.rack, &facts.rack),
+            same_site: same(own.site, &facts.site),
+        }
+    }
+}
+
+/// The nearness of a host, if it can keep anything now.
+pub(super) fn nearness(local: &Local<'_>, host: &HostName) -> Option<Nearness> {
+    let id = &local.config.identity;
+    let own = Own { machine: id.machine, rack: &id.rack, site: &id.site };
+    let row = local.members.row(host).filter(|row| row.is_up())?;
+    let facts = row.facts();
+    let fits =
+        !facts.drain && !facts.has_other_store(local.members.store_id()) && !local.members.is_in_doubt(host);
+    fits.then(|| Nearness::of(own, facts))
+}
+
+/// The best host for a session but those that `shunned` says are to be left out; `kept` says how many sessions of this
+/// host each keeps.
+pub(super) fn choose(
+    local: &Local<'_>,
+    session: SessionId,
+    kept: &BTreeMap<HostName, usize>,
+    shunned: impl Fn(&HostName) -> bool,
+) -> Option<(HostName, Nearness)> {
+    let rank = |host: &HostName| {
+        let facts = local.members.row(host)?.facts();
+        let nearness = nearness(local, host)?;
+        let load = facts.load;
+        // None at all means that it has not said yet.
+        let is_short = (1..MEM_LOW_MIB).contains(&load.mem_mib);
+        let has = kept.get(host).copied().unwrap_or(0);
+        Some(((nearness, is_short, load.run_queue / LOAD_STEP, has, lot(session, host)), nearness))
+    };
+    let hosts = local.members.rows().map(|row| row.host()).filter(|host| !shunned(host));
+    let ranked = hosts.filter_map(|host| rank(host).map(|(rank, nearness)| (rank, host, nearness)));
+    ranked.min_by(|a, b| a.0.cmp(&b.0)).map(|(_, host, nearness)| (host.clone(), nearness))
+}
+
+/// Decides between hosts that are equal: each session by itself, so that all hosts have their share.
+fn lot(session: SessionId, host: &HostName) -> [u8; 8] {
+    let mut hash = Sha256::new();
+    hash.update(session.0.to_be_bytes());
+    hash.update(host.as_str());
+    let mut lot = [0; 8];
+    lot.copy_from_slice(&hash.finalize()[..8]);
+    lot
+}

@@ -1,0 +1,573 @@
+//! One session that runs here, and the host that keeps its objects.
+//!
+//! ```text
+//!   Lacking ── a host is chosen ──▶ Filling ── it has all parts ──▶ Naming ── the record names it ──▶ Protected
+//!      ▲                              │ │                             │                                  │
+//!      │◀──── it fails, unnamed ──────┘ └── it fails, named ──────────┼───────── it fails ───────────────┘
+//!      │                                        ▼                     ▼ the store is away
+//!      └──── the record names nobody ──────── Striking ◀──────────────┘
+//! ```
+//!
+//! Whoever takes the session over believes the record. So it names a host only when that has all that was shown to
+//! anybody, and nothing is shown that the named host does not have before it is struck from the record. From `Filling` to
+//! `Protected` the process waits with everything that was not acknowledged; what is acknowledged before the record names
+//! the host is told to the process only then.
+//!
+//! It is decided here; what follows is an [`Order`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use continuity::{Delta, Encoded, Hash, Stamp};
+use proto::time::{Duration, earliest};
+use proto::{Epoch, HostName, Instant, SessionId, Token};
+use sessiond::control::{Bytes, Part, Protection, ToSession, Update};
+use sessiond::template::{Ack, Protect, Replication};
+
+use super::super::step::Recorded;
+use crate::keep::message::PARTS_MAX;
+use crate::keep::{Message, Standing};
+
+/// A secondary that does not acknowledge within this time is struck: so long a session waits for it.
+pub(super) const ACK_WITHIN: Duration = Duration::from_millis(200);
+/// One that is being filled has longer for each part: it may be a whole window of bytes.
+pub(super) const FILL_WITHIN: Duration = Duration::from_millis(500);
+/// Both hosts compare what they have this often.
+pub(super) const COMPARE_EVERY: Duration = Duration::from_secs(10);
+/// And this often where the secondary is on the same machine: a better one is wanted.
+const COMPARE_NEAR: Duration = Duration::from_secs(4);
+/// A secondary that is silent is struck after this time though nothing waits for it.
+const STRUCK_AFTER: Duration = Duration::from_secs(3);
+/// After a change of the record that the data store did not answer it is tried again.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// A process that does not say what it has is asked again after this time.
+const UNSAID_FOR: Duration = Duration::from_secs(4);
+/// A secondary is chosen so long after the last one was given up at the earliest: what the process has said for that one
+/// has come by then.
+const SETTLES: Duration = Duration::from_millis(50);
+
+/// What follows from a step of a session.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Tell its process.
+    Tell(ToSession),
+    /// Say something to another host.
+    Say(HostName, Message),
+    /// Have the record name this host, or nobody.
+    Record(Option<HostName>),
+    /// A host was given up for what it did not do: others come first for a while.
+    Shun(HostName),
+    /// A host keeps all of the session from now on.
+    Kept(HostName),
+    /// Nobody does.
+    Bare(String),
+}
+
+/// Why a secondary is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It did not acknowledge in time.
+    Late,
+    /// What it was told may not have come.
+    Lost,
+    /// It is down, silent, or has begun anew.
+    Gone,
+    /// It knows of a later primary.
+    Stale,
+    /// It has no room.
+    Full,
+    /// It acknowledged what it was not sent.
+    Lies,
+    /// There is one on another machine.
+    Better,
+    /// The session's own process has not said what it has.
+    Unsaid,
+}
+
+impl Why {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Late => "does not acknowledge",
+            Self::Lost => "cannot be reached",
+            Self::Gone => "is gone",
+            Self::Stale => "was asked for it by another host",
+            Self::Full => "has no room for it",
+            Self::Lies => "acknowledges what it was not sent",
+            Self::Better => "gives way to one on another machine",
+            Self::Unsaid => "was not sent anything by its process",
+        }
+    }
+
+    /// Whether the host is to be chosen again at once.
+    const fn is_excused(self) -> bool {
+        matches!(self, Self::Gone | Self::Stale | Self::Better | Self::Unsaid)
+    }
+}
+
+/// How far it is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No host keeps it, and the record names none.
+    Lacking { choose_at: Instant },
+    /// A host is sent all of it. `named` says whether the record names it already, since an earlier primary.
+    Filling { host: HostName, until: Instant, named: bool },
+    /// It has all, and the record is to name it.
+    Naming { host: HostName },
+    /// It has all, and the record names it. It is struck at `doubt_at`, since it is silent.
+    Protected { host: HostName, compare_at: Instant, doubt_at: Option<Instant> },
+    /// It has failed, and may be named in the record. `again` is when the store is asked next, unless an answer is awaited.
+    Striking { host: HostName, why: Why, again: Option<Instant> },
+    /// The record says that another host has the session.
+    Superseded,
+}
+
+/// What is known of one part at the secondary.
+#[derive(Clone, Debug)]
+struct Sent {
+    stamp: Stamp,
+    hash: Hash,
+    /// Since when an acknowledgement is waited for.
+    since: Option<Instant>,
+    /// Whether the process waits to be told of it.
+    is_untold: bool,
+}
+
+/// A session of the class `replicated`.
+#[derive(Debug)]
+pub(super) struct Primary {
+    pub(super) session: SessionId,
+    pub(super) token: Token,
+    pub(super) epoch: Epoch,
+    pub(super) replication: Replication,
+    phase: Phase,
+    /// How often it is looked at while it is protected.
+    every: Duration,
+    told: Option<(Protection, String)>,
+    /// What the process has said that there is, since filling began.
+    listed: Option<BTreeSet<Part>>,
+    parts: BTreeMap<Part, Sent>,
+    /// Whether an answer of the record is awaited: one change follows the other.
+    is_recording: bool,
+    /// Bytes of updates so far, and how many there were.
+    pub(super) sent_bytes: u64,
+    pub(super) sent_versions: u64,
+}
+
+impl Primary {
+    /// One that begins here and has no secondary.
+    pub(super) const fn new(
+        now: Instant,
+        (session, epoch): (SessionId, Epoch),
+        token: Token,
+        replication: Replication,
+    ) -> Self {
+        Self {
+            session,
+            token,
+            epoch,
+            replication,
+            phase: Phase::Lacking { choose_at: now },
+            every: COMPARE_EVERY,
+            told: None,
+            listed: None,
+            parts: BTreeMap::new(),
+            is_recording: false,
+            sent_bytes: 0,
+            sent_versions: 0,
+        }
+    }
+
+    pub(super) const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The host that is sent its objects.
+    pub(super) const fn peer(&self) -> Option<&HostName> {
+        match &self.phase {
+            Phase::Filling { host, .. } | Phase::Naming { host } | Phase::Protected { host, .. } => {
+                Some(host)
+            }
+            Phase::Lacking { .. } | Phase::Striking { .. } | Phase::Superseded => None,
+        }
+    }
+
+    /// The newest version that was sent, of whatever part.
+    pub(super) fn newest(&self) -> Option<Stamp> {
+        self.parts.values().map(|sent| sent.stamp).max()
+    }
+
+    /// Parts that were sent.
+    pub(super) fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// How it stands in one word, and why.
+    pub(super) fn state(&self) -> (&'static str, &str) {
+        let (how, why) = self.told.as_ref().map_or((Protection::Alone, ""), |(how, why)| (*how, why));
+        match (&self.phase, how) {
+            (Phase::Protected { .. }, _) => ("protected", ""),
+            (_, Protection::Held) => ("held", why),
+            (Phase::Filling { .. } | Phase::Naming { .. } | Phase::Striking { .. }, _) => ("filling", ""),
+            _ => ("unprotected", why),
+        }
+    }
+
+    /// Since when the oldest version waits that is not acknowledged.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.parts.values().filter_map(|sent| sent.since).min()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Lacking { choose_at } => Some(*choose_at),
+            Phase::Filling { until, .. } => Some(*until),
+            Phase::Protected { compare_at, doubt_at, .. } => {
+                let acked_by = self.waits_since().map(|since| since + ACK_WITHIN);
+                earliest(earliest(Some(*compare_at), *doubt_at), acked_by)
+            }
+            Phase::Striking { again, .. } => *again,
+            Phase::Naming { .. } | Phase::Superseded => None,
+        }
+    }
+
+    /// This host was not run for so long: nobody is given up for what could not be heard meanwhile.
+    pub(super) fn was_away(&mut self, gap: Duration) {
+        if let Phase::Filling { until, .. } = &mut self.phase {
+            *until += gap;
+        }
+        self.parts.values_mut().filter_map(|sent| sent.since.as_mut()).for_each(|since| *since += gap);
+    }
+
+    /// It begins here. The record names this secondary already, since an earlier primary, or none.
+    pub(super) fn begin(&mut self, now: Instant, secondary: Option<(HostName, bool)>, out: &mut Vec<Order>) {
+        match secondary {
+            Some((host, true)) => self.fill(now, host, true, out),
+            Some((host, false)) => {
+                self.tell(Protection::Held, "its secondary is gone", out);
+                self.phase = Phase::Striking { host, why: Why::Gone, again: None };
+                self.record(None, out);
+            }
+            None => {
+                self.tell_bare("", out);
+                self.phase = Phase::Lacking { choose_at: now + SETTLES };
+            }
+        }
+    }
+
+    /// It has no secondary, and there is no host that could be one until then.
+    pub(super) fn wait(&mut self, until: Instant, why: Option<&str>, out: &mut Vec<Order>) {
+        self.phase = Phase::Lacking { choose_at: until };
+        if let Some(why) = why {
+            self.tell_bare(why, out);
+        }
+    }
+
+    /// There may be a host now.
+    pub(super) fn look(&mut self, now: Instant) {
+        if let Phase::Lacking { choose_at } = &mut self.phase {
+            *choose_at = now;
+        }
+    }
+
+    /// Fills a host, which the record names already if `named`.
+    pub(super) fn fill(&mut self, now: Instant, host: HostName, named: bool, out: &mut Vec<Order>) {
+        self.parts.clear();
+        self.listed = None;
+        // A process that sends already sends no more than what is new: it begins anew.
+        if named {
+            self.tell(Protection::Held, "another host is to keep it", out);
+        }
+        self.phase = Phase::Filling { host, until: now + FILL_WITHIN, named };
+        self.tell(Protection::Each, "", out);
+    }
+
+    /// Its secondary is on the same machine, or not.
+    pub(super) fn is_near(&mut self, is_near: bool) {
+        self.every = if is_near { COMPARE_NEAR } else { COMPARE_EVERY };
+    }
+
+    /// The process has said which parts there are.
+    pub(super) fn list(&mut self, now: Instant, parts: Vec<Part>, out: &mut Vec<Order>) {
+        self.listed = Some(parts.into_iter().take(PARTS_MAX).collect());
+        self.check_filled(now, out);
+    }
+
+    /// The process has a new version. Returns whether it could be read, and was not of another epoch.
+    pub(super) fn said(&mut self, now: Instant, part: Part, update: Update, out: &mut Vec<Order>) -> bool {
+        let Some(host) = self.peer().cloned() else { return true };
+        let (session, epoch) = (self.session, self.epoch);
+        let bytes = match &update {
+            Update::Whole(bytes) | Update::Delta(bytes) => bytes.0.len() as u64,
+        };
+        let (message, stamp, hash) = match update {
+            Update::Whole(Bytes(bytes)) => {
+                let Ok(object) = Encoded::open(&bytes) else { return false };
+                let (stamp, hash) = (object.stamp(), object.hash());
+                let token = self.token.clone();
+                (Message::Whole { session, epoch, token, part: part.clone(), object }, stamp, hash)
+            }
+            Update::Delta(Bytes(bytes)) => {
+                let Ok(delta) = Delta::from_bytes(&bytes) else { return false };
+                // What builds on something that was sent to another host is of no use to this one.
+                if !self.parts.contains_key(&part) {
+                    out.push(Order::Tell(ToSession::Whole(part)));
+                    return true;
+                }
+                let (stamp, hash) = (delta.result(), delta.hash());
+                (Message::Delta { session, epoch, part: part.clone(), delta }, stamp, hash)
+            }
+        };
+        let is_new = !self.parts.contains_key(&part);
+        if stamp.epoch > epoch || (is_new && self.parts.len() >= PARTS_MAX) {
+            return false;
+        }
+        self.sent_versions += 1;
+        self.sent_bytes += bytes;
+        self.parts.insert(part, Sent { stamp, hash, since: Some(now), is_untold: false });
+        if let Phase::Filling { until, .. } = &mut self.phase {
+            *until = now + FILL_WITHIN;
+        }
+        out.push(Order::Say(host, message));
+        true
+    }
+
+    /// The secondary has a version.
+    pub(super) fn kept(
+        &mut self,
+        now: Instant,
+        from: &HostName,
+        part: Part,
+        stamp: Stamp,
+        out: &mut Vec<Order>,
+    ) {
+        if self.peer() != Some(from) {
+            return;
+        }
+        let Some(sent) = self.parts.get_mut(&part) else { return };
+        match stamp.cmp(&sent.stamp) {
+            core::cmp::Ordering::Less => {}
+            core::cmp::Ordering::Greater => self.give_up(now, Why::Lies, out),
+            core::cmp::Ordering::Equal => {
+                sent.since = None;
+                let is_named = match &mut self.phase {
+                    Phase::Filling { until, named, .. } => {
+                        *until = now + FILL_WITHIN;
+                        *named
+                    }
+                    Phase::Protected { .. } => true,
+                    _ => false,
+                };
+                sent.is_untold = !is_named;
+                if is_named {
+                    out.push(Order::Tell(ToSession::Protected { part, stamp }));
+                }
+                self.check_filled(now, out);
+            }
+        }
+    }
+
+    /// The secondary needs the whole of a part.
+    pub(super) fn wanted(&mut self, from: &HostName, part: Part, out: &mut Vec<Order>) {
+        if self.peer() == Some(from)
+            && let Some(sent) = self.parts.get_mut(&part)
+        {
+            // It waits for the process now.
+            sent.since = None;
+            out.push(Order::Tell(ToSession::Whole(part)));
+        }
+    }
+
+    /// The secondary is of no further use.
+    pub(super) fn lost(&mut self, now: Instant, host: &HostName, why: Why, out: &mut Vec<Order>) {
+        if self.peer() == Some(host) {
+            self.give_up(now, why, out);
+        }
+    }
+
+    /// The secondary is silent, or is heard again. Whoever is cut off itself must not strike a host that may be about to go
+    /// on with the session: while nothing waits for an acknowledgement there is time.
+    pub(super) fn is_silent(&mut self, now: Instant, host: &HostName, is_silent: bool, out: &mut Vec<Order>) {
+        match &mut self.phase {
+            Phase::Protected { host: secondary, doubt_at, .. } if secondary == host => {
+                *doubt_at = is_silent.then(|| now + STRUCK_AFTER);
+            }
+            _ if is_silent => self.lost(now, host, Why::Gone, out),
+            _ => {}
+        }
+    }
+
+    /// What came of a change of the record.
+    pub(super) fn recorded(
+        &mut self,
+        now: Instant,
+        secondary: Option<&HostName>,
+        result: Recorded,
+        out: &mut Vec<Order>,
+    ) {
+        self.is_recording = false;
+        match (&self.phase, result) {
+            (_, Recorded::Lost) => {
+                self.phase = Phase::Superseded;
+                self.tell(Protection::Held, "another host has the session", out);
+            }
+            (Phase::Naming { host }, Recorded::Done) if secondary == Some(host) => {
+                let host = host.clone();
+                self.phase =
+                    Phase::Protected { host: host.clone(), compare_at: now + self.every, doubt_at: None };
+                self.protected(host, out);
+            }
+            (Phase::Naming { host }, Recorded::Away) if secondary == Some(host) => {
+                // It may be named all the same.
+                let (host, again) = (host.clone(), Some(now + RECORD_AGAIN));
+                self.phase = Phase::Striking { host, why: Why::Better, again };
+                self.tell_away(out);
+            }
+            (Phase::Striking { host, why, .. }, Recorded::Done) if secondary.is_none() => {
+                let (host, why) = (host.clone(), *why);
+                // What it keeps is of no use any more, and it is free to be chosen again.
+                out.push(Order::Say(
+                    host.clone(),
+                    Message::Drop { session: self.session, epoch: self.epoch },
+                ));
+                self.bare(now, &host, why, out);
+            }
+            (Phase::Striking { host, why, .. }, Recorded::Away) => {
+                let (host, why) = (host.clone(), *why);
+                self.phase = Phase::Striking { host, why, again: Some(now + RECORD_AGAIN) };
+                self.tell_away(out);
+            }
+            // It was given up while the record was about to name it.
+            (Phase::Striking { .. }, Recorded::Done) => self.record(None, out),
+            _ => {}
+        }
+    }
+
+    /// Does what is due, but for choosing.
+    pub(super) fn due(&mut self, now: Instant, out: &mut Vec<Order>) {
+        match &mut self.phase {
+            Phase::Filling { until, .. } if *until <= now => {
+                let why = if self.waits_since().is_some() { Why::Late } else { Why::Unsaid };
+                self.give_up(now, why, out);
+            }
+            Phase::Striking { again, .. } if again.is_some_and(|at| at <= now) => {
+                *again = None;
+                self.record(None, out);
+            }
+            Phase::Protected { doubt_at: Some(at), .. } if *at <= now => self.give_up(now, Why::Gone, out),
+            Phase::Protected { host, compare_at, .. } => {
+                if *compare_at <= now {
+                    *compare_at = now + self.every;
+                    let host = host.clone();
+                    let standing = |(part, sent): (&Part, &Sent)| Standing {
+                        part: part.clone(),
+                        stamp: sent.stamp,
+                        hash: sent.hash,
+                    };
+                    let parts = self.parts.iter().map(standing).collect();
+                    let (session, epoch) = (self.session, self.epoch);
+                    out.push(Order::Say(host, Message::Compare { session, epoch, parts }));
+                }
+                if self.waits_since().is_some_and(|since| since + ACK_WITHIN <= now) {
+                    self.give_up(now, Why::Late, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn ended(&self, out: &mut Vec<Order>) {
+        let host = match &self.phase {
+            Phase::Striking { host, .. } => Some(host),
+            _ => self.peer(),
+        };
+        let (session, epoch) = (self.session, self.epoch);
+        out.extend(host.map(|host| Order::Say(host.clone(), Message::Drop { session, epoch })));
+    }
+
+    /// Whether the secondary has all that there is.
+    fn check_filled(&mut self, now: Instant, out: &mut Vec<Order>) {
+        let Phase::Filling { host, named, .. } = &self.phase else { return };
+        let has = |part: &Part| self.parts.get(part).is_some_and(|sent| sent.since.is_none());
+        if !self.listed.as_ref().is_some_and(|listed| listed.iter().all(has)) {
+            return;
+        }
+        let host = host.clone();
+        if *named {
+            self.phase =
+                Phase::Protected { host: host.clone(), compare_at: now + self.every, doubt_at: None };
+            self.protected(host, out);
+        } else {
+            self.phase = Phase::Naming { host: host.clone() };
+            self.record(Some(host), out);
+        }
+    }
+
+    /// The record names the host that has everything.
+    fn protected(&mut self, host: HostName, out: &mut Vec<Order>) {
+        out.push(Order::Kept(host));
+        if let Ack::Batch { every, versions } = self.replication.ack {
+            self.tell(Protection::Batch { every, versions }, "", out);
+        }
+        for (part, sent) in self.parts.iter_mut().filter(|(_, sent)| sent.is_untold) {
+            sent.is_untold = false;
+            out.push(Order::Tell(ToSession::Protected { part: part.clone(), stamp: sent.stamp }));
+        }
+    }
+
+    /// Gives the secondary up: the record must not name it before the session goes on without.
+    fn give_up(&mut self, now: Instant, why: Why, out: &mut Vec<Order>) {
+        match self.phase.clone() {
+            Phase::Filling { host, named: false, .. } => self.bare(now, &host, why, out),
+            Phase::Filling { host, .. } | Phase::Naming { host } | Phase::Protected { host, .. } => {
+                self.phase = Phase::Striking { host, why, again: None };
+                self.record(None, out);
+            }
+            Phase::Lacking { .. } | Phase::Striking { .. } | Phase::Superseded => {}
+        }
+    }
+
+    /// Has the record changed, unless a change is under way: then its answer is waited for.
+    fn record(&mut self, secondary: Option<HostName>, out: &mut Vec<Order>) {
+        if !core::mem::replace(&mut self.is_recording, true) {
+            out.push(Order::Record(secondary));
+        }
+    }
+
+    /// Nobody keeps it any more, and the record names nobody.
+    fn bare(&mut self, now: Instant, host: &HostName, why: Why, out: &mut Vec<Order>) {
+        if !why.is_excused() {
+            out.push(Order::Shun(host.clone()));
+        }
+        self.parts.clear();
+        let pause = if why == Why::Unsaid { UNSAID_FOR } else { SETTLES };
+        self.phase = Phase::Lacking { choose_at: now + pause };
+        self.tell_bare(&format!("{host} {}", why.text()), out);
+    }
+
+    fn tell_bare(&mut self, why: &str, out: &mut Vec<Order>) {
+        let how = match self.replication.protect {
+            Protect::Best => Protection::Alone,
+            Protect::Must => Protection::Held,
+        };
+        if self.told.as_ref().is_none_or(|(told, _)| *told != how) {
+            out.push(Order::Bare(why.to_owned()));
+        }
+        self.tell(how, why, out);
+    }
+
+    /// The record cannot be changed: a host that lacks what would be shown may be named in it.
+    fn tell_away(&mut self, out: &mut Vec<Order>) {
+        self.tell(Protection::Held, "the data store cannot be asked who keeps it", out);
+    }
+
+    fn tell(&mut self, how: Protection, why: &str, out: &mut Vec<Order>) {
+        let told = Some((how, why.to_owned()));
+        if self.told != told {
+            self.told = told;
+            out.push(Order::Tell(ToSession::Protect { how, why: why.to_owned() }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
