@@ -106,7 +106,7 @@ pub fn replicate(w: &mut World, policy: &str) {
 pub fn copies(w: &mut World, host: &str) -> CopiesView {
     match w.ask(host, Command::Copies) {
         Reply::Copies(copies) => copies,
-        other => panic!("{other:?}"),
+        other => w.fail(&format!("{host} says {other:?} when asked about copies")),
     }
 }
 

@@ -3,7 +3,7 @@
 //! | File | What |
 //! |---|---|
 //! | this, [`kept`] | what this host keeps for others |
-//! | [`primary`], [`primaries`] | the sessions that run here, and who keeps each of them |
+//! | [`primary`], [`phase`], [`primaries`] | the sessions that run here, and who keeps each of them |
 //! | [`choose`] | which host that should be |
 //! | [`view`] | all of that as operators see it |
 //! | [`fetches`] | what this host fetches of sessions that it takes over |
@@ -11,6 +11,7 @@
 mod choose;
 mod fetches;
 mod kept;
+mod phase;
 mod primaries;
 mod primary;
 mod view;
@@ -30,8 +31,9 @@ use super::step::{
 use crate::keep::Message;
 use crate::keep::copies::{Limits, Wanted};
 use fetches::{Fetches, Told};
+use phase::{Order, Why};
 use primaries::{Orders, Primaries};
-use primary::{Order, Primary, Why};
+use primary::Primary;
 
 /// The machine that keeps objects of sessions.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use proto::{HostName, Instant, SessionId};
 
 use super::super::env::Local;
 use super::choose::{choose, nearness};
-use super::primary::{Order, Phase, Primary, Why};
+use super::phase::{Order, Phase, Why};
+use super::primary::Primary;
 use crate::topology::Change;
 
 /// A session that found no host looks again after this time at the latest.
@@ -74,7 +75,9 @@ impl Primaries {
     /// A session is over.
     pub(super) fn end(&mut self, session: SessionId, orders: &mut Orders) {
         let Some(primary) = self.sessions.remove(&session) else { return };
-        self.due.extract_if(.., |(_, id)| *id == session).for_each(drop);
+        if let Some(at) = primary.deadline() {
+            self.due.remove(&(at, session));
+        }
         let mut out = Vec::new();
         primary.ended(&mut out);
         orders.extend(out.into_iter().map(|order| (session, order)));

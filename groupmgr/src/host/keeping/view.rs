@@ -4,7 +4,8 @@ use super::super::admin::{CopiesView, KeptView, ReplicaView};
 use super::super::env::Local;
 use super::Keeping;
 use super::choose::nearness;
-use super::primary::{Phase, Primary};
+use super::phase::Phase;
+use super::primary::Primary;
 
 /// Who keeps the sessions of this host, and how far they have come.
 #[derive(Clone, Copy, Debug, Default)]

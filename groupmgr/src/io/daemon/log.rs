@@ -24,7 +24,7 @@ pub(super) fn log(note: &Note) {
             tracing::warn!(ms, "this host was not run for a while and judges nobody by it");
         }
         Note::Kept { session, at } => {
-            tracing::info!(%session, secondary = %at, "another host keeps this session")
+            tracing::info!(%session, secondary = %at, "another host keeps this session");
         }
         Note::Unprotected { session, why } => {
             tracing::warn!(%session, why, "no other host keeps this session");

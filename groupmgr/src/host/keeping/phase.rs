@@ -1,0 +1,81 @@
+//! How far a session is protected, what follows from a step of it, and why a secondary is given up.
+
+use proto::{HostName, Instant};
+use sessiond::control::ToSession;
+
+use crate::keep::Message;
+
+/// What follows from a step of a session.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Tell its process.
+    Tell(ToSession),
+    /// Say something to another host.
+    Say(HostName, Message),
+    /// Have the record name this host, or nobody.
+    Record(Option<HostName>),
+    /// A host was given up for what it did not do: others come first for a while.
+    Shun(HostName),
+    /// A host keeps all of the session from now on.
+    Kept(HostName),
+    /// No host keeps it any more, and this is why.
+    Bare(String),
+}
+
+/// Why a secondary is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It did not acknowledge in time.
+    Late,
+    /// What it was told may not have come.
+    Lost,
+    /// It is down, silent, or has begun anew.
+    Gone,
+    /// It knows of a later primary.
+    Stale,
+    /// It has no room.
+    Full,
+    /// It acknowledged what it was not sent.
+    Lies,
+    /// There is one on another machine.
+    Better,
+    /// The session's own process has not said what it has.
+    Unsaid,
+}
+
+impl Why {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Late => "does not acknowledge",
+            Self::Lost => "cannot be reached",
+            Self::Gone => "is gone",
+            Self::Stale => "was asked for it by another host",
+            Self::Full => "has no room for it",
+            Self::Lies => "acknowledges what it was not sent",
+            Self::Better => "gives way to one on another machine",
+            Self::Unsaid => "was not sent anything by its process",
+        }
+    }
+
+    /// Whether the host is to be chosen again at once.
+    pub(super) const fn is_excused(self) -> bool {
+        matches!(self, Self::Gone | Self::Stale | Self::Better | Self::Unsaid)
+    }
+}
+
+/// How far it is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No host keeps it, and the record names none.
+    Lacking { choose_at: Instant },
+    /// A host is sent all of it. `named` says whether the record names it already, since an earlier primary.
+    Filling { host: HostName, until: Instant, named: bool },
+    /// It has all, and the record is to name it.
+    Naming { host: HostName },
+    /// It has all, and the record names it. It is struck at `doubt_at`, since it is silent.
+    Protected { host: HostName, compare_at: Instant, doubt_at: Option<Instant> },
+    /// It has failed, and may be named in the record. `again` is when the store is asked next, unless an answer is awaited.
+    Striking { host: HostName, why: Why, again: Option<Instant> },
+    /// The record says that another host has the session.
+    Superseded,
+}
