@@ -319,6 +319,7 @@ impl SessionCore {
                 out.push(Effect::Data { client, part: reply, last: true });
             }
             ToSession::Describe => {
+                self.taken_up(now, out);
                 out.push(Effect::ForgetData);
                 out.push(Effect::Tell(FromSession::Described(Box::new(self.describe()))));
             }

@@ -200,14 +200,22 @@ impl SessionCore {
             Protection::Held => Some(format!("held: {why}")),
             _ => None,
         };
-        let again = || self.keeping.word.is_some().then(|| "protected again".to_owned());
-        if let Some(text) = word.clone().or_else(again) {
-            self.slots.values_mut().for_each(|slot| slot.feed.notice(&text));
-        }
-        // Filling does not protect yet.
-        if word.is_some() || how != Protection::Filling {
+        // Filling does not protect yet: what was said holds on.
+        if how != Protection::Filling {
+            let again = || self.keeping.word.is_some().then(|| "protected again".to_owned());
+            if let Some(text) = word.clone().or_else(again) {
+                self.slots.values_mut().for_each(|slot| slot.feed.notice(&text));
+            }
             self.keeping.word = word;
         }
+        self.act_on_copies(out);
+    }
+
+    /// Another daemon has taken the session up. What was on its way is lost with the one before: nothing is sent until this
+    /// one says how the session is protected, and what waits goes on waiting.
+    pub(super) fn taken_up(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let Some(copies) = &mut self.keeping.copies else { return };
+        copies.protect(now, if copies.holds() { Protection::Held } else { Protection::Alone });
         self.act_on_copies(out);
     }
 

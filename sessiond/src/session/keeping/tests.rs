@@ -250,6 +250,30 @@ fn a_session_without_a_secondary_goes_on_and_says_so_and_one_that_must_not_holds
     assert_eq!(world.shown(), "[protected again]");
     world.arrive();
     assert!(world.shown().contains("three "));
+    world.control(ToSession::Protect { how: Protection::Alone, why: "host c is gone".into() });
+    world.shown();
+    world.control(ToSession::Protect { how: Protection::Filling, why: String::new() });
+    assert_eq!(world.shown(), "", "a secondary that is being filled protects nothing yet");
+}
+
+#[test]
+fn what_was_on_its_way_through_a_daemon_that_died_is_sent_again_through_the_next() {
+    let mut world = World::begun(Protection::Each);
+    world.open();
+    while !world.sent.is_empty() {
+        world.arrive();
+    }
+    world.shown();
+    world.write("one ");
+    world.sent.clear();
+    world.control(ToSession::Describe);
+    world.look();
+    assert_eq!((world.sent.len(), world.shown().as_str()), (0, ""), "it goes on waiting");
+    world.control(ToSession::Protect { how: Protection::Each, why: String::new() });
+    world.look();
+    world.held.clear();
+    world.arrive();
+    assert_eq!(world.shown(), "one ");
 }
 
 #[test]
