@@ -127,8 +127,13 @@ impl World {
 
     /// Types a line and Enter.
     pub fn type_line(&mut self, desk: DeskId, line: &str) {
-        self.history.tell(self.now, || format!("{}: types {line:?}", self.desks[desk.0].name));
-        self.give(desk.0, DtuInput::Typed(format!("{line}\r").as_bytes()));
+        self.type_keys(desk, &format!("{line}\r"));
+    }
+
+    /// Types, and nothing else.
+    pub fn type_keys(&mut self, desk: DeskId, text: &str) {
+        self.history.tell(self.now, || format!("{}: types {text:?}", self.desks[desk.0].name));
+        self.give(desk.0, DtuInput::Typed(text.as_bytes()));
     }
 
     /// The desk is not run for a while, as when its machine is busy.
