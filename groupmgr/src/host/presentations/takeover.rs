@@ -32,7 +32,7 @@ use super::super::step::{
 };
 use super::Presentations;
 use super::create::template_name;
-use super::stage::{Decision, Heir, NewClaim, Stage};
+use super::stage::{Decision, Early, Heir, NewClaim, Stage};
 use crate::topology::{Row, Standing};
 
 /// How soon the data store is asked again.
@@ -128,6 +128,7 @@ impl Presentations {
             let swap = NewClaim::Swap { expected: None, epoch: claim.epoch, heir: Some(claim.session) };
             let mut decision = Decision::new(id, presented.clone(), dtu, Stage::Placing(swap.clone()));
             (decision.admitted, decision.found, decision.is_second) = (admitted.clone(), found.clone(), true);
+            (decision.claim, decision.template) = (Early::Gone, Early::Gone);
             self.decisions.insert(id.conn, decision);
             self.read_record(id, claim.session, swap, out);
         }
