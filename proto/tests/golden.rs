@@ -161,14 +161,7 @@ fn what_hosts_say_to_each_other() {
              token=00000000000000000000000000000009",
         ),
         (
-            PeerBody::TokenR {
-                seq: 4,
-                nonce: Nonce(3),
-                grant: GrantId(8),
-                load: None,
-                sessions: vec![note],
-                keeps: false,
-            },
+            token_r(None, vec![note], false),
             "tokenR host=a boot=0000000000000001 seq=4 nonce=00000000000000000000000000000003 \
              grant=00000000000000000000000000000008 n=1 session=00000000000000000000000000000005 epoch=1.2 \
              last=1700000000123",
@@ -195,22 +188,23 @@ fn what_hosts_say_to_each_other() {
     are_said_as(all);
 }
 
+fn token_r(load: Option<LoadNote>, sessions: Vec<SessionNote>, keeps: bool) -> PeerBody {
+    PeerBody::TokenR { seq: 4, nonce: Nonce(3), grant: GrantId(8), load, sessions, keeps }
+}
+
 #[test]
 fn what_hosts_say_of_new_sessions() {
     are_said_as([
         (
-            PeerBody::TokenR {
-                seq: 4,
-                nonce: Nonce(3),
-                grant: GrantId(8),
-                load: Some(LoadNote {
+            token_r(
+                Some(LoadNote {
                     load: Load { run_queue: 150, mem_mib: 900, sessions: 7 },
                     drain: true,
                     plain: Some(false),
                 }),
-                sessions: Vec::new(),
-                keeps: true,
-            },
+                Vec::new(),
+                true,
+            ),
             "tokenR host=a boot=0000000000000001 seq=4 nonce=00000000000000000000000000000003 \
              grant=00000000000000000000000000000008 n=0 keeps=1 load=150 mem=900 sessions=7 drain=1 plain=0",
         ),

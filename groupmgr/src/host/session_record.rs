@@ -9,7 +9,6 @@ use sessiond::manager::Session;
 use sessiond::template::Continuity;
 
 use super::claim_record::{ClaimRecord, stored};
-use super::env::Env;
 
 /// What a session is, and where its home is. Everybody who changes it swaps exactly what was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +34,15 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// The record of a session that runs here.
+    /// The record of a session that this host runs, in this run.
     #[must_use]
-    pub(super) fn of(env: &Env<'_>, session: &Session) -> Self {
-        let id = &env.config.identity;
+    pub(super) fn of(home: &HostName, boot: BootId, session: &Session) -> Self {
         Self {
             token: session.token.clone(),
             name: session.template.clone(),
             class: if session.is_replicated() { session.continuity } else { Continuity::Restart },
-            home: id.host.clone(),
-            boot: id.boot,
+            home: home.clone(),
+            boot,
             epoch: session.epoch,
             secondary: None,
             floor: None,

@@ -293,7 +293,11 @@ impl Records {
         }
         let slot = self.slots.get(&(session.id, Which::Record));
         let (secondary, floor) = slot.map(|slot| (slot.secondary.clone(), slot.floor)).unwrap_or_default();
-        let record = SessionRecord { secondary, floor, ..SessionRecord::of(ctx, session) };
+        let record = SessionRecord {
+            secondary,
+            floor,
+            ..SessionRecord::of(ctx.name(), ctx.config.identity.boot, session)
+        };
         match which {
             Which::Record => record.value().ok(),
             Which::Second if session.claim == Claim::Superseded => record.as_claim(session.id).value().ok(),
