@@ -85,7 +85,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Both.
+    /// Both parts, in the order of their keys.
     pub const ALL: [Self; 2] = [Self::Tokens, Self::Dtus];
 
     /// Where the part is in the data store.

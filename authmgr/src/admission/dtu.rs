@@ -65,7 +65,7 @@ pub enum Standing {
 pub struct Pin {
     /// Whose it is; the pin's key in the store ends with it.
     pub serial: Serial,
-    /// The key.
+    /// The key that was proved first.
     pub key: DtuKey,
 }
 

@@ -99,7 +99,7 @@ pub enum Note {
     },
     /// The key that was pinned to a serial is forgotten: the next one that is proved is pinned.
     DtuForgotten {
-        /// The serial.
+        /// The serial of the DTU that it was pinned to.
         serial: Serial,
         /// Who did it, as far as it is known.
         by: Option<String>,
