@@ -2,6 +2,7 @@
 //!
 //! Owns authmgr's knowledge of policy and registry, keeps it up to date with the data store, and remembers templates.
 
+mod admitting;
 mod entrants;
 mod registry;
 mod templates;
