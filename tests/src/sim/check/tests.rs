@@ -125,6 +125,11 @@ fn a_session_that_ends_by_nobodys_doing_is_seen() {
     };
     broken("lost only with its host", history(End::Ended));
     verdict(history(End::Killed)).unwrap();
+    // Another host has it, as its record says.
+    let mut moved = history(End::Ended);
+    let note = Note::MovedAway { token: ann(), session: ONE };
+    moved.insert(moved.len() - 1, (3, Observation::Logs { host: host("a"), note }));
+    verdict(moved).unwrap();
 }
 
 #[test]
