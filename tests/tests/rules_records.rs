@@ -147,12 +147,18 @@ fn who_finds_a_later_home_in_the_record_of_its_session_ends_what_runs_of_it() {
     let epoch = record.epoch.next(1);
     let later = SessionRecord { home: "h2".parse().unwrap(), boot: BootId(1), epoch, ..record };
     put_record(&mut w, session, &later);
+    let (host, boot) = (later.home.clone(), later.boot);
+    let claim = ClaimRecord { host, boot, epoch, ..w.claim_on("card.ann").unwrap() };
+    put_claim(&mut w, "claim/card.ann", &claim);
     w.type_line(desk, "put note two");
     w.expect_that("it is ended", move |w| w.sessions_of("card.ann").iter().all(|s| s.session != session))
         .within(secs(1));
     assert_eq!(w.stored("data/card.ann/note").as_deref(), Some("one"), "its writes are refused");
     assert_eq!(w.refused("h1", "write_of_a_former_home"), 1);
-    assert_eq!(w.record_of(session), Some(later), "and the record is not its own any more");
+    w.run_for(secs(1));
+    assert_eq!(w.record_of(session), Some(later), "and neither the record is its own any more");
+    assert_eq!(w.claim_on("card.ann"), Some(claim), "nor the claim");
+    assert_eq!(w.claim_on(&format!("card.ann/{session}")), None);
 }
 
 #[test]

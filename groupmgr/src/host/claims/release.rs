@@ -61,7 +61,9 @@ impl Claims {
             // it stands.
             Ok(Answer::Lost { current: Some(current) }) => {
                 let held = ClaimRecord::parse(current.as_bytes()).ok();
-                if let Some(held) = held.filter(|held| held.session == record.session) {
+                // That of another host which goes on with the session is not.
+                let is_own = |held: &ClaimRecord| held.session == record.session && held.host == record.host;
+                if let Some(held) = held.filter(is_own) {
                     self.release_stored(ctx, &token, held, current, out);
                 }
             }

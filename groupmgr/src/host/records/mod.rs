@@ -134,8 +134,9 @@ pub(super) struct Records {
     slots: BTreeMap<(SessionId, Which), Slot>,
     /// What is to be looked at: each once.
     due: BTreeSet<(SessionId, Which)>,
-    /// Sessions whose home is to be looked up.
+    /// Sessions whose home is to be looked up, and those of which it is being asked.
     checks: BTreeSet<SessionId>,
+    checking: BTreeSet<SessionId>,
     under_way: usize,
     /// When what could not be written is tried again.
     again_at: Option<Instant>,
@@ -150,6 +151,7 @@ impl Records {
             slots: BTreeMap::new(),
             due: BTreeSet::new(),
             checks: BTreeSet::new(),
+            checking: BTreeSet::new(),
             under_way: 0,
             again_at: None,
             port: StorePort::new(Port::Records),
@@ -276,6 +278,7 @@ impl Records {
         while ctx.store.is_up() && self.under_way < UNDER_WAY_MAX {
             if let Some(session) = self.checks.pop_first() {
                 if let Some(key) = SessionRecord::key(session) {
+                    self.checking.insert(session);
                     self.ask(ctx, Wanted::Check(session), Request::Get { key }, out);
                 }
             } else if let Some((session, which)) = self.due.pop_first() {
@@ -307,6 +310,10 @@ impl Records {
 
     /// Has the store changed to what it shall have, unless it has that, or is being asked.
     fn settle(&mut self, ctx: &Ctx<'_>, session: SessionId, which: Which, out: &mut Out<'_>) {
+        // Nothing points to what may have another home; it is looked at again when that is known.
+        if which == Which::Second && self.checking.contains(&session) {
+            return;
+        }
         let s = ctx.sessions.get(session).filter(|s| !ctx.sessions.straggles(s.id));
         let desired = s.and_then(|s| self.desired(ctx, s, which));
         if let Some(s) = s.filter(|_| desired.is_some())
@@ -412,7 +419,8 @@ impl Records {
         outcome: Result<Response, StoreError>,
         out: &mut Out<'_>,
     ) {
-        let Ok(value) = value_of(outcome) else { return };
+        self.checking.remove(&session);
+        let Ok(value) = value_of(outcome) else { return self.look_at(session) };
         if value.as_ref().is_some_and(|value| Self::is_elsewhere(ctx, session, value)) {
             self.slots.remove(&(session, Which::Record));
             return Self::lose(session, ctx, out);
