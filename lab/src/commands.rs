@@ -157,9 +157,18 @@ impl Commands {
         command
     }
 
-    /// Stores the template that sessions are made from.
-    pub(super) fn put_template(&self, host: &str, file: &Path) -> Command {
-        let mut command = self.program("groupmgr", ["template", "put", "default"]);
+    /// Registers a card: whose it is, and which template its sessions are made from.
+    pub(super) fn register(&self, card: &Path, user: &str, template: &str, store: Ipv4Addr) -> Command {
+        let mut command = self.program("authmgr", ["card", "register"]);
+        command.arg(card).args(["--user", user, "--template", template]);
+        command.arg("--keys").arg(self.files.keys());
+        command.arg("--store").arg(SocketAddrV4::new(store, STORE_PORT).to_string());
+        command
+    }
+
+    /// Stores a template.
+    pub(super) fn put_template(&self, host: &str, name: &str, file: &Path) -> Command {
+        let mut command = self.program("groupmgr", ["template", "put", name]);
         command.arg(file).arg("--run-dir").arg(self.files.run()).args(["--host", host]);
         command
     }

@@ -24,16 +24,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use backend::Ground;
-use demo::Form;
+use demo::{Form, Subject};
 use ending::Ending;
 use world::LabError;
 
 /// What `hotdesk lab` can be told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LabArgs {
-    /// Run the demonstration unattended, print what happens, and end with 0 only if every step was observed
-    #[arg(long)]
-    pub demo: bool,
+    /// Run a demonstration unattended, print what happens, and end with 0 only if every step was observed
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "group")]
+    pub demo: Option<Subject>,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -58,9 +58,9 @@ pub struct LabArgs {
 pub fn run(args: &LabArgs, binary: PathBuf) -> Result<ExitCode, LabError> {
     let ground = settle(args.loopback)?;
     let ending = Ending::hold().map_err(world::doing("hold signals back"))?;
-    let held = if args.demo {
+    let held = if let Some(subject) = args.demo {
         let form = if args.json { Form::Json } else { Form::Text };
-        demo::run(ground, binary, form, ending)?
+        demo::run(subject, ground, binary, form, ending)?
     } else {
         tui::run(ground, binary, usize::from(args.hosts), usize::from(args.desks), ending)?;
         true

@@ -20,6 +20,9 @@ pub enum Form {
     Json,
 }
 
+/// Columns that each of two screens has side by side.
+const COLUMN: usize = 60;
+
 /// Follows a timeline and prints it, until told to finish.
 pub(super) struct Printer {
     timeline: Timeline,
@@ -78,7 +81,7 @@ fn heading(ground: Ground) -> String {
         Ground::Namespaces => "each machine in a network namespace of its own",
         Ground::Loopback => "on loopback addresses (where a cut is a freeze)",
     };
-    format!("A data store, three hosts and four desks, {ground}.\nTimes are milliseconds since the start.")
+    format!("A data store, three hosts and their desks, {ground}.\nTimes are milliseconds since the start.")
 }
 
 /// Colours, where there is a terminal.
@@ -97,6 +100,7 @@ fn text(event: &Event, ink: Ink) -> Option<String> {
     match event.event.as_str() {
         "step" => Some(step(event, &t, ink)),
         "result" => Some(result(event, ink)),
+        "screens" => Some(screens(event)),
         "logs_kept" => Some(format!("\n  The logs are in {}", field(event, "dir"))),
         other => {
             let what = words(other)?;
@@ -115,6 +119,21 @@ fn step(event: &Event, t: &str, ink: Ink) -> String {
     let saw = if ok { field(event, "saw") } else { field(event, "why") };
     let what = ink.paint("1", &format!("{number:>2}. {}", field(event, "what")));
     format!("{t} {mark} {what}\n{:>19}{saw}\n", "")
+}
+
+/// What a display showed before and shows now, side by side.
+fn screens(event: &Event) -> String {
+    let lines = |name: &str| -> Vec<String> {
+        let lines = event.more.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        lines.iter().map(|line| line.as_str().unwrap_or_default().chars().take(COLUMN).collect()).collect()
+    };
+    let (before, after) = (lines("before"), lines("after"));
+    let title = format!("{} ({}), before and after", field(event, "service"), field(event, "class"));
+    let rows = (0..before.len().max(after.len())).map(|row| {
+        let [before, after] = [&before, &after].map(|lines| lines.get(row).map_or("", String::as_str));
+        format!("{:>13}| {before:<COLUMN$} | {after}", "").trim_end().to_owned()
+    });
+    std::iter::once(format!("{:>13}{title}", "")).chain(rows).collect::<Vec<_>>().join("\n")
 }
 
 fn result(event: &Event, ink: Ink) -> String {

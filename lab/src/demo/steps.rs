@@ -1,43 +1,14 @@
-//! The steps of the demonstration.
+//! The group at work: cards, desks, hosts that die and come back.
 
-use std::time::{Duration, Instant};
-
-use super::Outcome;
-use crate::timeline::{Cursor, Event, Timeline};
-use crate::world::{Card, LabError, START_PATIENCE, World};
-
-/// How long a step may take to be observed. Hundreds of times what it should: a failed step is a fault of the
-/// system, not of a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::person::{PATIENCE, User, other_shell, shell_id, stand_up};
+use super::{Play, Seen, Step, Trouble};
+use crate::world::{START_PATIENCE, World};
 
 /// What alice writes down.
 const NOTE: &str = "milk and honey";
 
-/// One step of the demonstration: what is done, and what must be seen of it.
-#[derive(Clone, Copy)]
-pub(super) struct Step {
-    /// What must be observed.
-    pub(super) what: &'static str,
-    run: fn(&mut DemoRun) -> Result<String, Trouble>,
-}
-
-/// Why a step did not hold.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// It was tried.
-    Seen(String),
-    /// It was not: what it builds on is not there.
-    Needs(&'static str),
-}
-
-impl From<LabError> for Trouble {
-    fn from(error: LabError) -> Self {
-        Self::Seen(error.to_string())
-    }
-}
-
 /// All steps, in order.
-pub(super) const ALL: &[Step] = &[
+pub(super) const ALL: &[Step<DemoRun>] = &[
     Step { what: "the data store and three hosts are up and see each other", run: DemoRun::form_group },
     Step { what: "four desks are switched on and find a host", run: DemoRun::switch_on },
     Step { what: "alice's card at desk-1 brings up a session", run: DemoRun::alice_arrives },
@@ -52,16 +23,12 @@ pub(super) const ALL: &[Step] = &[
     Step { what: "alice's note is there once more", run: DemoRun::note_after_cut },
     Step { what: "the link is healed: the group is whole and desk-2 stays at work", run: DemoRun::heal_host },
     Step { what: "bob's card at desk-4 finds his session", run: DemoRun::bob_moves },
+    Step {
+        what: "carol's session is kept by a second host: it outlives its own",
+        run: DemoRun::outlive_host,
+    },
     Step { what: "the lab ends and leaves no process behind", run: DemoRun::end },
 ];
-
-/// A user with a card, and what is known of the shell behind it.
-struct User {
-    card: Card,
-    session: Option<String>,
-    shell: Option<String>,
-    host: Option<String>,
-}
 
 /// The lab and what the steps have found out.
 pub(super) struct DemoRun {
@@ -73,29 +40,15 @@ pub(super) struct DemoRun {
     cut: Option<String>,
 }
 
-type Seen = Result<String, Trouble>;
+impl Play for DemoRun {
+    fn lab(&self) -> Option<&World> {
+        self.world.as_ref()
+    }
+}
 
 impl DemoRun {
     pub(super) fn new(world: World) -> Self {
         Self { world: Some(world), alice: None, bob: None, noted: false, killed: None, cut: None }
-    }
-
-    pub(super) fn take(&mut self, step: &Step) -> Outcome {
-        match (step.run)(self) {
-            Ok(saw) => Outcome::Held(saw),
-            Err(Trouble::Seen(why)) => Outcome::Failed(why),
-            Err(Trouble::Needs(what)) => Outcome::NotTried(what),
-        }
-    }
-
-    /// Puts the logs of all machines where they outlive the lab, and says where.
-    pub(super) fn keep_logs(&self, timeline: &Timeline) {
-        let Some(world) = &self.world else { return };
-        let mut kept = world.files().as_os_str().to_owned();
-        kept.push("-logs");
-        if world.copy_logs(kept.as_ref()).is_ok() {
-            timeline.push(Event::new("logs_kept").with("dir", kept.to_string_lossy().into_owned()));
-        }
     }
 
     fn world(&mut self) -> Result<&mut World, Trouble> {
@@ -126,7 +79,7 @@ impl DemoRun {
 
     fn alice_arrives(&mut self) -> Seen {
         let card = self.world()?.new_card("alice")?;
-        let mut alice = User { card, session: None, shell: None, host: None };
+        let mut alice = User::new(card);
         let saw = alice.sit_down(self.world()?, "desk-1")?;
         self.alice = Some(alice);
         Ok(saw)
@@ -166,7 +119,7 @@ impl DemoRun {
 
     fn bob_arrives(&mut self) -> Seen {
         let card = self.world()?.new_card("bob")?;
-        let mut bob = User { card, session: None, shell: None, host: None };
+        let mut bob = User::new(card);
         let saw = bob.sit_down(self.world()?, "desk-3")?;
         let shell = shell_id(self.world()?, "desk-3", "shell")?;
         if self.alice.as_ref().is_some_and(|alice| alice.session == bob.session) {
@@ -182,7 +135,7 @@ impl DemoRun {
         let host = alice.host.clone().ok_or(Trouble::Needs("a host under desk-2"))?;
         let from = world.timeline().end();
         let at = world.kill(&host)?;
-        let saw = alice.fail_over(world, from, &host, at)?;
+        let saw = alice.fail_over(world, "desk-2", from, &host, at)?;
         self.killed = Some(host);
         Ok(saw)
     }
@@ -205,7 +158,7 @@ impl DemoRun {
         let host = alice.host.clone().ok_or(Trouble::Needs("a host under desk-2"))?;
         let from = world.timeline().end();
         let at = world.cut(&host)?;
-        let saw = alice.fail_over(world, from, &host, at)?;
+        let saw = alice.fail_over(world, "desk-2", from, &host, at)?;
         let how = if world.backend().cut_freezes() { " (cut by freezing its processes)" } else { "" };
         self.cut = Some(host);
         Ok(format!("{saw}{how}"))
@@ -252,6 +205,26 @@ impl DemoRun {
         }
     }
 
+    fn outlive_host(&mut self) -> Seen {
+        let world = self.world()?;
+        world.put_template("kept", &format!("continuity = \"replicated\"\n{}", world.shell()))?;
+        let mut carol = User::new(world.new_card("carol")?);
+        world.register(&carol.card, "carol", "kept")?;
+        carol.sit_down(world, "desk-1")?;
+        world.type_text("desk-1", &format!("clear; echo {}\n", NOTE.replace("and", "'and'")))?;
+        world.wait_for_screen("desk-1", NOTE, PATIENCE, |screen| screen.has_line(NOTE))?;
+        carol.until_kept(world)?;
+        let (host, session) = (carol.host.clone().ok_or(Trouble::Needs("a host"))?, carol.session.clone());
+        let from = world.timeline().end();
+        let at = world.kill(&host)?;
+        let saw = carol.fail_over(world, "desk-1", from, &host, at)?;
+        if carol.session != session {
+            return Err(Trouble::Seen(format!("{saw}, but in another session")));
+        }
+        world.wait_for_screen("desk-1", "the old screen", PATIENCE, |screen| screen.has_line(NOTE))?;
+        Ok(format!("{saw}, the same session, and {NOTE:?} is still on the screen"))
+    }
+
     fn end(&mut self) -> Seen {
         let world = self.world.as_mut().ok_or(Trouble::Needs("a lab"))?;
         let left = world.end()?;
@@ -279,68 +252,4 @@ impl DemoRun {
             _ => Err(Trouble::Needs("alice's session")),
         }
     }
-}
-
-impl User {
-    /// Puts the card in and waits until the session is on the screen.
-    fn sit_down(&mut self, world: &World, desk: &str) -> Seen {
-        let from = world.timeline().end();
-        world.insert(desk, &self.card)?;
-        let start = world.wait_for_desk(desk, from, "with a card", PATIENCE, |e| e.is("inserted"))?.t_ms;
-        let mine = |e: &Event| e.is("attached") && e.token.as_deref() == Some(&self.card.token);
-        let attached = world.wait_for_desk(desk, from, "attached", PATIENCE, mine)?;
-        // Not the session that the desk had without a card.
-        let on_screen = |e: &Event| e.is("shown") && e.session == attached.session;
-        let shown = world.wait_for_desk(desk, from, "shown the session", PATIENCE, on_screen)?;
-        let (attached_ms, shown_ms) = (attached.t_ms - start, shown.t_ms - start);
-        self.session = attached.session;
-        self.host = attached.host;
-        let host = self.host.as_deref().unwrap_or("an unnamed host");
-        Ok(format!("on {host}: attached after {attached_ms:.1} ms, on the screen after {shown_ms:.1} ms"))
-    }
-
-    /// Waits until desk-2 is at work on another host than `dead`, which went `at` then, with a shell that answers. The gap
-    /// is the DTU's own: since its screen was last known to be good, which was before.
-    fn fail_over(&mut self, world: &World, from: Cursor, dead: &str, at: Instant) -> Seen {
-        let over = |e: &Event| e.is("failed_over");
-        let event = world.wait_for_desk("desk-2", from, "failed over", PATIENCE, over)?;
-        let host = event.host.unwrap_or_else(|| "an unnamed host".to_owned());
-        if host == dead {
-            return Err(Trouble::Seen(format!("it went back to {dead}")));
-        }
-        let shell = shell_id(world, "desk-2", "new")?;
-        if self.shell.as_ref() == Some(&shell) {
-            return Err(Trouble::Seen(format!("the shell that answers has the id of the old one, {shell}")));
-        }
-        self.session = event.session;
-        self.shell = Some(shell.clone());
-        self.host = Some(host.clone());
-        let gap = event.gap_ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.1} ms"));
-        let after = event.t_ms - world.timeline().ms(at);
-        Ok(format!("from {dead} to {host} within {after:.1} ms, gap {gap}, process {shell}"))
-    }
-}
-
-/// Takes the card out and waits until the screen is dark.
-fn stand_up(world: &World, desk: &str) -> Result<(), Trouble> {
-    let from = world.timeline().end();
-    world.remove(desk)?;
-    world.wait_for_desk(desk, from, "without its card", PATIENCE, |e| e.is("removed"))?;
-    Ok(())
-}
-
-/// Asks the shell at a desk for its process id. `word` marks the answer and is not used twice on one screen. The
-/// question is put by a child of it, since shells differ in how they name themselves.
-fn shell_id(world: &World, desk: &str, word: &str) -> Result<String, Trouble> {
-    world.type_text(desk, &format!("sh -c 'echo {word}=$PPID'\n"))?;
-    let marked = format!("{word}=");
-    let answer = |line: &str| !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit());
-    let screen = world.wait_for_screen(desk, "the shell's process id", PATIENCE, |screen| {
-        screen.after(&marked).is_some_and(answer)
-    })?;
-    screen.after(&marked).map(str::to_owned).ok_or(Trouble::Needs("an answer"))
-}
-
-fn other_shell(before: &str, now: &str) -> Trouble {
-    Trouble::Seen(format!("another shell answers: process {now}, not {before}"))
 }

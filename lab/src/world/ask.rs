@@ -6,7 +6,7 @@
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -123,9 +123,17 @@ fn converse<T: DeserializeOwned>(
 }
 
 /// Runs a command to its end; its standard output, or what it complained of.
-pub(super) fn output(mut command: Command) -> Result<String, LabError> {
+pub(super) fn output(command: Command) -> Result<String, LabError> {
+    output_by(command, |mut command| command.spawn())
+}
+
+/// The same for a command that is started like this.
+pub(super) fn output_by(
+    command: Command,
+    start: impl FnOnce(Command) -> io::Result<Child>,
+) -> Result<String, LabError> {
     let words: Vec<String> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let child = command.spawn().map_err(doing("run a command"))?;
+    let child = start(command).map_err(doing("run a command"))?;
     let pid = i32::try_from(child.id()).map(Pid::from_raw);
     let (done, finished) = channel();
     let thread = std::thread::spawn(move || {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use dtu_emu::io::control::Request;
 
-use super::{LabError, World, output};
+use super::ask::output_by;
+use super::{LabError, STORE, World, output};
 use crate::timeline::Event;
 
 /// Between two looks at a screen that does not yet show what is waited for.
@@ -58,6 +59,15 @@ impl World {
         Ok(Card { token: card.token().to_string(), line: card.to_line().to_string(), file })
     }
 
+    /// Registers a card for a user, whose sessions are made from this template.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn register(&self, card: &Card, user: &str, template: &str) -> Result<(), LabError> {
+        let command = self.commands.register(&card.file, user, template, self.address(STORE)?);
+        output_by(command, |command| self.backend.spawn(STORE, command)).map(drop)
+    }
+
     /// Puts a card into a DTU.
     ///
     /// # Errors
@@ -81,6 +91,14 @@ impl World {
     pub fn type_text(&self, desk: &str, text: &str) -> Result<(), LabError> {
         let keys = text.replace('\n', "\r").bytes().map(|byte| format!("{byte:02x}")).collect();
         self.ask_desk(desk, &Request::Type { keys, wait_ms: None })
+    }
+
+    /// Shows the next display of the session.
+    ///
+    /// # Errors
+    /// When the DTU does not answer.
+    pub fn flip(&self, desk: &str) -> Result<(), LabError> {
+        self.ask_desk(desk, &Request::Flip)
     }
 
     /// What a DTU shows now.

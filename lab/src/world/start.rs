@@ -60,25 +60,39 @@ impl World {
         hosts.iter().try_for_each(|host| self.wait_until_ready(host, "host_up"))
     }
 
-    /// Stores a template by which every session has a login shell in the lab's own home directory: the same on all
-    /// hosts, as a shared mount would be, and not the one of whoever runs the lab, whose shell may be one that asks
-    /// questions at its first start, or none at all. For hosts with one data store, once they run.
+    /// Makes every session one of a login shell in the lab's own home directory ([`World::shell`]). For hosts with one data
+    /// store, once they run.
     ///
     /// # Errors
     /// When no host takes it.
     pub fn share_home(&self) -> Result<(), LabError> {
-        let Some(host) = self.hosts().find(|host| self.is_alive(host)) else { return Ok(()) };
+        self.put_template("default", &self.shell())
+    }
+
+    /// The service of a template that is a login shell in the lab's own home directory: the same on all hosts, as a shared
+    /// mount would be, and not the one of whoever runs the lab, whose shell may be one that asks questions at its first
+    /// start, or none at all.
+    #[must_use]
+    pub fn shell(&self) -> String {
         let shell =
             ["/bin/bash", "/bin/sh"].into_iter().find(|shell| Path::new(shell).exists()).unwrap_or("sh");
         // A JSON string is a TOML string.
         let home = serde_json::Value::from(self.commands.files.home().to_string_lossy()).to_string();
-        let text = format!(
+        format!(
             "[[service]]\nname = \"terminal\"\ncwd = {home}\n\
              env = {{ HOME = {home}, SHELL = \"{shell}\", HISTFILE = \"/dev/null\" }}\n"
-        );
-        let file = self.commands.files.root.join("template.toml");
+        )
+    }
+
+    /// Stores a template. For hosts with one data store, once they run.
+    ///
+    /// # Errors
+    /// When no host takes it.
+    pub fn put_template(&self, name: &str, text: &str) -> Result<(), LabError> {
+        let Some(host) = self.hosts().find(|host| self.is_alive(host)) else { return Ok(()) };
+        let file = self.commands.files.root.join(format!("{name}.toml"));
         std::fs::write(&file, text).map_err(doing("write a template"))?;
-        output(self.commands.put_template(host, &file)).map(drop)
+        output(self.commands.put_template(host, name, &file)).map(drop)
     }
 
     /// Starts one host, after a kill too, and waits until it takes requests.

@@ -23,6 +23,9 @@ pub(super) enum StateCommand {
         pool: Place,
         /// What the value is called in its pool
         key: Key,
+        /// Print of which kind it is instead, and of a query the size of a page and the page
+        #[arg(long)]
+        about: bool,
     },
     /// Keep a value
     Put {
@@ -115,9 +118,10 @@ fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failur
     let of = |word: &str, pool: Place| Line::new(word).with("pool", pool);
     let states = |word: &str, pool: SeriesName| Line::new(word).with("pool", pool);
     match command {
-        StateCommand::Get { pool, key } => {
+        StateCommand::Get { pool, key, about } => {
             let Packet { line, payload } = ask(client, of("get", pool).with("key", &key), None)?;
             match payload {
+                Some(_) if about && line.command() == "value" => print(format!("{line}\n")),
                 Some(value) if line.command() == "value" => {
                     let is_seen = io::stdout().is_terminal() && !value.ends_with(b"\n");
                     print(value)?;

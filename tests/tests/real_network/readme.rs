@@ -19,10 +19,15 @@ use crate::scene::{PATIENCE, Played, Scene, Trouble};
 const README: &str = include_str!("../../../README.md");
 const MANUAL: &str = include_str!("../../../docs/operations.md");
 
-/// "See it": every step of the demonstration is observed.
+/// "See it": every step of both demonstrations is observed.
 pub(crate) fn demo(binary: PathBuf) -> Played {
-    assert!(README.contains("cargo run --release -- lab --demo"));
-    let output = Command::new(binary).args(["lab", "--demo", "--json"]).stdin(Stdio::null()).output()?;
+    show(&binary, &["--demo"])?;
+    show(&binary, &["--demo", "continuity"])
+}
+
+fn show(binary: &Path, words: &[&str]) -> Played {
+    assert!(README.contains(&format!("cargo run --release -- lab {}", words.join(" "))));
+    let output = Command::new(binary).arg("lab").args(words).arg("--json").stdin(Stdio::null()).output()?;
     let said = String::from_utf8(output.stdout)?;
     let last: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
     if output.status.success() && last["event"] == "result" && last["ok"] == true {
