@@ -11,8 +11,7 @@ use crate::world::Observation;
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Epochs {
-    /// A session may have its token's claim and one of its own for a moment: what each says never falls.
-    stored: BTreeMap<(String, SessionId), Epoch>,
+    stored: BTreeMap<SessionId, Epoch>,
     /// A host learns a moment later, or much later, what the store has of its session.
     at_host: BTreeMap<(HostName, SessionId), Epoch>,
     evaluated: u64,
@@ -40,10 +39,9 @@ impl Check for Epochs {
 
     fn see(&mut self, _moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
         match observation {
-            Observation::Claimed { token, claim: Some(claim) } => {
+            Observation::Claimed { claim: Some(claim), .. } => {
                 self.evaluated += 1;
-                let of = (token.clone(), claim.session);
-                rise(&mut self.stored, of, claim.session, claim.epoch, "the data store")
+                rise(&mut self.stored, claim.session, claim.session, claim.epoch, "the data store")
             }
             Observation::Epoch { host, session, epoch } => {
                 self.evaluated += 1;
@@ -51,7 +49,7 @@ impl Check for Epochs {
             }
             // What a backup holds is of before; whatever is written into it is of a higher generation.
             Observation::Gone { host, session, .. } => {
-                self.stored.retain(|(_, of), _| of != session);
+                self.stored.remove(session);
                 self.at_host.remove(&(host.clone(), *session));
                 Ok(())
             }
