@@ -14,12 +14,12 @@ pub(crate) mod holding;
 pub(crate) mod lab;
 pub(crate) mod links;
 pub(crate) mod logs;
+pub(crate) mod redis;
 pub(crate) mod spinning;
 pub(crate) mod usage;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -174,17 +174,7 @@ pub(crate) fn shell_template(world: &World) -> String {
 
 /// Has sessions made from this text.
 pub(crate) fn put_template_of(world: &World, text: &str) -> Outcome<()> {
-    let file = world.files().join("template.toml");
-    std::fs::write(&file, text).map_err(cannot("write a template"))?;
-    let host = world.hosts().next().ok_or("a lab without hosts")?;
-    let mut command = Command::new(binary());
-    command.args(["groupmgr", "template", "put", "default"]).arg(&file).args(["--host", host]);
-    command.arg("--run-dir").arg(world.files().join("run")).stdin(Stdio::null());
-    let output = command.output().map_err(cannot("run a command"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("template put: {}", String::from_utf8_lossy(&output.stderr).trim())),
-    }
+    world.put_template("default", text).map_err(cannot("store a template"))
 }
 
 /// Looks again and again until there is something. The error names what was waited for and how things stand.
