@@ -157,7 +157,9 @@ fn who_finds_a_later_home_in_the_record_of_its_session_ends_what_runs_of_it() {
     assert_eq!(w.refused("h1", "write_of_a_former_home"), 1);
     w.run_for(secs(1));
     assert_eq!(w.record_of(session), Some(later), "and neither the record is its own any more");
-    assert_eq!(w.claim_on("card.ann"), Some(claim), "nor the claim");
+    // The desk got another session, in the place of the claim that the later home had left.
+    let now = w.claim_on("card.ann").unwrap();
+    assert!(now.session != session && now.epoch == epoch.next(1), "nor was the claim: {now:?}");
     assert_eq!(w.claim_on(&format!("card.ann/{session}")), None);
 }
 

@@ -276,6 +276,23 @@ fn a_session_that_ends_leaves_neither_record_nor_claim() {
     w.expect_that("nothing is left of it", is_gone).within(secs(1));
 }
 
+/// Its home was cut off meanwhile, and cannot know.
+#[test]
+fn a_session_that_has_ended_at_its_next_home_does_not_rise_again_at_the_one_before() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep(), HostPlan::named("h2"), HostPlan::named("h3")]);
+    let (desk, session, _) = protected(&mut w);
+    w.freeze("h1");
+    let heir = heir(&mut w, desk);
+    w.remove(desk);
+    w.ask(&heir, end(session));
+    w.expect_that("nothing is left of it", move |w| w.record_of(session).is_none()).within(secs(1));
+    w.run_for(secs(3));
+    w.thaw("h1");
+    w.run_for(secs(5));
+    assert_eq!(w.sessions_of("card.ann"), [], "\n{}", w.story());
+    assert!(w.record_of(session).is_none() && w.claim_on("card.ann").is_none());
+}
+
 /// The claim of a replicated session says so, and a host of the version before reads the rest.
 #[test]
 fn a_claim_of_a_replicated_session_has_one_field_more() {

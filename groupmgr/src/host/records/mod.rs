@@ -117,6 +117,20 @@ impl Slot {
         }
     }
 
+    /// Whether what the store turns out to have says that the session has a later home, or had one and is over. A record
+    /// that is gone was removed by that, unless a backup was put in the store's place.
+    fn is_lost(&self, ctx: &Ctx<'_>, session: SessionId, found: Option<&Value>) -> bool {
+        let Some(s) = ctx.sessions.get(session) else { return false };
+        let parsed = |value: &Value| SessionRecord::parse(value.as_bytes()).ok();
+        match found {
+            Some(found) => parsed(found).is_some_and(|held| held.home != *ctx.name() && held.epoch > s.epoch),
+            None => {
+                let had = self.stored.as_ref().and_then(parsed);
+                had.is_some_and(|had| had.is_replicated() && had.epoch.generation == ctx.store.generation())
+            }
+        }
+    }
+
     /// The store turns out to have this. A daemon that knew of none before goes on with what an earlier one has found out.
     fn adopt(&mut self, found: Option<Value>) {
         if self.stored.is_none()
@@ -387,8 +401,7 @@ impl Records {
         match outcome.map(|response| response.answer) {
             Ok(Answer::Swapped) => slot.stored = written,
             Ok(Answer::Lost { current }) => {
-                let is_theirs = of.1 == Which::Record
-                    && current.as_ref().is_some_and(|current| Self::is_elsewhere(ctx, of.0, current));
+                let is_theirs = of.1 == Which::Record && slot.is_lost(ctx, of.0, current.as_ref());
                 slot.adopt(current);
                 if is_theirs {
                     slot.answer(of.0, Recorded::Lost, out);
@@ -406,12 +419,6 @@ impl Records {
         self.due.insert(of);
     }
 
-    /// Whether a record says that the session has a later home.
-    fn is_elsewhere(ctx: &Ctx<'_>, session: SessionId, record: &Value) -> bool {
-        let own = ctx.sessions.get(session).map(|s| s.epoch).unwrap_or_default();
-        SessionRecord::parse(record.as_bytes()).is_ok_and(|held| held.home != *ctx.name() && held.epoch > own)
-    }
-
     fn on_checked(
         &mut self,
         ctx: &Ctx<'_>,
@@ -421,7 +428,8 @@ impl Records {
     ) {
         self.checking.remove(&session);
         let Ok(value) = value_of(outcome) else { return self.look_at(session) };
-        if value.as_ref().is_some_and(|value| Self::is_elsewhere(ctx, session, value)) {
+        let slot = self.slots.get(&(session, Which::Record));
+        if slot.is_some_and(|slot| slot.is_lost(ctx, session, value.as_ref())) {
             self.slots.remove(&(session, Which::Record));
             return Self::lose(session, ctx, out);
         }
