@@ -13,6 +13,7 @@ use sessiond::manager::Claim;
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::out::Out;
+use super::super::step::ToRecords;
 use super::queue::ClaimTask;
 use super::{Claims, Own, Wanted, claim_of, in_this_generation, value_of};
 
@@ -66,6 +67,8 @@ impl Claims {
             && let Some(key) = ClaimRecord::key(&own.token)
         {
             self.ask(ctx, Wanted::Check { session }, Request::Get { key }, out);
+            // Who has taken this host for dead may have removed the record as well.
+            out.step(ToRecords::Check { session });
         }
     }
 

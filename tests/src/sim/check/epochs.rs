@@ -11,7 +11,8 @@ use crate::world::Observation;
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Epochs {
-    stored: BTreeMap<SessionId, Epoch>,
+    /// A session may have its token's claim and one of its own for a moment: what each says never falls.
+    stored: BTreeMap<(String, SessionId), Epoch>,
     /// A host learns a moment later, or much later, what the store has of its session.
     at_host: BTreeMap<(HostName, SessionId), Epoch>,
     evaluated: u64,
@@ -39,9 +40,10 @@ impl Check for Epochs {
 
     fn see(&mut self, _moment: Moment<'_>, observation: &Observation) -> Result<(), String> {
         match observation {
-            Observation::Claimed { claim: Some(claim), .. } => {
+            Observation::Claimed { token, claim: Some(claim) } => {
                 self.evaluated += 1;
-                rise(&mut self.stored, claim.session, claim.session, claim.epoch, "the data store")
+                let of = (token.clone(), claim.session);
+                rise(&mut self.stored, of, claim.session, claim.epoch, "the data store")
             }
             Observation::Epoch { host, session, epoch } => {
                 self.evaluated += 1;
@@ -49,7 +51,7 @@ impl Check for Epochs {
             }
             // What a backup holds is of before; whatever is written into it is of a higher generation.
             Observation::Gone { host, session, .. } => {
-                self.stored.remove(session);
+                self.stored.retain(|(_, of), _| of != session);
                 self.at_host.remove(&(host.clone(), *session));
                 Ok(())
             }
