@@ -254,6 +254,8 @@ impl Records {
             }
             // It may have taken for dead what lives here.
             Change::Up(host) if self.sweep.is_back(host) => self.check_all(ctx),
+            // So may whoever took another host of this name for this one, started again.
+            Change::OneAgain(host) if host == ctx.name() => self.check_all(ctx),
             Change::Forgotten(host) => self.sweep.forget(ctx.now, host),
             _ => {}
         }
