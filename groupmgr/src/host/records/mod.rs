@@ -120,10 +120,13 @@ impl Slot {
     /// Whether what the store turns out to have says that the session has a later home, or had one and is over. A record
     /// that is gone was removed by that, unless a backup was put in the store's place.
     fn is_lost(&self, ctx: &Ctx<'_>, session: SessionId, found: Option<&Value>) -> bool {
-        let Some(s) = ctx.sessions.get(session) else { return false };
+        let own = ctx.sessions.get(session).map(|s| s.epoch);
         let parsed = |value: &Value| SessionRecord::parse(value.as_bytes()).ok();
         match found {
-            Some(found) => parsed(found).is_some_and(|held| held.home != *ctx.name() && held.epoch > s.epoch),
+            // Of one that is over here, another home's is in no case this host's to remove.
+            Some(found) => parsed(found)
+                .is_some_and(|held| held.home != *ctx.name() && own.is_none_or(|own| held.epoch > own)),
+            None if own.is_none() => false,
             None => {
                 let had = self.stored.as_ref().and_then(parsed);
                 had.is_some_and(|had| had.is_replicated() && had.epoch.generation == ctx.store.generation())
@@ -151,6 +154,8 @@ pub(super) struct Records {
     /// Sessions whose home is to be looked up, and those of which it is being asked.
     checks: BTreeSet<SessionId>,
     checking: BTreeSet<SessionId>,
+    /// Sessions that have a later home and still end here: nothing is written of them any more.
+    moved: BTreeSet<SessionId>,
     under_way: usize,
     /// When what could not be written is tried again.
     again_at: Option<Instant>,
@@ -166,6 +171,7 @@ impl Records {
             due: BTreeSet::new(),
             checks: BTreeSet::new(),
             checking: BTreeSet::new(),
+            moved: BTreeSet::new(),
             under_way: 0,
             again_at: None,
             port: StorePort::new(Port::Records),
@@ -268,6 +274,7 @@ impl Records {
 
     fn on_ended(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
         self.checks.remove(&session);
+        self.moved.remove(&session);
         let slot = self.slots.get(&(session, Which::Record));
         if slot.is_some_and(|slot| slot.began.is_some()) {
             out.step(ToKeeping::Ended { session });
@@ -327,7 +334,8 @@ impl Records {
     /// Has the store changed to what it shall have, unless it has that, or is being asked.
     fn settle(&mut self, ctx: &Ctx<'_>, session: SessionId, which: Which, out: &mut Out<'_>) {
         // Nothing points to what may have another home; it is looked at again when that is known.
-        if which == Which::Second && self.checking.contains(&session) {
+        let waits = which == Which::Second && self.checking.contains(&session);
+        if waits || self.moved.contains(&session) {
             return;
         }
         let s = ctx.sessions.get(session).filter(|s| !ctx.sessions.straggles(s.id));
@@ -403,12 +411,15 @@ impl Records {
         match outcome.map(|response| response.answer) {
             Ok(Answer::Swapped) => slot.stored = written,
             Ok(Answer::Lost { current }) => {
-                let is_theirs = of.1 == Which::Record && slot.is_lost(ctx, of.0, current.as_ref());
+                let is_theirs = match of.1 {
+                    Which::Record => slot.is_lost(ctx, of.0, current.as_ref()),
+                    Which::Second => is_of_another(ctx, of.0, current.as_ref()),
+                };
                 slot.adopt(current);
                 if is_theirs {
                     slot.answer(of.0, Recorded::Lost, out);
                     self.slots.remove(&of);
-                    return Self::lose(of.0, ctx, out);
+                    return self.lose(of.0, ctx, out);
                 }
             }
             // It may have been written: the next swap finds out.
@@ -433,7 +444,7 @@ impl Records {
         let slot = self.slots.get(&(session, Which::Record));
         if slot.is_some_and(|slot| slot.is_lost(ctx, session, value.as_ref())) {
             self.slots.remove(&(session, Which::Record));
-            return Self::lose(session, ctx, out);
+            return self.lose(session, ctx, out);
         }
         // Whatever it is, it is made what it should be.
         if let Some(slot) = self.slots.get_mut(&(session, Which::Record)).filter(|slot| !slot.is_asked) {
@@ -443,13 +454,20 @@ impl Records {
     }
 
     /// Another host goes on with the session: what runs here is of before.
-    fn lose(session: SessionId, ctx: &Ctx<'_>, out: &mut Out<'_>) {
+    fn lose(&mut self, session: SessionId, ctx: &Ctx<'_>, out: &mut Out<'_>) {
         let Some(s) = ctx.sessions.get(session) else { return };
+        self.moved.insert(session);
         out.done("session_moved_away");
         out.step(ToKeeping::Ended { session });
         out.note(Note::MovedAway { token: s.token.clone(), session });
         out.step(ToSessions::End { session });
     }
+}
+
+/// Whether a claim that was found, of a session that is over here, is that of its next home.
+fn is_of_another(ctx: &Ctx<'_>, session: SessionId, found: Option<&Value>) -> bool {
+    let claim = found.and_then(|found| ClaimRecord::parse(found.as_bytes()).ok());
+    ctx.sessions.get(session).is_none() && claim.is_some_and(|claim| claim.host != *ctx.name())
 }
 
 /// Where one of the keys of a session lies.
