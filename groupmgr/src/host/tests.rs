@@ -206,14 +206,14 @@ fn of_two_sessions_that_are_ordered_at_once_only_as_many_are_made_as_there_is_ro
 }
 
 #[test]
-fn a_session_that_there_is_no_room_for_gives_its_claim_back() {
+fn a_session_that_there_is_no_room_for_gives_its_record_and_its_claim_back() {
     let mut bench = Bench::new(1);
     bench.session(1, "card.bob");
     let id = PresentationId { conn: ConnId(1), number: 1 };
     let make = ToSessions::Make { asker: Asker::Presentation(id), new: Box::new(new(2, "card.ann")) };
     assert_eq!(bench.tell(make), ["Presentations NotMade"]);
     let Some(Step::Presentations(not_made)) = bench.queue.pop_front() else { panic!() };
-    assert_eq!(bench.tell(not_made), ["Claims Release"]);
+    assert_eq!(bench.tell(not_made), ["Records GaveUp", "Claims Release"]);
 }
 
 #[test]

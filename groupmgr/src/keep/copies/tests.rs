@@ -182,7 +182,8 @@ fn a_session_of_which_its_primary_says_nothing_is_asked_about() {
     assert_eq!(bench.0.doubted(at(29)), None);
     assert_eq!(bench.compare(20, vec![standing("t", &object("1.1/1", 9))]), []);
     assert_eq!(bench.0.doubted(at(49)), None);
-    assert_eq!(bench.0.doubted(at(50)), Some(SESSION));
-    assert_eq!(bench.0.doubted(at(50)), None, "once in a while");
+    assert_eq!(bench.0.poll_at(), Some(at(54)), "it is looked at now and then");
+    assert_eq!(bench.0.doubted(at(54)), Some(SESSION));
+    assert_eq!(bench.0.doubted(at(54)), None, "once in a while");
     assert!(bench.0.remove(SESSION) && bench.0.is_empty());
 }
