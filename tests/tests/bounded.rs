@@ -121,6 +121,7 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/host/presentations/mod.rs due", Else("one for each connection")),
     ("groupmgr/src/host/presentations/mod.rs heirs", Else("one for each decision")),
     ("groupmgr/src/host/presentations/mod.rs waiting", Else("one for each connection")),
+    ("groupmgr/src/host/records/mod.rs checking", Else("one for each session here")),
     ("groupmgr/src/host/records/mod.rs checks", Else("one for each session here")),
     ("groupmgr/src/host/records/mod.rs due", Else("two for each session here, and those left behind")),
     ("groupmgr/src/host/records/mod.rs slots", Table("records left behind")),

@@ -35,18 +35,28 @@ fn line_of(pid: u32, key: &str) -> String {
     line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-pub fn become_sessions(dir: &Path) {
-    let mut daemon = Daemon::start(&run_dir(dir), false);
-    let first = daemon.make(1, vec![service("cat")]).pid;
-    let ahead = all_ahead(&daemon, first, &[first]);
-    for pid in &ahead {
+/// Waits until a process has closed what it was forked with: it is counted as soon as it is there.
+fn holds_nothing(pid: i32) {
+    let give_up_at = Instant::now() + PATIENCE;
+    loop {
         let open = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.unwrap().path()).ok();
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(open);
         let beyond = files.filter(|file| !["/", "pipe:"].iter().any(|kind| file.starts_with(kind)));
         let beyond: Vec<String> = beyond.map(|file| file.display().to_string()).collect();
         let sockets = beyond.iter().filter(|file| file.starts_with("socket:")).count();
-        assert!(sockets == 1 && beyond.len() <= 2, "its control socket and its signals: {beyond:?}");
+        if sockets == 1 && beyond.len() <= 2 {
+            return;
+        }
+        assert!(Instant::now() < give_up_at, "its control socket and its signals: {beyond:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+pub fn become_sessions(dir: &Path) {
+    let mut daemon = Daemon::start(&run_dir(dir), false);
+    let first = daemon.make(1, vec![service("cat")]).pid;
+    let ahead = all_ahead(&daemon, first, &[first]);
+    ahead.iter().for_each(|pid| holds_nothing(*pid));
     // It runs wholly as its account, which it was told last of all.
     let account = geteuid().is_root().then(|| "nobody".to_owned());
     let user = account.as_deref().and_then(|name| nix::unistd::User::from_name(name).unwrap());

@@ -25,6 +25,7 @@ usage: sim [--seed N | --seeds A-B] [options]
   --threads T         on so many
   --for MINUTES       no new run of a swarm is begun after this
   --cost              a table of what a host costs, by hosts and DTUs
+  --replicated        let seeds draw sessions that outlive their hosts, too
 
 What is not given is drawn from the seed:
   --hosts H           hosts
@@ -69,6 +70,7 @@ fn args() -> Result<Args, String> {
             "--hosts" => args.given.hosts = Some(number(&value()?)?),
             "--dtus" => args.given.dtus = Some(number(&value()?)?),
             "--minutes" => args.given.time = Some(minutes(&value()?)?),
+            "--replicated" => args.given.replicated = true,
             "--faults" => args.given.faults = Some(value()?.parse()?),
             _ => return Err(HELP.to_owned()),
         }

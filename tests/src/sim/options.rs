@@ -55,6 +55,8 @@ pub struct Given {
     pub time: Option<Duration>,
     /// How much goes wrong.
     pub faults: Option<Faults>,
+    /// Whether the seed may draw sessions that outlive their hosts.
+    pub replicated: bool,
 }
 
 /// What a run is made with.
@@ -145,7 +147,7 @@ impl Options {
             stranger: (stranger > 0).then(|| Duration::from_millis(stranger)),
             together: one_of(&[0, 0, 0, 1]) == 1 && given.faults != Some(Faults::None),
             services: one_of(&[1, 2]) as usize,
-            replicated: one_of(&[0, 0, 1]) == 1,
+            replicated: one_of(&[0, 0, 1]) == 1 && given.replicated,
         }
     }
 
@@ -153,10 +155,11 @@ impl Options {
     #[must_use]
     pub fn command(&self) -> String {
         let Self { seed, hosts, dtus, faults, .. } = self;
+        let replicated = if self.replicated { " --replicated" } else { "" };
         let minutes = self.time.as_secs_f64() / 60.0;
         format!(
             "cargo run --release -p tests --no-default-features --bin sim -- \
-             --seed {seed} --hosts {hosts} --dtus {dtus} --minutes {minutes} --faults {faults}"
+             --seed {seed} --hosts {hosts} --dtus {dtus} --minutes {minutes} --faults {faults}{replicated}"
         )
     }
 }

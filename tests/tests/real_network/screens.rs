@@ -156,13 +156,13 @@ pub(crate) fn flipped(binary: PathBuf) -> Played {
     };
     let two = service("terminal") + &service("mail");
     std::fs::write(dir.path().join("two.toml"), &two)?;
-    std::fs::write(dir.path().join("replicated.toml"), format!("continuity = \"replicated\"\n{two}"))?;
+    std::fs::write(dir.path().join("continuous.toml"), format!("continuity = \"continuous\"\n{two}"))?;
     std::fs::write(dir.path().join("elsewhere.toml"), format!("{two}host = \"b\"\n"))?;
     hand.foreground("groupmgr keygen keys")?;
     hand.start("datastore serve --keys keys --dir store --listen 127.0.0.1:7010", "data store ready")?;
     let run = "groupmgr run --keys keys --store 127.0.0.1:7010 --name a --bind 127.0.1.1 --run-dir run --state-dir state";
     hand.start(run, "ready host=")?;
-    for (file, line) in [("replicated", "line 1"), ("elsewhere", "line 9")] {
+    for (file, line) in [("continuous", "line 1"), ("elsewhere", "line 9")] {
         let put = format!("groupmgr template put default {file}.toml --run-dir run --host a 2>&1 || true");
         let said = hand.foreground(&put)?;
         assert!(said.contains(line), "{file}: {said}");

@@ -406,8 +406,8 @@ fn a_question_over_a_link_that_has_no_end_or_two_or_no_reason_is_noticed() {
     broken(rule, vec![ill(900, false), asks.clone(), later(42_000)]);
     // A link is lost when something has happened to either host, and never because one of them breaks its rules.
     verdict(vec![ill(900, false), asks.clone(), answered(4_100, Some(links::Loss::Silence))]).unwrap();
-    let asks_late = (9_000, asks.1.clone());
-    broken(rule, vec![asks_late, answered(9_500, Some(links::Loss::Silence))]);
+    let asks_late = (90_000, asks.1.clone());
+    broken(rule, vec![asks_late, answered(90_500, Some(links::Loss::Silence))]);
     broken(
         rule,
         vec![ill(900, false), asks.clone(), answered(4_100, Some(links::Loss::Fault(links::Fault::Overrun)))],
