@@ -8,6 +8,9 @@ use sessiond::control::Part;
 use super::rule::{Check, Moment};
 use crate::world::Observation;
 
+/// The rule that only sessions can break that outlive their hosts.
+pub const STALE: &str = "nothing stale is gone on with";
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Homes {
@@ -56,6 +59,6 @@ impl Check for Homes {
     }
 
     fn parts(&self) -> Vec<(&'static str, u64)> {
-        vec![(self.rule(), self.evaluated), ("nothing stale is gone on with", self.restored)]
+        vec![(self.rule(), self.evaluated), (STALE, self.restored)]
     }
 }

@@ -34,7 +34,7 @@ pub use epochs::Epochs;
 pub use failover::Failover;
 pub use fitness::Fitness;
 pub use health::Health;
-pub use homes::Homes;
+pub use homes::{Homes, STALE};
 pub use links::Links;
 pub use lives::Lives;
 pub use redirects::Redirects;
