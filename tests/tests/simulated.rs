@@ -39,6 +39,7 @@ fn the_command_that_a_broken_run_prints_is_that_of_the_same_run() {
             dtus: word("--dtus").parse().ok(),
             time: Duration::try_from_secs_f64(minutes * 60.0).ok(),
             faults: word("--faults").parse().ok(),
+            replicated: false,
         };
         assert_eq!(Options::draw(word("--seed").parse().unwrap(), given), drawn, "{text}");
     }
