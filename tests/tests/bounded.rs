@@ -124,6 +124,7 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/host/records/mod.rs checking", Else("one for each session here")),
     ("groupmgr/src/host/records/mod.rs checks", Else("one for each session here")),
     ("groupmgr/src/host/records/mod.rs due", Else("two for each session here, and those left behind")),
+    ("groupmgr/src/host/records/mod.rs moved", Else("one for each session here, until it has ended")),
     ("groupmgr/src/host/records/mod.rs slots", Table("records left behind")),
     ("groupmgr/src/host/records/orphans.rs found", Else("one page of the data store")),
     ("groupmgr/src/host/records/orphans.rs kept", Table("kept sessions")),
