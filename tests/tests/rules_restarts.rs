@@ -109,6 +109,22 @@ fn a_card_put_in_while_the_daemon_of_its_host_starts_again_gets_the_session_that
     }
 }
 
+/// The next daemon has its sockets before it answers: then nothing refuses a question, while nothing is heard either.
+#[test]
+fn a_daemon_that_was_refused_and_becomes_silent_while_it_starts_again_is_waited_for() {
+    for down in (150..=330).step_by(5) {
+        let Kept { mut w, session, other } = kept();
+        w.kill("h2");
+        w.run_for(ms(4));
+        w.insert(other, "card.ann");
+        w.run_for(ms(down - 4));
+        w.start("h2");
+        w.run_for(secs(3));
+        assert_eq!(w.sessions_of("card.ann").len(), 1, "down {down}\n{}", w.story());
+        assert_eq!(w.shows(other), Some(session), "down {down}\n{}", w.story());
+    }
+}
+
 /// Sessions whose processes take long to say whose they are: nobody may think that they are not there.
 #[test]
 fn a_session_that_is_slow_to_say_whose_it_is_is_waited_for() {

@@ -139,13 +139,18 @@ impl Presentations {
         ctx: &Ctx<'_>,
         id: PresentationId,
         skips: bool,
-        found: Box<Found>,
+        mut found: Box<Found>,
         out: &mut Out<'_>,
     ) {
         let Some(decision) = self.find(id) else { return };
         if !matches!(decision.stage(), Stage::LookingUp) {
             return;
         }
+        // A daemon that has refused a question before is gone until it is heard: the next one has its sockets before it
+        // answers, and is silent meanwhile.
+        let is_unheard = |host: &&HostName| ctx.members.row(host).is_some_and(|row| !row.is_up());
+        let refused = decision.found.iter().flat_map(|before| &before.gone).filter(is_unheard);
+        found.gone.extend(refused.cloned());
         decision.skips = skips;
         let (token, bound) = (decision.token().clone(), decision.bound);
         let local = ctx.sessions.of_token(&token).first().map(|s| (s.last, s.id));
