@@ -20,9 +20,9 @@ use super::timeline::{Event, Timeline, round};
 use super::world::{LabError, World};
 
 pub use print::Form;
-use print::Printer;
+use print::{Printer, RESULT};
 
-/// Which demonstration.
+/// A sequence of steps that can be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Subject {
     /// Cards, desks, and hosts that die and come back
@@ -105,7 +105,7 @@ fn play<R: Play>(mut run: R, steps: &[Step<R>], timeline: &Timeline) -> bool {
     if let Some(world) = run.lab().filter(|_| !ok) {
         keep_logs(world, timeline);
     }
-    let result = Event::new("result").with("ok", ok).with("steps", steps.len()).with("failed", json!(failed));
+    let result = Event::new(RESULT).with("ok", ok).with("steps", steps.len()).with("failed", json!(failed));
     timeline.push(result);
     ok
 }

@@ -30,8 +30,11 @@ pub(super) struct Printer {
     thread: JoinHandle<()>,
 }
 
-/// The event that wakes the printer for the last time; never printed.
+/// The event that wakes the printer for the last time; never printed, since it comes after the result.
 const LAST: &str = "printed";
+
+/// The event that says whether all steps held.
+pub(super) const RESULT: &str = "result";
 
 impl Printer {
     pub(super) fn start(timeline: Timeline, form: Form, ground: Ground) -> Self {
@@ -57,11 +60,16 @@ fn follow(timeline: &Timeline, done: &AtomicBool, form: Form, ground: Ground) {
     if form == Form::Text {
         let _ = writeln!(out, "{}\n", heading(ground));
     }
+    let mut is_over = false;
     loop {
         let last = done.load(Ordering::Acquire);
         for event in timeline.since(&mut seen) {
+            // The result is the last line, whatever is still heard of processes that have ended.
+            if is_over {
+                break;
+            }
+            is_over = event.is(RESULT);
             let line = match form {
-                Form::Json if event.is(LAST) => None,
                 Form::Json => serde_json::to_string(&event).ok(),
                 Form::Text => text(&event, ink),
             };
@@ -99,7 +107,7 @@ fn text(event: &Event, ink: Ink) -> Option<String> {
     let t = format!("{:>9.1}", event.t_ms);
     match event.event.as_str() {
         "step" => Some(step(event, &t, ink)),
-        "result" => Some(result(event, ink)),
+        RESULT => Some(result(event, ink)),
         "screens" => Some(screens(event)),
         "logs_kept" => Some(format!("\n  The logs are in {}", field(event, "dir"))),
         other => {
