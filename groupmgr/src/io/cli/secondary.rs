@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::args::{At, SecondaryCommand};
 use super::ask::{Daemon, Gathered};
-use super::session;
 use super::show::print_json;
 use super::table::Table;
 use crate::host::admin::{Command, CopiesView, KeptView, ReplicaView, Reply, SessionView};
@@ -59,9 +58,7 @@ fn copies(
 }
 
 /// Shows one session.
-pub(super) fn show(at: &At, daemon: &mut Daemon, text: &str) -> Result<Exit, Failure> {
-    let (sessions, _) = session::list(daemon, Target::All)?;
-    let meant = session::the_one(&sessions, text)?;
+pub(super) fn show(at: &At, daemon: &mut Daemon, meant: &SessionView) -> Result<Exit, Failure> {
     let (copies, gathered) = copies(daemon, Target::All)?;
     let own =
         copies.get(&meant.host).and_then(|copies| copies.own.iter().find(|r| r.session == meant.session));

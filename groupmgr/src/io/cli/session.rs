@@ -27,7 +27,10 @@ pub(super) fn run(at: &At, command: SessionCommand) -> Result<Exit, Failure> {
             }
             Ok(gathered.conclude())
         }
-        SessionCommand::Show { session } => secondary::show(at, &mut daemon, &session),
+        SessionCommand::Show { session } => {
+            let (sessions, _) = list(&mut daemon, Target::All)?;
+            secondary::show(at, &mut daemon, the_one(&sessions, &session)?)
+        }
         SessionCommand::New { token, template, on } => {
             let target = on.map_or(Target::Local, Target::Host);
             new(at, &mut daemon, target, Command::NewSession { token, template })
