@@ -9,7 +9,8 @@ const SEEDS: core::ops::Range<u64> = 0..64;
 #[test]
 fn whatever_happens_the_rules_hold_and_once_all_is_repaired_everybody_is_at_work_and_agrees() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let swarm = swarm(SEEDS, Given::default(), threads, &|| false, &|_, _| {});
+    let given = Given { replicated: true, ..Given::default() };
+    let swarm = swarm(SEEDS, given, threads, &|| false, &|_, _| {});
     assert!(swarm.broken.is_empty(), "{:#?}", swarm.broken);
     assert!(swarm.good == SEEDS.end && swarm.faults > 100, "{} runs, {} faults", swarm.good, swarm.faults);
     let idle = swarm.hardly_tried();
@@ -29,7 +30,7 @@ fn the_same_seed_gives_the_same_digest_and_another_one_another() {
 #[test]
 fn the_command_that_a_broken_run_prints_is_that_of_the_same_run() {
     for seed in 0..50 {
-        let drawn = Options::draw(seed, Given::default());
+        let drawn = Options::draw(seed, Given { replicated: true, ..Given::default() });
         let text = drawn.command();
         let word =
             |name: &str| text.split(name).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
@@ -39,7 +40,7 @@ fn the_command_that_a_broken_run_prints_is_that_of_the_same_run() {
             dtus: word("--dtus").parse().ok(),
             time: Duration::try_from_secs_f64(minutes * 60.0).ok(),
             faults: word("--faults").parse().ok(),
-            replicated: false,
+            replicated: text.contains("--replicated"),
         };
         assert_eq!(Options::draw(word("--seed").parse().unwrap(), given), drawn, "{text}");
     }
