@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use datastore::{Request, StoreError};
+use datastore::{Answer, Request, Response, StoreError, Value};
 use proto::Instant;
 use proto::time::{Duration, earliest};
 
@@ -103,6 +103,24 @@ impl<K: Clone> StorePort<K> {
 /// What a question comes to that was not asked, or not answered.
 pub(super) fn away(why: &str) -> StoreError {
     StoreError::Unreachable { at: "-".into(), why: why.into() }
+}
+
+/// The same without a better reason: it was not asked.
+pub(super) fn not_asked() -> StoreError {
+    away("not asked")
+}
+
+/// The same: it was not answered in time.
+pub(super) fn unanswered() -> StoreError {
+    away("no answer in time")
+}
+
+/// The value a get found.
+pub(super) fn value_of(outcome: Result<Response, StoreError>) -> Result<Option<Value>, StoreError> {
+    match outcome?.answer {
+        Answer::Value(value) => Ok(value),
+        _ => Err(not_asked()),
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sessiond::control::{Bytes, DATA_MAX, ToSession};
 use super::driver::{Effect, Port};
 use super::env::Ctx;
 use super::out::Out;
-use super::port::{Arrival, StorePort, away};
+use super::port::{Arrival, StorePort, away, unanswered};
 use super::session_record::SessionRecord;
 use super::step::{ToRecords, ToRelay};
 
@@ -65,7 +65,7 @@ impl Relay {
             }
             ToRelay::Due => {
                 while let Some(asker) = self.port.overdue(ctx.now, out) {
-                    answer(ctx, &asker, Err(away("no answer in time")), out);
+                    answer(ctx, &asker, Err(unanswered()), out);
                 }
             }
         }

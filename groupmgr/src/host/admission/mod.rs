@@ -23,7 +23,7 @@ use super::driver::{AdminReq, Followed, Port};
 use super::env::Ctx;
 use super::note::Note;
 use super::out::Out;
-use super::port::{Arrival, StorePort, away};
+use super::port::{Arrival, StorePort, away, unanswered};
 use super::step::{Asker, Judgement, ToAdmission, ToOperations, ToPresentations};
 use entrants::Entrants;
 use proto::rng::SecretRng;
@@ -105,7 +105,7 @@ impl Gatekeeper {
             }
             ToAdmission::Due => {
                 while let Some(wanted) = self.port.overdue(ctx.now, out) {
-                    self.on_stored(ctx, wanted, Err(away("no answer in time")), out);
+                    self.on_stored(ctx, wanted, Err(unanswered()), out);
                 }
                 self.read_registry(ctx, out);
             }

@@ -24,7 +24,7 @@ pub(super) use queue::UNRELEASED_MAX;
 
 use std::collections::BTreeMap;
 
-use datastore::{Answer, Expected, Request, Response, StoreError, Value};
+use datastore::{Answer, Expected, Request, Response, StoreError};
 use proto::time::earliest;
 use proto::{Epoch, Instant, SessionId, Token};
 use sessiond::manager::{Claim, Session};
@@ -34,7 +34,7 @@ use super::driver::Port;
 use super::env::Ctx;
 use super::liveness::{Liveness, liveness};
 use super::out::Out;
-use super::port::{Arrival, StorePort};
+use super::port::{Arrival, StorePort, not_asked, unanswered, value_of};
 use super::step::{
     Asker, ClaimRead, PresentationId, ReadClaim, Taken, Taking, ToClaims, ToOperations, ToPresentations,
     ToRecords, ToSessions,
@@ -187,8 +187,7 @@ impl Claims {
 
     fn on_due(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
         while let Some(wanted) = self.port.overdue(ctx.now, out) {
-            let late = StoreError::Unreachable { at: "-".into(), why: "no answer in time".into() };
-            self.on_answer(ctx, wanted, Err(late), out);
+            self.on_answer(ctx, wanted, Err(unanswered()), out);
         }
         if self.offer_at.is_some_and(|at| at <= ctx.now) {
             self.offer_unclaimed(ctx, out);
@@ -433,16 +432,4 @@ fn in_this_generation(ctx: &Ctx<'_>, epoch: Epoch) -> Epoch {
     let generation = ctx.store.generation();
     let is_current = epoch.counter > 0 && epoch.generation >= generation;
     if is_current { epoch } else { epoch.next(generation) }
-}
-
-/// The value a get found.
-fn value_of(outcome: Result<Response, StoreError>) -> Result<Option<Value>, StoreError> {
-    match outcome?.answer {
-        Answer::Value(value) => Ok(value),
-        _ => Err(not_asked()),
-    }
-}
-
-fn not_asked() -> StoreError {
-    StoreError::Unreachable { at: "-".into(), why: "not asked".into() }
 }

@@ -13,9 +13,10 @@ use sessiond::manager::Claim;
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::out::Out;
+use super::super::port::value_of;
 use super::super::step::ToRecords;
 use super::queue::ClaimTask;
-use super::{Claims, Own, Wanted, claim_of, in_this_generation, value_of};
+use super::{Claims, Own, Wanted, claim_of, in_this_generation};
 
 /// The claim of a session that was made so short a time ago is not looked at again.
 const JUST_CLAIMED: Duration = Duration::from_secs(2);

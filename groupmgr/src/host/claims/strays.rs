@@ -13,10 +13,11 @@ use proto::time::Duration;
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::out::Out;
+use super::super::port::value_of;
 use super::super::session_record::SessionRecord;
 use super::super::sweep::{SOON, Sweep};
 use super::queue::Stray;
-use super::{Claims, Wanted, value_of};
+use super::{Claims, Wanted};
 
 /// Between two pages: nobody at a desk waits for this.
 const STEP: Duration = Duration::from_millis(500);

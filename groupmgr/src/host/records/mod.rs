@@ -33,7 +33,7 @@ use super::driver::Port;
 use super::env::Ctx;
 use super::note::Note;
 use super::out::Out;
-use super::port::{Arrival, StorePort};
+use super::port::{Arrival, StorePort, not_asked, unanswered, value_of};
 use super::session_record::SessionRecord;
 use super::sessions::LocalSessions;
 use super::step::{PresentationId, Recorded, TakeOver, ToKeeping, ToPresentations, ToRecords, ToSessions};
@@ -243,8 +243,7 @@ impl Records {
 
     fn on_due(&mut self, ctx: &Ctx<'_>, out: &mut Out<'_>) {
         while let Some(wanted) = self.port.overdue(ctx.now, out) {
-            let late = StoreError::Unreachable { at: "-".into(), why: "no answer in time".into() };
-            self.on_answer(ctx, wanted, Err(late), out);
+            self.on_answer(ctx, wanted, Err(unanswered()), out);
         }
         if self.again_at.is_some_and(|at| at <= ctx.now) {
             self.again_at = None;
@@ -476,16 +475,4 @@ fn key_of(session: &Session, which: Which) -> Option<Key> {
         Which::Record => SessionRecord::key(session.id),
         Which::Second => ClaimRecord::second_key(&session.token, session.id),
     }
-}
-
-/// The value a get found.
-fn value_of(outcome: Result<Response, StoreError>) -> Result<Option<Value>, StoreError> {
-    match outcome?.answer {
-        Answer::Value(value) => Ok(value),
-        _ => Err(not_asked()),
-    }
-}
-
-fn not_asked() -> StoreError {
-    StoreError::Unreachable { at: "-".into(), why: "not asked".into() }
 }

@@ -9,9 +9,10 @@ use sessiond::manager::Session;
 
 use super::super::env::Ctx;
 use super::super::out::Out;
+use super::super::port::{not_asked, value_of};
 use super::super::session_record::SessionRecord;
 use super::super::step::{Began, Recorded, ToKeeping};
-use super::{Records, Slot, Wanted, Which, not_asked, value_of};
+use super::{Records, Slot, Wanted, Which};
 
 impl Records {
     /// From now on this host keeps a copy of the session, or none does.

@@ -6,9 +6,10 @@ use proto::{SessionId, Token};
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::out::Out;
+use super::super::port::not_asked;
 use super::super::session_record::SessionRecord;
 use super::super::step::{PresentationId, TakeOver, Taken, ToPresentations};
-use super::{Records, Slot, Wanted, Which, not_asked};
+use super::{Records, Slot, Wanted, Which};
 
 /// Other sessions of a token that are looked for.
 const SECONDS_MAX: u16 = sessiond::manager::SESSIONS_PER_TOKEN_MAX as u16;

@@ -13,10 +13,11 @@ use proto::time::Duration;
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::out::Out;
+use super::super::port::value_of;
 use super::super::session_record::{SESSIONS, SessionRecord};
 use super::super::sweep::{MAY_RETURN_WITHIN, SOON, Sweep};
 use super::orphans::{Found, ORPHANED_AFTER};
-use super::{Records, Wanted, Which, value_of};
+use super::{Records, Wanted, Which};
 
 /// Between two pages: nobody at a desk waits for this.
 const STEP: Duration = Duration::from_millis(500);
