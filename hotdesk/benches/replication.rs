@@ -231,15 +231,8 @@ impl Scene {
         fs::copy(this, &program).map_err(cannot("copy this program"))?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(cannot("let it be run"))?;
         let scene = Self { world, host, session, home };
-        let show = ["session", "show", &scene.session];
-        let mut shown = serde_json::Value::Null;
-        wait_for(
-            || {
-                shown = scene.world.asker().command(&scene.host, &show).map_err(cannot("ask a host"))?;
-                Ok((shown["replica"]["state"] == "protected").then_some(()))
-            },
-            || "the other host to keep the session".to_owned(),
-        )?;
+        let kept = scene.world.wait_until_kept(&scene.host, &scene.session, PATIENCE);
+        kept.map_err(cannot("have the session kept"))?;
         Ok(scene)
     }
 

@@ -37,6 +37,18 @@ fn protected(w: &mut World) -> (DeskId, SessionId, Epoch) {
     (desk, session, record.epoch)
 }
 
+/// The same with the card in nobody's desk and its home gone, and another desk, at the host `server`.
+fn shown_nowhere(w: &mut World, server: &str) -> (DeskId, DeskId, SessionId, Epoch) {
+    let lan = w.lan();
+    let other = w.add_desk(DeskPlan::named("other", lan).server(server));
+    let (desk, session, before) = protected(w);
+    w.remove(desk);
+    w.run_for(secs(1));
+    w.power_off("h1");
+    w.run_for(secs(2));
+    (desk, other, session, before)
+}
+
 /// The session runs on this host alone, with what was kept of it, as everybody knows.
 #[track_caller]
 fn goes_on(w: &World, host: &str, session: SessionId, before: Epoch) {
@@ -173,13 +185,7 @@ fn without_the_store_nobody_becomes_its_home_and_the_desk_waits_and_is_told() {
 fn of_two_desks_that_come_at_once_one_gets_it_and_it_runs_once() {
     for pause in 0..12 {
         let mut w = World::of(3);
-        let lan = w.lan();
-        let other = w.add_desk(DeskPlan::named("other", lan).server("h3"));
-        let (desk, session, before) = protected(&mut w);
-        w.remove(desk);
-        w.run_for(secs(1));
-        w.power_off("h1");
-        w.run_for(secs(2));
+        let (desk, other, session, before) = shown_nowhere(&mut w, "h3");
         w.insert(desk, "card.ann");
         w.run_for(ms(pause));
         w.insert(other, "card.ann");
@@ -195,13 +201,7 @@ fn of_two_desks_that_come_at_once_one_gets_it_and_it_runs_once() {
 fn two_desks_of_one_host_that_come_at_once_take_it_over_once() {
     for pause in 0..12 {
         let mut w = World::of(2);
-        let lan = w.lan();
-        let other = w.add_desk(DeskPlan::named("other", lan).server("h2"));
-        let (desk, session, before) = protected(&mut w);
-        w.remove(desk);
-        w.run_for(secs(1));
-        w.power_off("h1");
-        w.run_for(secs(2));
+        let (desk, other, session, before) = shown_nowhere(&mut w, "h2");
         w.insert(desk, "card.ann");
         w.run_for(core::time::Duration::from_micros(pause * 400));
         w.insert(other, "card.ann");

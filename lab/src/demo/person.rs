@@ -10,9 +10,6 @@ use crate::world::{Card, World};
 /// system, not of a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two questions to a host whose answer is not yet the wanted one.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
-
 /// A user with a card, and what is known of the shell behind it.
 pub(super) struct User {
     pub(super) card: Card,
@@ -43,26 +40,12 @@ impl User {
         Ok(format!("on {host}: attached after {attached_ms:.1} ms, on the screen after {shown_ms:.1} ms"))
     }
 
-    /// Waits until the host of the session says that another one holds all of it. It is asked again when anything happens, and
-    /// now and then.
+    /// Waits until another host keeps all of the session.
     pub(super) fn until_kept(&self, world: &World) -> Seen {
         let host = self.host.as_deref().ok_or(Trouble::Needs("a host"))?;
         let session = self.session.as_deref().ok_or(Trouble::Needs("a session"))?;
-        let give_up_at = Instant::now() + PATIENCE;
-        loop {
-            let end = world.timeline().end();
-            let shown = world.asker().command(host, &["session", "show", session])?;
-            let replica = &shown["replica"];
-            if let (Some("protected"), Some(secondary)) =
-                (replica["state"].as_str(), replica["secondary"].as_str())
-            {
-                return Ok(format!("{secondary} keeps what runs on {host}"));
-            }
-            if Instant::now() > give_up_at {
-                return Err(Trouble::Seen(format!("nobody keeps it: {shown}")));
-            }
-            let _ = world.timeline().wait(end, ASK_AGAIN, |_| true);
-        }
+        let secondary = world.wait_until_kept(host, session, PATIENCE)?;
+        Ok(format!("{secondary} keeps what runs on {host}"))
     }
 
     /// Waits until a desk is at work on another host than `dead`, which went `at` then, with a shell that answers. The gap

@@ -163,6 +163,30 @@ impl World {
         Ok(())
     }
 
+    /// Waits until the host of a session says that another one keeps all of it; returns which.
+    ///
+    /// # Errors
+    /// [`LabError::Late`], with what the host says; when it does not answer.
+    pub fn wait_until_kept(&self, host: &str, session: &str, patience: Duration) -> Result<String, LabError> {
+        let give_up_at = Instant::now() + patience;
+        loop {
+            let end = self.timeline.end();
+            let shown = self.asker().command(host, &["session", "show", session])?;
+            let replica = &shown["replica"];
+            if let (Some("protected"), Some(secondary)) =
+                (replica["state"].as_str(), replica["secondary"].as_str())
+            {
+                return Ok(secondary.to_owned());
+            }
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let what = format!("another host to keep the session of {host}, which says: {shown}");
+                return Err(LabError::Late { what, patience });
+            }
+            let _ = self.timeline.wait(end, ASK_AGAIN.min(left), |event| event.host.is_some());
+        }
+    }
+
     fn start(&mut self, machine: &str, mut command: Command) -> Result<(), LabError> {
         if self.is_alive(machine) {
             return Err(LabError::Odd { what: machine.to_owned(), why: "it runs already".to_owned() });

@@ -18,9 +18,6 @@ const KILLS: u64 = 20;
 const AHEAD: u64 = 4;
 /// A host dies within so long after the typing has begun.
 const TYPED_FOR_MS: u64 = 400;
-/// Between two questions to a host: nothing reports what it keeps.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
 /// Applies each number once: one that is not the next is remembered as wrong, for good. What was applied is said when it
 /// is as safe as the session's class promises.
 const PROGRAM: &str = r#"
@@ -143,20 +140,10 @@ impl Typist {
 
     /// Waits until another host keeps the session.
     fn until_kept(&self) -> Result<String, Trouble> {
-        let host = self.host()?;
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let session = self.scene.world.asker().look(DESK)?.session.ok_or("no session")?;
-            let shown =
-                self.scene.world.asker().command(&host, &["session", "show", &session.to_string()])?;
-            if shown["replica"]["state"] == "protected" {
-                return Ok(host);
-            }
-            if Instant::now() > until {
-                return Err(format!("nobody keeps it: {shown}").into());
-            }
-            let _ = self.scene.world.timeline().wait(self.scene.now(), LOOK_AGAIN, |_| false);
-        }
+        let (host, session) =
+            (self.host()?, self.scene.world.asker().look(DESK)?.session.ok_or("no session")?);
+        self.scene.world.wait_until_kept(&host, &session, PATIENCE)?;
+        Ok(host)
     }
 }
 
