@@ -149,24 +149,25 @@ mod tests {
 
     #[test]
     fn a_reader_that_stands_still_delays_nobody_and_learns_what_it_missed() {
+        let record = b"record\n";
+        // More than may wait and may be on their way to the reader, however soon it stood still.
+        let said = QUEUE_MAX + WRITE_MAX / record.len() + 100;
         let sink = Sink::default();
         let reading = sink.0.lock().unwrap();
         let (mut writer, log) = to(sink.clone());
-        for _ in 0..QUEUE_MAX + 100 {
-            writer.write_all(b"record\n").unwrap();
+        for _ in 0..said {
+            writer.write_all(record).unwrap();
         }
         drop(reading);
-        drop(log);
-        // With a full queue the end is not waited for; what is in the queue is written all the same.
-        let records = loop {
-            let text = sink.0.lock().unwrap().clone();
-            let records = text.split(|b| *b == b'\n').filter(|line| *line == b"record").count();
-            if records >= QUEUE_MAX && String::from_utf8_lossy(&text).contains("log records were dropped") {
-                break records;
-            }
-            std::thread::yield_now();
-        };
-        assert!(records < QUEUE_MAX + 100, "{records}");
+        log.records.send(Record::End).unwrap();
+        log.written.recv().unwrap();
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let records = text.lines().filter(|line| *line == "record").count();
+        assert!((QUEUE_MAX..said).contains(&records), "{records} of {said}");
+        assert!(
+            text.contains(&format!("{} log records were dropped", said - records)),
+            "{records} of {said}"
+        );
     }
 
     #[test]
