@@ -27,8 +27,11 @@
 //! version that must be reached come from the session's record, never from here.
 
 mod codec;
+mod connection;
 pub mod delta;
+mod driver;
 pub mod edit;
+mod effects;
 pub mod encoded;
 mod encoding;
 pub mod head;

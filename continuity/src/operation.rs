@@ -1,10 +1,13 @@
 //! The operation in hand: changes that are made all together, or not at all.
 
+use std::collections::BTreeSet;
+
+use proto::Epoch;
 use proto::time::{Duration, Instant};
 
 use crate::edit::{Edit, Refusal};
 use crate::head::{Operation, Status};
-use crate::limits::{OBJECT_MAX, VALUES_MAX};
+use crate::limits::{LATER_MAX, OBJECT_MAX, VALUES_MAX};
 use crate::names::{Stamp, StepName};
 use crate::object::Object;
 use crate::value::Value;
@@ -33,6 +36,9 @@ pub(crate) enum NotCommitted {
     /// One of its changes was refused when it was asked for.
     #[error("one of its changes was refused")]
     Spoilt,
+    /// It is not known of one of its effects that it has happened.
+    #[error("one of its effects was refused, or is under way: say it again first")]
+    Unsettled,
     /// What others have changed leaves no room for one of its changes.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -47,22 +53,71 @@ pub(crate) struct InHand<P> {
     edits: Vec<Edit>,
     bytes: usize,
     is_spoilt: bool,
+    /// Effects that were asked for, and of which nobody has said that they have happened.
+    unsettled: BTreeSet<u8>,
     /// The object with the changes, as it was at `seen_at`.
     seen: Object,
     seen_at: Stamp,
 }
 
-/// The next operation of a service.
-pub(crate) fn next_operation(object: &Object, name: StepName) -> Operation {
-    let number = object.head.operation.as_ref().map_or(0, |last| last.number);
-    Operation { number: number.saturating_add(1), name, status: Status::Begun }
+/// The later field with the epoch in which the operation in hand was begun, if that is not the object's.
+const BEGUN_IN: u8 = 1;
+
+impl Object {
+    /// Begins the next operation of the service.
+    pub(crate) fn begin_operation(&mut self, name: StepName) {
+        let number = self.head.operation.as_ref().map_or(0, |last| last.number);
+        let number = number.saturating_add(1);
+        self.head.operation = Some(Operation { number, name, status: Status::Begun });
+        self.later.remove(&BEGUN_IN);
+    }
+
+    /// The operation in hand comes to its end.
+    pub(crate) fn end_operation(&mut self, status: Status) {
+        if let Some(operation) = self.head.operation.as_mut() {
+            operation.status = status;
+        }
+        self.later.remove(&BEGUN_IN);
+    }
+
+    /// Another home of the session goes on with it, in this epoch. An operation in hand stays one of the epoch in which it
+    /// was begun: what was lost of that epoch may have had operations with the numbers of those that follow.
+    pub(crate) fn enter(&mut self, epoch: Epoch) {
+        let is_in_hand = self.head.operation.as_ref().is_some_and(|last| last.status == Status::Begun);
+        if is_in_hand && epoch != self.head.stamp.epoch && self.later.len() < LATER_MAX {
+            let begun = self.operation_epoch();
+            let bytes = [begun.generation.to_be_bytes(), begun.counter.to_be_bytes()].concat();
+            self.later.insert(BEGUN_IN, bytes.into());
+        }
+        self.head.stamp.epoch = epoch;
+    }
+
+    /// The epoch in which the operation in hand was begun.
+    pub(crate) fn operation_epoch(&self) -> Epoch {
+        let kept = self.later.get(&BEGUN_IN).and_then(|bytes| bytes.split_first_chunk::<4>());
+        let numbers = kept.and_then(|(generation, rest)| Some((generation, rest.first_chunk::<4>()?)));
+        numbers.map_or(self.head.stamp.epoch, |(generation, counter)| Epoch {
+            generation: u32::from_be_bytes(*generation),
+            counter: u32::from_be_bytes(*counter),
+        })
+    }
 }
 
 impl<P: Copy + PartialEq> InHand<P> {
     /// One of `program` on `object`. If it `is_kept`, it goes on when the program is gone, and another may take it over.
     pub(crate) fn new(program: P, is_kept: bool, since: Instant, object: &Object) -> Self {
         let (seen, seen_at) = (object.clone(), object.head.stamp);
-        Self { program, is_kept, since, edits: Vec::new(), bytes: 0, is_spoilt: false, seen, seen_at }
+        Self {
+            program,
+            is_kept,
+            since,
+            edits: Vec::new(),
+            bytes: 0,
+            is_spoilt: false,
+            unsettled: BTreeSet::new(),
+            seen,
+            seen_at,
+        }
     }
 
     pub(crate) const fn program(&self) -> P {
@@ -76,6 +131,16 @@ impl<P: Copy + PartialEq> InHand<P> {
     /// From now on it is that of another program.
     pub(crate) const fn hand_to(&mut self, program: P) {
         self.program = program;
+    }
+
+    /// One of its effects is asked for.
+    pub(crate) fn asks(&mut self, step: u8) {
+        self.unsettled.insert(step);
+    }
+
+    /// One of its effects has happened.
+    pub(crate) fn has(&mut self, step: u8) {
+        self.unsettled.remove(&step);
     }
 
     /// Whether others need not wait for it any longer.
@@ -117,13 +182,14 @@ impl<P: Copy + PartialEq> InHand<P> {
         if self.is_spoilt {
             return Err(NotCommitted::Spoilt);
         }
+        if !self.unsettled.is_empty() {
+            return Err(NotCommitted::Unsettled);
+        }
         let mut next = object.clone();
         for edit in &self.edits {
             next.apply(edit.clone())?;
         }
-        if let Some(operation) = next.head.operation.as_mut() {
-            operation.status = Status::Committed;
-        }
+        next.end_operation(Status::Committed);
         Ok(next)
     }
 

@@ -4,67 +4,32 @@
 //! answered with is held back until its driver says that the version is as safe as the session's class promises
 //! ([`StateSession::safe`]), and what a program asks afterwards is answered after it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
+use datastore::once::Deed;
 use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, Line, Serial};
 
+use crate::connection::Connection;
 use crate::edit::{Edit, Refusal};
-use crate::encoded::Encoded;
-use crate::head::Status;
-use crate::names::{Stamp, StepName};
+use crate::effects::{self, Asked};
+use crate::head::{Operation, Status};
+use crate::names::Stamp;
 use crate::object::Object;
-use crate::operation::{InHand, NotAdded, NotCommitted, next_operation};
+use crate::operation::{InHand, NotAdded, NotCommitted};
 use crate::restore::Restored;
-use crate::stream::{Packet, Stream};
+use crate::stream::Packet;
 use crate::told::{self, lines};
-use crate::words::{self, About, BadRequest, Request};
+use crate::words::{self, About, BadRequest, Begin, Request};
+
+pub use crate::connection::ANSWERS_MAX;
+pub use crate::driver::{Disable, Effect, Program};
+pub use crate::effects::Ticket;
 
 /// Programs at a time. Each may have a request and unread answers in memory.
 pub const PROGRAMS_MAX: usize = 16;
-/// Answers that a program may wait for. Its next request is read when there are fewer.
-pub const ANSWERS_MAX: usize = 64;
 /// Bytes of requests that are kept while a program waits for answers.
 pub const UNREAD_MAX: usize = 128 * 1024;
-
-/// Names one connection to the state socket. The driver never uses a number again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Program(pub u32);
-
-/// What the driver is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send these bytes to a program.
-    Say {
-        /// The program that is told.
-        program: Program,
-        /// Whole lines, with their payloads.
-        bytes: Vec<u8>,
-    },
-    /// Close the connection of a program that broke the rules, after what was said to it.
-    Close(Program),
-    /// A version was committed. Its answer is held until [`StateSession::safe`].
-    Committed(Encoded),
-}
-
-/// When a service no longer takes changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Disable {
-    /// What is on the stack or in hand may be brought to its end; nothing new is begun.
-    Gracefully,
-    /// At once, whatever is begun.
-    Now,
-}
-
-#[derive(Debug, Default)]
-struct Connection {
-    stream: Stream,
-    answers: VecDeque<(Stamp, Vec<u8>)>,
-    is_watching: bool,
-    /// Its operation was refused or given up. What it believes to be part of it is refused until it has heard of that:
-    /// a program may send all of an operation before it reads an answer.
-    has_lost: bool,
-}
 
 fn disabled() -> Line {
     words::error("disabled", "the service takes no more changes")
@@ -85,6 +50,7 @@ pub struct StateSession {
     disabled: Option<Disable>,
     /// What programs that watch are told about where the object comes from.
     restored: Vec<Line>,
+    asked: Asked<Program>,
     effects: Vec<Effect>,
 }
 
@@ -94,7 +60,7 @@ impl StateSession {
     #[must_use]
     pub fn new(mut object: Object, epoch: Epoch, restored: Option<&Restored>) -> Self {
         let restored = restored.map(|restored| told::restored(&object, restored)).unwrap_or_default();
-        object.head.stamp.epoch = epoch;
+        object.enter(epoch);
         Self {
             safe: object.head.stamp,
             object,
@@ -103,6 +69,7 @@ impl StateSession {
             shown_at: None,
             disabled: None,
             restored,
+            asked: Asked::default(),
             effects: Vec::new(),
         }
     }
@@ -138,7 +105,7 @@ impl StateSession {
     /// Whether more of a program is to be read now.
     #[must_use]
     pub fn reads(&self, program: Program) -> bool {
-        self.programs.get(&program).is_some_and(|connection| connection.answers.len() < ANSWERS_MAX)
+        self.programs.get(&program).is_some_and(Connection::reads)
     }
 
     /// A program has said something, cut anywhere. `wall` is the time by which an object expires.
@@ -151,6 +118,7 @@ impl StateSession {
     /// Versions up to `stamp` are as safe as the session's class promises.
     pub fn safe(&mut self, now: Instant, wall: WallTime, stamp: Stamp) {
         self.safe = self.safe.max(stamp);
+        self.ask();
         let programs: Vec<Program> = self.programs.keys().copied().collect();
         for program in programs {
             self.flush(program);
@@ -209,8 +177,8 @@ impl StateSession {
         };
         let bytes = answer.unwrap_or_else(|refused| lines(&[refused]));
         let after = self.object.head.stamp;
-        if let Some(connection) = self.programs.get_mut(&program) {
-            connection.answers.push_back((after, bytes));
+        if let Some(connection) = self.programs.get_mut(&program).filter(|c| c.waits.is_none()) {
+            connection.answer(after, bytes);
         }
         self.flush(program);
     }
@@ -232,7 +200,7 @@ impl StateSession {
             Request::Edit(edit) => self.edit(program, edit).map(|ok| lines(&[ok])),
             Request::Get(place, key) => Ok(told::value(self.seen_by(program).get(&place, &key))),
             Request::List(place) => Ok(told::list(self.seen_by(program), &place)),
-            Request::Begin { name, keep } => self.begin(now, program, name, keep).map(|ok| lines(&[ok])),
+            Request::Begin(begin) => self.begin(now, program, begin).map(|ok| lines(&[ok])),
             Request::Join(number) => self.join(program, number).map(|ok| lines(&[ok])),
             Request::Commit => self.commit(program).map(|ok| lines(&[ok])),
             Request::Abort => {
@@ -243,6 +211,8 @@ impl StateSession {
             Request::Describe(about) => self.describe(wall, about).map(|ok| lines(&[ok])),
             Request::Status => Ok(lines(&[told::status(&self.object, self.safe)])),
             Request::Watch => Ok(self.watch(program)),
+            // Answered when it has happened.
+            Request::Effect { deed, step } => self.effect(program, deed, step).map(|()| Vec::new()),
         }
     }
 
@@ -300,8 +270,8 @@ impl StateSession {
         }
     }
 
-    fn begin(&mut self, now: Instant, program: Program, name: StepName, keep: bool) -> Result<Line, Line> {
-        let begun = self.try_begin(now, program, name, keep);
+    fn begin(&mut self, now: Instant, program: Program, begin: Begin) -> Result<Line, Line> {
+        let begun = self.try_begin(now, program, begin);
         self.set_lost(program, begun.is_err());
         begun
     }
@@ -312,13 +282,8 @@ impl StateSession {
         }
     }
 
-    fn try_begin(
-        &mut self,
-        now: Instant,
-        program: Program,
-        name: StepName,
-        keep: bool,
-    ) -> Result<Line, Line> {
+    fn try_begin(&mut self, now: Instant, program: Program, begin: Begin) -> Result<Line, Line> {
+        let Begin { name, keep, again } = begin;
         let is_idle = self.object.stack().is_empty();
         if self.disabled == Some(Disable::Now) || (self.disabled.is_some() && is_idle) {
             return Err(disabled());
@@ -331,9 +296,13 @@ impl StateSession {
             self.abort();
             self.set_lost(holder, true);
         }
-        let mut next = self.object.clone();
-        next.head.operation = Some(next_operation(&next, name));
-        self.publish(next)?;
+        // One that another home has begun goes on under its number.
+        let is_there = |last: &Operation| last.name == name && last.status == Status::Begun;
+        if !(again && self.object.head.operation.as_ref().is_some_and(is_there)) {
+            let mut next = self.object.clone();
+            next.begin_operation(name);
+            self.publish(next)?;
+        }
         self.in_hand = Some(InHand::new(program, keep, now, &self.object));
         Ok(self.ok())
     }
@@ -350,6 +319,70 @@ impl StateSession {
         };
         self.set_lost(program, joined.is_err());
         joined
+    }
+
+    /// Does something once that belongs to the program's operation. It is answered when that has happened.
+    fn effect(&mut self, program: Program, deed: Deed, step: u8) -> Result<(), Line> {
+        if self.disabled == Some(Disable::Now) {
+            return Err(disabled());
+        }
+        let own = self.in_hand.as_mut().filter(|in_hand| in_hand.program() == program);
+        let Some(in_hand) = own else {
+            return Err(words::error(
+                "noOperation",
+                "an effect belongs to an operation, which you have not begun",
+            ));
+        };
+        if !self.asked.has_room() {
+            return Err(words::error("busy", "too many effects are under way"));
+        }
+        in_hand.asks(step);
+        let ticket = self.asked.add(program, &self.object, deed, step);
+        if let Some(connection) = self.programs.get_mut(&program) {
+            connection.waits = ticket;
+        }
+        self.ask();
+        Ok(())
+    }
+
+    /// Asks for what need not wait any longer.
+    fn ask(&mut self) {
+        let due = self.asked.due(self.safe);
+        self.effects.extend(due.into_iter().map(|(ticket, request)| Effect::Ask { ticket, request }));
+    }
+
+    /// What was asked for is answered: the data store's word, or why there is none.
+    pub fn answered(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        ticket: Ticket,
+        outcome: Result<datastore::Answer, datastore::StoreError>,
+    ) {
+        let Some(open) = self.asked.answered(ticket) else { return };
+        let said = effects::said(outcome);
+        let is_last = self.object.head.operation.as_ref().is_some_and(|last| last.number == open.operation);
+        if let Some(in_hand) = self.in_hand.as_mut().filter(|_| is_last && said.is_ok()) {
+            in_hand.has(open.step);
+        }
+        let line = said.map_or_else(
+            |refused| refused,
+            |(happened, answer, text)| {
+                let line = self.ok().with("happened", happened).with("answer", answer);
+                line.with_some("text", text)
+            },
+        );
+        self.answer_waiting(open.program, ticket, line);
+        self.flush(open.program);
+        self.read_on(now, wall, open.program);
+    }
+
+    fn answer_waiting(&mut self, program: Program, ticket: Ticket, line: Line) {
+        let connection = self.programs.get_mut(&program);
+        if let Some(connection) = connection.filter(|connection| connection.waits == Some(ticket)) {
+            connection.waits = None;
+            connection.answer(self.object.head.stamp, lines(&[line]));
+        }
     }
 
     fn own_operation(&mut self, program: Program) -> Result<(), Line> {
@@ -380,10 +413,11 @@ impl StateSession {
     /// Gives up the operation in hand; that it was is a version, so that whoever restores it knows.
     fn abort(&mut self) {
         self.in_hand = None;
-        let mut next = self.object.clone();
-        if let Some(operation) = next.head.operation.as_mut() {
-            operation.status = Status::Aborted;
+        for (ticket, program) in self.asked.give_up() {
+            self.answer_waiting(program, ticket, words::error("aborted", "the operation was given up"));
         }
+        let mut next = self.object.clone();
+        next.end_operation(Status::Aborted);
         // It fits, being no longer than what is there.
         let _ = self.publish(next);
     }
@@ -417,10 +451,8 @@ impl StateSession {
     /// Sends the answers whose versions are safe, in the order in which they were asked.
     fn flush(&mut self, program: Program) {
         let Some(connection) = self.programs.get_mut(&program) else { return };
-        while connection.answers.front().is_some_and(|(stamp, _)| *stamp <= self.safe) {
-            let said = connection.answers.pop_front().map(|(_, bytes)| Effect::Say { program, bytes });
-            self.effects.extend(said);
-        }
+        let safe = connection.take_safe(self.safe);
+        self.effects.extend(safe.map(|bytes| Effect::Say { program, bytes }));
     }
 
     fn tell(&mut self, event: &Line) {

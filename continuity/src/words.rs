@@ -6,6 +6,8 @@
 
 use core::fmt::Display;
 
+use datastore::guard::Write;
+use datastore::once::Deed;
 use proto::Line;
 use proto::line::FieldError;
 
@@ -35,11 +37,13 @@ pub enum Request {
     /// Asks for the keys of a pool.
     List(Place),
     /// Begins an operation.
-    Begin {
-        /// What the program calls it.
-        name: StepName,
-        /// Whether it goes on when the program is gone, so that another can join it.
-        keep: bool,
+    Begin(Begin),
+    /// Does something outside of the object, once, as part of the operation that the program has begun.
+    Effect {
+        /// What is done.
+        deed: Deed,
+        /// Which effect of the operation it is, from 1.
+        step: u8,
     },
     /// Takes over an operation that is kept, by its number.
     Join(u64),
@@ -53,6 +57,17 @@ pub enum Request {
     Status,
     /// Wants to be told events.
     Watch,
+}
+
+/// An operation that begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// What the program calls it.
+    pub name: StepName,
+    /// Whether it goes on when the program is gone, so that another can join it.
+    pub keep: bool,
+    /// Whether one of this name that another home has begun, and not brought to its end, goes on under its number.
+    pub again: bool,
 }
 
 /// What an object is for; what is not said stays.
@@ -121,7 +136,12 @@ impl Request {
             "forget" => Self::Edit(Edit::Forget(series()?)),
             "get" => Self::Get(place()?, line.need("key")?),
             "list" => Self::List(place()?),
-            "begin" => Self::Begin { name: line.need("name")?, keep: line.flag("keep") },
+            "begin" => Self::Begin(Begin {
+                name: line.need("name")?,
+                keep: line.flag("keep"),
+                again: line.flag("again"),
+            }),
+            "effect" => Self::Effect { deed: deed(packet)?, step: line.want("step")?.unwrap_or(1) },
             "join" => Self::Join(line.need("operation")?),
             "commit" => Self::Commit,
             "abort" => Self::Abort,
@@ -138,15 +158,39 @@ impl Request {
     }
 }
 
-/// The value of a `put`: its `text`, or the bytes that follow it.
-fn value(packet: &Packet) -> Result<Value, FieldError> {
+/// What a packet brings: its `text`, or the bytes that follow it.
+fn content(packet: &Packet) -> Result<&[u8], FieldError> {
+    match (&packet.payload, packet.line.get("text")) {
+        (Some(_), Some(_)) => Err(FieldError::Bad("text")),
+        (Some(payload), None) => Ok(payload),
+        (None, Some(text)) => Ok(text.as_bytes()),
+        (None, None) => Err(FieldError::Missing("text")),
+    }
+}
+
+/// What an `effect` does.
+fn deed(packet: &Packet) -> Result<Deed, FieldError> {
     let line = &packet.line;
-    let content = match (&packet.payload, line.get("text")) {
-        (Some(_), Some(_)) => return Err(FieldError::Bad("text")),
-        (Some(payload), None) => payload.as_slice(),
-        (None, Some(text)) => text.as_bytes(),
-        (None, None) => return Err(FieldError::Missing("text")),
-    };
+    let value = |bytes| datastore::Value::new(bytes).map_err(|_too_large| FieldError::Bad("text"));
+    Ok(match line.need::<String>("do")?.as_str() {
+        "put" => Deed::Write(Write::Put { key: line.need("key")?, value: value(content(packet)?)? }),
+        "delete" => Deed::Write(Write::Delete { key: line.need("key")? }),
+        "begin" => Deed::Begin,
+        "done" => match content(packet) {
+            Ok(said) => {
+                core::str::from_utf8(said).map_err(|_| FieldError::Bad("text"))?;
+                Deed::End(value(said)?)
+            }
+            Err(FieldError::Missing(_)) => Deed::End(value(&[])?),
+            Err(bad) => return Err(bad),
+        },
+        _ => return Err(FieldError::Bad("do")),
+    })
+}
+
+/// The value of a `put`.
+fn value(packet: &Packet) -> Result<Value, FieldError> {
+    let (line, content) = (&packet.line, content(packet)?);
     let bad = || FieldError::Bad("text");
     let text = || core::str::from_utf8(content).map_err(|_| bad());
     Ok(Value::Reference(match line.get("kind").unwrap_or("raw") {

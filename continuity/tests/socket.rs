@@ -63,6 +63,7 @@ impl Desk {
                 match effect {
                     Effect::Say { program, bytes } => self.said.push((program, bytes)),
                     Effect::Close(program) => self.closed.push(program),
+                    Effect::Ask { .. } => unreachable!("nothing here is done once"),
                     Effect::Committed(version) => {
                         match self.held.encoded() {
                             Some(held) => self.held.take_delta(&Delta::between(held, &version)).unwrap(),

@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use crate::decide::{decide, written_key};
-use crate::error::Refusal;
+use crate::decide::decide;
 use crate::key::{Key, Prefix};
 use crate::message::{Answer, Event, Request, Revision};
 use crate::quota::Usage;
@@ -70,43 +69,18 @@ impl Batch {
         usage: &mut Usage,
         mut stored: impl FnMut(&Key) -> Result<Option<Value>, E>,
     ) -> Result<Option<Answer>, E> {
-        let Request::Guarded { guard, write } = request else {
-            return self.admit_unguarded(request, usage, stored);
-        };
-        let record = self.newest(&guard.key, &mut stored)?;
-        if !guard.admits(record.as_ref()) {
-            self.requests += 1;
-            return Ok(Some(Answer::Failed(Refusal::Fenced.into())));
-        }
-        self.admit_unguarded(&write.clone().into(), usage, stored)
-    }
-
-    /// The value of a key after all writes decided so far.
-    fn newest<E>(
-        &self,
-        key: &Key,
-        mut stored: impl FnMut(&Key) -> Result<Option<Value>, E>,
-    ) -> Result<Option<Value>, E> {
-        match self.keys.get(key) {
-            Some(touched) => Ok(touched.now.clone()),
-            None => stored(key),
-        }
-    }
-
-    fn admit_unguarded<E>(
-        &mut self,
-        request: &Request,
-        usage: &mut Usage,
-        stored: impl FnMut(&Key) -> Result<Option<Value>, E>,
-    ) -> Result<Option<Answer>, E> {
-        let Some(key) = written_key(request) else { return Ok(None) };
-        let before = self.newest(key, stored)?;
-        let Some(decision) = decide(request, before.as_ref()) else { return Ok(None) };
+        let decision = decide(request, |key| self.newest(key, &mut stored))?;
+        let Some(decision) = decision else { return Ok(None) };
         self.requests += 1;
-        if let Some(change) = decision.change {
+        let mut changes = Vec::new();
+        for change in decision.changes {
+            let before = self.newest(&change.key, &mut stored)?;
             if let Err(error) = usage.check(&change.key, before.as_ref(), change.value.as_ref()) {
                 return Ok(Some(Answer::Failed(error)));
             }
+            changes.push((before, change));
+        }
+        for (before, change) in changes {
             usage.change(&change.key, before.as_ref(), change.value.as_ref());
             self.bytes += change.value.as_ref().map_or(0, |v| v.as_bytes().len());
             self.revision = self.revision.next();
@@ -115,6 +89,18 @@ impl Batch {
             self.events.push(Event { revision: self.revision, change });
         }
         Ok(Some(decision.answer))
+    }
+
+    /// The value of a key after all writes decided so far.
+    fn newest<E>(
+        &self,
+        key: &Key,
+        stored: &mut impl FnMut(&Key) -> Result<Option<Value>, E>,
+    ) -> Result<Option<Value>, E> {
+        match self.keys.get(key) {
+            Some(touched) => Ok(touched.now.clone()),
+            None => stored(key),
+        }
     }
 
     /// Whether there is anything to make safe.
@@ -203,9 +189,10 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::Guard;
+    use crate::guard::{Guard, Write};
     use crate::memory::MemoryStore;
     use crate::message::{Expected, Page};
+    use crate::once::{Deed, EffectId};
     use crate::quota::Quota;
     use proptest::prelude::*;
     use std::convert::Infallible;
@@ -234,7 +221,14 @@ mod tests {
         let guarded = (one.clone(), 1_u32..4).prop_map(|(request, counter)| {
             request.guarded(Guard { key: "session/s".parse().unwrap(), generation: 1, counter })
         });
-        proptest::collection::vec(prop_oneof![2 => one, 1 => moved, 2 => guarded], 0..20)
+        let effect = |(request, counter, operation, step): (Request, u32, u64, u8)| {
+            let effect = EffectId { service: "s".parse().unwrap(), epoch: (1, 1), operation, step };
+            let deed = Write::try_from(request).map_or(Deed::Begin, Deed::Write);
+            let guard = Guard { key: "session/s".parse().unwrap(), generation: 1, counter };
+            Request::Once { guard: Some(guard), effect, deed }
+        };
+        let effects = (one.clone(), 1_u32..4, 1_u64..3, 1_u8..3).prop_map(effect);
+        proptest::collection::vec(prop_oneof![2 => one, 1 => moved, 2 => guarded, 2 => effects], 0..20)
     }
 
     fn all(store: &mut MemoryStore) -> Vec<(Key, Value)> {

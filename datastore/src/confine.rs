@@ -4,8 +4,10 @@
 //! key has no way up, and is not shown one, because every listing and event is of keys under the prefix.
 
 use crate::error::{Refusal, StoreError};
+use crate::guard::Write;
 use crate::key::{Key, Prefix};
 use crate::message::{Answer, Change, Event, Page, Request, Response, WatchEvent};
+use crate::once::Deed;
 
 /// One user's part of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ impl Confinement {
     ///
     /// # Errors
     /// [`StoreError::TooLarge`] when the key leaves no room for the prefix; [`Refusal::NotHere`] for
-    /// [`Request::Status`], which tells about others, and for [`Request::Guarded`].
+    /// [`Request::Status`], which tells about others, and for what has a guard.
     pub fn inward(&self, request: Request) -> Result<Request, StoreError> {
         Ok(match request {
             Request::Get { key } => Request::Get { key: self.key(&key)? },
@@ -49,8 +51,15 @@ impl Confinement {
             },
             Request::Watch { prefix } => Request::Watch { prefix: self.prefix(&prefix)? },
             Request::Unwatch { .. } | Request::Ping => request,
+            Request::Once { guard: None, effect, deed: Deed::Write(write) } => {
+                let write = Write::try_from(self.inward(write.into())?).map_err(|_| Refusal::NotHere)?;
+                Request::Once { guard: None, effect, deed: Deed::Write(write) }
+            }
+            Request::Once { guard: None, .. } => request,
             // A guard is its host's to set.
-            Request::Status | Request::Guarded { .. } => return Err(Refusal::NotHere.into()),
+            Request::Status | Request::Guarded { .. } | Request::Once { .. } => {
+                return Err(Refusal::NotHere.into());
+            }
         })
     }
 

@@ -91,6 +91,9 @@ pub enum Refusal {
     /// The write's guard does not admit it: the session has a later home, or is over.
     #[error("the session has moved to another host or is over")]
     Fenced,
+    /// The effect belongs to an operation before the last one of its service: what became of it is not remembered.
+    #[error("the service has gone on to a later operation")]
+    Superseded,
 }
 
 impl Refusal {

@@ -85,24 +85,38 @@ impl From<Write> for Request {
     }
 }
 
+impl TryFrom<Request> for Write {
+    type Error = Request;
+
+    /// The write that a request is, unless something stands before it.
+    fn try_from(request: Request) -> Result<Self, Request> {
+        Ok(match request {
+            Request::Put { key, value } => Self::Put { key, value },
+            Request::Swap { key, expected, new } => Self::Swap { key, expected, new },
+            Request::Delete { key } => Self::Delete { key },
+            other => return Err(other),
+        })
+    }
+}
+
 impl Request {
-    /// The same write behind a guard. What writes nothing needs none.
+    /// The same write or effect behind a guard. What writes nothing needs none.
     #[must_use]
     pub fn guarded(self, guard: Guard) -> Self {
-        let write = match self {
-            Self::Put { key, value } => Write::Put { key, value },
-            Self::Swap { key, expected, new } => Write::Swap { key, expected, new },
-            Self::Delete { key } => Write::Delete { key },
-            other => return other,
-        };
-        Self::Guarded { guard, write }
+        match Write::try_from(self) {
+            Ok(write) => Self::Guarded { guard, write },
+            Err(Self::Once { effect, deed, .. }) => Self::Once { guard: Some(guard), effect, deed },
+            Err(other) => other,
+        }
     }
 
-    /// The same write without a guard, for a store that knows of none.
+    /// The same write without a guard, for a store that knows of none. Such a store does nothing once: of an effect it is
+    /// only asked whether it lives, and nobody takes that answer for the effect's.
     #[must_use]
     pub fn unguarded(self) -> Self {
         match self {
             Self::Guarded { write, .. } => write.into(),
+            Self::Once { .. } => Self::Ping,
             other => other,
         }
     }

@@ -17,7 +17,7 @@ use proto::keys::{KeyRing, Purpose};
 use proto::version::Version;
 use serde::{Deserialize, Serialize};
 
-/// The version of the data store's protocol. 2: a store tells its id. 3: it knows guarded writes.
+/// The version of the data store's protocol. 2: a store tells its id. 3: it knows guarded writes and effects.
 pub const VERSION: Version = Version(3);
 
 /// The first version whose stores know guarded writes.

@@ -24,7 +24,7 @@
 //! | [`key`], [`value`], [`message`], [`error`] | what is asked and answered |
 //! | [`wire`], [`handshake`] | frames; how host and store trust each other |
 //! | [`decide`], [`batch`] | what a write does; the group commit and what it hides |
-//! | [`guard`] | writes that only the present home of a session may make |
+//! | [`guard`], [`once`] | writes that only the present home of a session may make; those that are done once |
 //! | [`quota`] | how much permanent data each user may have |
 //! | [`memory`] | the store for tests and the simulated world |
 //! | [`client`] | a client's requests across broken connections |
@@ -46,6 +46,7 @@ pub mod key;
 pub mod mailbox;
 pub mod memory;
 pub mod message;
+pub mod once;
 pub mod quota;
 pub mod value;
 pub mod wire;

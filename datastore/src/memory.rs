@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Bound;
 
-use crate::decide::{decide, written_key};
+use crate::decide::decide;
 use crate::error::Refusal;
 use crate::key::{Key, Prefix};
 use crate::message::{Answer, Event, Generation, Page, Request, Response, Revision};
@@ -87,17 +87,9 @@ impl MemoryStore {
     }
 
     fn write(&mut self, request: &Request, changed: &mut Vec<Event>) -> Answer {
-        if let Request::Guarded { guard, write } = request {
-            if !guard.admits(self.entries.get(&guard.key)) {
-                return Answer::Failed(Refusal::Fenced.into());
-            }
-            return self.write(&write.clone().into(), changed);
-        }
-        let current = written_key(request).and_then(|key| self.entries.get(key));
-        let Some(decision) = decide(request, current) else {
-            return Answer::Failed(Refusal::NotHere.into());
-        };
-        if let Some(change) = decision.change {
+        let Ok(decision) = decide(request, |key| Ok::<_, Infallible>(self.entries.get(key).cloned()));
+        let Some(decision) = decision else { return Answer::Failed(Refusal::NotHere.into()) };
+        for change in decision.changes {
             self.revision = self.revision.next();
             match &change.value {
                 Some(value) => self.entries.insert(change.key.clone(), value.clone()),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 use crate::guard::{Guard, Write};
 use crate::key::{Key, Prefix};
+use crate::once::{Deed, EffectId, Past};
 use crate::value::Value;
 
 /// How often the data store was restored from a backup, plus one. Part of every session's epoch, so that no
@@ -146,13 +147,30 @@ pub enum Request {
         /// What is to be done.
         write: Write,
     },
+    /// An effect: done if its guard admits it and it was not done before; else [`crate::Refusal::Fenced`] or
+    /// [`Answer::Already`]. Stores of version 2 do not know it.
+    Once {
+        /// What is to be found; set by the host of the session that asks.
+        guard: Option<Guard>,
+        /// Which effect it is.
+        effect: EffectId,
+        /// What is to be done.
+        deed: Deed,
+    },
 }
 
 impl Request {
     /// Whether it may change the store, so that a missing answer leaves its outcome unknown.
     #[must_use]
     pub const fn is_write(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Swap { .. } | Self::Delete { .. } | Self::Guarded { .. })
+        matches!(
+            self,
+            Self::Put { .. }
+                | Self::Swap { .. }
+                | Self::Delete { .. }
+                | Self::Guarded { .. }
+                | Self::Once { .. }
+        )
     }
 
     /// The first page of what `prefix` holds.
@@ -205,6 +223,12 @@ pub enum Answer {
     Status(Vec<(String, u64)>),
     /// The request was not carried out.
     Failed(StoreError),
+    /// The effect had happened before, or had begun. Nothing was changed; what is said is safe on disk.
+    Already(Past),
+    /// It is remembered that an effect begins, safe on disk.
+    Begun,
+    /// It is remembered what came of an effect, safe on disk.
+    Ended,
 }
 
 /// A bounded part of a listing.

@@ -173,9 +173,10 @@ impl FrameBuffer {
 mod tests {
     use super::*;
     use crate::error::{Refusal, StoreError};
-    use crate::guard::Guard;
+    use crate::guard::{Guard, Write};
     use crate::key::Prefix;
     use crate::message::{Answer, Change, Event, Expected, Generation, Revision};
+    use crate::once::{Deed, EffectId, Past};
     use proptest::prelude::*;
     use proto::Epoch;
 
@@ -206,6 +207,12 @@ mod tests {
                     Request::Put { key, value }.guarded(Guard { key: of, generation, counter })
                 }
             ),
+            (key(), value(), any::<u64>(), any::<u8>()).prop_map(|(key, value, operation, step)| {
+                let effect = EffectId { service: "shop".parse().unwrap(), epoch: (1, 2), operation, step };
+                let deed =
+                    if step % 2 == 0 { Deed::End(value) } else { Deed::Write(Write::Put { key, value }) };
+                Request::Once { guard: None, effect, deed }
+            }),
         ]
     }
 
@@ -275,6 +282,37 @@ mod tests {
                 },
                 "000000090101000303612f6200",
             ),
+        ];
+        for (message, golden) in replies {
+            check_golden(&message, golden);
+        }
+    }
+
+    #[test]
+    fn every_effect_has_its_golden_bytes_and_reads_back() {
+        let (k, v) = (|| "a/b".parse::<Key>().unwrap(), || Value::new(b"hi").unwrap());
+        let effect = EffectId { service: "s".parse().unwrap(), epoch: (1, 300), operation: 5, step: 2 };
+        let guard = Guard::new(k(), Epoch { generation: 1, counter: 300 });
+        let once = |deed| Call {
+            id: RequestId(2),
+            request: Request::Once { guard: None, effect: effect.clone(), deed }.guarded(guard.clone()),
+        };
+        for (message, golden) in [
+            (
+                once(Deed::Write(Write::Delete { key: k() })),
+                "00000017020a0103612f6201ac02017301ac020502000203612f62",
+            ),
+            (once(Deed::Begin), "00000012020a0103612f6201ac02017301ac02050201"),
+            (once(Deed::End(v())), "00000015020a0103612f6201ac02017301ac02050202026869"),
+        ] {
+            check_golden(&message, golden);
+        }
+        let replies = [
+            (reply(Answer::Failed(Refusal::Superseded.into())), "00000008000201ac020a0206"),
+            (reply(Answer::Already(Past::Deleted { existed: true })), "00000008000201ac020b0201"),
+            (reply(Answer::Already(Past::Ended(v()))), "0000000a000201ac020b04026869"),
+            (reply(Answer::Begun), "00000006000201ac020c"),
+            (reply(Answer::Ended), "00000006000201ac020d"),
         ];
         for (message, golden) in replies {
             check_golden(&message, golden);

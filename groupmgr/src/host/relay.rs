@@ -84,9 +84,13 @@ impl Relay {
         match inward(&owner, &request.0) {
             Ok((id, request)) => {
                 let asker = Asker { session, client, owner, id };
-                let request = match guard_of(ctx, session) {
-                    Some(guard) => request.guarded(guard),
-                    None => request,
+                let request = match (guard_of(ctx, session), request) {
+                    (Some(guard), request) => request.guarded(guard),
+                    // Without the record nothing would remember that it was done.
+                    (None, Request::Once { .. }) => {
+                        return answer(ctx, &asker, Err(away("the session has no record there yet")), out);
+                    }
+                    (None, request) => request,
                 };
                 let refused = if ctx.store.is_up() {
                     self.port.ask(ctx.now, asker, request, out).err()

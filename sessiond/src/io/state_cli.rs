@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use continuity::limits::VALUE_MAX;
 use continuity::stream::Packet;
 use continuity::{Key, Place, SeriesName, StepName};
@@ -83,7 +83,15 @@ pub(super) enum StateCommand {
     Begin {
         /// Name of the operation
         name: String,
+        /// Go on with one of this name that a lost host has begun, under its number
+        #[arg(long)]
+        again: bool,
     },
+    /// Do something outside of the session once, as part of the operation in HOTDESK_OPERATION
+    ///
+    /// Prints when it has happened, "now" or "before" at a host that is lost, and what the answer was.
+    #[command(subcommand)]
+    Effect(EffectCommand),
     /// Make all changes of the operation in HOTDESK_OPERATION
     Commit,
     /// Make none of them
@@ -92,6 +100,49 @@ pub(super) enum StateCommand {
     Status,
     /// Print events until the session ends: restore, missing, connect, disconnect, disable
     Watch,
+}
+
+/// Which effect of its operation it is, and how its answer is printed.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Which effect of the operation, from 1 to 16
+    #[arg(long, default_value_t = 1)]
+    step: u8,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EffectCommand {
+    /// Store a value in the user's permanent data
+    Put {
+        /// Under which key
+        key: datastore::Key,
+        /// The value; read from the standard input if left out
+        value: Option<String>,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Delete a key of the user's permanent data
+    Rm {
+        /// The key to delete
+        key: datastore::Key,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Say that something begins which the data store does not do; do it only if the answer is "now begun"
+    Begin {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Say that it has happened
+    Done {
+        /// What came of it, for whoever repeats the operation
+        outcome: Option<String>,
+        #[command(flatten)]
+        which: Which,
+    },
 }
 
 /// Runs one command.
@@ -143,11 +194,12 @@ fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failur
         StateCommand::Mark { pool } => ask(client, states("mark", pool), None).map(drop),
         StateCommand::Back { pool } => ask(client, states("back", pool), None).map(drop),
         StateCommand::Forward { pool } => ask(client, states("forward", pool), None).map(drop),
-        StateCommand::Begin { name } => {
-            let line = Line::new("begin").with("name", name).with("keep", true);
+        StateCommand::Begin { name, again } => {
+            let line = Line::new("begin").with("name", name).with("keep", true).with("again", again);
             let Packet { line, .. } = ask(client, line, None)?;
             print(format!("{}\n", line.get("operation").unwrap_or_default()))
         }
+        StateCommand::Effect(command) => effect(client, command),
         StateCommand::Commit => ask(client, Line::new("commit"), None).map(drop),
         StateCommand::Abort => ask(client, Line::new("abort"), None).map(drop),
         StateCommand::Status => print(format!("{}\n", ask(client, Line::new("status"), None)?.line)),
@@ -162,6 +214,29 @@ fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failur
             }
         }
     }
+}
+
+fn effect(client: &mut StateClient, command: EffectCommand) -> Result<(), Failure> {
+    let of = |what: &str| Line::new("effect").with("do", what);
+    let (line, payload, Which { step, json }) = match command {
+        EffectCommand::Put { key, value, which } => {
+            let value = value.map_or_else(read_value, |value| Ok(value.into_bytes()))?;
+            (of("put").with("key", key), Some(value), which)
+        }
+        EffectCommand::Rm { key, which } => (of("delete").with("key", key), None, which),
+        EffectCommand::Begin { which } => (of("begin"), None, which),
+        EffectCommand::Done { outcome, which } => {
+            (of("done").with_some("text", outcome.filter(|outcome| !outcome.is_empty())), None, which)
+        }
+    };
+    let Packet { line, .. } = ask(client, line.with("step", step), payload.as_deref())?;
+    let [happened, answer, text] = ["happened", "answer", "text"].map(|key| line.get(key));
+    let said = if json {
+        serde_json::json!({"happened": happened, "answer": answer, "text": text}).to_string()
+    } else {
+        [happened, answer, text].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    };
+    print(said + "\n")
 }
 
 fn list(client: &mut StateClient, line: Line) -> Result<(), Failure> {

@@ -27,35 +27,40 @@ pub const RULES: &[Rule] = &[
 
 /// The copies of a session at another host.
 #[derive(Default)]
-struct Keeper {
+pub struct Keeper {
     held: BTreeMap<Part, Held>,
 }
 
-fn part(kind: Kind) -> Part {
+pub fn part(kind: Kind) -> Part {
     Part { service: "terminal".parse().unwrap(), kind }
 }
 
 impl Keeper {
     /// Takes the next update; says of which part. It is not acknowledged.
-    fn take(&mut self, daemon: &mut Daemon) -> Part {
+    pub fn take(&mut self, daemon: &mut Daemon) -> Part {
         let (part, update) = daemon.said("Committed", |said| match said {
             FromSession::Committed { part, update } => Some((part.clone(), update.clone())),
             _ => None,
         });
+        self.hear(&part, update);
+        part
+    }
+
+    /// Takes an update.
+    pub fn hear(&mut self, part: &Part, update: Update) {
         let held = self.held.entry(part.clone()).or_default();
         match update {
             Update::Whole(Bytes(bytes)) => held.take_whole(Encoded::open(&bytes).unwrap()).unwrap(),
             Update::Delta(Bytes(bytes)) => held.take_delta(&Delta::from_bytes(&bytes).unwrap()).unwrap(),
         }
-        part
     }
 
-    fn acknowledge(&self, daemon: &Daemon, part: &Part) {
+    pub fn acknowledge(&self, daemon: &Daemon, part: &Part) {
         let stamp = self.held[part].stamp().unwrap();
         daemon.tell(1, ToSession::Protected { part: part.clone(), stamp });
     }
 
-    fn object(&self, part: &Part) -> Option<Object> {
+    pub fn object(&self, part: &Part) -> Option<Object> {
         Some(Object::decode(self.held.get(part)?.encoded()?).unwrap())
     }
 
@@ -91,7 +96,7 @@ fn shows(screen: &Screen, text: &str) -> bool {
     String::from_utf8_lossy(&screen.transcript()).contains(text)
 }
 
-fn begin(
+pub fn begin(
     daemon: &mut Daemon,
     services: Vec<Service>,
     keeper: &Keeper,

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod ahead;
+mod effects;
 mod endings;
 mod kept;
 mod login;
@@ -94,7 +95,8 @@ fn main() -> ExitCode {
         };
         Trial::test(*name, run).with_ignored_flag(!possible)
     };
-    let tests = tests.iter().chain(kept::RULES).chain(&login::shells()).map(trial).collect();
+    let tests =
+        tests.iter().chain(kept::RULES).chain(effects::RULES).chain(&login::shells()).map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 

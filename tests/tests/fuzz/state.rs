@@ -6,6 +6,7 @@ use continuity::stream::Stream;
 use continuity::{
     Delta, Edit, Encoded, Held, History, Object, Place, Refused, SeriesName, Stamp, Value, Version,
 };
+use datastore::Answer;
 use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, SessionId};
 
@@ -131,6 +132,8 @@ fn socket(bytes: &[u8]) {
     let mut state = StateSession::new(object, Epoch::default(), None);
     let (mut held, mut safe, mut now) = (Held::default(), Stamp::default(), Instant::ZERO);
     let programs = [0, 1, 2].map(Program);
+    // What was asked for, and when the last operation was begun.
+    let (mut asked, mut operation, mut begun) = (Vec::new(), 0, None::<Stamp>);
     assert!(programs.into_iter().all(|program| state.open(program)));
     for number in 0..200_u32 {
         if feed.is_empty() {
@@ -138,12 +141,20 @@ fn socket(bytes: &[u8]) {
         }
         let pair = ["left", "right"].map(|key| format!("put pool=global key={key} text={number}\n"));
         let program = programs[feed.below(2)];
-        let said = match feed.u8() % 8 {
+        let said = match feed.u8() % 10 {
             0 | 1 => format!("begin name=pair\n{}{}commit\n", pair[0], pair[1]),
             2 => format!("begin name=pair\n{}remove pool=global key=gone\n{}commit\n", pair[0], pair[1]),
             3 => "begin name=idle\n".to_owned(),
             4 => "abort\n".to_owned(),
             5 => "get pool=global key=left\nlist pool=global\nstatus\nwatch\n".to_owned(),
+            8 => format!("begin name=pair\n{}effect do=begin\n{}commit\n", pair[0], pair[1]),
+            9 => {
+                if let Some(ticket) = asked.pop() {
+                    let answer = if feed.u8() < 128 { Answer::Begun } else { Answer::Pong };
+                    state.answered(now, WallTime::default(), ticket, Ok(answer));
+                }
+                String::new()
+            }
             6 => {
                 now += Duration::from_secs(20);
                 let noise = feed.bytes();
@@ -162,6 +173,11 @@ fn socket(bytes: &[u8]) {
             match effect {
                 StateEffect::Say { bytes, .. } => all_safe(&bytes, safe),
                 StateEffect::Close(program) => assert!(program == programs[2] || !state.reads(program)),
+                StateEffect::Ask { ticket, .. } => {
+                    let begun = begun.expect("it belongs to an operation");
+                    assert!(begun <= safe, "it is safe that its operation was begun");
+                    asked.push(ticket);
+                }
                 StateEffect::Committed(version) => {
                     match held.encoded() {
                         Some(base) => held.take_delta(&Delta::between(base, &version)).unwrap(),
@@ -169,6 +185,10 @@ fn socket(bytes: &[u8]) {
                     }
                     assert_eq!(held.encoded(), Some(&version));
                     let object = Object::decode(&version).unwrap();
+                    if object.head.operation.as_ref().is_some_and(|last| last.number > operation) {
+                        operation += 1;
+                        begun = Some(version.stamp());
+                    }
                     let value = |key: &str| object.get(&Place::Global, &key.parse().unwrap()).cloned();
                     assert_eq!(value("left"), value("right"), "an operation is all or nothing");
                 }

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use super::asking::OWN;
 use super::sockets;
 use crate::control::{Bytes, DATA_MAX, REPLY_MAX};
 
@@ -78,7 +79,7 @@ impl DataSocket {
         if stream.set_nonblocking(true).is_ok() {
             let client = Client { stream, request: Vec::new(), parts: Vec::new(), unsent: Vec::new() };
             self.clients.insert(self.next, client);
-            self.next = self.next.wrapping_add(1);
+            self.next = self.next.wrapping_add(1) & !OWN;
         }
     }
 

@@ -5,6 +5,7 @@
 //! the data socket, the state sockets and the events socket, and asks [`SessionCore`](crate::session::SessionCore) what to do. Nothing here waits for any one of them. It never
 //! holds a group key.
 
+mod asking;
 mod data;
 mod displays;
 mod environment;

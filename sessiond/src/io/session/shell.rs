@@ -3,6 +3,7 @@
 //! A turn goes in the order in which a person waits for it: what was read goes in, what a service wrote goes out to
 //! its DTU, and only then the screens are brought up to date.
 
+mod asking;
 mod keeping;
 mod showing;
 
@@ -21,6 +22,7 @@ use proto::time::{Duration, earliest};
 use proto::{Instant, ServiceName};
 use rustls::ServerConfig;
 
+use super::asking::Asking;
 use super::data::DataSocket;
 use super::displays::{self, Connection, DisplayState, Identity};
 use super::events::EventsSocket;
@@ -53,6 +55,7 @@ pub(super) struct Shell {
     services: Services,
     home: Home,
     data: DataSocket,
+    asking: Asking,
     state: StateSockets,
     events: EventsSocket,
     /// What was kept of it elsewhere, until it begins.
@@ -98,6 +101,7 @@ impl Shell {
             services: Services::new(),
             home: ready.home,
             data: ready.data,
+            asking: Asking::default(),
             state: ready.state,
             events: ready.events,
             restoring: BTreeMap::new(),
@@ -152,7 +156,9 @@ impl Shell {
         }
         self.flush_outbox();
         self.core.digest(&mut self.effects);
-        self.keep();
+        while self.keep() {
+            self.perform();
+        }
         self.perform();
         if self.core.is_ending() && self.leaving.is_none() {
             self.reap();
@@ -366,15 +372,6 @@ impl Shell {
         }
     }
 
-    /// Passes on what a program asks of the data store.
-    fn relay(&mut self, client: u32) {
-        for request in self.data.read(client) {
-            if !self.tell(FromSession::Data { client, request }) {
-                return self.data.close(client);
-            }
-        }
-    }
-
     /// Says whether the message will be told.
     fn tell(&mut self, message: FromSession) -> bool {
         if self.outbox.len() >= OUTBOX_MAX {
@@ -462,11 +459,11 @@ impl Shell {
                 }
                 self.events.tell(change);
             }
-            Effect::Data { client, part, last } => self.data.answer(client, &part.0, last),
+            Effect::Data { client, part, last } => self.data(client, &part, last),
             Effect::Safe(service, stamp) => {
                 self.state.safe(self.clock.now(), proto::io::wall_now(), &service, stamp);
             }
-            Effect::ForgetData => self.data.forget(),
+            Effect::ForgetData => self.forget_data(),
             Effect::Quit { clean } => {
                 let status = if clean { CLEAN } else { UNCLEAN };
                 self.leaving = Some(Leaving { status, until: self.clock.now() + LEAVE_WITHIN });

@@ -10,11 +10,13 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
-use continuity::session::{Effect, PROGRAMS_MAX, Program, StateSession};
+use continuity::session::{Effect, PROGRAMS_MAX, Program, StateSession, Ticket};
 use continuity::{Encoded, Object, Restored, Stamp};
+use datastore::Request;
 use proto::time::{Instant, WallTime};
 use proto::{Epoch, Serial, ServiceName, SessionId};
 
+use super::asking::Outcome;
 use super::sockets;
 
 /// Answers and events that a program has not read, at most, in bytes: some of the longest values.
@@ -52,6 +54,8 @@ struct Served {
     next: u32,
     /// Versions that nobody has taken yet; `None` if they are safe as they are.
     committed: Option<Vec<Encoded>>,
+    /// What its programs want done once, for which nobody has asked yet.
+    asked: Vec<(Ticket, Box<Request>)>,
 }
 
 struct Client {
@@ -134,6 +138,32 @@ impl StateSockets {
             .collect()
     }
 
+    /// What programs want done once since this was asked last; [`StateSockets::answered`] answers them.
+    pub(super) fn take_asked(&mut self) -> Vec<(ServiceName, Ticket, Box<Request>)> {
+        let all = self.services.iter_mut();
+        let named = |(service, served): (&ServiceName, &mut Served)| {
+            let asked = core::mem::take(&mut served.asked).into_iter();
+            let service = service.clone();
+            asked.map(move |(ticket, request)| (service.clone(), ticket, request))
+        };
+        all.flat_map(named).collect()
+    }
+
+    /// What was asked for a program of a service is answered.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        service: &ServiceName,
+        ticket: Ticket,
+        outcome: Outcome,
+    ) {
+        if let Some(served) = self.services.get_mut(service) {
+            served.state.answered(now, wall, ticket, outcome);
+            served.settle(now, wall);
+        }
+    }
+
     /// Versions up to `stamp` of what a service's programs say are safe.
     pub(super) fn safe(&mut self, now: Instant, wall: WallTime, service: &ServiceName, stamp: Stamp) {
         if let Some(served) = self.services.get_mut(service) {
@@ -195,7 +225,7 @@ impl Served {
     fn listen(path: PathBuf, state: StateSession, is_kept: bool) -> io::Result<Self> {
         let listener = sockets::listen(&path)?;
         let committed = is_kept.then(Vec::new);
-        Ok(Self { path, listener, state, clients: BTreeMap::new(), next: 0, committed })
+        Ok(Self { path, listener, state, clients: BTreeMap::new(), next: 0, committed, asked: Vec::new() })
     }
 
     fn turn(&mut self, now: Instant, wall: WallTime, program: Program) -> io::Result<()> {
@@ -245,6 +275,7 @@ impl Served {
                         // A session that is started afresh when its host dies promises no more than this.
                         None => self.state.safe(now, wall, version.stamp()),
                     },
+                    Effect::Ask { ticket, request } => self.asked.push((ticket, request)),
                 }
             }
         }

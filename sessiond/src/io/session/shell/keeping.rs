@@ -93,15 +93,19 @@ impl Shell {
         }
     }
 
-    /// Hands over what programs have committed, and makes those versions of screens for which it is time.
-    pub(super) fn keep(&mut self) {
+    /// Hands over what programs have committed and what they want done once, and makes those versions of screens for which
+    /// it is time. Returns whether programs had anything: they may say more when they are answered.
+    pub(super) fn keep(&mut self) -> bool {
         let now = self.clock.now();
-        for (service, version) in self.state.take_committed() {
+        let committed = self.state.take_committed();
+        let had_any = self.ask_store() || !committed.is_empty();
+        for (service, version) in committed {
             self.core.committed(now, &service, version, &mut self.effects);
         }
         for name in self.core.screens_due(now) {
             let whereabouts = self.services.get(&name).map(Running::whereabouts).unwrap_or_default();
             self.core.screen_is(now, &name, whereabouts, &mut self.effects);
         }
+        had_any
     }
 }
