@@ -201,7 +201,8 @@ impl Gate {
         let beats = !matches!(self.stage(), GateStage::Fresh | GateStage::Leaving | GateStage::Closed);
         if beats && now >= self.heartbeat_at {
             self.heartbeat_at = now + HEARTBEAT;
-            out.push(GateEffect::Send(FromHost::KeepAliveInf { anchor: None, standbys: Vec::new() }));
+            let (anchor, standbys, cookie) = (None, Vec::new(), None);
+            out.push(GateEffect::Send(FromHost::KeepAliveInf { anchor, standbys, cookie }));
         }
     }
 

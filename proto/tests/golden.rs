@@ -419,7 +419,8 @@ fn granted() -> FromHost {
         fp: [0xcd; 32],
     };
     let (standbys, displays) = (vec!["b@192.0.2.2:7009".parse().unwrap()], vec![display]);
-    let grant = Grant { host: "a".parse().unwrap(), standbys, anchor, displays, displays_total: 1 };
+    let cookie = "1.7/42:a:b".parse().ok();
+    let grant = Grant { host: "a".parse().unwrap(), standbys, anchor, cookie, displays, displays_total: 1 };
     FromHost::ConnInf(Box::new(ConnInf {
         token_seq: 1.into(),
         access: Access::Allowed,
@@ -431,14 +432,14 @@ fn granted() -> FromHost {
 
 #[test]
 fn what_a_host_says() {
-    let fp = "cd".repeat(32);
+    let (fp, standby) = ("cd".repeat(32), "b@192.0.2.2:7009".parse().unwrap());
     let all = [
         (
             granted(),
             format!(
                 "connInf tokenSeq=1 access=allowed module=StartSession.m3 token=card.1 useReal=true encUpType=none \
                  encDownType=none host=a anchor=0000000000000001:42:abababababababababababababababab:100 \
-                 server=b@192.0.2.2:7009 display=192.0.2.1:7009 session=00000000000000000000000000000005 \
+                 cookie=1.7/42:a:b server=b@192.0.2.2:7009 display=192.0.2.1:7009 session=00000000000000000000000000000005 \
                  service=terminal ticket=00000000000000000000000000000006 fp={fp}"
             ),
         ),
@@ -448,8 +449,8 @@ fn what_a_host_says() {
         ),
         (FromHost::KeepAliveCnf, "keepAliveCnf".into()),
         (
-            FromHost::KeepAliveInf { anchor: None, standbys: vec!["b@192.0.2.2:7009".parse().unwrap()] },
-            "keepAliveInf server=b@192.0.2.2:7009".into(),
+            FromHost::KeepAliveInf { anchor: None, standbys: vec![standby], cookie: "1.7/43:a".parse().ok() },
+            "keepAliveInf cookie=1.7/43:a server=b@192.0.2.2:7009".into(),
         ),
         (
             FromHost::RedirectInf(redirect()),

@@ -95,6 +95,7 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/host/guests.rs by_address", Else("one for each session of a guest here")),
     ("groupmgr/src/host/membership/answered.rs Answered", Table("answered")),
     ("groupmgr/src/host/mod.rs queue", Else("empty between two inputs")),
+    ("groupmgr/src/host/keeping/cookie.rs sessions", Else("one for each session here")),
     ("groupmgr/src/host/keeping/fetches.rs got", Else("PARTS_MAX")),
     ("groupmgr/src/host/keeping/fetches.rs sessions", Table("fetches")),
     ("groupmgr/src/host/keeping/fetches.rs waiting", Else("FETCHES_MAX")),

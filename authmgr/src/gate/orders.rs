@@ -4,8 +4,8 @@
 use proto::Instant;
 use proto::Token;
 use proto::alp::{
-    Access, AnchorNote, ConnInf, DISPLAYS_MAX, DisconnectCause, FromHost, Grant, RedirectInf, STANDBYS_MAX,
-    Standby,
+    Access, AnchorNote, ConnInf, Cookie, DISPLAYS_MAX, DisconnectCause, FromHost, Grant, RedirectInf,
+    STANDBYS_MAX, Standby,
 };
 use proto::line::{LINE_MAX, cut};
 
@@ -63,12 +63,14 @@ pub enum Order {
     Disconnect(DisconnectCause),
     /// Show the person at the DTU a line, cut to 400 bytes.
     Notice(String),
-    /// Tell the DTU by what to check the host's beacons, and where to fail over to, from now on.
+    /// Tell the DTU by what to check the host's beacons, where to fail over to, and who keeps its session, from now on.
     Refresh {
         /// By what to check the beacons.
         anchor: AnchorNote,
         /// Where to fail over to.
         standbys: Vec<Standby>,
+        /// Who keeps its session; `None` means no change.
+        cookie: Option<Cookie>,
     },
     /// Ask the card in the DTU to prove its secret. The answer comes back, judged, as
     /// [`super::GateEvent::CardAnswered`], within [`ANSWER_WITHIN`].
@@ -91,7 +93,7 @@ impl Gate {
             Order::Redirect { token_seq, redirect } => self.redirect(now, token_seq, *redirect, out),
             Order::Disconnect(cause) => self.disconnect(now, cause, out),
             Order::Notice(text) => self.notice(&text, out),
-            Order::Refresh { anchor, standbys } => self.refresh(anchor, standbys, out),
+            Order::Refresh { anchor, standbys, cookie } => self.refresh(anchor, standbys, cookie, out),
             Order::Challenge { token_seq, challenge } => self.challenge(now, token_seq, challenge, out),
         }
         out.len() > before
@@ -118,6 +120,7 @@ impl Gate {
         if !self.knows_ours {
             // A server that real terminals know never says a key twice, and would call it an error.
             grant.standbys.clear();
+            grant.cookie = None;
             grant.displays.truncate(1);
             grant.displays_total = grant.displays.len();
         }
@@ -172,9 +175,15 @@ impl Gate {
         }
     }
 
-    fn refresh(&mut self, anchor: AnchorNote, standbys: Vec<Standby>, out: &mut Vec<GateEffect>) {
+    fn refresh(
+        &mut self,
+        anchor: AnchorNote,
+        standbys: Vec<Standby>,
+        cookie: Option<Cookie>,
+        out: &mut Vec<GateEffect>,
+    ) {
         if self.is_talking() {
-            let message = FromHost::KeepAliveInf { anchor: Some(anchor), standbys };
+            let message = FromHost::KeepAliveInf { anchor: Some(anchor), standbys, cookie };
             out.push(GateEffect::Send(fit(message)));
         }
     }

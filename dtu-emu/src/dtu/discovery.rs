@@ -14,6 +14,7 @@
 
 use std::net::Ipv4Addr;
 
+use proto::alp::Cookie;
 use proto::beacon::Beacon;
 use proto::{HostName, Instant};
 
@@ -74,11 +75,13 @@ pub(super) struct Discovery {
     hosts: Hosts,
     /// Whether the session that was last shown may be had again: its host, and so its process, may live.
     keeps_session: bool,
+    /// Who keeps that session, as its host said over TLS: whoever has it already shows it soonest.
+    cookie: Option<Box<Cookie>>,
 }
 
 impl Discovery {
     pub(super) fn new() -> Self {
-        Self { state: State::Off, hosts: Hosts::default(), keeps_session: false }
+        Self { state: State::Off, hosts: Hosts::default(), keeps_session: false, cookie: None }
     }
 
     /// The hosts that are known, for the other machines.
@@ -174,7 +177,7 @@ impl Discovery {
                     self.begin(env, Start::Lost, None, out);
                 }
             }
-            ToDiscovery::SessionLeft => self.keeps_session = false,
+            ToDiscovery::SessionLeft => (self.keeps_session, self.cookie) = (false, None),
             other => self.learn(env, other),
         }
     }
@@ -188,9 +191,16 @@ impl Discovery {
             }
             ToDiscovery::Bury(host) => self.hosts.bury(&host),
             ToDiscovery::Unreached { host, failure } => self.hosts.failed(env.now, &host, failure),
-            ToDiscovery::Admitted { host, addr, standbys } => {
+            ToDiscovery::Admitted { host, addr, standbys, cookie } => {
                 self.hosts.learn_own(&host, addr);
                 self.hosts.learn_standbys(&standbys);
+                self.cookie = cookie.filter(|cookie| cookie.primary == host);
+            }
+            ToDiscovery::Cookie { from, cookie } => {
+                let is_old = self.cookie.as_ref().is_some_and(|held| cookie.is_older_than(held));
+                if from.as_ref() == Some(&cookie.primary) && !is_old {
+                    self.cookie = Some(cookie);
+                }
             }
             ToDiscovery::Standbys(standbys) => self.hosts.learn_standbys(&standbys),
             _ => {}
@@ -236,7 +246,7 @@ impl Discovery {
 
     fn begin(&mut self, env: &Env<'_>, start: Start, avoid: Option<HostName>, out: &mut Out<'_>) {
         let mut search = Search::new(start, avoid, env.now + env.config.timing.no_host);
-        search.fill(env.now, env.config, &self.hosts);
+        search.fill(env.now, env.config, &self.hosts, secondary(&self.cookie));
         self.change(|_| State::Searching(Box::new(search)));
         self.go_on(env, out);
     }
@@ -321,7 +331,7 @@ impl Discovery {
             search.attempt = Some(attempt);
         }
         if search.next_round_at.take_if(|at| *at <= now).is_some() {
-            search.fill(now, env.config, &self.hosts);
+            search.fill(now, env.config, &self.hosts, secondary(&self.cookie));
         }
         self.go_on(env, out);
     }
@@ -340,4 +350,9 @@ impl Discovery {
             }
         }
     }
+}
+
+/// The host that has all of the session that was last shown.
+fn secondary(cookie: &Option<Box<Cookie>>) -> Option<&HostName> {
+    cookie.as_ref()?.secondary.as_ref()
 }

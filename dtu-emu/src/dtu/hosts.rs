@@ -155,6 +155,14 @@ impl Known {
         *self.addr.ip() == addr && lately(self.heard, now, self.patience())
     }
 
+    /// Whether it is worth going to before all others for what it keeps: it may live for all we know, and would not send
+    /// us on. One that has never been heard is where no beacon gets to us; one that was heard and is not any more is
+    /// likely dead as well, if we `hear` any.
+    fn is_promising(&self, now: Instant, hears: bool) -> bool {
+        let may_live = self.heard.is_none() || self.is_fresh(now) || !hears;
+        may_live && !self.dead && self.failures == 0 && self.source == Source::Told && !self.drain
+    }
+
     /// Lower is tried earlier. A host that is heard comes before one that is not, even when it drains: it
     /// lives, and will send on whom it does not want. One that only UDP vouches for comes after those that
     /// were told over TLS and are heard.
@@ -322,14 +330,17 @@ impl Hosts {
 
     /// All known hosts, the best first: by class, and within a class by weighted rendezvous hashing, so that
     /// the DTUs of a dead host spread over the others in proportion to what these can take, and each goes
-    /// where it would go again.
-    pub(super) fn ranked(&self, now: Instant, serial: &Serial) -> Vec<HostRef> {
+    /// where it would go again. `keeper`, which is said to have what the session needs, comes before all of them if it
+    /// [may live](Known::is_promising).
+    pub(super) fn ranked(&self, now: Instant, serial: &Serial, keeper: Option<&HostName>) -> Vec<HostRef> {
+        let hears = self.known.values().any(|known| known.is_fresh(now));
         let mut ranked = Vec::with_capacity(self.known.len());
         for (name, known) in &self.known {
             let score = score(serial, name, known.load);
-            ranked.push((known.class(now), score, name, known.addr));
+            let is_other = keeper != Some(name) || !known.is_promising(now, hears);
+            ranked.push(((is_other, known.class(now)), score, name, known.addr));
             if let Some(addr) = known.fresh_elsewhere(now) {
-                ranked.push((known.class_elsewhere(), score, name, addr));
+                ranked.push(((true, known.class_elsewhere()), score, name, addr));
             }
         }
         ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(b.2)));
@@ -378,7 +389,7 @@ mod tests {
     }
 
     fn names(hosts: &Hosts, now: Instant, serial: &str) -> Vec<String> {
-        let ranked = hosts.ranked(now, &serial.parse().unwrap());
+        let ranked = hosts.ranked(now, &serial.parse().unwrap(), None);
         ranked.into_iter().map(|h| h.name.unwrap().to_string()).collect()
     }
 
@@ -403,7 +414,7 @@ mod tests {
             hosts.learn_beacon(at(0), &beacon(name, 0, false), Ipv4Addr::new(10, 0, 0, host), 7009);
         }
         hosts.learn_beacon(at(0), &beacon("a", 0, false), Ipv4Addr::new(6, 6, 6, 6), 7009);
-        let ranked = hosts.ranked(at(0), &"s".parse().unwrap());
+        let ranked = hosts.ranked(at(0), &"s".parse().unwrap(), None);
         assert_eq!(ranked.len(), 3);
         assert_eq!(*ranked[2].addr.ip(), Ipv4Addr::new(6, 6, 6, 6), "a stranger's word comes last");
         assert_eq!(hosts.hinted(at(0), &"a".parse().unwrap()).unwrap().addr, standby("a", 1).addr);
@@ -420,7 +431,7 @@ mod tests {
         assert!(!hosts.is_about(at(2000), &old));
         assert!(hosts.is_told(&old) && !hosts.is_told(&new), "only TLS tells who is one of the group");
         hosts.bury(&old);
-        assert_eq!(hosts.ranked(at(2000), &"s".parse().unwrap()), [new.clone(), old.clone()]);
+        assert_eq!(hosts.ranked(at(2000), &"s".parse().unwrap(), None), [new.clone(), old.clone()]);
         assert_eq!(hosts.hinted(at(2000), &"a".parse().unwrap()), Some(new.clone()));
         hosts.failed(at(2000), &new, Failure::Stranger);
         assert_eq!(
@@ -429,7 +440,7 @@ mod tests {
             "and whoever plays it is left alone"
         );
         hosts.learn_own(&"a".parse().unwrap(), new.addr);
-        assert_eq!(hosts.ranked(at(2000), &"s".parse().unwrap()), [new]);
+        assert_eq!(hosts.ranked(at(2000), &"s".parse().unwrap(), None), [new]);
     }
 
     #[test]

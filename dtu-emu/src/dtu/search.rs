@@ -83,13 +83,13 @@ impl Search {
         self.queue.pop_front()
     }
 
-    /// Fills the queue for a round.
-    pub(super) fn fill(&mut self, now: Instant, config: &Config, hosts: &Hosts) {
+    /// Fills the queue for a round. `keeper` has what the session needs to go on.
+    pub(super) fn fill(&mut self, now: Instant, config: &Config, hosts: &Hosts, keeper: Option<&HostName>) {
         let configured = config.servers.iter().map(|addr| HostRef { name: None, addr: *addr });
         let configured: Vec<_> = configured.collect();
         // Beacons heard while off are no reason to pass over what the DTU was told to try first.
         let first_boot = self.start == Start::Boot && self.round == 0;
-        let known = if first_boot { Vec::new() } else { hosts.ranked(now, &config.serial) };
+        let known = if first_boot { Vec::new() } else { hosts.ranked(now, &config.serial, keeper) };
         let (first, then) = if self.start == Start::Boot { (configured, known) } else { (known, configured) };
         self.queue = first.into();
         for host in then {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::net::Ipv4Addr;
 
-use proto::alp::{Display, FromHost, Standby};
+use proto::alp::{Cookie, Display, FromHost, Standby};
 use proto::card::Card;
 use proto::chain::ChainValue;
 use proto::discovery::ServerR;
@@ -92,6 +92,13 @@ pub(super) enum ToDiscovery {
         host: HostName,
         addr: std::net::SocketAddrV4,
         standbys: Vec<Standby>,
+        /// Who keeps the session that it grants.
+        cookie: Option<Box<Cookie>>,
+    },
+    /// This host, whose session is shown, says who keeps it now.
+    Cookie {
+        from: Option<HostName>,
+        cookie: Box<Cookie>,
     },
     /// A host of the group named these others.
     Standbys(Vec<Standby>),

@@ -4,8 +4,8 @@
 use core::time::Duration;
 
 use proto::alp::{
-    Access, AnchorNote, ConnInf, DisconnectCause, FromDtu, FromHost, KEEPALIVE_CONNECTED, ProtocolFault,
-    Standby, TokenSeq,
+    Access, AnchorNote, ConnInf, Cookie, DisconnectCause, FromDtu, FromHost, KEEPALIVE_CONNECTED,
+    ProtocolFault, Standby, TokenSeq,
 };
 use proto::card::{Card, INTERNAL_AUTHENTICATE, STATUS_NO_KEY, STATUS_OK, STATUS_UNKNOWN_COMMAND};
 use proto::{Line, hex};
@@ -72,9 +72,11 @@ impl Connection {
             FromHost::KeepAliveCnf => linked.unanswered = linked.unanswered.saturating_sub(1),
             FromHost::ConnInf(inf) => self.on_conn_inf(ctx, *inf, out),
             FromHost::DiscInf { token_seq, cause } => self.on_disc_inf(ctx, token_seq, cause, out),
-            FromHost::KeepAliveInf { anchor, standbys } => {
+            FromHost::KeepAliveInf { anchor, standbys, cookie } => {
+                // What it says before the session is granted may be of another one.
+                let cookie = cookie.filter(|_| matches!(linked.talk, Talk::Attached));
                 self.send(ctx, conn, &FromDtu::KeepAliveRsp, out);
-                self.learn(ctx, anchor, standbys, out);
+                self.learn(ctx, anchor, standbys, cookie, out);
             }
             FromHost::RedirectInf(inf) => self.on_redirect(ctx, inf, out),
             FromHost::ControlInf(_) => {
@@ -102,10 +104,14 @@ impl Connection {
         ctx: &Ctx<'_>,
         anchor: Option<AnchorNote>,
         standbys: Vec<Standby>,
+        cookie: Option<Cookie>,
         out: &mut Out<'_>,
     ) {
         out.tell(ToDiscovery::Standbys(standbys));
         let State::Open(linked) = &mut self.state else { return };
+        if let Some(cookie) = cookie.map(Box::new) {
+            out.tell(ToDiscovery::Cookie { from: linked.host.name.clone(), cookie });
+        }
         if let (Some(watch), Some(note)) = (&mut linked.watch, anchor) {
             watch.re_anchor(ctx.env.now, &note);
         }
@@ -137,6 +143,7 @@ impl Connection {
                 host: grant.host.clone(),
                 addr: linked.host.addr,
                 standbys: grant.standbys.clone(),
+                cookie: grant.cookie.clone().map(Box::new),
             });
         }
         let (conn, host) = (linked.conn, linked.host.clone());

@@ -253,6 +253,7 @@ impl Shared {
                     host: self.name.clone(),
                     standbys: self.standbys.clone(),
                     anchor,
+                    cookie: None,
                     displays: vec![display],
                     displays_total: 1,
                 };

@@ -84,9 +84,15 @@ impl Connections {
                 let anchor = ctx.members.anchor();
                 for conn in self.ids() {
                     let Some(dtu) = self.map.get(&conn).map(|c| c.dtu) else { continue };
-                    let standbys = ctx.members.standbys(ctx.now, dtu);
-                    self.order(ctx, conn, Order::Refresh { anchor, standbys }, out);
+                    let standbys = ctx.members.standbys(ctx.now, dtu, None);
+                    self.order(ctx, conn, Order::Refresh { anchor, standbys, cookie: None }, out);
                 }
+            }
+            ToConnections::Cookie { conn, cookie } => {
+                let Some(dtu) = self.map.get(&conn).map(|c| c.dtu).filter(|dtu| !dtu.plain) else { return };
+                let standbys = ctx.members.standbys(ctx.now, dtu, cookie.secondary.as_ref());
+                let (anchor, cookie) = (ctx.members.anchor(), Some(*cookie));
+                self.order(ctx, conn, Order::Refresh { anchor, standbys, cookie }, out);
             }
             ToConnections::Due => {
                 let due = self.due.iter().take_while(|(at, _)| *at <= ctx.now).map(|(_, id)| *id);

@@ -37,7 +37,7 @@ pub(super) const EDGES: [(Machine, &[Machine]); 14] = [
     ),
     (Records, &[Presentations, Keeping, Sessions, Store]),
     (Relay, &[Records, Store]),
-    (Keeping, &[Presentations, Sessions, Records]),
+    (Keeping, &[Presentations, Sessions, Records, Attachments]),
     (Store, &[Membership, Admission, Claims, Records, Presentations, Store]),
     (
         Operations,

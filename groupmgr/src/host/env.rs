@@ -8,7 +8,7 @@ use proto::peer::{LoadNote, PeerBody, PeerMessage};
 use proto::{HostName, Instant, WallTime};
 
 use super::config::HostConfig;
-use super::keeping::Kept;
+use super::keeping::{Cookies, Kept};
 use super::membership::Members;
 use super::sessions::LocalSessions;
 use super::store::StoreState;
@@ -91,6 +91,7 @@ pub(super) struct Ctx<'a> {
     pub(super) store: &'a StoreState,
     pub(super) workload: &'a Workload,
     pub(super) kept: &'a Kept,
+    pub(super) cookies: &'a Cookies,
 }
 
 impl<'a> Deref for Ctx<'a> {

@@ -75,8 +75,9 @@ impl Machines {
     pub(super) const fn ctx<'a>(&'a self, env: Env<'a>) -> Ctx<'a> {
         let (members, sessions) = (self.membership.members(), self.sessions.table());
         let local = Local { env, members, sessions };
-        let (workload, kept) = (self.placing.workload(), self.keeping.kept());
-        Ctx { local, store: self.store.state(), workload, kept }
+        let (workload, kept, cookies) =
+            (self.placing.workload(), self.keeping.kept(), self.keeping.cookies());
+        Ctx { local, store: self.store.state(), workload, kept, cookies }
     }
 
     /// The deadlines of a machine, by name.

@@ -339,8 +339,8 @@ fn deliver(env: Env<'_>, machines: &mut Machines, step: Step, out: &mut Out<'_>)
     if let Step::Keeping(step) = step {
         return keeping.handle(&local, store.state().is_up(), step, out);
     }
-    let (workload, kept) = (placing.workload(), keeping.kept());
-    let ctx = Ctx { local, store: store.state(), workload, kept };
+    let (workload, kept, cookies) = (placing.workload(), keeping.kept(), keeping.cookies());
+    let ctx = Ctx { local, store: store.state(), workload, kept, cookies };
     match step {
         Step::Directory(step) => directory.handle(&ctx, step, out),
         Step::Admission(step) => admission.handle(&ctx, step, out),

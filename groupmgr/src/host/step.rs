@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use authmgr::admission::{DtuProof, Policy};
 use authmgr::{Denial, Order, Presentation};
 use datastore::{Key, Response, StoreError};
-use proto::alp::DisconnectCause;
+use proto::alp::{Cookie, DisconnectCause};
 use proto::digest::ShortTag;
 use proto::frame::Size;
 use proto::line::{Line, LineError};
@@ -315,6 +315,8 @@ pub(super) enum ToAttachments {
     Evict { session: SessionId, cause: DisconnectCause, end: bool },
     // A session of an earlier daemon is known now.
     TakenUp { session: SessionId },
+    // Another host than before keeps all of a session, or none does any more.
+    Named { session: SessionId },
     Ended(Box<EndedSession>),
     // Another host shows these tokens.
     ShownAt { host: HostName, tagged: KeyId, tokens: Vec<(TokenTag, Last)> },
@@ -341,6 +343,8 @@ pub(super) enum ToConnections {
     SendAway,
     // Tell every DTU where it may fail over to.
     Refresh,
+    // Tell one DTU that, and who keeps its session.
+    Cookie { conn: ConnId, cookie: Box<Cookie> },
     Due,
 }
 

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::net::SocketAddrV4;
 
+use super::cookie::Cookie;
 use super::seq::TokenSeq;
 use super::words;
 use crate::chain::ChainValue;
@@ -146,6 +147,8 @@ pub struct Grant {
     pub standbys: Vec<Standby>,
     /// By what it checks the host's beacons.
     pub anchor: AnchorNote,
+    /// Who keeps the session; `None` where nobody does, and in what hosts of older versions say.
+    pub cookie: Option<Cookie>,
     /// What it may show, at most [`DISPLAYS_MAX`]; the first is shown.
     pub displays: Vec<Display>,
     /// How many displays the session has: more than `displays` where they are too many. Hosts of older versions do not
@@ -195,12 +198,14 @@ pub enum FromHost {
     },
     /// The answer to keepAliveReq.
     KeepAliveCnf,
-    /// The host's heartbeat. Ours: it may carry a fresh anchor and the hosts to fail over to.
+    /// The host's heartbeat. Ours: it may carry a fresh anchor, the hosts to fail over to, and who keeps the session.
     KeepAliveInf {
         /// By what to check the host's beacons from now on.
         anchor: Option<AnchorNote>,
         /// Where to fail over to from now on; empty means no change.
         standbys: Vec<Standby>,
+        /// Who keeps the session that is shown, from now on; `None` means no change.
+        cookie: Option<Cookie>,
     },
     /// Present the token at another host.
     RedirectInf(RedirectInf),
@@ -247,7 +252,11 @@ impl FromHost {
                 cause: line.get("cause").map(str::to_owned),
             },
             "keepAliveCnf" => Self::KeepAliveCnf,
-            "keepAliveInf" => Self::KeepAliveInf { anchor: line.lenient("anchor"), standbys: standbys(line) },
+            "keepAliveInf" => Self::KeepAliveInf {
+                anchor: line.lenient("anchor"),
+                standbys: standbys(line),
+                cookie: line.lenient("cookie"),
+            },
             "redirectInf" => Self::RedirectInf(RedirectInf {
                 addr: SocketAddrV4::new(line.need::<HexIp>("authipa")?.0, line.need("authport")?),
                 props: line.get("redirectProps").map(str::to_owned),
@@ -277,8 +286,10 @@ impl FromHost {
                 .with_some("tokenSeq", token_seq.as_ref())
                 .with_some("cause", cause.as_ref()),
             Self::KeepAliveCnf => Line::new("keepAliveCnf"),
-            Self::KeepAliveInf { anchor, standbys } => {
-                let mut line = Line::new("keepAliveInf").with_some("anchor", *anchor);
+            Self::KeepAliveInf { anchor, standbys, cookie } => {
+                let mut line = Line::new("keepAliveInf")
+                    .with_some("anchor", *anchor)
+                    .with_some("cookie", cookie.as_ref());
                 for standby in standbys {
                     line.push("server", standby);
                 }
@@ -315,7 +326,10 @@ impl ConnInf {
             .with("encDownType", "none")
             .with_some("notice", self.notice.as_ref());
         let Some(grant) = &self.grant else { return line };
-        line = line.with("host", &grant.host).with("anchor", grant.anchor);
+        line = line
+            .with("host", &grant.host)
+            .with("anchor", grant.anchor)
+            .with_some("cookie", grant.cookie.as_ref());
         for standby in &grant.standbys {
             line.push("server", standby);
         }
@@ -358,7 +372,8 @@ impl Grant {
         };
         let displays = (0..n).map(display).collect::<Option<_>>().ok_or(FieldError::Bad("display"))?;
         let displays_total = line.lenient("displays").unwrap_or(n).max(n);
-        Ok(Some(Self { host, anchor, standbys: standbys(line), displays, displays_total }))
+        let (standbys, cookie) = (standbys(line), line.lenient("cookie"));
+        Ok(Some(Self { host, standbys, anchor, cookie, displays, displays_total }))
     }
 }
 

@@ -6,10 +6,12 @@
 //! command cannot do without makes an error. A terminal states its common fields when it likes and keeps them
 //! otherwise ([`Terminal::merge`]).
 
+mod cookie;
 mod dtu;
 mod host;
 mod seq;
 
+pub use cookie::Cookie;
 pub use dtu::{
     Cause, DiscCause, Event, FromDtu, InfoReq, KeepAliveReq, Presented, ProtocolFault, State, Terminal,
 };

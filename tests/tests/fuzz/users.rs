@@ -42,6 +42,7 @@ fn grant() -> Grant {
         host: "a".parse().unwrap(),
         standbys: vec!["b@10.0.0.2:7009".parse().unwrap()],
         anchor: "0000000000000001:5:00000000000000000000000000000007:100".parse().unwrap(),
+        cookie: Some("1.7/42:a:b".parse().unwrap()),
         displays: Vec::new(),
         displays_total: 0,
     }
@@ -80,7 +81,10 @@ fn gate(bytes: &[u8]) {
                         Order::Redirect { token_seq, redirect }
                     }
                     "disconnect" => Order::Disconnect(DisconnectCause::Ended),
-                    "refresh" => Order::Refresh { anchor: grant().anchor, standbys: grant().standbys },
+                    "refresh" => {
+                        let Grant { anchor, standbys, cookie, .. } = grant();
+                        Order::Refresh { anchor, standbys, cookie }
+                    }
                     _ => Order::Notice(verb.to_owned()),
                 };
                 gate.obey(now, order, &mut out);

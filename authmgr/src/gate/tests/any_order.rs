@@ -70,7 +70,11 @@ fn acts() -> impl Strategy<Value = Act> {
         }),
         2 => seq().prop_map(|token_seq| Act::Order(Order::Challenge { token_seq, challenge: Box::new(challenge()) })),
         1 => cause.prop_map(|cause| Act::Order(Order::Disconnect(cause))),
-        1 => Just(Act::Order(Order::Refresh { anchor: grant().anchor, standbys: grant().standbys })),
+        1 => Just(Act::Order(Order::Refresh {
+            anchor: grant().anchor,
+            standbys: grant().standbys,
+            cookie: Some("1.7/42:a:b".parse().unwrap()),
+        })),
         1 => "\\PC{0,20}".prop_map(|text| Act::Order(Order::Notice(text))),
     ]
 }

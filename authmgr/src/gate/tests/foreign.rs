@@ -11,14 +11,16 @@ fn a_terminal_that_does_not_know_ours_is_sent_no_notice_and_no_key_twice() {
     let mut desk = Desk::connected();
     desk.say(SEEN);
     let token = token("card.1");
-    let grant = Grant { displays: vec![display(); 3], displays_total: 3, ..grant() };
+    let cookie = Some("1.7/42:a:b".parse().unwrap());
+    let grant = Grant { displays: vec![display(); 3], displays_total: 3, cookie: cookie.clone(), ..grant() };
     desk.gate.obey(
         desk.now,
         Order::Grant { token_seq: 1, token: token.clone(), grant: Box::new(grant) },
         &mut desk.out,
     );
     desk.gate.obey(desk.now, Order::Notice("Please wait.".to_owned()), &mut desk.out);
-    let refresh = Order::Refresh { anchor: super::grant().anchor, standbys: super::grant().standbys };
+    let (anchor, standbys) = (super::grant().anchor, super::grant().standbys);
+    let refresh = Order::Refresh { anchor, standbys, cookie };
     desk.gate.obey(desk.now, refresh, &mut desk.out);
     assert_eq!(desk.sent_words(), ["connInf"]);
     let sent = desk.sent().remove(0);
@@ -27,7 +29,7 @@ fn a_terminal_that_does_not_know_ours_is_sent_no_notice_and_no_key_twice() {
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), all, "{sent}");
-    assert!(!sent.contains("server=") && !sent.contains("displays="), "{sent}");
+    assert!(!["server=", "displays=", "cookie="].into_iter().any(|key| sent.contains(key)), "{sent}");
 }
 
 #[test]

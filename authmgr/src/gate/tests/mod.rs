@@ -119,6 +119,7 @@ fn grant() -> Grant {
         host: "a".parse().unwrap(),
         standbys: vec!["b@192.0.2.2:7009".parse().unwrap()],
         anchor: "0000000000000001:5:00000000000000000000000000000007:100".parse().unwrap(),
+        cookie: None,
         displays: vec![display()],
         displays_total: 1,
     }

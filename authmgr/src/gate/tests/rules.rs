@@ -487,16 +487,21 @@ fn nothing_is_granted_while_a_card_owes_its_proof() {
 #[test]
 fn a_fresh_anchor_and_the_hosts_to_fail_over_to_ride_in_a_heartbeat() {
     let mut desk = Desk::at_work();
-    let refresh = Order::Refresh { anchor: grant().anchor, standbys: grant().standbys };
+    let cookie = Some("1.7/42:a:b".parse().unwrap());
+    let refresh = Order::Refresh { anchor: grant().anchor, standbys: grant().standbys, cookie };
     desk.gate.obey(desk.now, refresh, &mut desk.out);
     let anchor = grant().anchor;
-    assert_eq!(desk.sent(), [format!("keepAliveInf anchor={anchor} server=b@192.0.2.2:7009")]);
+    assert_eq!(
+        desk.sent(),
+        [format!("keepAliveInf anchor={anchor} cookie=1.7/42:a:b server=b@192.0.2.2:7009")]
+    );
 }
 
 #[test]
 fn what_does_not_fit_into_a_line_is_left_out_from_the_end_and_the_first_service_never() {
     let long = "h".repeat(63);
     let mut big = grant();
+    big.cookie = Some(format!("4294967295.4294967295/{}:{long}:{long}", u64::MAX).parse().unwrap());
     big.standbys = vec![format!("{long}@192.0.2.200:65535").parse().unwrap(); 40];
     (big.displays, big.displays_total) = (vec![display(); 9], 9);
     let mut desk = Desk::connected();
@@ -517,7 +522,7 @@ fn what_does_not_fit_into_a_line_is_left_out_from_the_end_and_the_first_service_
     );
     assert_eq!(read.displays_total, 9, "the person is told of those that are left out");
     desk.forget();
-    let refresh = Order::Refresh { anchor: big.anchor, standbys: big.standbys };
+    let refresh = Order::Refresh { anchor: big.anchor, standbys: big.standbys, cookie: big.cookie.clone() };
     desk.gate.obey(desk.now, refresh, &mut desk.out);
     assert!(desk.sent()[0].len() <= LINE_MAX);
 }

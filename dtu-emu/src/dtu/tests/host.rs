@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use proto::alp::{AnchorNote, FromDtu, InfoReq};
+use proto::alp::{AnchorNote, Cookie, FromDtu, InfoReq};
 use proto::beacon::{Beacon, INTERVAL};
 use proto::chain::Chain;
 use proto::frame::{Frame, Size};
@@ -40,6 +40,8 @@ pub(super) struct Host {
     pub(super) daemon: Proc,
     pub(super) session: Proc,
     pub(super) policy: Policy,
+    /// Who keeps the session that it grants, in its words.
+    pub(super) cookie: Option<Cookie>,
     /// Whether its beacons reach the DTU, and how they are forged if at all.
     pub(super) beacons: bool,
     pub(super) load: u32,
@@ -88,6 +90,7 @@ impl Host {
             daemon: Proc::Runs,
             session: Proc::Runs,
             policy: Policy::Grant(u128::from(last)),
+            cookie: None,
             beacons: true,
             load: 0,
             drain: false,

@@ -1,6 +1,7 @@
 //! The rules a DTU keeps, each as a short story in virtual time.
 
 mod chaos;
+mod cookie;
 mod display;
 mod failure;
 mod faults;

@@ -167,7 +167,7 @@ fn heartbeats_go_out_every_20_seconds_connected_and_every_40_disconnected() {
 fn a_hosts_heartbeat_is_answered_and_may_bring_a_fresh_anchor() {
     let mut world = World::attached(&["a"]);
     world.host("a").said.clear();
-    world.send_control("a", &FromHost::KeepAliveInf { anchor: None, standbys: Vec::new() });
+    world.send_control("a", &FromHost::KeepAliveInf { anchor: None, standbys: Vec::new(), cookie: None });
     world.run_ms(10);
     assert_eq!(world.host("a").said, [FromDtu::KeepAliveRsp]);
 }

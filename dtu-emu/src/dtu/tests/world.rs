@@ -294,8 +294,8 @@ impl World {
         let displays: Vec<_> =
             [display].into_iter().chain(host.has_broken_second.then_some(second)).collect();
         let displays_total = displays.len();
-        let grant =
-            Grant { host: host.name.clone(), standbys, anchor: host.anchor(), displays, displays_total };
+        let (anchor, cookie) = (host.anchor(), host.cookie.clone());
+        let grant = Grant { host: host.name.clone(), standbys, anchor, cookie, displays, displays_total };
         ConnInf { token_seq, access: Access::Allowed, token: None, grant: Some(grant), notice: None }
     }
 

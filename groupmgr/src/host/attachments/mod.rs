@@ -111,6 +111,11 @@ impl Attachments {
                     out.step(ToSessions::End { session });
                 }
             }
+            ToAttachments::Named { session } => {
+                if let Some((shown, cookie)) = self.shown.get(&session).zip(ctx.cookies.get(session)) {
+                    out.step(ToConnections::Cookie { conn: shown.conn, cookie: Box::new(cookie.clone()) });
+                }
+            }
             ToAttachments::TakenUp { session } => self.correct_last(ctx, ctx.group_time(), session, out),
             ToAttachments::Ended(ended) => self.on_ended(&ended, out),
             ToAttachments::ShownAt { host, tagged, tokens } => {
@@ -160,12 +165,16 @@ impl Attachments {
         out.note(Note::Attached { token: token.clone(), session, serial });
         out.done("attached");
         self.announcements.add(ctx.now, token.clone(), last);
+        // Without TLS anybody on the way could say it.
+        let cookie = ctx.cookies.get(session).filter(|_| !dtu.plain);
+        let keeper = cookie.and_then(|cookie| cookie.secondary.as_ref());
         let grant = Grant {
             host: ctx.name().clone(),
-            standbys: ctx.members.standbys(ctx.now, *dtu),
+            standbys: ctx.members.standbys(ctx.now, *dtu, keeper),
             anchor: ctx.members.anchor(),
             displays: displays(ctx, s, dtu.addr, ticket),
             displays_total: s.displays().len(),
+            cookie: cookie.cloned(),
         };
         order(conn, Order::Grant { token_seq, token, grant: Box::new(grant) }, out);
         out.step(ToClaims::Shown { session });

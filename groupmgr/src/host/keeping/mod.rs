@@ -5,10 +5,12 @@
 //! | this, [`kept`] | what this host keeps for others |
 //! | [`primary`], [`phase`], [`primaries`] | the sessions that run here, and who keeps each of them |
 //! | [`choose`] | which host that should be |
+//! | [`cookie`] | what a DTU is told of that |
 //! | [`view`] | all of that as operators see it |
 //! | [`fetches`] | what this host fetches of sessions that it takes over |
 
 mod choose;
+mod cookie;
 mod fetches;
 mod kept;
 mod phase;
@@ -16,9 +18,11 @@ mod primaries;
 mod primary;
 mod view;
 
+pub(super) use cookie::Cookies;
 pub(super) use fetches::FETCHES_MAX;
 pub(super) use kept::Kept;
 
+use proto::alp::Cookie;
 use proto::{Epoch, HostName, Instant, SessionId};
 
 use super::driver::Effect;
@@ -26,7 +30,8 @@ use super::env::Local;
 use super::note::Note;
 use super::out::Out;
 use super::step::{
-    Began, LookedUp, NotFetched, PresentationId, ToKeeping, ToPresentations, ToRecords, ToSessions,
+    Began, LookedUp, NotFetched, PresentationId, ToAttachments, ToKeeping, ToPresentations, ToRecords,
+    ToSessions,
 };
 use crate::keep::Message;
 use crate::keep::copies::{Limits, Wanted};
@@ -41,15 +46,25 @@ pub(super) struct Keeping {
     kept: Kept,
     primaries: Primaries,
     fetches: Fetches,
+    cookies: Cookies,
 }
 
 impl Keeping {
     pub(super) fn new() -> Self {
-        Self { kept: Kept::new(Limits::USUAL), primaries: Primaries::default(), fetches: Fetches::default() }
+        Self {
+            kept: Kept::new(Limits::USUAL),
+            primaries: Primaries::default(),
+            fetches: Fetches::default(),
+            cookies: Cookies::default(),
+        }
     }
 
     pub(super) const fn kept(&self) -> &Kept {
         &self.kept
+    }
+
+    pub(super) const fn cookies(&self) -> &Cookies {
+        &self.cookies
     }
 
     /// Sessions that are being fetched.
@@ -77,6 +92,7 @@ impl Keeping {
             ToKeeping::Began(began) => {
                 let Began { session, token, epoch, replication, secondary } = *began;
                 self.kept.copies.remove(session);
+                self.cookies.set(session, None);
                 let primary = Primary::new(now, (session, epoch), token, replication);
                 self.primaries.begin(local, primary, secondary, &mut orders);
             }
@@ -93,7 +109,10 @@ impl Keeping {
                     primary.list(now, parts, orders);
                 });
             }
-            ToKeeping::Ended { session } => self.primaries.end(session, &mut orders),
+            ToKeeping::Ended { session } => {
+                self.primaries.end(session, &mut orders);
+                self.cookies.set(session, None);
+            }
             ToKeeping::Recorded { session, secondary, result } => {
                 self.primaries.with(now, session, &mut orders, |primary, orders| {
                     primary.recorded(now, secondary.as_ref(), result, orders);
@@ -124,8 +143,22 @@ impl Keeping {
             }
         }
         for (session, order) in orders {
+            if matches!(order, Order::Named) {
+                self.cookies.set(session, self.cookie(local, session));
+            }
             carry_out(session, order, out);
         }
+    }
+
+    /// What whoever shows a session of this host is told of it.
+    fn cookie(&self, local: &Local<'_>, session: SessionId) -> Option<Cookie> {
+        let primary = self.primaries.get(session)?;
+        Some(Cookie {
+            epoch: primary.epoch,
+            version: primary.sent_versions,
+            primary: local.name().clone(),
+            secondary: primary.phase().named().cloned(),
+        })
     }
 
     /// Gets the objects of a session that this host is about to take over.
@@ -280,6 +313,7 @@ fn carry_out(session: SessionId, order: Order, out: &mut Out<'_>) {
             out.note(Note::Kept { session, at });
         }
         Order::Bare(why) => out.note(Note::Unprotected { session, why }),
+        Order::Named => out.step(ToAttachments::Named { session }),
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) enum Order {
     Kept(HostName),
     /// No host keeps it any more, and this is why.
     Bare(String),
+    /// Another host than before keeps all of it, or none does any more.
+    Named,
 }
 
 /// Why a secondary is given up.
@@ -78,4 +80,18 @@ pub(super) enum Phase {
     Striking { host: HostName, why: Why, again: Option<Instant> },
     /// The record says that another host has the session.
     Superseded,
+}
+
+impl Phase {
+    /// The host that the record names as the keeper of the session, and that has not failed.
+    pub(super) const fn named(&self) -> Option<&HostName> {
+        match self {
+            Self::Protected { host, .. } | Self::Filling { host, named: true, .. } => Some(host),
+            Self::Filling { .. }
+            | Self::Naming { .. }
+            | Self::Lacking { .. }
+            | Self::Striking { .. }
+            | Self::Superseded => None,
+        }
+    }
 }

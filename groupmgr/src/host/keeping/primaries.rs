@@ -93,7 +93,11 @@ impl Primaries {
     ) -> R {
         let Some(primary) = self.sessions.get_mut(&session) else { return R::default() };
         let (before, mut out) = (primary.deadline(), Vec::new());
+        let named = primary.phase().named().cloned();
         let result = step(primary, &mut out);
+        if primary.phase().named() != named.as_ref() {
+            out.push(Order::Named);
+        }
         let after = primary.deadline();
         if before != after
             && let Some(before) = before

@@ -114,11 +114,16 @@ impl Members {
         SocketAddrV4::new(ip, self.announcer.identity().port)
     }
 
-    /// Where this DTU may fail over to.
-    pub(in crate::host) fn standbys(&self, now: Instant, dtu: Dtu) -> Vec<Standby> {
+    /// Where this DTU may fail over to. If it can reach `keeper`, that is one of them.
+    pub(in crate::host) fn standbys(
+        &self,
+        now: Instant,
+        dtu: Dtu,
+        keeper: Option<&HostName>,
+    ) -> Vec<Standby> {
         let mut hosts = self.reachable(now, dtu);
         hosts.retain(|r| !self.has_other_store(&r.host));
-        hosts.sort_by_key(|r| r.choice);
+        hosts.sort_by_key(|r| (keeper != Some(&r.host), r.choice));
         hosts.into_iter().take(STANDBYS_MAX).map(|r| Standby { host: r.host, addr: r.addr }).collect()
     }
 

@@ -106,10 +106,13 @@ impl Presentations {
         let outlook = outlook(ctx, decision, &read);
         let (bound, has_asked) = (decision.bound, decision.found.is_some());
         let heir = record.filter(|r| r.is_replicated).map(|r| r.session);
+        // What the session needs to go on would only have to be sent elsewhere.
+        let stays =
+            heir.is_some() && ctx.kept.keeps(decision.token()) && !ctx.members.drain() && !ctx.is_full();
         let epoch = read.record.map_or(Epoch::default(), |r| r.epoch);
         let swap = NewClaim::Swap { expected: read.value, epoch, heir };
         match outlook {
-            Outlook::Free if !bound => self.place(id, swap, out),
+            Outlook::Free if !bound && !stays => self.place(id, swap, out),
             Outlook::Free | Outlook::FreeHere => self.create(ctx, id, swap, out),
             Outlook::Wait(pause) => self.wait(ctx, id, pause + Duration::from_millis(1), "", out),
             Outlook::Returns(host) => {

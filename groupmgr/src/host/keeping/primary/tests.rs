@@ -107,6 +107,7 @@ impl Bench {
             Order::Shun(host) => format!("shun {host}"),
             Order::Kept(host) => format!("{host} keeps it"),
             Order::Bare(_) => "bare".into(),
+            Order::Named => "named".into(),
         };
         self.orders.drain(..).map(short).collect()
     }
