@@ -18,6 +18,8 @@ pub(super) struct Attempt {
     pub(super) due: Instant,
     /// Where waiting ends even for a host that is heard.
     limit: Instant,
+    /// The host was silent when it began and has been heard since: what was sent until then may be lost.
+    pub(super) is_doubtful: bool,
 }
 
 impl Attempt {
@@ -29,12 +31,14 @@ impl Attempt {
         patience: Duration,
         timing: &Timing,
     ) -> Self {
-        Self { conn, host, since: now, due: now + patience, limit: now + timing.open_max.max(patience) }
+        let limit = now + timing.open_max.max(patience);
+        Self { conn, host, since: now, due: now + patience, limit, is_doubtful: false }
     }
 
     /// The host's machine has taken the connection, so we wait for our turn there. Only a host of the group is believed
     /// that it has a queue: anybody can take a connection, and have beacons heard.
     pub(super) fn reached(&mut self, hosts: &Hosts, timing: &Timing) {
+        self.is_doubtful = false;
         if hosts.is_told(&self.host) {
             self.limit = self.since + timing.line_max;
         }

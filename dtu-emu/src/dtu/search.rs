@@ -143,15 +143,16 @@ impl Search {
     /// A host was heard that may be worth an attempt.
     pub(super) fn hint(&mut self, now: Instant, host: HostRef, news: News, hosts: &Hosts) -> Hint {
         let queued = self.queue.iter().any(|queued| queued.addr == host.addr);
-        let Some(attempt) = &self.attempt else {
+        let Some(attempt) = &mut self.attempt else {
             self.queue.retain(|queued| queued.addr != host.addr);
             self.queue.push_front(host);
             return Hint::Instead(None);
         };
         let same = attempt.host.addr == host.addr;
         let old = now.since(attempt.since) >= PREEMPT_AFTER;
+        attempt.is_doubtful |= same && news == News::Returned;
         let stuck =
-            if same { news == News::Returned } else { self.round > 0 && !hosts.is_about(now, &attempt.host) };
+            if same { attempt.is_doubtful } else { self.round > 0 && !hosts.is_about(now, &attempt.host) };
         if old && stuck {
             let conn = attempt.conn;
             self.attempt = None;
