@@ -1,5 +1,5 @@
 //! What this host says of itself without being asked: host messages every twenty seconds, at start and on
-//! change, and a beacon on every interface every 100 ms.
+//! change, and a beacon on every interface every 50 ms.
 //!
 //! Owns the sequence numbers, the beacon's hash chain and both schedules. Refuses to know who listens.
 
@@ -26,7 +26,7 @@ pub const MESSAGE_INTERVAL: Duration = Duration::from_secs(20);
 /// Changes that come quicker than this share one host message.
 const CHANGE_PAUSE: Duration = Duration::from_millis(200);
 
-/// Values of one hash chain: half a day of beacons at the full rate. A new chain costs its length in hashes
+/// Values of one hash chain: six hours of beacons at the full rate. A new chain costs its length in hashes
 /// (about 50 ms), once.
 pub const CHAIN_LEN: usize = 432_000;
 
@@ -444,12 +444,12 @@ mod tests {
     }
 
     #[test]
-    fn a_host_message_goes_out_at_start_and_every_twenty_seconds_and_a_beacon_every_hundred_milliseconds() {
+    fn a_host_message_goes_out_at_start_and_every_twenty_seconds_and_a_beacon_every_fifty_milliseconds() {
         let (mut a, ring, mut e) = announcer(1);
         let said = run(&mut a, &ring, &mut e, Instant::ZERO + Duration::from_secs(60));
         let messages = said.iter().filter(|(_, x)| x.bytes.starts_with(b"host=")).count();
         let beacons = said.iter().filter(|(_, x)| x.bytes.starts_with(b"beacon ")).count();
-        assert_eq!((messages, beacons), (3, 600));
+        assert_eq!((messages, beacons), (3, 1_200));
     }
 
     #[test]

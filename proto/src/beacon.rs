@@ -1,4 +1,4 @@
-//! The beacon: a short signed line on every interface every 100 ms, by which hosts and DTUs notice a death.
+//! The beacon: a short signed line on every interface every 50 ms, by which hosts and DTUs notice a death.
 //!
 //! See `docs/protocol.md`, "Beacons". Its cost does not grow
 //! with the number of DTUs. Hosts check the signature; DTUs, which hold no key, check `chain_value`
@@ -14,10 +14,10 @@ use crate::net::IfName;
 use crate::version::Version;
 
 /// How often a beacon is sent while the group has at most [`GROUP_MAX_AT_FULL_RATE`] hosts.
-pub const INTERVAL: Duration = Duration::from_millis(100);
+pub const INTERVAL: Duration = Duration::from_millis(50);
 
 /// A LAN carries at most about 1000 beacons a second: larger groups stretch their interval in proportion.
-pub const GROUP_MAX_AT_FULL_RATE: usize = 100;
+pub const GROUP_MAX_AT_FULL_RATE: usize = 50;
 
 /// Beacons missed in a row before their sender is silent.
 pub const MISSED_MAX: u32 = 3;
@@ -116,10 +116,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn above_a_hundred_hosts_the_interval_stretches_in_proportion() {
+    fn above_fifty_hosts_the_interval_stretches_in_proportion() {
         assert_eq!(interval_for(3), INTERVAL);
-        assert_eq!(interval_for(100), INTERVAL);
-        assert_eq!(interval_for(300), INTERVAL * 3);
+        assert_eq!(interval_for(50), INTERVAL);
+        assert_eq!(interval_for(150), INTERVAL * 3);
         assert_eq!(interval_for(1_000_000), INTERVAL_MAX);
     }
 }

@@ -21,7 +21,7 @@ use crate::line::{Line, LineError};
 pub enum Purpose {
     /// Host messages, which hosts broadcast of themselves.
     HostMessage,
-    /// Beacons, which hosts broadcast every 100 ms.
+    /// Beacons, which hosts broadcast every 50 ms.
     Beacon,
     /// hostQ, hostR, tokenQ, tokenR, coming, shown, digest, digestQ, goodbye.
     Peer,

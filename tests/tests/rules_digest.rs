@@ -176,7 +176,7 @@ fn with_the_store_away_the_lowest_of_those_who_are_asked_at_once_makes_the_sessi
 fn a_digest_that_is_lost_on_the_way_is_asked_for_when_a_beacon_shows_that_there_is_one() {
     let mut w = large_group();
     session_that_h1_has_not_heard_of(&mut w, "h2", "card.ann");
-    w.run_for(ms(110));
+    w.run_for(ms(60));
     assert_eq!(status(&mut w, "h1").digest.known, LARGE - 2, "h1 knows that it does not know");
     w.run_for(ms(300));
     assert_eq!(status(&mut w, "h1").digest.known, LARGE - 1);

@@ -2,6 +2,7 @@
 //! dies".
 
 use dtu_emu::dtu::{DtuEvent, Gap, Phase};
+use proto::beacon::INTERVAL;
 use proto::keys::{GroupKey, KeyRing, Purpose};
 use proto::line::Line;
 use tests::scene::{desk_with_session, pid_on};
@@ -82,7 +83,7 @@ fn a_daemon_stopped_for_less_than_three_beacons_is_not_even_noticed() {
     let (mut w, desk) = kept();
     let at = w.now();
     w.stop_daemon("h1");
-    w.run_for(ms(190));
+    w.run_for(ms(90));
     w.continue_daemon("h1");
     w.run_for(secs(2));
     assert_eq!(w.events_since(desk, at).count(), 0, "\n{}", w.story());
@@ -171,7 +172,7 @@ fn crowd(desks: usize) -> (World, Vec<DeskId>) {
     while w.metered().sent == 0 {
         w.run_for(ms(1));
     }
-    w.run_for(ms(99));
+    w.run_for(INTERVAL - ms(1));
     (w, desks)
 }
 
@@ -180,20 +181,21 @@ fn when_a_broadcast_is_lost_all_desks_ask_within_half_an_interval_not_at_once_an
     const DESKS: u64 = 500;
     let (mut w, desks) = crowd(DESKS as usize);
     let at = w.now();
-    w.lose_beacons("h1", ms(100));
-    w.run_for(ms(49));
+    w.lose_beacons("h1", INTERVAL);
+    // Until half an interval after the beacon that is lost.
+    w.run_for(INTERVAL / 2 - ms(1));
     w.meter();
     let mut most = 0;
     for _ in 0..11 {
         let before = w.metered().received;
-        w.run_for(ms(5));
+        w.run_for(INTERVAL / 20);
         most = most.max(w.metered().received - before);
     }
     assert_eq!(w.metered().received, DESKS, "each asks once");
-    assert!(most < DESKS / 5, "{most} of {DESKS} within 5 ms");
+    assert!(most < DESKS / 5, "{most} of {DESKS} within a twentieth of an interval");
     for beacons in [1, 2, 3] {
         w.run_for(ms(400));
-        w.lose_beacons("h1", ms(100 * beacons));
+        w.lose_beacons("h1", INTERVAL * beacons);
         w.run_for(secs(1));
     }
     let lost: usize = desks.iter().map(|desk| w.events_since(*desk, at).count()).sum();
@@ -217,9 +219,9 @@ fn a_host_is_left_when_three_beacons_were_missed_and_hardly_later() {
         }
         for desk in &desks {
             let gap = gap(&w, *desk);
-            assert!((ms(300)..=ms(330)).contains(&gap.noticed) && gap.screen <= ms(340), "{gap:?}");
+            assert!((ms(150)..=ms(205)).contains(&gap.noticed) && gap.screen <= ms(215), "{gap:?}");
         }
-        assert!(first.is_some_and(|at| at.since(off) >= ms(225)), "{first:?}");
+        assert!(first.is_some_and(|at| at.since(off) >= ms(125)), "{first:?}");
     }
 }
 

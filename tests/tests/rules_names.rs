@@ -117,9 +117,9 @@ fn a_second_host_that_could_not_hear_the_first_one_is_noticed_and_does_not_take_
     let shown = w.shows(desk);
     // The clone's machine is deaf for as long as it listens.
     w.cut_way("h1", lan, Way::Out);
-    w.run_for(ms(90));
+    w.run_for(ms(45));
     w.add_host(HostPlan::named("clone").called("h1").on(lan));
-    w.run_for(ms(115));
+    w.run_for(ms(65));
     w.heal("h1", lan);
     let at = w.now() - ms(100);
     all_say_that_there_are_two(&mut w, at, first);

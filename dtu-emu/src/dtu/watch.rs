@@ -250,10 +250,13 @@ mod tests {
         Sighting { boot: BootId(1), tick, chain_value, every: Duration::from_millis(every), from: PATH, at }
     }
 
+    /// The interval of the host that is watched here: of a group of a hundred.
+    const EVERY: Duration = Duration::from_millis(100);
+
     const PATH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
     fn watch(chain: &Chain) -> Watch {
-        let note = AnchorNote { boot: BootId(1), tick: 0, chain_value: chain.anchor(), every: INTERVAL };
+        let note = AnchorNote { boot: BootId(1), tick: 0, chain_value: chain.anchor(), every: EVERY };
         Watch::new(at(0), "a".parse().unwrap(), PATH, &note, 0)
     }
 
@@ -294,9 +297,9 @@ mod tests {
 
     #[test]
     fn a_host_is_asked_within_half_an_interval_and_left_no_sooner_than_three_beacons_are_missed() {
-        assert_eq!(early(INTERVAL, 0), Duration::from_millis(150));
-        assert!(early(INTERVAL, u16::MAX) > Duration::from_millis(199));
-        assert!(early(INTERVAL, u16::MAX) < Duration::from_millis(200), "when the next beacon would come");
+        assert_eq!(early(EVERY, 0), Duration::from_millis(150));
+        assert!(early(EVERY, u16::MAX) > Duration::from_millis(199));
+        assert!(early(EVERY, u16::MAX) < Duration::from_millis(200), "when the next beacon would come");
         let mut chain = Chain::new([1; 16], 100);
         let mut watch = watch(&chain);
         watch.on_beacon(&beacon(at(1_000), &mut chain, 1, 100));
@@ -317,7 +320,7 @@ mod tests {
         let mut watch = watch(&chain);
         assert_eq!(watch.on_beacon(&beacon(at(1), &mut chain, 9, 100)), Sign::Alive);
         let chain_value = chain.reveal(5).unwrap();
-        watch.re_anchor(at(2), &AnchorNote { boot: BootId(1), tick: 5, chain_value, every: INTERVAL });
+        watch.re_anchor(at(2), &AnchorNote { boot: BootId(1), tick: 5, chain_value, every: EVERY });
         assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 8, 100)), Sign::None, "older than the newest");
         assert_eq!(watch.on_beacon(&beacon(at(3), &mut chain, 10, 100)), Sign::Alive);
     }

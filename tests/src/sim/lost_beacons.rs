@@ -1,6 +1,7 @@
 //! Beacons are lost now and then, one or two in a row, as broadcasts are on any network: harm that nobody may notice.
 
 use proto::Instant;
+use proto::beacon::INTERVAL;
 
 use super::trouble::Island;
 use crate::world::{TestRng, World, ms};
@@ -34,7 +35,7 @@ impl LostBeacons {
         for island in islands {
             let host = self.dice.below(island.hosts.len() as u64) as usize;
             // Beacons come every tenth of a second in groups of this size.
-            w.lose_beacons(&island.hosts[host], ms(100 * (1 + self.dice.below(IN_A_ROW))));
+            w.lose_beacons(&island.hosts[host], INTERVAL * (1 + self.dice.below(IN_A_ROW) as u32));
             self.made += 1;
         }
     }

@@ -34,7 +34,7 @@ pub struct Swarm {
 
 /// How often each part of a rule must have been put to the test in a hundred runs whose options were drawn: about a
 /// third of how often it is. One that is not named here must have been once in every run.
-const FLOORS: [(&str, u64); 18] = [
+const FLOORS: [(&str, u64); 19] = [
     ("a claimed session has the store's word", 600),
     ("a desk leaves a host only if that host or its way was faulted", 280),
     ("a flip shows the other display", 150),
@@ -52,6 +52,7 @@ const FLOORS: [(&str, u64); 18] = [
     ("nobody is attached to a disabled card", 130),
     ("nobody is attached to a keyed card without its secret", 170),
     ("nobody is attached without authentication or a ticket", 1_600),
+    (STALE, 45),
     ("once all is repaired whoever should be shown is", 300),
 ];
 

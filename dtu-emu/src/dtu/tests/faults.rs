@@ -36,7 +36,7 @@ impl World {
         let host = self.host(name);
         host.daemon = Proc::Runs;
         host.boot += 7;
-        host.chain = Chain::new([host.run ^ 0x55; 16], 3_000);
+        host.chain = Chain::new([host.run ^ 0x55; 16], 6_000);
         host.tick = 0;
     }
 

@@ -97,7 +97,7 @@ impl Host {
             answers_serverq: true,
             is_stranger: false,
             is_busy: false,
-            chain: Chain::new([last; 16], 3_000),
+            chain: Chain::new([last; 16], 6_000),
             tick: 0,
             boot: u64::from(last),
             run: last,

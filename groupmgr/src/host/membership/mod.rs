@@ -37,17 +37,18 @@ use proto::rng::SecretRng;
 
 /// Between two calls a running host is never idle for longer than a beacon interval; a gap of more than this
 /// means that it was itself not run.
-const AWAY_AFTER: Duration = Duration::from_millis(100);
+const AWAY_AFTER: Duration = beacon::INTERVAL;
 
 /// A host that was away for longer was silent to the others, and its sessions may have been taken over.
-const LOST_SIGHT_AFTER: Duration = Duration::from_millis(250);
+const LOST_SIGHT_AFTER: Duration = Duration::from_millis(125);
 
 /// Membership changes are told to connected DTUs at most this often: a storm of hosts must not become one of
 /// messages to every desk.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
-// A DTU that fails over needs to have heard of the others before, not in the same moment.
-const _: () = assert!(AWAY_AFTER.as_millis() <= beacon::INTERVAL.as_millis());
+// By then others may have missed three beacons, of which the first was due just before this host stopped.
+const _: () =
+    assert!(LOST_SIGHT_AFTER.as_millis() <= beacon::INTERVAL.as_millis() * beacon::MISSED_MAX as u128);
 
 /// The machine that announces this host and knows the others.
 #[derive(Debug)]
