@@ -260,6 +260,12 @@ pub enum ToSession {
         /// Why, for the person at the screen; shown where that person has to know.
         why: String,
     },
+    /// The session is about to move to another host: give its services no more input from the end of the line on that is
+    /// being typed. Answered by [`FromSession::Still`]. `false`: it stays, and gets all that waits.
+    Still(bool),
+    /// Before [`ToSession::Begin`]: the host before has handed the session over, and nothing that was typed was applied
+    /// there after the version that is restored.
+    Moved,
 }
 
 impl ToSession {
@@ -344,6 +350,8 @@ pub enum FromSession {
     /// The parts that a secondary has to keep to be filled, at most [`PARTS_MAX`]. Said when filling begins and when there
     /// is one more, before anything of it.
     Parts(Vec<Part>),
+    /// No service gets any input from now on: see [`ToSession::Still`].
+    Still,
 }
 
 /// What a session is and how it stands.

@@ -243,6 +243,18 @@ impl DisplayFeed {
         self.input.front()
     }
 
+    /// The same, but nothing beyond the line that the service has taken a part of.
+    #[must_use]
+    pub fn rest_of_line(&self) -> &[u8] {
+        self.input.rest_of_line()
+    }
+
+    /// Whether what the service has taken ends with a whole line.
+    #[must_use]
+    pub const fn ends_line(&self) -> bool {
+        self.input.ends_line()
+    }
+
     /// The service took `count` bytes of [`DisplayFeed::input`].
     pub fn input_taken(&mut self, now: Instant, count: usize) {
         self.input.taken(count);

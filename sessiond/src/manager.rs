@@ -77,6 +77,8 @@ pub struct Restore {
     pub lost: Option<HostName>,
     /// Whether another host keeps copies that were of that home: until it has those of this one, nothing may get out.
     pub is_kept_elsewhere: bool,
+    /// Whether that home has handed it over, and applied nothing since.
+    pub is_moved: bool,
 }
 
 impl NewSession {
@@ -368,6 +370,7 @@ impl Sessions {
             FromSession::Parts(parts) => {
                 out.push(SessionEffect::Event(SessionEvent::Parts { session: id, parts }));
             }
+            FromSession::Still => out.push(SessionEffect::Event(SessionEvent::Still(id))),
             FromSession::Data { client, request } => {
                 out.push(SessionEffect::Event(SessionEvent::Data { session: id, client, request }));
             }

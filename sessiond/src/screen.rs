@@ -52,6 +52,8 @@ pub struct Screen {
     pub output: Vec<u8>,
     /// How much was applied of each run of input.
     pub input: Vec<(Nonce, u64)>,
+    /// Nothing is applied after that, and what was applied ends with a whole line.
+    pub is_still: bool,
 }
 
 impl Screen {
@@ -74,6 +76,7 @@ impl Screen {
             ("picture", Some(Value::Raw(Arc::clone(&self.picture)))),
             ("output", raw(&self.output)),
             ("input", raw(input.as_bytes())),
+            ("still", self.is_still.then(|| raw(b"1")).flatten()),
         ];
         for (key, value) in values {
             if let (Ok(key), Some(value)) = (key.parse::<Key>(), value) {
@@ -110,6 +113,7 @@ impl Screen {
             picture: bytes("picture").into(),
             output: bytes("output").to_vec(),
             input: text("input").lines().filter_map(run).take(INPUT_RUNS_MAX).collect(),
+            is_still: text("still") == "1",
         })
     }
 
@@ -132,8 +136,16 @@ impl Screen {
     /// What a person has to know of what did not come back, in one line. `elsewhere` is where the service starts instead of
     /// in its directory, if that is not there.
     #[must_use]
-    pub fn epitaph(&self, lost: Option<&HostName>, elsewhere: Option<&str>) -> String {
-        let host = lost.map_or_else(|| "The host before this one".to_owned(), |host| format!("Host {host}"));
+    pub fn epitaph(&self, lost: Option<&HostName>, elsewhere: Option<&str>, is_moved: bool) -> String {
+        let before = match (lost, is_moved) {
+            (Some(host), true) => format!("Your session has moved here from host {host}"),
+            (Some(host), false) => format!("Host {host} is gone"),
+            (None, _) => "The host before this one is gone".to_owned(),
+        };
+        let dropped = match is_moved && self.is_still {
+            true => "",
+            false => " Typed input that had not arrived was dropped.",
+        };
         let ended = match &self.around.foreground {
             Some(command) => format!("and {} ended with it", clean(proto::line::cut(command, NAMED_MAX))),
             None => "and nothing ran in the foreground".to_owned(),
@@ -146,7 +158,7 @@ impl Screen {
             _ => "it starts where it always does".to_owned(),
         };
         format!(
-            "{host} is gone, {ended}. This is a new {}: {place}. Typed input that had not arrived was dropped.",
+            "{before}, {ended}. This is a new {}: {place}.{dropped}",
             clean(proto::line::cut(&self.command, NAMED_MAX))
         )
     }

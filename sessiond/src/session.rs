@@ -16,6 +16,7 @@
 mod displays;
 mod effect;
 mod keeping;
+mod still;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,9 +30,11 @@ pub use keeping::NotOurs;
 use crate::control::{
     Description, EndReason, Exit, Fingerprint, FromSession, Gone, ServiceState, SessionSpec, ToSession, short,
 };
-use crate::display::{DisplayFeed, Extent, FeedEffect};
+use crate::display::{DisplayFeed, Extent};
 use crate::template::{Display, SERVICES_MAX, Service};
+use displays::{carry_over, lose_viewer};
 use keeping::{Keeping, Returning, ScreenVersions};
+use still::Still;
 
 /// How long programs may take to end, and to save what they hold, after SIGHUP and before SIGTERM.
 pub const HANGUP_GRACE: Duration = Duration::from_secs(1);
@@ -138,6 +141,8 @@ pub struct SessionCore {
     is_ready: bool,
     reason: Option<EndReason>,
     keeping: Keeping,
+    /// It is about to move to another host.
+    still: Option<Still>,
 }
 
 impl SessionCore {
@@ -155,6 +160,7 @@ impl SessionCore {
             is_ready: false,
             reason: None,
             keeping: Keeping::default(),
+            still: None,
             spec,
         };
         for service in core.spec.services.clone() {
@@ -331,6 +337,8 @@ impl SessionCore {
             ToSession::Whole(part) => self.whole(now, &part, out),
             ToSession::Protected { part, stamp } => self.protected(now, &part, stamp, out),
             ToSession::Protect { how, why } => self.protect(now, how, why, out),
+            ToSession::Still(stands) => self.stand_still(now, stands, out),
+            ToSession::Moved => self.moves_here(),
             ToSession::Display { .. }
             | ToSession::Renew
             | ToSession::Restore { .. }
@@ -445,14 +453,15 @@ impl SessionCore {
             Shutdown::Killing { give_up_at } => Some(give_up_at),
             Shutdown::Running | Shutdown::Over => None,
         };
-        self.slots
-            .values()
-            .fold(earliest(due, self.keep_at()), |at, slot| earliest(at, slot.stop.map(Stop::at)))
+        self.slots.values().fold(earliest(due, earliest(self.keep_at(), self.settles_at())), |at, slot| {
+            earliest(at, slot.stop.map(Stop::at))
+        })
     }
 
     /// Does what is due.
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.send_due(now, out);
+        self.settle(now, out);
         for (name, slot) in &mut self.slots {
             match slot.stop {
                 Some(Stop::Terminate { at }) if at <= now => {
@@ -479,21 +488,6 @@ impl SessionCore {
             _ => {}
         }
     }
-}
-
-/// Takes a service's display from its DTU, which is sent `last` before its connection is closed.
-fn lose_viewer(name: &ServiceName, slot: &mut Slot, why: Gone, last: &[Frame], out: &mut Vec<Effect>) {
-    let Some(viewer) = slot.viewer.take() else { return };
-    slot.feed.detach();
-    out.push(Effect::Close(viewer.conn, last.to_vec()));
-    out.push(Effect::Tell(FromSession::DisplayGone { serial: viewer.serial, service: name.clone(), why }));
-}
-
-fn carry_over(name: &ServiceName, from: &mut Vec<FeedEffect>, to: &mut Vec<Effect>) {
-    to.extend(from.drain(..).map(|effect| match effect {
-        FeedEffect::Input => Effect::Input(name.clone()),
-        FeedEffect::Resize(Extent::Cells(size)) => Effect::Resize(name.clone(), size),
-    }));
 }
 
 #[cfg(test)]

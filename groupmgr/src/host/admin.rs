@@ -251,7 +251,7 @@ pub struct SessionView {
     pub last: Last,
     /// Whether the data store knows of it.
     pub claimed: bool,
-    /// `starting`, `running` or `ending`; `kept` by this host, and not running, since its home is gone; `failed: ` and the reason of one that could not be started a while ago and
+    /// `starting`, `running` or `ending`; `moving to` a host, from a drained one; `kept` by this host, and not running, since its home is gone; `failed: ` and the reason of one that could not be started a while ago and
     /// is no longer there.
     pub state: String,
     /// Where it is shown.
@@ -272,7 +272,7 @@ pub struct CopiesView {
 pub struct ReplicaView {
     /// The session that runs here.
     pub session: SessionId,
-    /// `protected`, `filling`, `unprotected` or `held`.
+    /// `protected`, `filling`, `moving`, `unprotected` or `held`.
     pub state: String,
     /// Why, unless it is protected.
     pub why: String,

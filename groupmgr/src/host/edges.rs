@@ -35,7 +35,7 @@ pub(super) const EDGES: [(Machine, &[Machine]); 14] = [
         Sessions,
         &[Presentations, Attachments, Claims, Records, Keeping, Membership, Relay, Operations, Placing],
     ),
-    (Records, &[Presentations, Keeping, Sessions, Store]),
+    (Records, &[Presentations, Attachments, Claims, Keeping, Sessions, Store]),
     (Relay, &[Records, Store]),
     (Keeping, &[Presentations, Sessions, Records, Attachments]),
     (Store, &[Membership, Admission, Claims, Records, Presentations, Store]),

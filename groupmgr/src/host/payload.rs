@@ -141,6 +141,16 @@ pub(super) struct TakeOver {
     pub(super) record: SessionRecord,
 }
 
+/// A session that this host keeps and is to go on with, though nobody presents its token here.
+#[derive(Clone, Debug)]
+pub(super) struct Unasked {
+    pub(super) session: SessionId,
+    pub(super) token: Token,
+    /// Its home so far, and the epoch of that.
+    pub(super) home: HostName,
+    pub(super) epoch: Epoch,
+}
+
 /// A session runs here of which another host is to keep a copy.
 #[derive(Debug)]
 pub(super) struct Began {

@@ -26,7 +26,7 @@ use super::driver::{AdminReq, ConnId, Datagram, Followed};
 pub(super) use super::payload::{
     Asker, Attach, Began, ClaimRead, EndedSession, Fetched, Judgement, LookedUp, Lookup, LookupScope,
     NotFetched, NotMade, PresentationId, ReadClaim, ReadRecord, Recorded, TakeOver, Taken, Taking,
-    TokenQuestion,
+    TokenQuestion, Unasked,
 };
 use super::store::Bearing;
 use crate::directory::{Answer, Found, TokenReply};
@@ -202,6 +202,8 @@ pub(super) enum ToClaims {
     Ended(Box<EndedSession>),
     // A session is shown at a DTU.
     Shown { session: SessionId },
+    // Another host goes on with a session of this one.
+    MovedAway { session: SessionId },
     // Another host shows a session of the token, too.
     Contested { token: Token },
     // Something has become of another host.
@@ -261,6 +263,8 @@ pub(super) enum ToPresentations {
     Removed { conn: ConnId },
     // The card's answer to a challenge was judged.
     CardAnswered { conn: ConnId, token_seq: u32, result: Box<Judgement> },
+    // Go on with a session though nobody presents its token here.
+    GoOn(Box<Unasked>),
     // Whether a grant was good.
     Redeemed { id: PresentationId, good: bool },
     // A lookup is over; `skips` says whether it left anybody out who could have been asked.
@@ -317,6 +321,8 @@ pub(super) enum ToAttachments {
     TakenUp { session: SessionId },
     // Another host than before keeps all of a session, or none does any more.
     Named { session: SessionId },
+    // Another host goes on with a session of this one.
+    MovedAway { session: SessionId },
     Ended(Box<EndedSession>),
     // Another host shows these tokens.
     ShownAt { host: HostName, tagged: KeyId, tokens: Vec<(TokenTag, Last)> },
@@ -405,6 +411,12 @@ pub(super) enum ToKeeping {
     Began(Box<Began>),
     // It is over here, whether or not another host goes on with it.
     Ended { session: SessionId },
+    // Its process gives its services no more input.
+    Still { session: SessionId },
+    // This host does not go on with a session that it was to go on with unasked.
+    NotGoneOn { session: SessionId },
+    // The operator has drained this host: its sessions go to others.
+    Drained,
     // What became of the secondary that its record was to name.
     Recorded { session: SessionId, secondary: Option<HostName>, result: Recorded },
     // What the record of a session says.

@@ -89,7 +89,13 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
 /// The sessions here, those without a home that another host keeps, and those that could not be started of late.
 fn sessions(env: Env<'_>, m: &Machines) -> Vec<SessionView> {
     let local = m.ctx(env).local;
-    let here = local.sessions.iter().map(|s| session_view(&local, s));
+    let here = local.sessions.iter().map(|s| {
+        let view = session_view(&local, s);
+        match m.keeping.moves_to(s.id) {
+            Some(host) => SessionView { state: format!("moving to {host}"), ..view },
+            None => view,
+        }
+    });
     let kept = m.records.kept().map(|(session, record)| kept_view(session, record));
     here.chain(kept).chain(m.operations.failed_sessions(&local)).collect()
 }
@@ -147,6 +153,7 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
         fill("kept sessions", kept, records::KEPT_MAX),
         fill("sessions of others", m.keeping.kept().len(), Limits::USUAL.sessions),
         fill("fetches", m.keeping.fetches(), keeping::FETCHES_MAX),
+        fill("sessions handed over", m.keeping.handed(), keeping::HANDED_MAX),
         fill("repeats", repeats, attachments::REPEATS_MAX),
         fill("announced elsewhere", heard, attachments::HEARD_MAX),
         fill("registry changes", changes, admission::CHANGES_MAX),

@@ -286,6 +286,23 @@ impl Copies {
         Ok(copy.parts.iter().filter_map(object).collect())
     }
 
+    /// The primary hands a session over: nothing is taken of this epoch any more. Returns whose it is; none if it is not that
+    /// host's to hand over, or nothing of it is kept.
+    pub fn hand_over(
+        &mut self,
+        now: Instant,
+        from: &HostName,
+        (session, epoch): (SessionId, Epoch),
+    ) -> Option<Token> {
+        let copy =
+            self.sessions.get_mut(&session).filter(|copy| copy.from == *from && copy.epoch == epoch)?;
+        if copy.parts.is_empty() || copy.fence.is_some_and(|fence| fence >= epoch) {
+            return None;
+        }
+        (copy.fence, copy.heard_at) = (Some(epoch), now);
+        copy.token.clone()
+    }
+
     /// When [`Self::doubted`] has something to say. Only looked at now and then: not to the moment.
     #[must_use]
     pub const fn poll_at(&self) -> Option<Instant> {

@@ -124,6 +124,22 @@ pub enum Message {
         /// How many objects were sent before.
         objects: u16,
     },
+    /// Primary: go on with the session in its place. It has stopped, and the keeper has all of it.
+    HandOver {
+        /// The session that it is about.
+        session: SessionId,
+        /// The epoch of the primary.
+        epoch: Epoch,
+    },
+    /// Keeper: what came of that.
+    HandedOver {
+        /// The session that it is about.
+        session: SessionId,
+        /// The epoch of the primary that it was handed over by.
+        epoch: Epoch,
+        /// Whether it runs at the keeper now. If not, the primary goes on with it.
+        done: bool,
+    },
     /// A kind, or a part of a kind, of a later version: its reader skips it.
     Other,
 }
@@ -140,6 +156,8 @@ mod kind {
     pub(super) const FETCH: u8 = 9;
     pub(super) const OBJECT: u8 = 10;
     pub(super) const FETCHED: u8 = 11;
+    pub(super) const HAND_OVER: u8 = 12;
+    pub(super) const HANDED_OVER: u8 = 13;
 }
 
 impl Message {
@@ -185,17 +203,12 @@ impl Message {
                 put_part(out, part);
                 kind::WANT
             }
-            Self::Stale { session, epoch } => {
+            Self::Stale { session, epoch }
+            | Self::Full { session, epoch }
+            | Self::Drop { session, epoch }
+            | Self::HandOver { session, epoch } => {
                 head(out, *session, *epoch);
-                kind::STALE
-            }
-            Self::Full { session, epoch } => {
-                head(out, *session, *epoch);
-                kind::FULL
-            }
-            Self::Drop { session, epoch } => {
-                head(out, *session, *epoch);
-                kind::DROP
+                self.bare_kind()
             }
             Self::Compare { session, epoch, parts } => {
                 head(out, *session, *epoch);
@@ -222,8 +235,25 @@ impl Message {
                 out.extend_from_slice(&objects.to_be_bytes());
                 kind::FETCHED
             }
+            Self::HandedOver { session, epoch, done } => {
+                head(out, *session, *epoch);
+                out.push(u8::from(*done));
+                kind::HANDED_OVER
+            }
             // Nobody sends what it does not know.
             Self::Other => u8::MAX,
+        }
+    }
+}
+
+impl Message {
+    /// The kind of one that says no more than session and epoch.
+    const fn bare_kind(&self) -> u8 {
+        match self {
+            Self::Full { .. } => kind::FULL,
+            Self::Drop { .. } => kind::DROP,
+            Self::HandOver { .. } => kind::HAND_OVER,
+            _ => kind::STALE,
         }
     }
 }
@@ -304,6 +334,16 @@ impl<'a> Reader<'a> {
             kind::FETCHED => {
                 let (session, epoch) = (r.session()?, r.epoch()?);
                 Message::Fetched { session, epoch, objects: u16::from_be_bytes(r.fixed()?) }
+            }
+            kind::HAND_OVER => Message::HandOver { session: r.session()?, epoch: r.epoch()? },
+            kind::HANDED_OVER => {
+                let (session, epoch) = (r.session()?, r.epoch()?);
+                let done = match r.fixed()? {
+                    [0] => false,
+                    [1] => true,
+                    _ => return None,
+                };
+                Message::HandedOver { session, epoch, done }
             }
             _ => return Some(Message::Other),
         };

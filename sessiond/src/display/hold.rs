@@ -98,11 +98,15 @@ impl DisplayFeed {
     }
 
     /// The service was shown by a process that is gone: its old screen is shown above what comes, and what was typed at
-    /// it and not applied is dropped.
-    pub fn restore(&mut self, transcript: &[u8], applied: &[(Nonce, u64)]) {
-        self.is_restored = true;
+    /// it and not applied is dropped, unless it `takes_rest`.
+    pub fn restore(&mut self, transcript: &[u8], applied: &[(Nonce, u64)], takes_rest: bool) {
+        self.is_restored = !takes_rest;
         for (run, applied) in applied {
-            self.input.drop_rest(*run, *applied);
+            if takes_rest {
+                self.input.take_on(*run, *applied);
+            } else {
+                self.input.drop_rest(*run, *applied);
+            }
         }
         self.output(transcript);
     }

@@ -45,7 +45,7 @@ struct Run {
 }
 
 /// The input of all DTUs of one service, in the order it came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct InputQueue {
     waiting: VecDeque<u8>,
     /// Whose bytes wait, in order: adjacent pieces of a run are one. `None` are answers of the terminal.
@@ -53,6 +53,24 @@ pub struct InputQueue {
     /// How many of them are answers.
     answers: usize,
     runs: VecDeque<Run>,
+    /// The last typed byte that the service took ended a line, or it took none yet.
+    ends_line: bool,
+}
+
+impl Default for InputQueue {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            pieces: VecDeque::new(),
+            answers: 0,
+            runs: VecDeque::new(),
+            ends_line: true,
+        }
+    }
+}
+
+const fn is_line_end(byte: u8) -> bool {
+    byte == b'\r' || byte == b'\n'
 }
 
 impl InputQueue {
@@ -115,7 +133,13 @@ impl InputQueue {
         run.received = run.applied;
     }
 
-    /// The same for a run of which nothing is known.
+    /// What was typed in a run beyond what was `applied` at another host was applied nowhere, and is taken from there on.
+    pub fn take_on(&mut self, name: Nonce, applied: u64) {
+        let run = self.run(name);
+        (run.applied, run.received) = (applied, applied);
+    }
+
+    /// The same as [`Self::drop_rest`] for a run of which nothing is known.
     pub fn drop_unless_known(&mut self, name: Nonce) {
         if !self.runs.iter().any(|run| run.name == name) {
             self.drop_rest(name, 0);
@@ -140,10 +164,23 @@ impl InputQueue {
         self.waiting.as_slices().0
     }
 
+    /// Whether what the service has taken ends with a whole line.
+    #[must_use]
+    pub const fn ends_line(&self) -> bool {
+        self.ends_line
+    }
+
+    /// The same as [`InputQueue::front`], but nothing beyond the line that the service has taken a part of.
+    #[must_use]
+    pub fn rest_of_line(&self) -> &[u8] {
+        let front = if self.ends_line { &[] } else { self.front() };
+        front.split_inclusive(|byte| is_line_end(*byte)).next().unwrap_or_default()
+    }
+
     /// The service took `count` bytes of [`InputQueue::front`].
     pub fn taken(&mut self, count: usize) {
         let mut left = count.min(self.waiting.len());
-        self.waiting.drain(..left);
+        let taken: Vec<u8> = self.waiting.drain(..left).collect();
         while left > 0 {
             let Some((name, len)) = self.pieces.front_mut() else { return };
             let (name, part) = (*name, left.min(*len));
@@ -155,6 +192,8 @@ impl InputQueue {
             match name {
                 None => self.answers -= part,
                 Some(name) => {
+                    let last = taken.len() - left - 1;
+                    self.ends_line = taken.get(last).copied().is_some_and(is_line_end);
                     if let Some(run) = self.runs.iter_mut().find(|run| run.name == name) {
                         run.applied += part as u64;
                     }
@@ -166,6 +205,7 @@ impl InputQueue {
     /// The service is gone and with it whoever could have read what waits; it must not reach the next one.
     pub fn lose(&mut self) {
         self.taken(self.waiting.len());
+        self.ends_line = true;
     }
 }
 

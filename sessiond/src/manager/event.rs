@@ -74,6 +74,8 @@ pub enum SessionEvent {
         /// All there are now.
         parts: Vec<Part>,
     },
+    /// Its services get no more input, since it is about to move.
+    Still(SessionId),
     /// One of its programs asks the data store for something.
     Data {
         /// The session whose program asks.

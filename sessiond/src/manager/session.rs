@@ -209,10 +209,13 @@ impl Session {
         let is_kept_elsewhere = restore.as_ref().is_some_and(|restore| restore.is_kept_elsewhere);
         let is_held = self.replication.protect == Protect::Must || is_kept_elsewhere;
         let protection = if is_held { Protection::Held } else { Protection::Alone };
-        let Restore { objects, lost, .. } = restore.unwrap_or_default();
+        let Restore { objects, lost, is_moved, .. } = restore.unwrap_or_default();
         for (part, object) in objects {
             let object = Bytes(object.as_bytes().to_vec());
             tell(self, out, || ToSession::Restore { part, object });
+        }
+        if is_moved {
+            tell(self, out, || ToSession::Moved);
         }
         let beginning = Beginning { epoch: self.epoch, lost, protection };
         tell(self, out, || ToSession::Begin(Box::new(beginning)));

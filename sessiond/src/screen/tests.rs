@@ -19,6 +19,7 @@ fn screen() -> Screen {
         picture: b"\x1b[1mone\x1b[m\r\ntwo".as_slice().into(),
         output: b" and more".to_vec(),
         input: vec![(Nonce(5), 7), (Nonce(6), 0)],
+        is_still: false,
     }
 }
 
@@ -32,7 +33,7 @@ fn a_screen_comes_back_as_it_was_kept() {
     let copy = Object::decode(&object.encode().unwrap()).unwrap();
     assert_eq!((copy.head.stamp, copy.head.session, &copy.head.service), (STAMP, SessionId(3), &service()));
     assert_eq!(Screen::of(&copy), Some(screen()));
-    let bare = Screen { around: Whereabouts::default(), input: Vec::new(), ..screen() };
+    let bare = Screen { around: Whereabouts::default(), input: Vec::new(), is_still: true, ..screen() };
     assert_eq!(Screen::of(&bare.to_object(SessionId(3), &service(), STAMP)), Some(bare));
 }
 
@@ -43,13 +44,18 @@ fn the_old_screen_is_lines_above_the_new_one_and_one_line_says_what_was_lost() {
     assert_eq!(new.lines()[..3], ["one", "two and more", ""]);
     assert_eq!(new.cursor(), Some((0, 2)), "what follows begins a line");
     let lost = "b".parse().unwrap();
-    let line = screen().epitaph(Some(&lost), None);
+    let line = screen().epitaph(Some(&lost), None, false);
     assert!(line.contains("Host b is gone, and vim notes ended with it"), "{line}");
     assert!(line.contains("login shell: it starts in /home/ann"), "{line}");
-    let line = screen().epitaph(None, Some("/root"));
+    assert!(line.ends_with("was dropped."), "{line}");
+    let line = screen().epitaph(Some(&lost), None, true);
+    assert!(line.starts_with("Your session has moved here from host b, ") && line.ends_with("dropped."));
+    let line = Screen { is_still: true, ..screen() }.epitaph(Some(&lost), None, true);
+    assert!(!line.contains("dropped"), "{line}");
+    let line = screen().epitaph(None, Some("/root"), false);
     assert!(line.contains("/home/ann is not here, so it starts in /root"), "{line}");
     let around = Whereabouts { foreground: Some("\x1b[2Jx\n".into()), ..Whereabouts::default() };
-    let line = Screen { around, ..screen() }.epitaph(None, None);
+    let line = Screen { around, ..screen() }.epitaph(None, None, false);
     assert!(!line.contains(char::is_control) && line.contains("[2Jx ended"), "{line}");
 }
 

@@ -5,9 +5,9 @@
 use proto::frame::{Frame, Hello};
 use proto::{Instant, ServiceName};
 
-use super::{ConnId, Effect, FeedEffect, SessionCore, Slot, Viewer, carry_over, lose_viewer};
+use super::{ConnId, Effect, SessionCore, Slot, Viewer};
 use crate::control::{FromSession, Gone, Refusal};
-use crate::display::Pulled;
+use crate::display::{Extent, FeedEffect, Pulled};
 use crate::template::Display;
 
 impl SessionCore {
@@ -122,19 +122,6 @@ impl SessionCore {
         }
     }
 
-    /// What a service should be given next.
-    #[must_use]
-    pub fn input(&self, name: &ServiceName) -> &[u8] {
-        self.slots.get(name).map_or(&[], |slot| slot.feed.input())
-    }
-
-    /// A service took so much of it.
-    pub fn input_taken(&mut self, now: Instant, name: &ServiceName, count: usize) {
-        if let Some(slot) = self.slots.get_mut(name) {
-            slot.feed.input_taken(now, count);
-        }
-    }
-
     /// When [`SessionCore::pull`] has something to send on this connection though nothing happens. Of use only when
     /// the connection has nothing unsent.
     #[must_use]
@@ -142,4 +129,25 @@ impl SessionCore {
         let shown = |slot: &&Slot| slot.viewer.as_ref().is_some_and(|v| v.conn == conn);
         self.slots.values().find(shown).and_then(|slot| slot.feed.poll_at())
     }
+}
+
+/// Takes a service's display from its DTU, which is sent `last` before its connection is closed.
+pub(super) fn lose_viewer(
+    name: &ServiceName,
+    slot: &mut Slot,
+    why: Gone,
+    last: &[Frame],
+    out: &mut Vec<Effect>,
+) {
+    let Some(viewer) = slot.viewer.take() else { return };
+    slot.feed.detach();
+    out.push(Effect::Close(viewer.conn, last.to_vec()));
+    out.push(Effect::Tell(FromSession::DisplayGone { serial: viewer.serial, service: name.clone(), why }));
+}
+
+pub(super) fn carry_over(name: &ServiceName, from: &mut Vec<FeedEffect>, to: &mut Vec<Effect>) {
+    to.extend(from.drain(..).map(|effect| match effect {
+        FeedEffect::Input => Effect::Input(name.clone()),
+        FeedEffect::Resize(Extent::Cells(size)) => Effect::Resize(name.clone(), size),
+    }));
 }

@@ -11,7 +11,7 @@ use proto::frame::Size;
 use proto::time::{Duration, earliest};
 use proto::{Epoch, Instant, Nonce, ServiceName};
 
-use super::{Effect, SessionCore, Slot};
+use super::{Effect, SessionCore, Slot, Still};
 use crate::control::{Beginning, Bytes, FromSession, Kind, Part, Protection};
 use crate::copies::{Copies, CopyEffect};
 use crate::display::{DisplayFeed, Extent};
@@ -32,6 +32,10 @@ pub(super) struct Keeping {
     epoch: Epoch,
     /// What whoever looks at the session has to know of how it is protected.
     word: Option<String>,
+    /// The host before has handed it over.
+    is_moved: bool,
+    /// Versions that programs have committed.
+    pub(super) commits: u64,
 }
 
 /// What of a service's screen is in the versions that were made of it.
@@ -153,7 +157,7 @@ impl SessionCore {
             Kind::Screen => "What was kept of this screen",
         };
         if let Some(slot) = self.slots.get_mut(&part.service) {
-            slot.feed.restore(format!("{what} cannot be read.\r\n").as_bytes(), &[]);
+            slot.feed.restore(format!("{what} cannot be read.\r\n").as_bytes(), &[], false);
         }
     }
 
@@ -166,13 +170,19 @@ impl SessionCore {
         };
         let mut above = if slot.service.required { Vec::new() } else { super::CLEAR.to_vec() };
         above.extend(screen.transcript());
-        let epitaph = screen.epitaph(beginning.lost.as_ref(), elsewhere);
+        let is_moved = self.keeping.is_moved;
+        let epitaph = screen.epitaph(beginning.lost.as_ref(), elsewhere, is_moved);
         above.extend(format!("\x1b[7m{epitaph}\x1b[m\r\n").into_bytes());
-        slot.feed.restore(&above, &screen.input);
+        slot.feed.restore(&above, &screen.input, is_moved && screen.is_still);
         if slot.service.required || screen.around.directory.is_some() {
             slot.returning = Some(Returning::of(&screen, elsewhere.is_none()));
         }
         slot.versions = Some(ScreenVersions { last: object.head.stamp.version, ..ScreenVersions::default() });
+    }
+
+    /// The host before has handed the session over.
+    pub(super) const fn moves_here(&mut self) {
+        self.keeping.is_moved = true;
     }
 
     /// A service runs from now on: its screen is kept too.
@@ -216,6 +226,7 @@ impl SessionCore {
     pub(super) fn taken_up(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let Some(copies) = &mut self.keeping.copies else { return };
         copies.protect(now, if copies.holds() { Protection::Held } else { Protection::Alone });
+        self.still = self.still.map(|_| Still::Orphaned);
         self.act_on_copies(out);
     }
 
@@ -234,6 +245,9 @@ impl SessionCore {
         if let Some(copies) = &mut self.keeping.copies {
             copies.protected(now, part, stamp);
             self.act_on_copies(out);
+            if self.still == Some(Still::Orphaned) {
+                self.go_on(out);
+            }
         }
     }
 
@@ -253,6 +267,7 @@ impl SessionCore {
         version: Encoded,
         out: &mut Vec<Effect>,
     ) {
+        self.keeping.commits += 1;
         let Some(copies) = &mut self.keeping.copies else {
             out.push(Effect::Safe(service.clone(), version.stamp()));
             return;
@@ -291,6 +306,7 @@ impl SessionCore {
         around: Whereabouts,
         out: &mut Vec<Effect>,
     ) {
+        let stands_still = self.stands_still();
         let (Some(copies), Some(slot)) = (&mut self.keeping.copies, self.slots.get_mut(name)) else { return };
         let Some(versions) = &mut slot.versions else { return };
         let part = screen_of(name);
@@ -303,7 +319,8 @@ impl SessionCore {
             return;
         }
         let was_covered = versions.covered;
-        let screen = versions.draw(&mut slot.feed, command_of(&slot.service.command));
+        let mut screen = versions.draw(&mut slot.feed, command_of(&slot.service.command));
+        screen.is_still = stands_still && slot.feed.ends_line();
         if versions.covered != was_covered {
             versions.look_at = Some(now + LOOK_AFTER);
         }
@@ -401,6 +418,7 @@ impl ScreenVersions {
             picture: Arc::clone(&self.picture),
             output: self.output.clone(),
             input: feed.input_applied(),
+            is_still: false,
         }
     }
 }

@@ -276,6 +276,7 @@ fn forged(dir: &Path) {
         picture: b"SOMEBODY ELSE".as_slice().into(),
         output: Vec::new(),
         input: vec![(Nonce(3), 1)],
+        is_still: false,
     }
     .to_object(other.head.session, &other.head.service, other.head.stamp);
     keeper.held.entry(screen()).or_default().take_whole(other.encode().unwrap()).unwrap();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lab::plan::Plan;
+use lab::timeline::Event;
 use lab::world::Screen;
 use tests::world::TestRng;
 
@@ -16,6 +17,7 @@ const DESK: &str = "desk-1";
 const KILLS: u64 = 20;
 /// Numbers that are typed ahead of their acknowledgements.
 const AHEAD: u64 = 4;
+const DRAINS: u32 = 4;
 /// A host dies within so long after the typing has begun.
 const TYPED_FOR_MS: u64 = 400;
 /// Applies each number once: one that is not the next is remembered as wrong, for good. What was applied is said when it
@@ -177,6 +179,36 @@ pub(crate) fn kills(binary: PathBuf) -> Played {
     }
     eprintln!("{kills} kills: {} numbers applied, {lost} typed ones dropped and said", typist.typed);
     if typist.typed < kills { Err("next to nothing was typed".into()) } else { Ok(()) }
+}
+
+/// The host under a typing person is drained again and again, and nothing that was typed is lost.
+pub(crate) fn drains(binary: PathBuf) -> Played {
+    let seed = number("HOTDESK_SEED", 1);
+    let mut rng = TestRng::new(seed);
+    let mut typist = Typist::sit_down(binary)?;
+    for drain in 1..=DRAINS {
+        let played = (|| {
+            let host = typist.until_kept()?;
+            typist.type_for(Duration::from_millis(rng.below(TYPED_FOR_MS)))?;
+            let from = typist.scene.now();
+            let counts = typist.scene.world.asker().command(&host, &["drain"])?;
+            if counts["moving"] != 1 || counts["staying"] != 0 {
+                return Err(format!("drain says {counts}").into());
+            }
+            typist.type_for(Duration::from_millis(500))?;
+            let is_elsewhere = |e: &Event| e.is("attached") && e.host.as_deref() != Some(&*host);
+            typist.scene.expect(DESK, from, "sent to another host", is_elsewhere)?;
+            let have = typist.ask()?;
+            if have.last != typist.typed {
+                return Err(format!("{} of {} typed numbers were applied", have.last, typist.typed).into());
+            }
+            typist.judge(&have)?;
+            typist.scene.world.asker().command(&host, &["undrain"]).map(drop).map_err(Trouble::from)
+        })();
+        played.map_err(|why| format!("drain {drain}, seed {seed}: {why}"))?;
+    }
+    eprintln!("{DRAINS} drains: {} numbers typed and applied", typist.typed);
+    Ok(())
 }
 
 /// A number that is missing, one that comes twice, and an acknowledged one that is lost are all found.

@@ -22,6 +22,7 @@ mod scene;
 const ALL: &[(&str, apart::Scenario)] = &[
     ("the_ledger_sees_what_it_is_there_for", ledger::sees_what_is_wrong),
     ("nothing_acknowledged_is_lost_and_nothing_typed_is_applied_twice", ledger::kills),
+    ("a_drained_host_hands_its_sessions_over_and_nothing_typed_is_lost", ledger::drains),
 ];
 
 fn main() -> std::process::ExitCode {

@@ -117,6 +117,7 @@ impl Attachments {
                 }
             }
             ToAttachments::TakenUp { session } => self.correct_last(ctx, ctx.group_time(), session, out),
+            ToAttachments::MovedAway { session } => self.follow(ctx, session, out),
             ToAttachments::Ended(ended) => self.on_ended(&ended, out),
             ToAttachments::ShownAt { host, tagged, tokens } => {
                 self.on_shown_at(ctx, &host, tagged, &tokens, out);
@@ -234,6 +235,20 @@ impl Attachments {
         if let Some(Shown { conn, .. }) = self.shown.get(&ended.session).copied() {
             self.remove(conn);
             out.step(ToPresentations::Over { conn, lived: ended.lived });
+        }
+    }
+
+    /// Another host goes on with a session: it ends here, and the DTU that shows it is sent there.
+    fn follow(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
+        let shown = self.shown.get(&session).map(|shown| shown.conn);
+        // The DTU is not to see how it ends.
+        if let Some(conn) = shown {
+            self.remove(conn);
+            detach(ctx, session, out);
+        }
+        out.step(ToSessions::End { session });
+        if let Some(conn) = shown {
+            out.step(ToPresentations::Over { conn, lived: Duration::MAX });
         }
     }
 

@@ -166,6 +166,10 @@ impl Claims {
             }
             ToClaims::Ended(ended) => self.on_ended(ctx, ended.session, out),
             ToClaims::Shown { session } => self.on_shown(ctx, session, out),
+            ToClaims::MovedAway { session } => {
+                let epoch = self.own.get(&session).map(|own| own.epoch).unwrap_or_default();
+                self.set_claim(session, Claim::Superseded, epoch, out);
+            }
             ToClaims::Contested { token } => self.renew_contested(ctx, &token, out),
             ToClaims::Group(change) => self.on_change(ctx, &change),
             ToClaims::OutOfSight => self.renew_all(),

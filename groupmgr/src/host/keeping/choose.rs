@@ -7,7 +7,7 @@ use proto::{HostName, MachineId, SessionId};
 use sha2::{Digest as _, Sha256};
 
 use super::super::env::Local;
-use crate::topology::Facts;
+use crate::topology::{Facts, Row};
 
 /// Hosts differ in load if their run queues do by so much, per processor times 100: it is never the same twice.
 const LOAD_STEP: u32 = 100;
@@ -42,15 +42,19 @@ impl Nearness {
     }
 }
 
-/// The nearness of a host, if it can keep anything now.
+/// The nearness of a host, if it can keep something more now.
 pub(super) fn nearness(local: &Local<'_>, host: &HostName) -> Option<Nearness> {
     let id = &local.config.identity;
     let own = Own { machine: id.machine, rack: &id.rack, site: &id.site };
-    let row = local.members.row(host).filter(|row| row.is_up())?;
-    let facts = row.facts();
-    let fits =
-        !facts.drain && !facts.has_other_store(local.members.store_id()) && !local.members.is_in_doubt(host);
-    fits.then(|| Nearness::of(own, facts))
+    let facts = local.members.row(host)?.facts();
+    (!facts.drain && can_keep(local, host)).then(|| Nearness::of(own, facts))
+}
+
+/// Whether a host can go on keeping what it keeps.
+pub(super) fn can_keep(local: &Local<'_>, host: &HostName) -> bool {
+    let row = local.members.row(host).filter(|row| row.is_up());
+    let is_ours = |row: &Row| !row.facts().has_other_store(local.members.store_id());
+    row.is_some_and(is_ours) && !local.members.is_in_doubt(host)
 }
 
 /// The best host for a session but those that `shunned` says are to be left out; `kept` says how many sessions of this

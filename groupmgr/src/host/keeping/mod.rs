@@ -8,10 +8,12 @@
 //! | [`cookie`] | what a DTU is told of that |
 //! | [`view`] | all of that as operators see it |
 //! | [`fetches`] | what this host fetches of sessions that it takes over |
+//! | [`handed`] | what others hand over to it |
 
 mod choose;
 mod cookie;
 mod fetches;
+mod handed;
 mod kept;
 mod phase;
 mod primaries;
@@ -20,10 +22,13 @@ mod view;
 
 pub(super) use cookie::Cookies;
 pub(super) use fetches::FETCHES_MAX;
+pub(super) use handed::HANDED_MAX;
 pub(super) use kept::Kept;
 
+use continuity::Encoded;
 use proto::alp::Cookie;
 use proto::{Epoch, HostName, Instant, SessionId};
+use sessiond::control::Part;
 
 use super::driver::Effect;
 use super::env::Local;
@@ -31,11 +36,12 @@ use super::note::Note;
 use super::out::Out;
 use super::step::{
     Began, LookedUp, NotFetched, PresentationId, ToAttachments, ToKeeping, ToPresentations, ToRecords,
-    ToSessions,
+    ToSessions, Unasked,
 };
 use crate::keep::Message;
 use crate::keep::copies::{Limits, Wanted};
 use fetches::{Fetches, Told};
+use handed::Handed;
 use phase::{Order, Why};
 use primaries::{Orders, Primaries};
 use primary::Primary;
@@ -47,6 +53,7 @@ pub(super) struct Keeping {
     primaries: Primaries,
     fetches: Fetches,
     cookies: Cookies,
+    handed: Handed,
 }
 
 impl Keeping {
@@ -56,6 +63,7 @@ impl Keeping {
             primaries: Primaries::default(),
             fetches: Fetches::default(),
             cookies: Cookies::default(),
+            handed: Handed::default(),
         }
     }
 
@@ -65,6 +73,11 @@ impl Keeping {
 
     pub(super) const fn cookies(&self) -> &Cookies {
         &self.cookies
+    }
+
+    /// Sessions that others hand over.
+    pub(super) fn handed(&self) -> usize {
+        self.handed.len()
     }
 
     /// Sessions that are being fetched.
@@ -93,6 +106,7 @@ impl Keeping {
                 let Began { session, token, epoch, replication, secondary } = *began;
                 self.kept.copies.remove(session);
                 self.cookies.set(session, None);
+                self.tell_handed(session, true, out);
                 let primary = Primary::new(now, (session, epoch), token, replication);
                 self.primaries.begin(local, primary, secondary, &mut orders);
             }
@@ -113,6 +127,13 @@ impl Keeping {
                 self.primaries.end(session, &mut orders);
                 self.cookies.set(session, None);
             }
+            ToKeeping::Still { session } => {
+                self.primaries.with(now, session, &mut orders, |primary, orders| {
+                    primary.stands_still(now, orders);
+                });
+            }
+            ToKeeping::NotGoneOn { session } => self.tell_handed(session, false, out),
+            ToKeeping::Drained => self.primaries.drain(now),
             ToKeeping::Recorded { session, secondary, result } => {
                 self.primaries.with(now, session, &mut orders, |primary, orders| {
                     primary.recorded(now, secondary.as_ref(), result, orders);
@@ -126,12 +147,7 @@ impl Keeping {
             }
             ToKeeping::TookOver { session } => drop(self.kept.copies.remove(session)),
             ToKeeping::Peer { host, message } => self.on_message(local, host, *message, &mut orders, out),
-            ToKeeping::PeerLost { host } => {
-                self.primaries.lost(now, &host, Why::Lost, &mut orders);
-                while let Some(told) = self.fetches.lost(&host) {
-                    tell(told, out);
-                }
-            }
+            ToKeeping::PeerLost { host } => self.on_peer_lost(now, &host, &mut orders, out),
             ToKeeping::Due => {
                 self.primaries.on_due(local, is_store_up, &mut orders);
                 while let Some(session) = self.kept.copies.doubted(now) {
@@ -142,11 +158,70 @@ impl Keeping {
                 }
             }
         }
+        self.carry_out(local, orders, out);
+    }
+
+    /// What was said to a host may not have come, nor what it says.
+    fn on_peer_lost(&mut self, now: Instant, host: &HostName, orders: &mut Orders, out: &mut Out<'_>) {
+        self.primaries.lost(now, host, Why::Lost, orders);
+        while let Some(told) = self.fetches.lost(host) {
+            tell(told, out);
+        }
+    }
+
+    /// Does what the sessions of this host want.
+    fn carry_out(&mut self, local: &Local<'_>, orders: Orders, out: &mut Out<'_>) {
         for (session, order) in orders {
-            if matches!(order, Order::Named) {
-                self.cookies.set(session, self.cookie(local, session));
+            match order {
+                Order::Tell(message) => out.step(ToSessions::Keep { session, message: Box::new(message) }),
+                Order::Say(host, message) => say(host, message, out),
+                Order::Record(secondary) => out.step(ToRecords::Secondary { session, secondary }),
+                Order::Shun(_) => out.refused("secondary_failed"),
+                Order::Kept(at) => {
+                    out.done("session_protected");
+                    out.note(Note::Kept { session, at });
+                }
+                Order::Bare(why) => out.note(Note::Unprotected { session, why }),
+                Order::HandOver(host, objects) => self.hand_over(local, session, host, objects, out),
+                Order::Stays => drop(self.kept.copies.remove(session)),
+                Order::Moved => out.step(ToRecords::Check { session }),
+                Order::Named => {
+                    self.cookies.set(session, self.cookie(local, session));
+                    out.step(ToAttachments::Named { session });
+                }
             }
-            carry_out(session, order, out);
+        }
+    }
+
+    /// Asks a host to go on with a session of this one, which keeps the same from then on. Without room for that it is not
+    /// asked: the session stays when the time is over.
+    fn hand_over(
+        &mut self,
+        local: &Local<'_>,
+        session: SessionId,
+        host: HostName,
+        objects: Vec<(Part, Encoded)>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(primary) = self.primaries.get(session) else { return };
+        let (epoch, token) = (primary.epoch, primary.token.clone());
+        self.kept.note_token(&local.config.ring, &token);
+        let copies = &mut self.kept.copies;
+        let is_kept = objects.into_iter().all(|(part, object)| {
+            let answer =
+                copies.whole(local.now, local.name(), (session, epoch), token.clone(), (part, object));
+            matches!(answer, Message::Kept { .. })
+        });
+        if is_kept {
+            say(host, Message::HandOver { session, epoch }, out);
+        }
+    }
+
+    /// Tells whoever has handed a session over what came of it.
+    fn tell_handed(&mut self, session: SessionId, done: bool, out: &mut Out<'_>) {
+        if let Some((host, message)) = self.handed.end(session, done) {
+            out.done(if done { "session_moved_here" } else { "session_not_moved_here" });
+            say(host, message, out);
         }
     }
 
@@ -216,6 +291,13 @@ impl Keeping {
                 }
                 self.refuses(now, &host, (session, epoch), Why::Stale, orders);
             }
+            Message::HandedOver { session, epoch, done } => {
+                self.primaries.with(now, session, orders, |primary, orders| {
+                    if primary.epoch == epoch {
+                        primary.handed_over(now, &host, done, orders);
+                    }
+                });
+            }
             Message::Object { session, part, object } => self.fetches.object(&host, session, part, object),
             Message::Fetched { session, epoch, objects } => {
                 if let Some(told) = self.fetches.complete(&host, session, epoch, objects) {
@@ -279,6 +361,12 @@ impl Keeping {
                     reply(host.clone(), answer, out);
                 }
             }
+            Message::HandOver { session, epoch } => match copies.hand_over(now, &host, (session, epoch)) {
+                Some(token) if self.handed.begin(session, host.clone(), epoch) => {
+                    out.step(ToPresentations::GoOn(Box::new(Unasked { session, token, home: host, epoch })));
+                }
+                _ => say(host, Message::HandedOver { session, epoch, done: false }, out),
+            },
             Message::Drop { session, epoch } => {
                 if copies.drop_session(session, epoch) {
                     out.done("copy_dropped");
@@ -298,22 +386,6 @@ impl Keeping {
             }
             _ => out.refused("word_of_copies"),
         }
-    }
-}
-
-/// Does what a session of this host wants.
-fn carry_out(session: SessionId, order: Order, out: &mut Out<'_>) {
-    match order {
-        Order::Tell(message) => out.step(ToSessions::Keep { session, message: Box::new(message) }),
-        Order::Say(host, message) => say(host, message, out),
-        Order::Record(secondary) => out.step(ToRecords::Secondary { session, secondary }),
-        Order::Shun(_) => out.refused("secondary_failed"),
-        Order::Kept(at) => {
-            out.done("session_protected");
-            out.note(Note::Kept { session, at });
-        }
-        Order::Bare(why) => out.note(Note::Unprotected { session, why }),
-        Order::Named => out.step(ToAttachments::Named { session }),
     }
 }
 

@@ -1,7 +1,11 @@
 //! How far a session is protected, what follows from a step of it, and why a secondary is given up.
 
+use std::collections::BTreeMap;
+
+use continuity::{Encoded, Held};
+use proto::time::Duration;
 use proto::{HostName, Instant};
-use sessiond::control::ToSession;
+use sessiond::control::{Part, ToSession};
 
 use crate::keep::Message;
 
@@ -22,6 +26,12 @@ pub(super) enum Order {
     Bare(String),
     /// Another host than before keeps all of it, or none does any more.
     Named,
+    /// Keep this, and ask a host to go on with the session.
+    HandOver(HostName, Vec<(Part, Encoded)>),
+    /// It is not handed over after all.
+    Stays,
+    /// It runs at its secondary, as that says: the record says the rest.
+    Moved,
 }
 
 /// Why a secondary is given up.
@@ -43,6 +53,8 @@ pub(super) enum Why {
     Better,
     /// The session's own process has not said what it has.
     Unsaid,
+    /// It was handed the session and does not go on with it.
+    Declined,
 }
 
 impl Why {
@@ -56,12 +68,13 @@ impl Why {
             Self::Lies => "acknowledges what it was not sent",
             Self::Better => "gives way to one on another machine",
             Self::Unsaid => "was not sent anything by its process",
+            Self::Declined => "does not go on with it",
         }
     }
 
     /// Whether the host is to be chosen again at once.
     pub(super) const fn is_excused(self) -> bool {
-        matches!(self, Self::Gone | Self::Stale | Self::Better | Self::Unsaid)
+        matches!(self, Self::Gone | Self::Stale | Self::Better | Self::Unsaid | Self::Declined)
     }
 }
 
@@ -76,6 +89,10 @@ pub(super) enum Phase {
     Naming { host: HostName },
     /// It has all, and the record names it. It is struck at `doubt_at`, since it is silent.
     Protected { host: HostName, compare_at: Instant, doubt_at: Option<Instant> },
+    /// The same, and its process was told to stand still: the session is to move there.
+    Settling { host: HostName, until: Instant },
+    /// It was asked to go on with the session, and may be doing so.
+    Leaving { host: HostName, until: Instant },
     /// It has failed, and may be named in the record. `again` is when the store is asked next, unless an answer is awaited.
     Striking { host: HostName, why: Why, again: Option<Instant> },
     /// The record says that another host has the session.
@@ -86,7 +103,10 @@ impl Phase {
     /// The host that the record names as the keeper of the session, and that has not failed.
     pub(super) const fn named(&self) -> Option<&HostName> {
         match self {
-            Self::Protected { host, .. } | Self::Filling { host, named: true, .. } => Some(host),
+            Self::Protected { host, .. }
+            | Self::Settling { host, .. }
+            | Self::Leaving { host, .. }
+            | Self::Filling { host, named: true, .. } => Some(host),
             Self::Filling { .. }
             | Self::Naming { .. }
             | Self::Lacking { .. }
@@ -94,4 +114,16 @@ impl Phase {
             | Self::Superseded => None,
         }
     }
+}
+
+/// How far a session is on its way to another host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Move {
+    /// From when its process was told to stand still.
+    pub(super) is_under_way: bool,
+    /// When it may be tried again, after it could not be done.
+    pub(super) again_at: Option<Instant>,
+    pub(super) pause: Option<Duration>,
+    /// What was sent to the secondary meanwhile.
+    pub(super) sent: BTreeMap<Part, Held>,
 }

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::time::Duration;
+use proto::time::{Duration, earliest};
 use proto::{HostName, Instant, SessionId};
+use sessiond::template::Protect;
 
 use super::super::env::Local;
-use super::choose::{choose, nearness};
+use super::choose::{can_keep, choose, nearness};
 use super::phase::{Order, Phase, Why};
 use super::primary::Primary;
-use crate::topology::Change;
+use crate::topology::{Change, Row};
 
 /// A session that found no host looks again after this time at the latest.
 const CHOOSE_EVERY: Duration = Duration::from_secs(4);
@@ -18,6 +19,9 @@ const FILLING_MAX: usize = 64;
 const TURN_AFTER: Duration = Duration::from_millis(20);
 /// While the data store is away no host is chosen: its name could not be recorded.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
+/// Sessions that a drained host hands over at a time, and how often it looks for the next.
+const MOVES_MAX: usize = 8;
+const MOVE_EVERY: Duration = Duration::from_millis(50);
 /// A host that has failed is left out for so long, twice as long each time, and at most for so long.
 const SHUN_FIRST: Duration = Duration::from_secs(1);
 const SHUN_MAX: Duration = Duration::from_secs(60);
@@ -36,6 +40,8 @@ pub(super) struct Primaries {
     /// When each is due.
     due: BTreeSet<(Instant, SessionId)>,
     shunned: BTreeMap<HostName, Shunned>,
+    /// When it is looked which sessions can be handed over, while this host is drained.
+    move_at: Option<Instant>,
 }
 
 /// What a session wants.
@@ -51,7 +57,7 @@ impl Primaries {
     }
 
     pub(super) fn poll_at(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        earliest(self.due.first().map(|(at, _)| *at), self.move_at)
     }
 
     /// Begins a session.
@@ -63,10 +69,13 @@ impl Primaries {
         orders: &mut Orders,
     ) {
         let session = primary.session;
+        if local.members.is_drained() {
+            self.drain(local.now);
+        }
         self.end(session, &mut Vec::new());
         self.sessions.insert(session, primary);
         let secondary = secondary.map(|host| {
-            let can = nearness(local, &host).is_some();
+            let can = can_keep(local, &host);
             (host, can)
         });
         self.with(local.now, session, orders, |primary, out| primary.begin(local.now, secondary, out));
@@ -191,6 +200,9 @@ impl Primaries {
     /// Does what is due.
     pub(super) fn on_due(&mut self, local: &Local<'_>, is_store_up: bool, orders: &mut Orders) {
         let now = local.now;
+        if self.move_at.is_some_and(|at| at <= now) {
+            self.hand_over(local, is_store_up, orders);
+        }
         let mut counts = None;
         let due: Vec<SessionId> =
             self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, session)| *session).collect();
@@ -220,6 +232,34 @@ impl Primaries {
                     *filling += 1;
                 }
             }
+        }
+    }
+
+    /// This host is drained.
+    pub(super) const fn drain(&mut self, now: Instant) {
+        self.move_at = Some(now);
+    }
+
+    /// Hands over some sessions of this host, which is drained: those whose secondary can make sessions.
+    fn hand_over(&mut self, local: &Local<'_>, is_store_up: bool, orders: &mut Orders) {
+        let now = local.now;
+        let goes_on = local.members.is_drained() && !self.sessions.is_empty();
+        self.move_at = goes_on.then(|| now + MOVE_EVERY);
+        if !goes_on || !is_store_up {
+            return;
+        }
+        let under_way = self.iter().filter(|primary| primary.is_moving()).count();
+        let fits = |host: &HostName| nearness(local, host).is_some();
+        let hosts: Vec<&HostName> = local.members.rows().map(Row::host).filter(|host| fits(host)).collect();
+        // One that must be protected is to be so there as well.
+        let needed = |primary: &Primary| 1 + usize::from(primary.replication.protect == Protect::Must);
+        let can_move = |primary: &&Primary| primary.can_move(now) && hosts.len() >= needed(primary);
+        let next: Vec<SessionId> = self.iter().filter(can_move).map(|primary| primary.session).collect();
+        for session in next.into_iter().take(MOVES_MAX.saturating_sub(under_way)) {
+            self.with(now, session, orders, |primary, out| match primary.peer().cloned() {
+                Some(host) if !fits(&host) => primary.lost(now, &host, Why::Better, out),
+                _ => primary.leave(now, out),
+            });
         }
     }
 

@@ -15,16 +15,19 @@
 //!
 //! It is decided here; what follows is an [`Order`].
 
+mod leaving;
+mod standing;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use continuity::{Delta, Encoded, Hash, Stamp};
 use proto::time::{Duration, earliest};
 use proto::{Epoch, HostName, Instant, SessionId, Token};
 use sessiond::control::{Bytes, Part, Protection, ToSession, Update};
-use sessiond::template::{Ack, Protect, Replication};
+use sessiond::template::{Ack, Replication};
 
 use super::super::step::Recorded;
-use super::phase::{Order, Phase, Why};
+use super::phase::{Move, Order, Phase, Why};
 use crate::keep::message::PARTS_MAX;
 use crate::keep::{Message, Standing};
 
@@ -73,6 +76,7 @@ pub(super) struct Primary {
     parts: BTreeMap<Part, Sent>,
     /// Whether an answer of the record is awaited: one change follows the other.
     is_recording: bool,
+    moves: Move,
     /// Bytes of updates so far, and how many there were.
     pub(super) sent_bytes: u64,
     pub(super) sent_versions: u64,
@@ -80,7 +84,7 @@ pub(super) struct Primary {
 
 impl Primary {
     /// One that begins here and has no secondary.
-    pub(super) const fn new(
+    pub(super) fn new(
         now: Instant,
         (session, epoch): (SessionId, Epoch),
         token: Token,
@@ -97,6 +101,7 @@ impl Primary {
             listed: None,
             parts: BTreeMap::new(),
             is_recording: false,
+            moves: Move::default(),
             sent_bytes: 0,
             sent_versions: 0,
         }
@@ -109,46 +114,23 @@ impl Primary {
     /// The host that is sent its objects.
     pub(super) const fn peer(&self) -> Option<&HostName> {
         match &self.phase {
-            Phase::Filling { host, .. } | Phase::Naming { host } | Phase::Protected { host, .. } => {
-                Some(host)
-            }
+            Phase::Filling { host, .. }
+            | Phase::Naming { host }
+            | Phase::Protected { host, .. }
+            | Phase::Settling { host, .. }
+            | Phase::Leaving { host, .. } => Some(host),
             Phase::Lacking { .. } | Phase::Striking { .. } | Phase::Superseded => None,
         }
     }
 
-    /// The newest version that was sent, of whatever part.
-    pub(super) fn newest(&self) -> Option<Stamp> {
-        self.parts.values().map(|sent| sent.stamp).max()
-    }
-
-    /// Parts that were sent.
-    pub(super) fn parts(&self) -> usize {
-        self.parts.len()
-    }
-
-    /// How it stands in one word, and why.
-    pub(super) fn state(&self) -> (&'static str, &str) {
-        let (how, why) = self.told.as_ref().map_or((Protection::Alone, ""), |(how, why)| (*how, why));
-        match (&self.phase, how) {
-            (Phase::Protected { .. }, _) => ("protected", ""),
-            (_, Protection::Held) => ("held", why),
-            (Phase::Filling { .. } | Phase::Naming { .. } | Phase::Striking { .. }, _) => ("filling", ""),
-            _ => ("unprotected", why),
-        }
-    }
-
-    /// Since when the oldest version waits that is not acknowledged.
-    pub(super) fn waits_since(&self) -> Option<Instant> {
-        self.parts.values().filter_map(|sent| sent.since).min()
-    }
-
     pub(super) fn deadline(&self) -> Option<Instant> {
+        let acked_by = || self.waits_since().map(|since| since + ACK_WITHIN);
         match &self.phase {
             Phase::Lacking { choose_at } => Some(*choose_at),
-            Phase::Filling { until, .. } => Some(*until),
+            Phase::Filling { until, .. } | Phase::Leaving { until, .. } => Some(*until),
+            Phase::Settling { until, .. } => earliest(Some(*until), acked_by()),
             Phase::Protected { compare_at, doubt_at, .. } => {
-                let acked_by = self.waits_since().map(|since| since + ACK_WITHIN);
-                earliest(earliest(Some(*compare_at), *doubt_at), acked_by)
+                earliest(earliest(Some(*compare_at), *doubt_at), acked_by())
             }
             Phase::Striking { again, .. } => *again,
             Phase::Naming { .. } | Phase::Superseded => None,
@@ -157,7 +139,9 @@ impl Primary {
 
     /// This host was not run for so long: nobody is given up for what could not be heard meanwhile.
     pub(super) fn was_away(&mut self, gap: Duration) {
-        if let Phase::Filling { until, .. } = &mut self.phase {
+        if let Phase::Filling { until, .. } | Phase::Settling { until, .. } | Phase::Leaving { until, .. } =
+            &mut self.phase
+        {
             *until += gap;
         }
         self.parts.values_mut().filter_map(|sent| sent.since.as_mut()).for_each(|since| *since += gap);
@@ -200,7 +184,9 @@ impl Primary {
         self.listed = None;
         // A process that sends already sends no more than what is new: it begins anew.
         if named {
-            self.tell(Protection::Held, "another host is to keep it", out);
+            let moves = format!("it moves to host {host}");
+            let why = if self.is_moving() { &moves } else { "another host is to keep it" };
+            self.tell(Protection::Held, why, out);
         }
         self.phase = Phase::Filling { host, until: now + FILL_WITHIN, named };
         self.tell(Protection::Each, "", out);
@@ -219,7 +205,9 @@ impl Primary {
 
     /// The process has a new version. Returns whether it could be read, and was not of another epoch.
     pub(super) fn said(&mut self, now: Instant, part: Part, update: Update, out: &mut Vec<Order>) -> bool {
-        let Some(host) = self.peer().cloned() else { return true };
+        let Some(host) = self.peer().filter(|_| !matches!(self.phase, Phase::Leaving { .. })).cloned() else {
+            return true;
+        };
         let (session, epoch) = (self.session, self.epoch);
         let bytes = match &update {
             Update::Whole(bytes) | Update::Delta(bytes) => bytes.0.len() as u64,
@@ -252,6 +240,7 @@ impl Primary {
         if let Phase::Filling { until, .. } = &mut self.phase {
             *until = now + FILL_WITHIN;
         }
+        self.remember(&message);
         out.push(Order::Say(host, message));
         true
     }
@@ -279,7 +268,7 @@ impl Primary {
                         *until = now + FILL_WITHIN;
                         *named
                     }
-                    Phase::Protected { .. } => true,
+                    Phase::Protected { .. } | Phase::Settling { .. } => true,
                     _ => false,
                 };
                 sent.is_untold = !is_named;
@@ -304,7 +293,9 @@ impl Primary {
 
     /// The secondary is of no further use.
     pub(super) fn lost(&mut self, now: Instant, host: &HostName, why: Why, out: &mut Vec<Order>) {
-        if self.peer() == Some(host) {
+        // Who goes on with it takes nothing more of this host.
+        let is_meant = why != Why::Stale || !matches!(self.phase, Phase::Leaving { .. });
+        if self.peer() == Some(host) && is_meant {
             self.give_up(now, why, out);
         }
     }
@@ -369,6 +360,7 @@ impl Primary {
 
     /// Does what is due, but for choosing.
     pub(super) fn due(&mut self, now: Instant, out: &mut Vec<Order>) {
+        let is_late = self.waits_since().is_some_and(|since| since + ACK_WITHIN <= now);
         match &mut self.phase {
             Phase::Filling { until, .. } if *until <= now => {
                 let why = if self.waits_since().is_some() { Why::Late } else { Why::Unsaid };
@@ -377,6 +369,12 @@ impl Primary {
             Phase::Striking { again, .. } if again.is_some_and(|at| at <= now) => {
                 *again = None;
                 self.record(None, out);
+            }
+            Phase::Leaving { until, .. } if *until <= now => self.give_up(now, Why::Declined, out),
+            Phase::Settling { .. } if is_late => self.give_up(now, Why::Late, out),
+            Phase::Settling { host, until } if *until <= now => {
+                let host = host.clone();
+                self.stays(now, host, out);
             }
             Phase::Protected { doubt_at: Some(at), .. } if *at <= now => self.give_up(now, Why::Gone, out),
             Phase::Protected { host, compare_at, .. } => {
@@ -392,7 +390,7 @@ impl Primary {
                     let (session, epoch) = (self.session, self.epoch);
                     out.push(Order::Say(host, Message::Compare { session, epoch, parts }));
                 }
-                if self.waits_since().is_some_and(|since| since + ACK_WITHIN <= now) {
+                if is_late {
                     self.give_up(now, Why::Late, out);
                 }
             }
@@ -418,7 +416,9 @@ impl Primary {
             return;
         }
         let host = host.clone();
-        if *named {
+        if self.is_moving() {
+            self.hand_over(now, host, out);
+        } else if *named {
             self.phase =
                 Phase::Protected { host: host.clone(), compare_at: now + self.every, doubt_at: None };
             self.protected(host, out);
@@ -444,7 +444,11 @@ impl Primary {
     fn give_up(&mut self, now: Instant, why: Why, out: &mut Vec<Order>) {
         match self.phase.clone() {
             Phase::Filling { host, named: false, .. } => self.bare(now, &host, why, out),
-            Phase::Filling { host, .. } | Phase::Naming { host } | Phase::Protected { host, .. } => {
+            Phase::Filling { host, .. }
+            | Phase::Naming { host }
+            | Phase::Protected { host, .. }
+            | Phase::Settling { host, .. }
+            | Phase::Leaving { host, .. } => {
                 self.phase = Phase::Striking { host, why, again: None };
                 self.record(None, out);
             }
@@ -465,33 +469,10 @@ impl Primary {
             out.push(Order::Shun(host.clone()));
         }
         self.parts.clear();
+        self.end_move(now, out);
         let pause = if why == Why::Unsaid { UNSAID_FOR } else { SETTLES };
         self.phase = Phase::Lacking { choose_at: now + pause };
         self.tell_bare(&format!("{host} {}", why.text()), out);
-    }
-
-    fn tell_bare(&mut self, why: &str, out: &mut Vec<Order>) {
-        let how = match self.replication.protect {
-            Protect::Best => Protection::Alone,
-            Protect::Must => Protection::Held,
-        };
-        if self.told.as_ref().is_none_or(|(told, _)| *told != how) {
-            out.push(Order::Bare(why.to_owned()));
-        }
-        self.tell(how, why, out);
-    }
-
-    /// The record cannot be changed: a host that lacks what would be shown may be named in it.
-    fn tell_away(&mut self, out: &mut Vec<Order>) {
-        self.tell(Protection::Held, "the data store cannot be asked who keeps it", out);
-    }
-
-    fn tell(&mut self, how: Protection, why: &str, out: &mut Vec<Order>) {
-        let told = Some((how, why.to_owned()));
-        if self.told != told {
-            self.told = told;
-            out.push(Order::Tell(ToSession::Protect { how, why: why.to_owned() }));
-        }
     }
 }
 

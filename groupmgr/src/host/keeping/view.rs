@@ -1,5 +1,7 @@
 //! Copies as operators see them.
 
+use proto::{HostName, SessionId};
+
 use super::super::admin::{CopiesView, KeptView, ReplicaView};
 use super::super::env::Local;
 use super::Keeping;
@@ -29,6 +31,11 @@ impl Keeping {
             bytes: copy.bytes,
         });
         CopiesView { own, kept: kept.collect() }
+    }
+
+    /// The host that a session of this one moves to, while it does.
+    pub(in crate::host) fn moves_to(&self, session: SessionId) -> Option<&HostName> {
+        self.primaries.get(session).filter(|primary| primary.is_moving()).and_then(Primary::peer)
     }
 
     /// The same in numbers.

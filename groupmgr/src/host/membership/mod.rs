@@ -172,7 +172,12 @@ impl Membership {
             ToMembership::Refused { addr } => self.members.topology.on_refused(addr),
             ToMembership::Token { tag, is_here: true } => self.digest.add(tag),
             ToMembership::Token { tag, is_here: false } => self.digest.remove(tag),
-            ToMembership::Drain(drain) => announcer.set_drain(env.now, drain),
+            ToMembership::Drain(drain) => {
+                announcer.set_drain(env.now, drain);
+                if drain {
+                    out.step(ToKeeping::Drained);
+                }
+            }
             ToMembership::Forget { req, host } => self.forget(req, &host, out),
             ToMembership::Stop => {
                 self.is_stopping = true;

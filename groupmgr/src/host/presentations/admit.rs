@@ -33,7 +33,8 @@ impl Presentations {
         let Some(decision) = self.find(id) else { return };
         (decision.claim, decision.template) = (Early::Asked, Early::Asked);
         let Presentation { serial, key, addr, .. } = &decision.presented;
-        let dtu = Some(Box::new(DtuProof { serial: serial.clone(), key: *key, addr: *addr }));
+        let proof = || Box::new(DtuProof { serial: serial.clone(), key: *key, addr: *addr });
+        let dtu = decision.unasked.is_none().then(proof);
         let (asker, name) = (Asker::Presentation(id), DEFAULT_TEMPLATE.to_owned());
         out.step(ToAdmission::Admit { asker, token: token.clone(), dtu });
         // Most cards are no aliases and have no template of their own. An early read of the claim is safe: it is made by a
@@ -72,8 +73,8 @@ impl Presentations {
         let Some(decision) = self.find(id) else { return };
         match judgement {
             Judgement::Admit(admitted) => self.on_admitted(ctx, id, admitted, out),
-            // Whoever made the ticket has asked the card.
-            Judgement::Challenge(challenge) if decision.bound => {
+            // Whoever made the ticket has asked the card, and so has whoever made the session.
+            Judgement::Challenge(challenge) if decision.bound || decision.unasked.is_some() => {
                 self.on_admitted(ctx, id, challenge.waive(), out);
             }
             Judgement::Challenge(challenge) => {
@@ -95,12 +96,15 @@ impl Presentations {
 
     fn on_admitted(&mut self, ctx: &Ctx<'_>, id: PresentationId, admitted: Admitted, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
-        if decision.admitted.is_none() && !decision.bound {
+        if decision.admitted.is_none() && !decision.bound && decision.unasked.is_none() {
             let Presentation { token, serial, .. } = decision.presented.clone();
             out.note(Note::Admitted { token, serial, of: admitted.token.clone() });
         }
         let (token, bound) = (admitted.token.clone(), decision.bound);
         decision.admitted = Some(admitted);
+        if decision.unasked.is_some() {
+            return self.read_claim(ctx, id, out);
+        }
         if !bound {
             return self.look_up(id, out);
         }

@@ -92,6 +92,12 @@ impl Presentations {
         out: &mut Out<'_>,
     ) {
         let Some(decision) = self.find(id) else { return };
+        if decision.unasked.is_some() {
+            return match claim {
+                Ok(read) => self.on_unasked_claim(ctx, id, read, out),
+                Err(_) => self.remove(id.conn, out),
+            };
+        }
         let Ok(read) = claim else { return self.create_unclaimed(ctx, id, out) };
         let record = read.record.as_ref();
         // Made here for another DTU while this one was being decided about.
@@ -206,22 +212,23 @@ impl Presentations {
     }
 
     /// Makes the session here: template, claim, process, in this order.
-    fn create(&mut self, ctx: &Ctx<'_>, id: PresentationId, claim: NewClaim, out: &mut Out<'_>) {
+    pub(super) fn create(&mut self, ctx: &Ctx<'_>, id: PresentationId, claim: NewClaim, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
         let (bound, registered) = (decision.bound, decision.is_registered());
+        let is_asked = decision.unasked.is_none();
         let from = decision.presented.addr;
         if ctx.is_full() {
             return self.deny(id, Denial::Full, "", out);
         }
         // Whoever sent the DTU here did not know yet, and chooses anew when it comes back.
-        if bound && !ctx.members.lacks().is_empty() {
+        if (bound || !is_asked) && !ctx.members.lacks().is_empty() {
             return self.deny(id, Denial::SessionFailed, "", out);
         }
         if ctx.members.fitness().is_hopeless() {
             let text = format!("Host {} can make no session at the moment. It is being mended.", ctx.name());
             return self.wait(ctx, id, UNFIT_AGAIN, &text, out);
         }
-        if !registered && !self.takes_guest(ctx, from, out) {
+        if !registered && is_asked && !self.takes_guest(ctx, from, out) {
             return self.deny(id, Denial::TooManyGuests, "", out);
         }
         match claim {

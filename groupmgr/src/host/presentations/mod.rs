@@ -24,6 +24,7 @@ mod admit;
 mod create;
 pub(super) mod stage;
 mod takeover;
+mod unasked;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,7 @@ use super::out::Out;
 use super::sessions::LocalSessions;
 use super::step::{
     Attach, EndedSession, PresentationId, Taken, ToAttachments, ToClaims, ToConnections, ToDirectory,
-    ToOperations, ToPlacing, ToPresentations, ToRecords, ToSessions,
+    ToKeeping, ToOperations, ToPlacing, ToPresentations, ToRecords, ToSessions,
 };
 use crate::reach::Dtu;
 use proto::rng::SecretRng;
@@ -106,6 +107,7 @@ impl Presentations {
                     self.on_judgement(ctx, id, *result, out);
                 }
             }
+            ToPresentations::GoOn(unasked) => self.go_on(*unasked, out),
             ToPresentations::Redeemed { id, good } => self.on_redeemed(ctx, id, good, out),
             ToPresentations::Verdict { id, judgement } => self.on_verdict(ctx, id, *judgement, out),
             ToPresentations::Found { id, skips, found } => self.on_found(ctx, id, skips, found, out),
@@ -259,6 +261,9 @@ impl Presentations {
     fn remove(&mut self, conn: ConnId, out: &mut Out<'_>) {
         let Some(decision) = self.decisions.remove(&conn) else { return };
         self.heirs.retain(|_, by| *by != decision.id);
+        if let Some(unasked) = &decision.unasked {
+            out.step(ToKeeping::NotGoneOn { session: unasked.session });
+        }
         if let Some(at) = decision.due() {
             self.due.remove(&(at, conn));
         }
@@ -280,7 +285,8 @@ impl Presentations {
     /// Denies a session; the person at the screen is told the reason, unless it is empty.
     fn deny(&mut self, id: PresentationId, why: Denial, reason: &str, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
-        if decision.is_second {
+        if decision.is_unattended() {
+            out.refused(why.word());
             return self.remove(id.conn, out);
         }
         let Presentation { token_seq, token, serial, .. } = decision.presented.clone();
@@ -301,7 +307,7 @@ impl Presentations {
     /// Waits a little and decides anew; the person at the screen is told what for.
     fn wait(&mut self, ctx: &Ctx<'_>, id: PresentationId, pause: Duration, notice: &str, out: &mut Out<'_>) {
         let Some(decision) = self.find(id) else { return };
-        if decision.is_second {
+        if decision.is_unattended() {
             return self.remove(id.conn, out);
         }
         // For the data store a desk waits as long as it takes.
@@ -317,7 +323,7 @@ impl Presentations {
 
     /// Shows the person at the screen a line.
     fn tell(&mut self, id: PresentationId, text: String, out: &mut Out<'_>) {
-        if self.find(id).is_some_and(|decision| !decision.is_second) {
+        if self.find(id).is_some_and(|decision| !decision.is_unattended()) {
             order(id.conn, Order::Notice(text), out);
         }
     }
@@ -338,7 +344,8 @@ impl Presentations {
     }
 
     fn attach(&mut self, ctx: &Ctx<'_>, conn: ConnId, session: SessionId, out: &mut Out<'_>) {
-        if self.decisions.get(&conn).is_some_and(|decision| decision.is_second) {
+        if let Some(decision) = self.decisions.get_mut(&conn).filter(|decision| decision.is_unattended()) {
+            decision.unasked = None;
             return self.remove(conn, out);
         }
         self.turn(conn, Stage::Settled, out);

@@ -24,7 +24,7 @@ use sessiond::manager::Restore;
 use sessiond::template::Template;
 
 use super::super::session_record::SessionRecord;
-use super::super::step::{ClaimRead, LookupScope, PresentationId};
+use super::super::step::{ClaimRead, LookupScope, PresentationId, Unasked};
 use crate::directory::Found;
 use crate::reach::Dtu;
 
@@ -203,8 +203,10 @@ pub(super) struct Decision {
     pub(super) skips: bool,
     /// The session that this host is about to go on with.
     pub(super) heir: Option<Box<Heir>>,
-    /// Whether it is of another session of a token, which nobody waits for: it is tried once.
+    /// Whether it is of another session of a token, to which its claim does not point.
     pub(super) is_second: bool,
+    /// Which session this host is to go on with though nobody presents its token.
+    pub(super) unasked: Option<Box<Unasked>>,
     /// Since when the host that keeps a copy of it has not answered.
     pub(super) keeper_since: Option<Instant>,
     /// What the last lookup found.
@@ -229,6 +231,7 @@ impl Decision {
             skips: false,
             heir: None,
             is_second: false,
+            unasked: None,
             keeper_since: None,
             found: None,
             claim: Early::Asked,
@@ -265,6 +268,11 @@ impl Decision {
     /// Whose sessions are looked for: those of the token, or of the one it is an alias of.
     pub(super) fn token(&self) -> &Token {
         self.admitted.as_ref().map_or(&self.presented.token, |admitted| &admitted.token)
+    }
+
+    /// Whether no DTU waits for it: it is tried once.
+    pub(super) const fn is_unattended(&self) -> bool {
+        self.is_second || self.unasked.is_some()
     }
 
     /// Whether the registry has a record of the token.

@@ -22,7 +22,6 @@ use sessiond::manager::{Claim, Restore, Session};
 use sessiond::template::{Continuity, Template};
 
 use super::super::claim_record::ClaimRecord;
-use super::super::driver::ConnId;
 use super::super::env::Ctx;
 use super::super::liveness::{Liveness, liveness};
 use super::super::out::Out;
@@ -78,31 +77,57 @@ impl Presentations {
         let Some((read, record)) = found.filter(|(_, record)| record.is_replicated()) else {
             return self.lose_state(ctx, id, claim, "nothing is known of it any more", out);
         };
-        match liveness(ctx, &record.as_claim(session), decision.found.as_deref()) {
-            Liveness::Dead | Liveness::Absent => {}
-            Liveness::Unknown(rest) => return self.wait(ctx, id, rest + Duration::from_millis(1), "", out),
-            Liveness::Restarting => {
-                let notice = format!("Waiting for host {}, which has your session.", record.home);
-                return self.wait(ctx, id, AGAIN, &notice, out);
-            }
-            // It has just become its home, as far as can be known.
-            Liveness::Alive | Liveness::Doubtful if decision.doubts < HOME_DOUBTS_MAX => {
-                decision.doubts += 1;
-                return self.wait(ctx, id, AGAIN, "", out);
-            }
-            Liveness::Doubtful => {}
-            Liveness::Alive => return self.deny(id, Denial::SessionFailed, "", out),
+        let is_moved = decision.unasked.is_some();
+        if !self.is_free(ctx, id, session, &record, out) {
+            return;
         }
         let Some(keeper) = record.secondary.clone() else {
             let why = format!("host {} is gone, and no other had a copy", record.home);
             return self.lose_state(ctx, id, claim, &why, out);
         };
         let lost = Some(record.home.clone()).filter(|home| home != ctx.name());
-        let is_kept_elsewhere = keeper != *ctx.name();
-        let restore = Restore { objects: Vec::new(), lost, is_kept_elsewhere };
+        // Whoever hands it over keeps it until this host has another secondary.
+        let is_kept_elsewhere = is_moved || keeper != *ctx.name();
+        let restore = Restore { objects: Vec::new(), lost, is_kept_elsewhere, is_moved };
+        let Some(decision) = self.find(id) else { return };
         decision.heir = Some(Box::new(Heir { session, read, record, restore }));
         self.heirs.insert(session, id);
         self.fetch(ctx, id, claim, keeper, out);
+    }
+
+    /// Whether the home of a session is gone, or has handed it over; if not, the desk waits or is refused.
+    fn is_free(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        session: SessionId,
+        record: &SessionRecord,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let Some(decision) = self.find(id) else { return false };
+        if let Some(unasked) = &decision.unasked {
+            let is_as_told = unasked.is_as_told(ctx, record);
+            if !is_as_told {
+                self.remove(id.conn, out);
+            }
+            return is_as_told;
+        }
+        match liveness(ctx, &record.as_claim(session), decision.found.as_deref()) {
+            Liveness::Dead | Liveness::Absent => return true,
+            Liveness::Unknown(rest) => self.wait(ctx, id, rest + Duration::from_millis(1), "", out),
+            Liveness::Restarting => {
+                let notice = format!("Waiting for host {}, which has your session.", record.home);
+                self.wait(ctx, id, AGAIN, &notice, out);
+            }
+            // It has just become its home, as far as can be known.
+            Liveness::Alive | Liveness::Doubtful if decision.doubts < HOME_DOUBTS_MAX => {
+                decision.doubts += 1;
+                self.wait(ctx, id, AGAIN, "", out);
+            }
+            Liveness::Doubtful => return true,
+            Liveness::Alive => self.deny(id, Denial::SessionFailed, "", out),
+        }
+        false
     }
 
     /// The other sessions of a token whose first this host has taken over: those whose homes are gone, too, are gone on with here,
@@ -122,9 +147,7 @@ impl Presentations {
                 && matches!(liveness(ctx, claim, found.as_deref()), Liveness::Dead | Liveness::Absent)
         };
         for claim in claims.into_iter().filter(is_gone) {
-            self.last += 1;
-            // No desk has it.
-            let id = PresentationId { conn: ConnId(u64::MAX - self.last), number: self.last };
+            let id = self.of_nobody();
             let swap = NewClaim::Swap { expected: None, epoch: claim.epoch, heir: Some(claim.session) };
             let mut decision = Decision::new(id, presented.clone(), dtu, Stage::Placing(swap.clone()));
             (decision.admitted, decision.found, decision.is_second) = (admitted.clone(), found.clone(), true);
@@ -217,7 +240,7 @@ impl Presentations {
         out: &mut Out<'_>,
     ) {
         let Some(decision) = self.find(id) else { return };
-        if decision.is_second {
+        if decision.is_unattended() {
             return self.remove(id.conn, out);
         }
         decision.heir = None;
@@ -270,6 +293,10 @@ impl Presentations {
             None => (fresh, None, None),
         };
         let epoch = record.as_ref().map_or(epoch, |record| record.epoch.max(epoch));
+        let keeper = match &decision.unasked {
+            Some(unasked) => Some(unasked.home.clone()),
+            None => record.as_ref().and_then(|record| record.secondary.clone()),
+        };
         let record = SessionRecord {
             token,
             name,
@@ -277,7 +304,7 @@ impl Presentations {
             home: of.host.clone(),
             boot: of.boot,
             epoch: epoch.next(ctx.store.generation()),
-            secondary: record.as_ref().and_then(|r| r.secondary.clone()).filter(|keeper| *keeper != of.host),
+            secondary: keeper.filter(|keeper| *keeper != of.host),
             floor: record.and_then(|record| record.floor),
             expiry: None,
         };

@@ -36,7 +36,10 @@ use super::out::Out;
 use super::port::{Arrival, StorePort, not_asked, unanswered, value_of};
 use super::session_record::SessionRecord;
 use super::sessions::LocalSessions;
-use super::step::{PresentationId, Recorded, TakeOver, ToKeeping, ToPresentations, ToRecords, ToSessions};
+use super::step::{
+    PresentationId, Recorded, TakeOver, ToAttachments, ToClaims, ToKeeping, ToPresentations, ToRecords,
+    ToSessions,
+};
 use super::sweep::Sweep;
 use crate::topology::Change;
 use orphans::{Found, Orphans};
@@ -459,7 +462,9 @@ impl Records {
         out.done("session_moved_away");
         out.step(ToKeeping::Ended { session });
         out.note(Note::MovedAway { token: s.token.clone(), session });
-        out.step(ToSessions::End { session });
+        // Its claim is the next home's, or about to be.
+        out.step(ToClaims::MovedAway { session });
+        out.step(ToAttachments::MovedAway { session });
     }
 }
 

@@ -219,6 +219,7 @@ impl SessionHost {
                 out.step(ToKeeping::Said { session, part, update });
             }
             SessionEvent::Parts { session, parts } => out.step(ToKeeping::Parts { session, parts }),
+            SessionEvent::Still(session) => out.step(ToKeeping::Still { session }),
             SessionEvent::Data { session, client, request } => {
                 let owner = self.table.get(session).map(|s| s.owner.clone());
                 if let Some(owner) = owner {

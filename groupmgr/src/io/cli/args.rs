@@ -94,7 +94,7 @@ pub(super) enum Command {
     /// Connected DTUs of the whole group
     #[command(subcommand)]
     Dtu(DtuCommand),
-    /// Take no new sessions; those there are stay reachable
+    /// Take no new sessions, and hand over those that another host keeps; the others stay reachable until they end
     Drain {
         /// Return when no session is left
         #[arg(long)]

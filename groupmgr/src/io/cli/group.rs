@@ -1,21 +1,25 @@
 //! Commands about the hosts themselves.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use proto::exit::Exit;
 use proto::io::cli::{Failure, print};
-use proto::{HostName, Token};
+use proto::{HostName, SessionId, Token};
 use serde_json::json;
 
 use super::args::{At, DtuCommand, MessageTarget, On};
 use super::ask::{Daemon, Gathered};
-use super::session;
 use super::show::{self, print_json};
-use crate::host::admin::{Command, Explanation, Reply, Status};
+use super::{secondary, session};
+use crate::host::admin::{Command, Explanation, ReplicaView, Reply, SessionView, Status};
 use crate::io::admin::wire::Target;
 use crate::topology::RowView;
 
+/// How many of the sessions that stay on a drained host are named.
+const STAYING_NAMED: usize = 10;
 /// How often `status --watch` and `drain --wait` look again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Empties a terminal and goes to its upper left corner.
@@ -163,23 +167,77 @@ pub(super) fn drain(at: &At, on: On, drain: bool, wait: bool) -> Result<Exit, Fa
     let target = on.or(Target::Local);
     let mut daemon = Daemon::connect(at)?;
     let done = daemon.command(target.clone(), Command::Drain(drain))?;
-    if wait {
-        wait_until_empty(at, &mut daemon, &target)?;
+    let left = if drain { Some(Left::on(&mut daemon, &target)?) } else { None };
+    if let Some(left) = left.as_ref().filter(|left| !at.json && !left.is_empty()) {
+        print(left.to_string())?;
+    }
+    if let (Some(left), true) = (&left, wait) {
+        wait_until_empty(at, &mut daemon, &target, left)?;
+    }
+    if let (Some(left), true) = (left, at.json) {
+        let counts = json!({"moving": left.moving, "staying": left.staying.len()});
+        return finish_with(at, &done, counts);
     }
     finish(at, &done)
 }
 
-/// Waits until no host meant has a session, and tells a person how many are left.
-fn wait_until_empty(at: &At, daemon: &mut Daemon, target: &Target) -> Result<(), Failure> {
-    let mut left = None;
-    loop {
+/// The sessions of a drained host.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    /// Those that another host keeps, and is to go on with.
+    moving: usize,
+    /// Those that nobody could go on with.
+    staying: Vec<String>,
+}
+
+impl Left {
+    fn on(daemon: &mut Daemon, target: &Target) -> Result<Self, Failure> {
         let (sessions, _) = session::list(daemon, target.clone())?;
-        if sessions.is_empty() {
+        let (copies, _) = secondary::copies(daemon, target.clone())?;
+        let is_kept = |replica: &&ReplicaView| replica.secondary.is_some();
+        let own = copies.values().flat_map(|copies| &copies.own).filter(is_kept);
+        let kept: BTreeSet<SessionId> = own.map(|replica| replica.session).collect();
+        let (moving, staying): (Vec<_>, Vec<_>) =
+            sessions.iter().partition(|view| kept.contains(&view.session));
+        let name = |view: &SessionView| format!("{} of {}", view.session.short(), view.token);
+        Ok(Self { moving: moving.len(), staying: staying.into_iter().map(name).collect() })
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.moving == 0 && self.staying.is_empty()
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.moving > 0 {
+            writeln!(f, "{} to be handed over", sessions(self.moving))?;
+        }
+        if self.staying.is_empty() {
             return Ok(());
         }
-        if left.replace(sessions.len()) != Some(sessions.len()) && !at.json {
-            print(format!("{} sessions left\n", sessions.len()))?;
+        let named: Vec<&str> = self.staying.iter().take(STAYING_NAMED).map(String::as_str).collect();
+        let more = if self.staying.len() > named.len() { ", ..." } else { "" };
+        writeln!(f, "{} until they end: {}{more}", sessions(self.staying.len()), named.join(", "))
+    }
+}
+
+fn sessions(count: usize) -> String {
+    format!("{count} session{}", if count == 1 { "" } else { "s" })
+}
+
+/// Waits until no host meant has a session, and tells a person how many are left.
+fn wait_until_empty(at: &At, daemon: &mut Daemon, target: &Target, told: &Left) -> Result<(), Failure> {
+    let mut last = None;
+    loop {
+        let left = Left::on(daemon, target)?;
+        if left.is_empty() {
+            return Ok(());
         }
+        if *last.as_ref().unwrap_or(told) != left && !at.json {
+            print(left.to_string())?;
+        }
+        last = Some(left);
         std::thread::sleep(AGAIN);
     }
 }
@@ -193,11 +251,18 @@ pub(super) fn forget(at: &At, gone: HostName) -> Result<Exit, Failure> {
 
 /// Prints who did what was asked, for a program; for a person, doing it is enough.
 fn finish(at: &At, done: &Gathered) -> Result<Exit, Failure> {
+    finish_with(at, done, json!({}))
+}
+
+/// The same, and something more.
+fn finish_with(at: &At, done: &Gathered, mut answer: serde_json::Value) -> Result<Exit, Failure> {
     if at.json {
         let hosts: Vec<&HostName> = done.replies.iter().map(|(host, _)| host).collect();
         let refused: Vec<_> =
             done.refused.iter().map(|(host, why)| json!({"host": host, "why": why})).collect();
-        print_json(&json!({"done": hosts, "refused": refused, "unreachable": done.missing()}))?;
+        (answer["done"], answer["refused"]) = (json!(hosts), json!(refused));
+        answer["unreachable"] = json!(done.missing());
+        print_json(&answer)?;
     }
     Ok(done.conclude_order())
 }

@@ -45,7 +45,7 @@ fn table<'a>(kept: impl Iterator<Item = (&'a HostName, &'a KeptView)>) -> String
 }
 
 /// What each host says of copies. One of an older version says nothing.
-fn copies(
+pub(super) fn copies(
     daemon: &mut Daemon,
     target: Target,
 ) -> Result<(BTreeMap<HostName, CopiesView>, Gathered), Failure> {

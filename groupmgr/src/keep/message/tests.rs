@@ -28,6 +28,8 @@ fn messages() -> Vec<Message> {
         Message::Fetch { session, epoch, floor: epoch },
         Message::Object { session, part, object: new },
         Message::Fetched { session, epoch, objects: 1 },
+        Message::HandOver { session, epoch },
+        Message::HandedOver { session, epoch, done: true },
     ]
 }
 
@@ -68,6 +70,8 @@ fn the_bytes_of_a_message_stay_what_they_are() {
         format!("0900000020{session}{epoch}{epoch}"),
         format!("0a00000038{session}{part}48444f01{stamp}736f6d65207465787473"),
         format!("0b0000001a{session}{epoch}0001"),
+        format!("0c00000018{session}{epoch}"),
+        format!("0d00000019{session}{epoch}01"),
     ];
     for (message, golden) in messages().iter().zip(golden) {
         let hex = proto::hex::encode(&bytes_of(message));
@@ -123,7 +127,7 @@ fn no_more_parts_are_compared_than_a_session_has() {
 
 proptest! {
     #[test]
-    fn no_bytes_are_more_than_an_error(kind in 0..12_u8, payload in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_are_more_than_an_error(kind in 0..15_u8, payload in proptest::collection::vec(any::<u8>(), 0..300)) {
         let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let bytes = [&[kind][..], &len, &payload].concat();
         if let Ok(Some((message, len))) = Message::parse(&bytes) {

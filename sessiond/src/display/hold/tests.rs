@@ -125,7 +125,7 @@ fn the_next_run_of_a_service_holds_as_the_last_did() {
 #[test]
 fn what_was_typed_and_not_applied_at_another_host_is_dropped_and_what_is_typed_now_is_not() {
     let mut feed = feed();
-    feed.restore(b"old screen\r\n", &[(Nonce(1), 10)]);
+    feed.restore(b"old screen\r\n", &[(Nonce(1), 10)], false);
     let mut welcomed = |run, stream| {
         feed.attach(&hello(run, stream, 5), &mut Vec::new());
         let applied = |frame: &Frame| {

@@ -343,3 +343,103 @@ fn a_shell_comes_back_in_its_directory_below_its_old_screen() {
     second.open();
     assert_eq!(second.started[1].cwd, None);
 }
+
+/// What is typed is with the service as soon as that takes it.
+fn given(world: &mut World) -> String {
+    let mut text = String::new();
+    loop {
+        let input = world.core.input(&terminal()).to_vec();
+        if input.is_empty() {
+            return text;
+        }
+        text.push_str(core::str::from_utf8(&input).unwrap());
+        world.act(|core, now, _| core.input_taken(now, &terminal(), input.len()));
+    }
+}
+
+fn types(world: &mut World, seq: u64, text: &str) {
+    let bytes = text.as_bytes().to_vec();
+    world.act(|core, now, out| core.frame(now, CONN, Frame::Input { seq, bytes }, out));
+}
+
+/// One that stands still, with what it was given until then.
+fn stands_still(typed: &[&str]) -> (World, String) {
+    let mut world = World::begun(Protection::Each);
+    world.open();
+    world.arrive();
+    let (mut seq, mut text) = (0, String::new());
+    for (n, typed) in typed.iter().enumerate() {
+        if n == 1 {
+            world.control(ToSession::Still(true));
+        }
+        types(&mut world, seq, typed);
+        seq += typed.len() as u64;
+        text.push_str(&given(&mut world));
+        world.look();
+    }
+    while let Some(at) = world.core.settles_at() {
+        world.now = world.now.max(at);
+        world.act(|core, now, out| core.on_timeout(now, out));
+    }
+    while !world.sent.is_empty() {
+        world.arrive();
+    }
+    (world, text)
+}
+
+#[test]
+fn a_session_that_stands_still_gives_its_services_whole_lines_and_nothing_more() {
+    let (mut world, given_before) = stands_still(&["ls\rec", "ho a\rmore\r"]);
+    assert_eq!(given_before, "ls\recho a\r");
+    world.write("$ ");
+    let kept = world.arrive();
+    assert_eq!((kept.is_still, kept.input.clone()), (true, vec![(Nonce(5), 10)]));
+    // It goes on, here or elsewhere.
+    world.control(ToSession::Still(false));
+    assert_eq!((given(&mut world).as_str(), world.inputs > 0), ("more\r", true));
+    world.write("$ ");
+    assert!(!world.arrive().is_still);
+    // A line that nobody finishes is cut.
+    let (mut world, given_before) = stands_still(&["half", ""]);
+    assert_eq!(given_before, "half");
+    types(&mut world, 4, " a line\r");
+    world.write("$ ");
+    assert_eq!((given(&mut world).as_str(), world.arrive().is_still), ("", false));
+}
+
+#[test]
+fn a_moved_session_takes_what_was_typed_beyond_a_whole_line_and_a_restored_one_drops_it() {
+    let (mut world, _) = stands_still(&["ls\r", ""]);
+    world.write("$ ");
+    let kept = world.arrive();
+    for (is_moved, is_still, input) in
+        [(true, true, "more\r"), (true, false, ""), (false, true, ""), (false, false, "")]
+    {
+        let mut next = World::new();
+        let screen = Screen { is_still, ..kept.clone() };
+        let object = screen.to_object(next.core.spec.session, &terminal(), Stamp::default());
+        if is_moved {
+            next.control(ToSession::Moved);
+        }
+        let beginning =
+            Beginning { epoch: EPOCH, lost: Some("b".parse().unwrap()), protection: Protection::Alone };
+        next.core.returned(&beginning, &object, None);
+        next.act(|core, now, out| core.begin_kept(now, &beginning, out));
+        next.open();
+        types(&mut next, 3, "more\r");
+        assert_eq!(given(&mut next), input, "{is_moved} {is_still}");
+    }
+}
+
+/// A daemon that is gone may have handed the session over: while its secondary takes versions it has not.
+#[test]
+fn a_session_that_another_daemon_takes_up_stands_still_until_its_secondary_takes_something() {
+    let (mut world, _) = stands_still(&["ls\r", ""]);
+    types(&mut world, 3, "more\r");
+    world.control(ToSession::Describe);
+    world.control(ToSession::Protect { how: Protection::Each, why: String::new() });
+    world.look();
+    assert_eq!(given(&mut world), "");
+    world.arrive();
+    assert_eq!(given(&mut world), "more\r");
+}

@@ -1,5 +1,6 @@
 use super::*;
 use sessiond::control::Kind;
+use sessiond::template::Protect;
 
 const SESSION: SessionId = SessionId(1);
 const EACH: Protection = Protection::Each;
@@ -108,6 +109,9 @@ impl Bench {
             Order::Kept(host) => format!("{host} keeps it"),
             Order::Bare(_) => "bare".into(),
             Order::Named => "named".into(),
+            Order::HandOver(host, objects) => format!("hand {} over to {host}", objects.len()),
+            Order::Stays => "stays".into(),
+            Order::Moved => "moved".into(),
         };
         self.orders.drain(..).map(short).collect()
     }
@@ -318,4 +322,69 @@ fn nobody_is_struck_for_what_this_host_could_not_hear() {
     assert_eq!(bench.all(), [""; 0]);
     bench.due(4_200);
     assert_eq!(bench.all(), ["record nobody"]);
+}
+
+/// A bench whose session stands still, and is about to be filled once more.
+fn settled() -> Bench {
+    let mut bench = Bench::protected(Protect::Best, Ack::Each);
+    bench.primary.leave(at(1_000), &mut bench.orders);
+    bench.primary.stands_still(at(1_000), &mut bench.orders);
+    bench
+}
+
+#[test]
+fn a_session_is_handed_over_when_its_secondary_has_all_that_it_will_ever_have_here() {
+    let mut bench = settled();
+    assert_eq!(bench.all(), ["Still(true)", "Held", "Each"]);
+    bench.list(&["t"]);
+    bench.said("t", whole("1.7/2"));
+    bench.said("t", delta("1.7/2", "1.7/3"));
+    bench.kept("k", "t", "1.7/2");
+    assert_eq!(bench.all(), ["k: t/state 1.7/2", "k: t/state +1.7/3"]);
+    bench.kept("k", "t", "1.7/3");
+    let Order::HandOver(_, objects) = bench.orders.last().unwrap() else { panic!() };
+    assert_eq!(objects[0].1.stamp(), "1.7/3".parse().unwrap(), "this host keeps the same");
+    assert_eq!(bench.all(), ["t/state is safe to 1.7/3", "hand 1 over to k"]);
+    assert!(bench.said("t", delta("1.7/3", "1.7/4")));
+    bench.lost(Why::Stale);
+    assert_eq!(bench.all(), [""; 0], "it takes nothing more, and neither is that a fault");
+    bench.primary.handed_over(at(1_000), &host("x"), true, &mut bench.orders);
+    assert_eq!(bench.all(), [""; 0]);
+    bench.primary.handed_over(at(1_000), &host("k"), true, &mut bench.orders);
+    assert_eq!(bench.all(), ["moved"]);
+}
+
+#[test]
+fn a_session_that_is_not_gone_on_with_goes_on_when_its_record_says_so() {
+    for is_late in [true, false] {
+        let mut bench = settled();
+        bench.list(&["t"]);
+        bench.said("t", whole("1.7/2"));
+        bench.kept("k", "t", "1.7/2");
+        bench.all();
+        if is_late {
+            bench.due(1_000 + u64::try_from(leaving::LEAVES_WITHIN.as_millis()).unwrap());
+        } else {
+            bench.primary.handed_over(at(1_000), &host("k"), false, &mut bench.orders);
+        }
+        assert_eq!(bench.all(), ["record nobody"], "it may be running there all the same");
+        bench.recorded(None, Recorded::Away);
+        assert_eq!(bench.all(), ["Held"]);
+        bench.recorded(None, Recorded::Done);
+        assert_eq!(bench.all(), ["k: drop", "stays", "Still(false)", "bare", "Alone"]);
+        assert!(!bench.primary.can_move(at(5_999)));
+    }
+}
+
+#[test]
+fn a_session_whose_process_does_not_stand_still_stays_protected_and_is_tried_later() {
+    let mut bench = Bench::protected(Protect::Best, Ack::Each);
+    bench.primary.leave(at(1_000), &mut bench.orders);
+    bench.said("t", delta("1.7/1", "1.7/2"));
+    bench.kept("k", "t", "1.7/2");
+    bench.all();
+    bench.due(4_000);
+    assert_eq!(bench.all(), ["stays", "Still(false)"]);
+    assert!(!bench.primary.can_move(at(8_999)) && bench.primary.can_move(at(9_000)));
+    assert_eq!(bench.primary.state().0, "protected");
 }
