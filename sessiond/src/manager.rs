@@ -277,6 +277,8 @@ impl Sessions {
     pub fn set_claim(&mut self, id: SessionId, claim: Claim, epoch: Epoch, out: &mut Vec<SessionEffect>) {
         let Some(session) = self.table.get_mut(&id) else { return };
         if (session.claim, session.epoch) != (claim, epoch) {
+            // A backup may know nothing of it.
+            session.is_recorded &= session.epoch.generation == epoch.generation;
             session.claim = claim;
             session.epoch = epoch;
             // Before it runs its process could not be told; it gets the whole when it is attached.
@@ -401,6 +403,10 @@ impl Sessions {
         match session.phase {
             SessionPhase::Starting { .. } => {
                 turn(&mut self.due, session, SessionPhase::Running);
+                if session.is_recorded && session.is_replicated() {
+                    // It was recorded before it could be told.
+                    tell(session, out, || ToSession::SetMeta(session.meta()));
+                }
                 out.push(SessionEffect::Event(SessionEvent::Ready(id)));
                 self.leave_queue(now, id, out);
             }

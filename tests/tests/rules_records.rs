@@ -163,6 +163,35 @@ fn who_finds_a_later_home_in_the_record_of_its_session_ends_what_runs_of_it() {
     assert_eq!(w.claim_on(&format!("card.ann/{session}")), None);
 }
 
+/// It has just become its token's first one here, and needs no claim of its own any more.
+#[test]
+fn the_claim_of_its_own_that_the_next_home_of_a_session_has_written_stays() {
+    let mut w = World::of(2);
+    let (desk, first, second) = two_sessions(&mut w);
+    let (record, own) = (w.record_of(second).unwrap(), format!("card.ann/{second}"));
+    let (home, boot, epoch) = ("h2".parse().unwrap(), w.boot_of("h2").unwrap(), record.epoch.next(1));
+    let claim = ClaimRecord { host: "h2".parse().unwrap(), boot, epoch, ..w.claim_on(&own).unwrap() };
+    put_record(&mut w, second, &SessionRecord { home, boot, epoch, ..record });
+    put_claim(&mut w, &format!("claim/{own}"), &claim);
+    w.remove(desk);
+    w.ask("h1", end(first));
+    w.insert(desk, "card.ann");
+    w.expect_that("the claim stays", move |w| w.claim_on(&own).as_ref() == Some(&claim)).throughout(secs(4));
+    assert_eq!(w.done("h1", "session_moved_away"), 1);
+}
+
+/// By a host that heard nothing of its home, which heard everybody.
+#[test]
+fn a_record_that_was_removed_out_of_its_homes_sight_is_written_again() {
+    let mut w = World::of(2);
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let session = w.shows(desk).unwrap();
+    w.run_for(secs(3));
+    let before = w.record_of(session);
+    w.store_delete(&format!("session/{session}"));
+    w.expect_that("its record is back", move |w| w.record_of(session) == before).within(secs(65));
+}
+
 #[test]
 fn a_record_that_is_lost_with_a_restored_backup_is_written_again() {
     let mut w = World::of(2);

@@ -293,6 +293,148 @@ fn a_session_that_has_ended_at_its_next_home_does_not_rise_again_at_the_one_befo
     assert!(w.record_of(session).is_none() && w.claim_on("card.ann").is_none());
 }
 
+/// The same where the daemon was not there meanwhile.
+#[test]
+fn a_session_that_has_ended_at_its_next_home_is_not_taken_up_by_the_next_daemon_of_the_one_before() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep(), HostPlan::named("h2"), HostPlan::named("h3")]);
+    let (desk, session, _) = protected(&mut w);
+    w.kill("h1");
+    let heir = heir(&mut w, desk);
+    w.remove(desk);
+    w.ask(&heir, end(session));
+    w.expect_that("nothing is left of it", move |w| w.record_of(session).is_none()).within(secs(1));
+    w.start("h1");
+    w.expect_that("it has no record", move |w| w.record_of(session).is_none()).throughout(secs(5));
+    assert_eq!(w.sessions_of("card.ann"), [], "\n{}", w.story());
+    assert!(w.claim_on("card.ann").is_none());
+}
+
+#[test]
+fn a_session_that_its_daemon_takes_up_again_goes_on_with_its_secondary() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep(), HostPlan::named("h2"), HostPlan::named("h3")]);
+    let (desk, session, _) = protected(&mut w);
+    w.restart("h1");
+    w.run_for(secs(6));
+    w.expect(desk).showing(session).now();
+    assert_eq!(w.sessions_of("card.ann").len(), 1);
+    assert!(w.record_of(session).unwrap().secondary.is_some(), "\n{}", w.story());
+}
+
+/// It was killed just as the data store went away.
+#[test]
+fn a_session_that_its_daemon_takes_up_again_is_in_no_other_epoch_without_the_stores_word() {
+    let mut w = World::of_hosts([HostPlan::named("h1").keep(), HostPlan::named("h2")]);
+    let (_, session, before) = protected(&mut w);
+    w.stop_store();
+    w.restart("h1");
+    w.run_for(secs(8));
+    assert_eq!(w.epoch_of("h1", session), Some(before), "\n{}", w.story());
+    w.start_store();
+    w.run_for(secs(8));
+    let record = w.record_of(session).unwrap();
+    assert_eq!((record.home, w.epoch_of("h1", session)), (name("h1"), Some(record.epoch)));
+}
+
+/// Its first session had ended, and the claim of its own was about to be removed.
+#[test]
+fn a_claim_of_a_sessions_own_that_an_earlier_home_has_left_is_removed_by_the_next() {
+    for takes_up in [true, false] {
+        let plan = HostPlan::named("h1").keep();
+        let mut w = World::of_hosts([plan, HostPlan::named("h2"), HostPlan::named("h3")]);
+        let (desk, session, _) = protected(&mut w);
+        let own = format!("card.ann/{session}");
+        let claim = w.claim_on("card.ann").unwrap();
+        w.store_put(
+            &format!("claim/{own}"),
+            core::str::from_utf8(claim.value().unwrap().as_bytes()).unwrap(),
+        );
+        if takes_up {
+            w.restart("h1");
+            w.run_for(secs(3));
+        } else {
+            w.power_off("h1");
+            heir(&mut w, desk);
+        }
+        w.expect(desk).showing(session).within(secs(2));
+        w.expect_that("it has the token's claim alone", move |w| w.claim_on(&own).is_none()).within(secs(2));
+    }
+}
+
+#[test]
+fn a_claim_of_a_sessions_own_that_a_backup_brings_back_is_removed() {
+    let mut w = World::of(2);
+    let (_, session, _) = protected(&mut w);
+    let own = format!("claim/card.ann/{session}");
+    let claim = w.claim_on("card.ann").unwrap();
+    w.store_put(&own, core::str::from_utf8(claim.value().unwrap().as_bytes()).unwrap());
+    let backup = w.back_up_store();
+    w.store_delete(&own);
+    w.run_for(secs(1));
+    w.restore_store(backup);
+    assert!(w.stored(&own).is_some());
+    w.expect_that("it is removed again", move |w| w.stored(&own).is_none()).within(secs(15));
+}
+
+#[test]
+fn a_host_that_stops_leaves_its_sessions_to_the_next() {
+    let mut w = World::of(3);
+    let (desk, session, before) = protected(&mut w);
+    w.stop("h1");
+    let heir = heir(&mut w, desk);
+    w.expect(desk).showing(session).now();
+    goes_on(&w, &heir, session, before);
+}
+
+/// Its process is slow to end there.
+#[test]
+fn a_session_does_not_come_back_to_a_home_where_it_is_still_ending() {
+    let mut w = World::of(3);
+    let (desk, session, before) = protected(&mut w);
+    drain(&mut w, &["h3".to_owned()], true);
+    w.stop_session("h1", session);
+    w.stop_daemon("h1");
+    w.expect(desk).attached_to("h2").within(secs(20));
+    drain(&mut w, &["h3".to_owned()], false);
+    w.expect_that("another host keeps it", move |w| {
+        w.record_of(session).is_some_and(|record| record.secondary.is_some())
+    })
+    .within(secs(5));
+    drain(&mut w, &["h3".to_owned()], true);
+    w.continue_daemon("h1");
+    w.run_for(ms(500));
+    w.power_off("h2");
+    w.expect(desk).attached_to("h1").within(secs(20));
+    w.run_for(secs(8));
+    w.expect(desk).showing(session).now();
+    goes_on(&w, "h1", session, before);
+}
+
+/// What could not be written of another session is tried again just then.
+#[test]
+fn the_record_of_a_session_that_is_about_to_be_made_stays() {
+    for pause in (0..30).map(|n| n * 100) {
+        let mut w = World::of(2);
+        let lan = w.lan();
+        let bob = w.add_desk(DeskPlan::named("bob", lan).server("h2"));
+        let (desk, _, session, _) = shown_nowhere(&mut w, "h2");
+        w.insert(bob, "card.bob");
+        w.run_for(secs(2));
+        w.remove(bob);
+        let other = w.shows(bob);
+        w.slow_down_store(ms(700));
+        if let Some(seen) = w.sessions_of("card.bob").first() {
+            w.ask("h2", end(seen.session));
+        }
+        w.run_for(ms(600));
+        w.slow_down_store(ms(150));
+        w.run_for(ms(pause));
+        w.insert(desk, "card.ann");
+        w.expect_that("it has a record", move |w| w.record_of(session).is_some()).throughout(secs(4));
+        w.expect(desk).showing(session).now();
+        assert_eq!(other, None);
+    }
+}
+
 /// The claim of a replicated session says so, and a host of the version before reads the rest.
 #[test]
 fn a_claim_of_a_replicated_session_has_one_field_more() {

@@ -199,6 +199,8 @@ pub(super) enum ToClaims {
     Made { session: SessionId, token: Token, claim: Claim, epoch: Epoch, offer_now: bool },
     // A session of an earlier daemon is known now.
     TakenUp { session: SessionId },
+    // Its record has been read, and names no other home.
+    Stands { session: SessionId },
     Ended(Box<EndedSession>),
     // A session is shown at a DTU.
     Shown { session: SessionId },
@@ -224,8 +226,10 @@ pub(super) enum ToClaims {
 /// For the records.
 #[derive(Debug)]
 pub(super) enum ToRecords {
-    // A session was made or taken up, or its claim or its epoch has changed.
+    // A session was made, or its claim or its epoch has changed.
     Changed { session: SessionId },
+    // An earlier daemon has left it.
+    TakenUp { session: SessionId },
     Ended { session: SessionId },
     // What is the record of a session?
     Read { id: PresentationId, session: SessionId },

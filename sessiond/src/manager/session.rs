@@ -132,7 +132,8 @@ pub struct Session {
     pub since: Instant,
     /// The name of its template.
     pub template: String,
-    /// Whether the data store is known to have a record of it in its epoch.
+    /// Whether the data store is known to have, or to have had, a record of it in its epoch's generation. Of one that is
+    /// replicated the next daemon knows it, too.
     pub is_recorded: bool,
     /// What its process goes on with, until that is told.
     pub(super) restore: Option<Box<Restore>>,
@@ -231,6 +232,7 @@ impl Session {
             .with("claim", self.claim.word())
             .with_some("ack", replication.map(|replication| replication.ack))
             .with_some("protect", replication.map(|replication| replication.protect.as_str()))
+            .with_some("recorded", replication.filter(|_| self.is_recorded).map(|_| 1))
             .with("template", &self.template)
             .with_some("guest", self.guest);
         Bytes(line.to_string().into_bytes())
@@ -245,6 +247,7 @@ impl Session {
         self.guest = line.lenient("guest");
         self.replication.ack = line.lenient("ack").unwrap_or_default();
         self.replication.protect = line.lenient("protect").unwrap_or_default();
+        self.is_recorded = line.lenient("recorded") == Some(1);
         self.template = line.get("template").unwrap_or("default").to_owned();
         self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
         Ok(())
@@ -262,9 +265,11 @@ impl Sessions {
     }
 
     /// The data store has its record.
-    pub fn note_recorded(&mut self, id: SessionId) {
-        if let Some(session) = self.table.get_mut(&id) {
-            session.is_recorded = true;
+    pub fn note_recorded(&mut self, id: SessionId, out: &mut Vec<SessionEffect>) {
+        let Some(session) = self.table.get_mut(&id).filter(|session| !session.is_recorded) else { return };
+        session.is_recorded = true;
+        if session.is_running() && session.is_replicated() {
+            tell(session, out, || ToSession::SetMeta(session.meta()));
         }
     }
 

@@ -151,6 +151,15 @@ impl World {
         self.process_gone(host, session, End::Killed);
     }
 
+    /// Stops the process of a session alone (SIGSTOP).
+    pub fn stop_session(&mut self, host: &str, session: SessionId) {
+        self.history.tell(self.now, || format!("— SIGSTOP to session {} on {host}", session.short()));
+        let host = self.host_number(host);
+        if let Some(process) = self.machines[host].processes.get_mut(&session) {
+            process.is_stopped = true;
+        }
+    }
+
     /// Sets the rule of a host's cable to a LAN.
     pub fn set_rule(&mut self, host: &str, lan: LanId, way: Way, rule: Rule) {
         self.history.tell(self.now, || format!("— {host} on {}: {way:?} {rule:?}", self.wire.lan(lan).name));

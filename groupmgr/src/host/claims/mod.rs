@@ -83,8 +83,11 @@ struct Own {
     epoch: Epoch,
     is_replicated: bool,
     /// The daemon before may have died when the store had raised the epoch and the session's process was not told yet:
-    /// by one, since nothing else is asked before it is.
+    /// by one, since nothing else is asked before it is. Of a replicated session the record says.
     may_have_risen: bool,
+    /// An earlier daemon has left it, and its record, which may name another home, was not read yet: until it was, nothing
+    /// is said of the claim.
+    waits: bool,
 }
 
 /// The machine that reads, makes, renews and releases claims.
@@ -146,7 +149,7 @@ impl Claims {
             }
             ToClaims::Made { session, token, claim, epoch, offer_now } => {
                 let is_replicated = ctx.sessions.get(session).is_some_and(Session::is_replicated);
-                let own = Own { token, claim, epoch, is_replicated, may_have_risen: false };
+                let own = Own { token, claim, epoch, is_replicated, may_have_risen: false, waits: false };
                 self.own.insert(session, own);
                 self.renew_outdated(ctx, session);
                 match (claim, offer_now) {
@@ -159,8 +162,15 @@ impl Claims {
                 if let Some(s) = ctx.sessions.get(session) {
                     let (token, claim, epoch) = (s.token.clone(), s.claim, s.epoch);
                     let is_replicated = s.is_replicated();
-                    let own = Own { token, claim, epoch, is_replicated, may_have_risen: true };
+                    let (may_have_risen, waits) = (!is_replicated, is_replicated);
+                    let own = Own { token, claim, epoch, is_replicated, may_have_risen, waits };
                     self.own.insert(session, own);
+                    self.tasks.schedule(session, ClaimTask::Renew);
+                }
+            }
+            ToClaims::Stands { session } => {
+                if let Some(own) = self.own.get_mut(&session).filter(|own| own.waits) {
+                    own.waits = false;
                     self.tasks.schedule(session, ClaimTask::Renew);
                 }
             }
@@ -365,6 +375,11 @@ impl Claims {
         own.epoch = own.epoch.max(epoch);
         own.may_have_risen &= claim != Claim::Held;
         out.step(ToSessions::SetClaim { session, claim, epoch: own.epoch });
+    }
+
+    /// A session of this host, unless its record is to be read first.
+    fn ready(&self, session: SessionId) -> Option<&Own> {
+        self.own.get(&session).filter(|own| !own.waits)
     }
 
     /// Whether a claim of a session that this host runs says that another one goes on with it.

@@ -52,7 +52,7 @@ impl Claims {
     /// Offers a session to the store as its token's. Its epoch is its own, so that it never falls; one that has none yet,
     /// or one of before a backup was restored, gets the next.
     pub(super) fn offer(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
-        let Some(own) = self.own.get(&session) else { return };
+        let Some(own) = self.ready(session) else { return };
         let token = own.token.clone();
         let least = if own.may_have_risen { own.epoch.next(own.epoch.generation) } else { own.epoch };
         let record = claim_of(ctx, session, in_this_generation(ctx, least), own.is_replicated);
@@ -81,7 +81,8 @@ impl Claims {
         out: &mut Out<'_>,
     ) {
         let session = record.session;
-        let Some(own) = self.own.get(&session).map(|own| own.epoch) else {
+        let Some((own, is_replicated)) = self.own.get(&session).map(|own| (own.epoch, own.is_replicated))
+        else {
             // It has ended meanwhile.
             return self.forget_claim(ctx, token.clone(), record, outcome, out);
         };
@@ -104,7 +105,9 @@ impl Claims {
                 match self.liveness(ctx, &held) {
                     Liveness::Alive => self.supersede(ctx, token, record, out),
                     Liveness::Dead | Liveness::Absent => {
-                        let epoch = own.max(held.epoch).next(response.generation.0);
+                        let risen = own.max(held.epoch).next(response.generation.0);
+                        // That of a replicated session rises with its home alone.
+                        let epoch = if is_replicated { record.epoch } else { risen };
                         let record = ClaimRecord { epoch, ..record };
                         self.offer_in_place_of(ctx, Expected::Exactly(current), token, record, out);
                     }
@@ -144,7 +147,10 @@ impl Claims {
 
     /// A session has no claim, as far as is known, and is offered.
     pub(super) fn claim_again(&mut self, ctx: &Ctx<'_>, record: ClaimRecord, out: &mut Out<'_>) {
-        self.set_claim(record.session, Claim::Unclaimed, record.epoch, out);
+        let Some(own) = self.own.get(&record.session) else { return };
+        // A replicated session may have another home: without the store's word it is in no other epoch.
+        let epoch = if own.is_replicated { own.epoch } else { record.epoch };
+        self.set_claim(record.session, Claim::Unclaimed, epoch, out);
         self.offer_soon(ctx.now);
     }
 

@@ -8,7 +8,7 @@ use sessiond::manager::Claim;
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::out::Out;
-use super::{Claims, Wanted, claim_of};
+use super::{Claims, Own, Wanted, claim_of};
 
 impl Claims {
     /// Gives a claim back, if it is still that of this session.
@@ -72,7 +72,8 @@ impl Claims {
         }
     }
 
-    /// The host stops, and its sessions with it: all their claims are given back.
+    /// The host stops, and its sessions with it: all their claims are given back, but for those of sessions that another host
+    /// can go on with.
     pub(super) fn give_all_back(&mut self, ctx: &Ctx<'_>) {
         if ctx.store.is_up() {
             self.tasks.release_again();
@@ -81,7 +82,8 @@ impl Claims {
         self.offer_at = None;
         self.round.end();
         self.sweep.end();
-        let claimed = self.own.iter().filter(|(_, own)| own.claim != Claim::Superseded);
+        let is_over = |own: &Own| own.claim != Claim::Superseded && !own.is_replicated;
+        let claimed = self.own.iter().filter(|(_, own)| is_over(own));
         self.tasks.give_all_back(
             claimed.map(|(id, own)| (own.token.clone(), claim_of(ctx, *id, own.epoch, own.is_replicated))),
         );

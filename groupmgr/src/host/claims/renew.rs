@@ -25,7 +25,7 @@ impl Claims {
     /// Finds out whether a session still has its claim: after it was taken up from an earlier daemon, whose run
     /// the claim names, and after this host was out of the others' sight, who may have taken it over.
     pub(super) fn renew(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
-        let Some(own) = self.own.get(&session) else { return };
+        let Some(own) = self.ready(session) else { return };
         let token = own.token.clone();
         let record = claim_of(ctx, session, own.epoch, own.is_replicated);
         match (own.claim, record.value()) {
@@ -61,7 +61,7 @@ impl Claims {
     /// Finds out by a look whether a session still has its claim: a host that was never in sight may
     /// have taken it over and died since. Only where the look says so is anything written.
     pub(super) fn check(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
-        let Some(own) = self.own.get(&session).filter(|own| own.claim == Claim::Held) else { return };
+        let Some(own) = self.ready(session).filter(|own| own.claim == Claim::Held) else { return };
         let is_settled = |s: &sessiond::manager::Session| ctx.now.since(s.since) > JUST_CLAIMED;
         if ctx.store.is_up()
             && ctx.sessions.get(session).is_some_and(is_settled)

@@ -71,7 +71,8 @@ impl Presentations {
         if ctx.sessions.get(session).is_some_and(Session::is_usable) {
             return self.attach_when_running(ctx, id, session, out);
         }
-        if is_taken_here {
+        // Or what runs of it here is still ending: it had another home since.
+        if is_taken_here || ctx.sessions.get(session).is_some() {
             return self.wait(ctx, id, AGAIN, "", out);
         }
         let Some((read, record)) = found.filter(|(_, record)| record.is_replicated()) else {

@@ -12,23 +12,24 @@
 //! | File | What |
 //! |---|---|
 //! | this | what the store has, and what it shall have |
+//! | [`slot`] | one key of a session |
 //! | [`secondary`] | who keeps a copy of a session |
 //! | [`takeover`] | records are read and taken over for a card that is presented |
 //! | [`tidy`], [`orphans`] | now and then all are looked through: for those of sessions that are over, and those that are kept |
 
 mod orphans;
 mod secondary;
+mod slot;
 mod takeover;
 mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datastore::{Answer, Key, Request, Response, StoreError, Value};
+use datastore::{Answer, Request, Response, StoreError, Value};
 use proto::time::{Duration, earliest};
-use proto::{Epoch, HostName, Instant, SessionId};
+use proto::{Instant, SessionId};
 use sessiond::manager::{Claim, Session};
 
-use super::claim_record::ClaimRecord;
 use super::driver::Port;
 use super::env::Ctx;
 use super::note::Note;
@@ -44,6 +45,7 @@ use super::sweep::Sweep;
 use crate::topology::Change;
 use orphans::{Found, Orphans};
 pub(super) use orphans::{KEPT_MAX, ORPHANS_MAX};
+use slot::{Slot, Which, is_of_another, key_of};
 
 /// Writes under way at once: nobody waits for them, and they must not keep those waiting who put in a card.
 const UNDER_WAY_MAX: usize = 64;
@@ -52,14 +54,6 @@ pub(super) const LEFT_MAX: usize = 16_384;
 /// How soon what could not be written is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Which of the keys of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Which {
-    Record,
-    /// The claim of a session that is not the one its token's claim names.
-    Second,
-}
-
 /// What the store is asked for.
 #[derive(Clone, Debug)]
 enum Wanted {
@@ -67,6 +61,8 @@ enum Wanted {
     Write(SessionId, Which, Option<Value>),
     /// Whether a session still has its home here.
     Check(SessionId),
+    /// What an earlier home has left of a claim of a session's own.
+    Second(SessionId),
     /// The record of a session whose token is presented.
     Read(PresentationId, SessionId),
     Take(Box<TakeOver>),
@@ -85,66 +81,7 @@ enum Wanted {
 impl Wanted {
     /// Whether nobody at a desk waits for it.
     const fn is_upkeep(&self) -> bool {
-        matches!(self, Self::Write(..) | Self::Check(_) | Self::Pointer(..) | Self::Remove)
-    }
-}
-
-/// What the store has under one key, as far as is known.
-#[derive(Debug)]
-struct Slot {
-    key: Key,
-    stored: Option<Value>,
-    is_asked: bool,
-    /// Who keeps a copy of the session, and of which epoch it must be at least.
-    secondary: Option<HostName>,
-    floor: Option<Epoch>,
-    /// Whether the session had another home before, and does not run here yet: if it never does, others can go on with it.
-    is_inherited: bool,
-    /// The secondary that was asked for, as long as it is not known what became of that.
-    awaited: Option<Option<HostName>>,
-    /// In which epoch it is known that the session runs here and has its record.
-    began: Option<Epoch>,
-}
-
-impl Slot {
-    const fn new(key: Key) -> Self {
-        Self {
-            key,
-            stored: None,
-            is_asked: false,
-            secondary: None,
-            floor: None,
-            is_inherited: false,
-            awaited: None,
-            began: None,
-        }
-    }
-
-    /// Whether what the store turns out to have says that the session has a later home, or had one and is over. A record
-    /// that is gone was removed by that, unless a backup was put in the store's place.
-    fn is_lost(&self, ctx: &Ctx<'_>, session: SessionId, found: Option<&Value>) -> bool {
-        let own = ctx.sessions.get(session).map(|s| s.epoch);
-        let parsed = |value: &Value| SessionRecord::parse(value.as_bytes()).ok();
-        match found {
-            // Of one that is over here, another home's is in no case this host's to remove.
-            Some(found) => parsed(found)
-                .is_some_and(|held| held.home != *ctx.name() && own.is_none_or(|own| held.epoch > own)),
-            None if own.is_none() => false,
-            None => {
-                let had = self.stored.as_ref().and_then(parsed);
-                had.is_some_and(|had| had.is_replicated() && had.epoch.generation == ctx.store.generation())
-            }
-        }
-    }
-
-    /// The store turns out to have this. A daemon that knew of none before goes on with what an earlier one has found out.
-    fn adopt(&mut self, found: Option<Value>) {
-        if self.stored.is_none()
-            && let Some(record) = found.as_ref().and_then(|v| SessionRecord::parse(v.as_bytes()).ok())
-        {
-            (self.secondary, self.floor) = (record.secondary, record.floor);
-        }
-        self.stored = found;
+        matches!(self, Self::Write(..) | Self::Check(_) | Self::Second(_) | Self::Pointer(..) | Self::Remove)
     }
 }
 
@@ -213,7 +150,8 @@ impl Records {
 
     pub(super) fn handle(&mut self, ctx: &Ctx<'_>, step: ToRecords, out: &mut Out<'_>) {
         match step {
-            ToRecords::Changed { session } => self.look_at(session),
+            ToRecords::Changed { session } => self.came(session),
+            ToRecords::TakenUp { session } => self.take_up(ctx, session),
             ToRecords::Ended { session } => self.on_ended(ctx, session, out),
             ToRecords::GaveUp { session } => self.give_up(session),
             ToRecords::Check { session } => drop(self.checks.insert(session)),
@@ -231,6 +169,7 @@ impl Records {
             }
             ToRecords::Restored => {
                 self.check_all(ctx);
+                self.read_seconds(ctx);
                 self.sweep.soon(ctx.now);
             }
             ToRecords::Stored { seq, outcome } => {
@@ -250,7 +189,7 @@ impl Records {
         }
         if self.again_at.is_some_and(|at| at <= ctx.now) {
             self.again_at = None;
-            self.due.extend(self.slots.keys().copied());
+            self.due.extend(self.slots.keys().flat_map(|(session, _)| keys(*session)));
         }
         self.go_on_sweeping(ctx, out);
     }
@@ -274,6 +213,16 @@ impl Records {
         self.checks.extend(ctx.sessions.iter().map(|s| s.id));
     }
 
+    /// A backup may bring a claim of its own back for a session that has none any more.
+    fn read_seconds(&mut self, ctx: &Ctx<'_>) {
+        for s in ctx.sessions.iter().filter(|s| !ctx.sessions.straggles(s.id)) {
+            if let Some(key) = key_of(s, Which::Second) {
+                self.slots.entry((s.id, Which::Second)).or_insert_with(|| Slot::unread(key));
+                self.due.insert((s.id, Which::Second));
+            }
+        }
+    }
+
     fn on_ended(&mut self, ctx: &Ctx<'_>, session: SessionId, out: &mut Out<'_>) {
         self.checks.remove(&session);
         self.moved.remove(&session);
@@ -286,7 +235,7 @@ impl Records {
             self.slots.remove(&(session, Which::Record));
             self.slots.remove(&(session, Which::Second));
         }
-        self.look_at(session);
+        self.came(session);
     }
 
     /// How many keys there are of sessions that are over, at least.
@@ -295,7 +244,29 @@ impl Records {
     }
 
     fn look_at(&mut self, session: SessionId) {
-        self.due.extend([(session, Which::Record), (session, Which::Second)]);
+        self.due.extend(keys(session));
+    }
+
+    /// It is known now whether it was made.
+    fn came(&mut self, session: SessionId) {
+        for of in keys(session) {
+            if let Some(slot) = self.slots.get_mut(&of) {
+                slot.is_coming = false;
+            }
+        }
+        self.look_at(session);
+    }
+
+    /// An earlier daemon has left a session: what it has written of it is read first.
+    fn take_up(&mut self, ctx: &Ctx<'_>, session: SessionId) {
+        let Some(s) = ctx.sessions.get(session) else { return };
+        for which in [Which::Record, Which::Second] {
+            if let Some(key) = key_of(s, which) {
+                let had = Some(s.epoch).filter(|_| s.is_recorded);
+                self.slots.insert((session, which), Slot { had, ..Slot::unread(key) });
+            }
+        }
+        self.look_at(session);
     }
 
     /// Does what is due, as far as there is room. While the data store is away everything waits.
@@ -336,7 +307,8 @@ impl Records {
     /// Has the store changed to what it shall have, unless it has that, or is being asked.
     fn settle(&mut self, ctx: &Ctx<'_>, session: SessionId, which: Which, out: &mut Out<'_>) {
         // Nothing points to what may have another home; it is looked at again when that is known.
-        let waits = which == Which::Second && self.checking.contains(&session);
+        let waits =
+            which == Which::Second && (self.checking.contains(&session) || self.checks.contains(&session));
         if waits || self.moved.contains(&session) {
             return;
         }
@@ -347,7 +319,13 @@ impl Records {
         {
             self.slots.entry((session, which)).or_insert_with(|| Slot::new(key));
         }
-        let Some(slot) = self.slots.get_mut(&(session, which)).filter(|slot| !slot.is_asked) else { return };
+        let of = (session, which);
+        let Some(slot) = self.slots.get_mut(&of).filter(|slot| !slot.is_asked && !slot.is_coming) else {
+            return;
+        };
+        if slot.is_unread {
+            return self.read_first(ctx, session, which, out);
+        }
         if slot.stored == desired {
             if desired.is_none() {
                 self.slots.remove(&(session, which));
@@ -361,6 +339,37 @@ impl Records {
         let (key, expected) = (slot.key.clone(), slot.stored.clone().into());
         let wanted = Wanted::Write(session, which, desired.clone());
         self.ask(ctx, wanted, Request::Swap { key, expected, new: desired }, out);
+    }
+
+    /// Asks what the store has under a key before anything is written there.
+    fn read_first(&mut self, ctx: &Ctx<'_>, session: SessionId, which: Which, out: &mut Out<'_>) {
+        match self.slots.get_mut(&(session, which)).filter(|_| which == Which::Second) {
+            Some(slot) => {
+                slot.is_asked = true;
+                let request = Request::Get { key: slot.key.clone() };
+                self.ask(ctx, Wanted::Second(session), request, out);
+            }
+            None if !self.checking.contains(&session) => drop(self.checks.insert(session)),
+            None => {}
+        }
+    }
+
+    fn on_second(&mut self, ctx: &Ctx<'_>, session: SessionId, outcome: Result<Response, StoreError>) {
+        let of = (session, Which::Second);
+        let Some(slot) = self.slots.get_mut(&of) else { return };
+        slot.is_asked = false;
+        let Ok(value) = value_of(outcome) else { return self.try_again(ctx) };
+        // That of the next home stays, if it is over here.
+        if ctx.sessions.get(session).is_none() && is_of_another(ctx, session, value.as_ref()) {
+            self.slots.remove(&of);
+            return;
+        }
+        slot.adopt(value);
+        self.due.insert(of);
+    }
+
+    fn try_again(&mut self, ctx: &Ctx<'_>) {
+        self.again_at = earliest(self.again_at, Some(ctx.now + AGAIN_AFTER));
     }
 
     fn ask(&mut self, ctx: &Ctx<'_>, wanted: Wanted, request: Request, out: &mut Out<'_>) {
@@ -383,6 +392,7 @@ impl Records {
                 self.on_written(ctx, (session, which), written, outcome, out);
             }
             Wanted::Check(session) => self.on_checked(ctx, session, outcome, out),
+            Wanted::Second(session) => self.on_second(ctx, session, outcome),
             Wanted::Read(id, session) => {
                 let result = Box::new(value_of(outcome).map(|value| {
                     let record = value.as_ref().and_then(|v| SessionRecord::parse(v.as_bytes()).ok());
@@ -418,7 +428,11 @@ impl Records {
                     Which::Second => is_of_another(ctx, of.0, current.as_ref()),
                 };
                 slot.adopt(current);
-                if is_theirs {
+                if is_theirs && of.1 == Which::Second && ctx.sessions.get(of.0).is_some() {
+                    // Whoever wrote that has written the record before.
+                    slot.is_unread = true;
+                    self.checks.insert(of.0);
+                } else if is_theirs {
                     slot.answer(of.0, Recorded::Lost, out);
                     self.slots.remove(&of);
                     return self.lose(of.0, ctx, out);
@@ -427,8 +441,7 @@ impl Records {
             // It may have been written: the next swap finds out.
             _ => {
                 slot.answer(of.0, Recorded::Away, out);
-                self.again_at = earliest(self.again_at, Some(ctx.now + AGAIN_AFTER));
-                return;
+                return self.try_again(ctx);
             }
         }
         self.due.insert(of);
@@ -442,7 +455,7 @@ impl Records {
         out: &mut Out<'_>,
     ) {
         self.checking.remove(&session);
-        let Ok(value) = value_of(outcome) else { return self.look_at(session) };
+        let Ok(value) = value_of(outcome) else { return self.try_again(ctx) };
         let slot = self.slots.get(&(session, Which::Record));
         if slot.is_some_and(|slot| slot.is_lost(ctx, session, value.as_ref())) {
             self.slots.remove(&(session, Which::Record));
@@ -450,6 +463,9 @@ impl Records {
         }
         // Whatever it is, it is made what it should be.
         if let Some(slot) = self.slots.get_mut(&(session, Which::Record)).filter(|slot| !slot.is_asked) {
+            if slot.is_unread {
+                out.step(ToClaims::Stands { session });
+            }
             slot.adopt(value);
         }
         self.look_at(session);
@@ -468,16 +484,7 @@ impl Records {
     }
 }
 
-/// Whether a claim that was found, of a session that is over here, is that of its next home.
-fn is_of_another(ctx: &Ctx<'_>, session: SessionId, found: Option<&Value>) -> bool {
-    let claim = found.and_then(|found| ClaimRecord::parse(found.as_bytes()).ok());
-    ctx.sessions.get(session).is_none() && claim.is_some_and(|claim| claim.host != *ctx.name())
-}
-
-/// Where one of the keys of a session lies.
-fn key_of(session: &Session, which: Which) -> Option<Key> {
-    match which {
-        Which::Record => SessionRecord::key(session.id),
-        Which::Second => ClaimRecord::second_key(&session.token, session.id),
-    }
+/// Both keys of a session.
+const fn keys(session: SessionId) -> [(SessionId, Which); 2] {
+    [(session, Which::Record), (session, Which::Second)]
 }

@@ -12,7 +12,8 @@ use super::super::out::Out;
 use super::super::port::{not_asked, value_of};
 use super::super::session_record::SessionRecord;
 use super::super::step::{Began, Recorded, ToKeeping};
-use super::{Records, Slot, Wanted, Which};
+use super::slot::{Slot, Which};
+use super::{Records, Wanted};
 
 impl Records {
     /// From now on this host keeps a copy of the session, or none does.

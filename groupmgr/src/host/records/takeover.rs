@@ -9,7 +9,8 @@ use super::super::out::Out;
 use super::super::port::not_asked;
 use super::super::session_record::SessionRecord;
 use super::super::step::{PresentationId, TakeOver, Taken, ToPresentations};
-use super::{Records, Slot, Wanted, Which};
+use super::slot::{Slot, Which};
+use super::{Records, Wanted};
 
 /// Other sessions of a token that are looked for.
 const SECONDS_MAX: u16 = sessiond::manager::SESSIONS_PER_TOKEN_MAX as u16;
@@ -47,9 +48,15 @@ impl Records {
         if matches!(result, Taken::Won)
             && let Some(key) = SessionRecord::key(session)
         {
+            if let Some(key) = ClaimRecord::second_key(&record.token, session).filter(|_| expected.is_some())
+            {
+                // Its home before may have left a claim of its own behind.
+                let slot = Slot { is_coming: true, ..Slot::unread(key) };
+                self.slots.insert((session, Which::Second), slot);
+            }
             let SessionRecord { secondary, floor, .. } = record.clone();
             let (stored, is_inherited) = (record.value().ok(), expected.is_some());
-            let slot = Slot { stored, secondary, floor, is_inherited, ..Slot::new(key) };
+            let slot = Slot { stored, is_coming: true, secondary, floor, is_inherited, ..Slot::new(key) };
             self.slots.insert((session, Which::Record), slot);
         }
         out.step(ToPresentations::RecordTaken { id, session, result });
@@ -84,7 +91,8 @@ impl Records {
         let of = (session, Which::Record);
         if self.slots.get(&of).is_some_and(|slot| slot.is_inherited) {
             self.slots.remove(&of);
+            self.slots.remove(&(session, Which::Second));
         }
-        self.look_at(session);
+        self.came(session);
     }
 }

@@ -17,7 +17,8 @@ use super::super::port::value_of;
 use super::super::session_record::{SESSIONS, SessionRecord};
 use super::super::sweep::{MAY_RETURN_WITHIN, SOON, Sweep};
 use super::orphans::{Found, ORPHANED_AFTER};
-use super::{Records, Wanted, Which};
+use super::slot::Which;
+use super::{Records, Wanted};
 
 /// Between two pages: nobody at a desk waits for this.
 const STEP: Duration = Duration::from_millis(500);

@@ -80,7 +80,7 @@ impl SessionHost {
                 self.run(env, out, |s, fx| s.set_claim(session, claim, epoch, fx));
                 out.step(ToRecords::Changed { session });
             }
-            ToSessions::Recorded { session } => self.table.sessions.note_recorded(session),
+            ToSessions::Recorded { session } => self.run(env, out, |s, fx| s.note_recorded(session, fx)),
             ToSessions::SetLast { session, last } => {
                 self.run(env, out, |s, fx| s.prefer(session, last, fx));
             }
@@ -193,7 +193,7 @@ impl SessionHost {
                 out.step(ToAttachments::TakenUp { session });
                 out.step(ToPresentations::TakenUp { session, guest });
                 out.step(ToClaims::TakenUp { session });
-                out.step(ToRecords::Changed { session });
+                out.step(ToRecords::TakenUp { session });
             }
             SessionEvent::OnScreen(..) => out.done("on_screen"),
             SessionEvent::Ended { session, token, guest, lived, why, failed, .. } => {

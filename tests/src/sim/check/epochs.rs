@@ -49,7 +49,11 @@ impl Check for Epochs {
                 self.evaluated += 1;
                 rise(&mut self.at_host, (host.clone(), *session), *session, *epoch, host.as_str())
             }
-            // What a backup holds is of before; whatever is written into it is of a higher generation.
+            // What a backup holds is of before. Who has not noticed it yet finds its own claim there and leaves it as it is.
+            Observation::Restored => {
+                self.stored.clear();
+                Ok(())
+            }
             Observation::Gone { host, session, .. } => {
                 self.stored.retain(|(_, of), _| of != session);
                 self.at_host.remove(&(host.clone(), *session));
