@@ -105,6 +105,7 @@ const GROW: &[(&str, By)] = &[
         "groupmgr/src/host/keeping/kept.rs tags",
         Else("one for each kept token and key of the ring, and a few that were"),
     ),
+    ("groupmgr/src/host/keeping/primaries.rs distances", Else("one for each host of the topology table")),
     ("groupmgr/src/host/keeping/primaries.rs due", Else("one for each session here")),
     ("groupmgr/src/host/keeping/primaries.rs sessions", Else("one for each session here")),
     ("groupmgr/src/host/keeping/primaries.rs shunned", Else("one for each host of the topology table")),

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use groupmgr::host::admin::{Command, Reply};
 use proto::host_message::Label;
 use tests::scene::{self, desk_with_session};
 use tests::world::{DeskId, HostPlan, World, ms, secs};
@@ -127,4 +128,94 @@ fn a_drained_host_keeps_nothing_new() {
     w.run_for(secs(5));
     let kept = kept(&mut w, &["h2", "h3"]);
     assert_eq!(kept["h2"] + kept["h3"], 1, "{kept:?}");
+}
+
+#[test]
+fn a_host_that_is_paired_with_another_has_it_keep_its_sessions_whenever_that_can() {
+    let host = |name: &str, machine| HostPlan::named(name).machine(machine).at(&label("r1"), &label("s1"));
+    let (mut w, _) = replicated([
+        host("h1", 1).paired_with("h2"),
+        host("h2", 2),
+        host("h3", 3),
+        HostPlan::named("far").machine(4).at(&label("r9"), &label("s9")),
+    ]);
+    w.run_for(secs(5));
+    assert_eq!(
+        secondary(&mut w, "h1").as_deref(),
+        Some("h2"),
+        "though another is farther away\n{}",
+        w.story()
+    );
+    w.power_off("h2");
+    w.run_for(secs(6));
+    assert_eq!(secondary(&mut w, "h1").as_deref(), Some("far"));
+    w.start("h2");
+    w.run_for(secs(6));
+    assert_eq!(secondary(&mut w, "h1").as_deref(), Some("h2"), "\n{}", w.story());
+    assert_eq!(scene::status(&mut w, "h1").pair.map(|pair| pair.to_string()).as_deref(), Some("h2"));
+}
+
+#[test]
+fn a_pair_on_one_machine_counts_only_where_there_is_no_other_machine() {
+    let host = |name: &str, machine| HostPlan::named(name).machine(machine);
+    let (mut w, _) = replicated([host("h1", 1).paired_with("h2"), host("h2", 1), host("h3", 2)]);
+    w.run_for(secs(10));
+    assert_eq!(secondary(&mut w, "h1").as_deref(), Some("h3"), "\n{}", w.story());
+    let moved = |w: &mut World| scene::status(w, "h1").done.get("session_protected").copied();
+    let before = moved(&mut w);
+    w.run_for(secs(30));
+    assert_eq!(moved(&mut w), before, "and it stays there");
+    w.power_off("h3");
+    w.run_for(secs(6));
+    assert_eq!(secondary(&mut w, "h1").as_deref(), Some("h2"));
+}
+
+#[test]
+fn a_pair_that_is_nobody_is_as_good_as_none() {
+    for pair in ["h1", "nobody"] {
+        let plans = [HostPlan::named("h1").paired_with(pair), HostPlan::named("h2")];
+        let (mut w, _) = replicated(plans);
+        w.run_for(secs(5));
+        assert_eq!(secondary(&mut w, "h1").as_deref(), Some("h2"), "{pair}");
+        let before = scene::status(&mut w, "h1").done.get("session_protected").copied();
+        w.run_for(secs(30));
+        assert_eq!(scene::status(&mut w, "h1").done.get("session_protected").copied(), before);
+    }
+}
+
+#[test]
+fn of_hosts_that_are_alike_the_one_that_acknowledges_soonest_is_chosen() {
+    let mut w = World::of(4);
+    scene::replicate(&mut w, "");
+    let lan = w.lan();
+    w.delay("h2", lan, ms(20));
+    w.run_for(secs(1));
+    let make = |w: &mut World, n: usize| {
+        let new = Command::NewSession { token: format!("card.c{n}").parse().unwrap(), template: None };
+        assert!(matches!(w.ask("h1", new), Reply::Made(_)));
+        w.run_for(secs(1));
+        kept(w, &["h2", "h3", "h4"])
+    };
+    // All are tried, and known from then on. Where each has as many, the next two go to those that are near.
+    let expected = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 3, 3]];
+    let counts: Vec<Vec<usize>> = (0..8).map(|n| make(&mut w, n).into_values().collect()).collect();
+    let seen = [2, 4, 5, 7].map(|at| counts[at].clone());
+    assert_eq!(seen, expected, "\n{}", w.story());
+}
+
+#[test]
+fn a_better_place_that_keeps_failing_does_not_have_a_session_moved_to_and_fro() {
+    let host = |name: &str, machine| HostPlan::named(name).machine(machine);
+    let (mut w, desk) = replicated([host("h1", 1), host("h2", 1), host("h3", 2)]);
+    w.run_for(secs(5));
+    assert_eq!(secondary(&mut w, "h1").as_deref(), Some("h3"));
+    // Its beacons come, and nothing that is said to it arrives in time.
+    let lan = w.lan();
+    w.delay("h3", lan, ms(400));
+    for n in 0..60 {
+        w.type_line(desk, &format!("keep {n}"));
+        w.run_for(secs(1));
+    }
+    let moved = w.done("h1", "session_protected");
+    assert!((5..=12).contains(&moved), "{moved}\n{}", w.story());
 }

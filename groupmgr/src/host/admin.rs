@@ -202,6 +202,9 @@ pub struct Status {
     pub dtus: usize,
     /// DTUs that are shown a session.
     pub attached: usize,
+    /// The host that is to keep its sessions, as its operator says.
+    #[serde(default)]
+    pub pair: Option<HostName>,
     /// Sessions here that another host keeps.
     #[serde(default)]
     pub protected: usize,

@@ -1,6 +1,7 @@
 //! What a host is made with.
 
 use authmgr::admission::AccountName;
+use proto::HostName;
 use proto::keys::KeyRing;
 use sessiond::control::Tools;
 
@@ -24,6 +25,8 @@ pub struct HostConfig {
     pub shared_machine_account: Option<AccountName>,
     /// What tokens may cause that nobody registered.
     pub guests: GuestLimits,
+    /// The host that is to keep its sessions, if that is on another machine.
+    pub pair: Option<HostName>,
 }
 
 impl HostConfig {
@@ -39,6 +42,7 @@ impl HostConfig {
             tools: None,
             shared_machine_account: None,
             guests: GuestLimits::default(),
+            pair: None,
         }
     }
 }

@@ -76,6 +76,7 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
         ahead: 0,
         dtus: m.connections.len(),
         attached: m.attachments.len(),
+        pair: env.config.pair.clone(),
         protected: extent.protected,
         unprotected: extent.unprotected,
         lag_ms: extent.lag_ms,

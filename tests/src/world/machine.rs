@@ -55,6 +55,7 @@ impl World {
             sessions_max: plan.sessions_max,
             kept: machine.processes.len(),
             guests: plan.guests,
+            pair: plan.pair.as_ref().and_then(|host| host.parse().ok()),
             ..HostConfig::new(identity, ring.clone())
         };
         let own_now = machine.own_time(self.now);

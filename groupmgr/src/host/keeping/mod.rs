@@ -275,9 +275,14 @@ impl Keeping {
         let now = local.now;
         match message {
             Message::Kept { session, part, stamp } => {
-                self.primaries.with(now, session, orders, |primary, orders| {
+                let took = self.primaries.with(now, session, orders, |primary, orders| {
+                    let asked = primary.waits_since().filter(|_| primary.peer() == Some(&host));
                     primary.kept(now, &host, part, stamp, orders);
+                    asked.filter(|asked| primary.waits_since() != Some(*asked)).map(|asked| now.since(asked))
                 });
+                if let Some(took) = took {
+                    self.primaries.measured(&host, took);
+                }
             }
             Message::Want { session, part } => {
                 out.done("copy_wanted_whole");

@@ -49,7 +49,7 @@ pub(super) enum Why {
     Full,
     /// It acknowledged what it was not sent.
     Lies,
-    /// There is one on another machine.
+    /// There is a better place, on another machine or at the host that this one is paired with.
     Better,
     /// The session's own process has not said what it has.
     Unsaid,
@@ -66,7 +66,7 @@ impl Why {
             Self::Stale => "was asked for it by another host",
             Self::Full => "has no room for it",
             Self::Lies => "acknowledges what it was not sent",
-            Self::Better => "gives way to one on another machine",
+            Self::Better => "gives way to one in a better place",
             Self::Unsaid => "was not sent anything by its process",
             Self::Declined => "does not go on with it",
         }

@@ -7,7 +7,7 @@ use proto::{HostName, Instant, SessionId};
 use sessiond::template::Protect;
 
 use super::super::env::Local;
-use super::choose::{can_keep, choose, nearness};
+use super::choose::{Grade, Nearness, best, can_keep, choose, nearness};
 use super::phase::{Order, Phase, Why};
 use super::primary::Primary;
 use crate::topology::{Change, Row};
@@ -42,6 +42,8 @@ pub(super) struct Primaries {
     shunned: BTreeMap<HostName, Shunned>,
     /// When it is looked which sessions can be handed over, while this host is drained.
     move_at: Option<Instant>,
+    /// How long hosts take to acknowledge, smoothed.
+    distances: BTreeMap<HostName, Duration>,
 }
 
 /// What a session wants.
@@ -174,21 +176,34 @@ impl Primaries {
                 self.is_silent(local.now, host, false, orders);
                 self.look_again(local, orders);
             }
-            Change::Forgotten(host) => drop(self.shunned.remove(host)),
+            Change::Forgotten(host) => {
+                self.shunned.remove(host);
+                self.distances.remove(host);
+            }
             Change::Changed(_) => self.look_again(local, orders),
             Change::Interface { .. } | Change::Lacks(..) | Change::Two(_) | Change::OneAgain(_) => {}
         }
     }
 
-    /// There is a host that may be a better secondary: for sessions that have none, or one on this very machine.
+    /// A host that keeps a session took so long to acknowledge a version.
+    pub(super) fn measured(&mut self, host: &HostName, took: Duration) {
+        let distance = self.distances.entry(host.clone()).or_insert(took);
+        *distance = (*distance * 7 + took) / 8;
+    }
+
+    fn is_shunned(&self, now: Instant, host: &HostName) -> bool {
+        self.shunned.get(host).is_some_and(|shunned| now < shunned.until)
+    }
+
+    /// There is a host that may be a better secondary: for sessions that have none, or one in a makeshift place.
     fn look_again(&mut self, local: &Local<'_>, orders: &mut Orders) {
         let now = local.now;
-        let has_better = has_better(local);
+        let best = best(local, |host| self.is_shunned(now, host));
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for session in sessions {
             self.with(now, session, orders, |primary, out| match primary.phase() {
                 Phase::Lacking { choose_at } if *choose_at > now + TURN_AFTER => primary.look(now),
-                Phase::Protected { host, .. } if has_better && is_near(local, host) => {
+                Phase::Protected { host, .. } if is_worse(local, host, best) => {
                     let host = host.clone();
                     primary.lost(now, &host, Why::Better, out);
                 }
@@ -204,6 +219,7 @@ impl Primaries {
             self.hand_over(local, is_store_up, orders);
         }
         let mut counts = None;
+        let best = best(local, |host| self.is_shunned(now, host));
         let due: Vec<SessionId> =
             self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, session)| *session).collect();
         for session in due {
@@ -211,8 +227,7 @@ impl Primaries {
                 primary.due(now, out);
                 // Others may have come up while it was filled.
                 if let Phase::Protected { host, .. } = primary.phase()
-                    && is_near(local, host)
-                    && has_better(local)
+                    && is_worse(local, host, best)
                 {
                     let host = host.clone();
                     primary.lost(now, &host, Why::Better, out);
@@ -282,14 +297,13 @@ impl Primaries {
         orders: &mut Orders,
     ) -> Option<HostName> {
         let now = local.now;
-        let is_shunned = |host: &HostName| self.shunned.get(host).is_some_and(|shunned| now < shunned.until);
-        let chosen = choose(local, session, kept, is_shunned);
+        let chosen = choose(local, session, kept, &self.distances, |host| self.is_shunned(now, host));
         let until = self.shunned.values().map(|shunned| shunned.until).filter(|until| now < *until).min();
         let waits = until.unwrap_or(now + CHOOSE_EVERY).min(now + CHOOSE_EVERY);
         let has_turn = filling < FILLING_MAX;
         self.with(now, session, orders, |primary, out| match &chosen {
             Some((host, nearness)) if has_turn => {
-                primary.is_near(nearness.same_machine);
+                primary.is_near(nearness.is_makeshift());
                 primary.fill(now, host.clone(), false, out);
             }
             Some(_) => primary.wait(now + TURN_AFTER, None, out),
@@ -307,13 +321,7 @@ impl Primaries {
     }
 }
 
-/// Whether a host is on this very machine.
-fn is_near(local: &Local<'_>, host: &HostName) -> bool {
-    nearness(local, host).is_some_and(|nearness| nearness.same_machine)
-}
-
-/// Whether a host of another machine could keep something.
-fn has_better(local: &Local<'_>) -> bool {
-    let hosts = local.members.rows().map(|row| row.host());
-    hosts.filter_map(|host| nearness(local, host)).any(|nearness| !nearness.same_machine)
+/// Whether another host would be a better place than this one.
+fn is_worse(local: &Local<'_>, host: &HostName, best: Option<Grade>) -> bool {
+    nearness(local, host).map(Nearness::grade).zip(best).is_some_and(|(grade, best)| best < grade)
 }

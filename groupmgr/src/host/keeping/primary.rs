@@ -37,7 +37,7 @@ pub(super) const ACK_WITHIN: Duration = Duration::from_millis(200);
 pub(super) const FILL_WITHIN: Duration = Duration::from_millis(500);
 /// Both hosts compare what they have this often.
 pub(super) const COMPARE_EVERY: Duration = Duration::from_secs(10);
-/// And this often where the secondary is on the same machine: a better one is wanted.
+/// And this often where the secondary is in a makeshift place: a better one is wanted.
 const COMPARE_NEAR: Duration = Duration::from_secs(4);
 /// A secondary that is silent is struck after this time though nothing waits for it.
 const STRUCK_AFTER: Duration = Duration::from_secs(3);
@@ -192,7 +192,7 @@ impl Primary {
         self.tell(Protection::Each, "", out);
     }
 
-    /// Its secondary is on the same machine, or not.
+    /// Its secondary is in a makeshift place, or not.
     pub(super) fn is_near(&mut self, is_near: bool) {
         self.every = if is_near { COMPARE_NEAR } else { COMPARE_EVERY };
     }

@@ -200,6 +200,9 @@ pub(super) struct RunArgs {
     /// The site this host stands at
     #[arg(long, default_value = "-")]
     pub(super) site: Label,
+    /// Have this host keep the copies of replicated sessions, before any other; not where it is on the same machine
+    #[arg(long, value_name = "HOST", value_parser = host_name)]
+    pub(super) pair: Option<HostName>,
     /// Announce to this multicast group instead of broadcasting
     #[arg(long, value_name = "GROUP", value_parser = multicast_group)]
     pub(super) multicast: Option<Ipv4Addr>,

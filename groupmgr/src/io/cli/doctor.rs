@@ -37,6 +37,7 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     accounts::check_accounts,
     hosts::check_answers,
     hosts::check_heard,
+    hosts::check_pairs,
     hosts::check_strangers,
     hosts::check_clocks,
     hearing::check_own,

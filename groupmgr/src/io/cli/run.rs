@@ -43,6 +43,7 @@ pub(super) fn run(args: RunArgs, at: &At) -> Result<Exit, Failure> {
         keeps_sessions: args.keep_sessions,
         rack: args.rack,
         site: args.site,
+        pair: args.pair,
         per_address: args.per_address,
         sessions_max: args.sessions_max,
         guests: GuestLimits {

@@ -33,6 +33,8 @@ pub struct Options {
     pub rack: Label,
     /// The site it stands at, as other hosts print it.
     pub site: Label,
+    /// The host that is to keep its sessions.
+    pub pair: Option<HostName>,
     /// Connections one address may have.
     pub per_address: usize,
     /// Sessions it takes; 0 leaves it to the machine.

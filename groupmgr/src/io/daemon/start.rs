@@ -314,6 +314,7 @@ impl Started {
             tools: self.sessions.tools(),
             shared_machine_account: self.options.account.clone(),
             guests: self.options.guests,
+            pair: self.options.pair.clone(),
             ..HostConfig::new(identity, self.keys.ring.clone())
         };
         Host::new(clock::now(), config, random())

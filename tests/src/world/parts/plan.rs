@@ -22,6 +22,7 @@ pub struct HostPlan {
     pub(in crate::world) machine: Option<u64>,
     pub(in crate::world) rack: Label,
     pub(in crate::world) site: Label,
+    pub(in crate::world) pair: Option<String>,
     pub(in crate::world) clock: u32,
     pub(in crate::world) cannot_spawn: Option<String>,
     pub(in crate::world) chain_len: usize,
@@ -47,6 +48,7 @@ impl HostPlan {
             machine: None,
             rack: Label::default(),
             site: Label::default(),
+            pair: None,
             clock: 2_000,
             cannot_spawn: None,
             chain_len: CHAIN_LEN,
@@ -82,6 +84,13 @@ impl HostPlan {
     #[must_use]
     pub fn at(mut self, rack: &Label, site: &Label) -> Self {
         (self.rack, self.site) = (rack.clone(), site.clone());
+        self
+    }
+
+    /// Its operator wants this host to keep its sessions.
+    #[must_use]
+    pub fn paired_with(mut self, host: &str) -> Self {
+        self.pair = Some(host.to_owned());
         self
     }
 

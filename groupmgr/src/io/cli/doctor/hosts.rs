@@ -56,6 +56,31 @@ pub(super) fn check_heard(seen: &Seen, checks: &mut Checks) {
     }
 }
 
+/// Whether the hosts are there that others are paired with.
+pub(super) fn check_pairs(seen: &Seen, checks: &mut Checks) {
+    let Some(group) = seen.group() else { return };
+    for status in &group.hosts {
+        let Some(pair) = &status.pair else { continue };
+        let row = group.trusted().find(|row| row.host == *pair);
+        let lacks = match row {
+            _ if *pair == status.host => "which is itself",
+            None => "of which nobody has heard",
+            Some(row) if row.standing.is_some_and(|standing| standing != Standing::Up) => {
+                "which is not there"
+            }
+            Some(_) => {
+                checks.ok("pairs", format!("{} is paired with {pair}", status.host));
+                continue;
+            }
+        };
+        checks.warn(
+            "pairs",
+            format!("{} is paired with {pair}, {lacks}: others keep its sessions", status.host),
+            "start that host, or name another with --pair",
+        );
+    }
+}
+
 pub(super) fn check_strangers(seen: &Seen, checks: &mut Checks) {
     let Some(group) = seen.group() else { return };
     for row in group.rows.iter().filter(|row| !row.trusted) {
