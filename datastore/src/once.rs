@@ -24,7 +24,7 @@ pub const STEPS_MAX: u8 = 16;
 pub const OUTCOME_MAX: usize = 256;
 
 /// Names an effect within its session for good: every attempt at the same one has the same name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EffectId {
     /// The service whose program does it.
     pub service: ServiceName,

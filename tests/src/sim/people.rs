@@ -47,6 +47,8 @@ pub(super) struct People {
     cards: Vec<PersonCard>,
     /// The cards of each island.
     of_island: Vec<Vec<usize>>,
+    /// Whether they pay, and how often they have: only where sessions outlive their hosts.
+    pays: Option<u64>,
     /// A seat for each desk.
     pub(super) seats: Vec<Seat>,
 }
@@ -75,7 +77,12 @@ impl People {
             of_island[island].push(made.len());
             made.push(PersonCard { token, secret, is_disabled, holder: None });
         }
-        Self { dice, cards: made, of_island, seats: Vec::new() }
+        Self { dice, cards: made, of_island, pays: None, seats: Vec::new() }
+    }
+
+    /// From now on they pay.
+    pub(super) const fn pay(&mut self) {
+        self.pays = Some(0);
     }
 
     /// The token that is in a desk, and whether it should be let in.
@@ -108,7 +115,13 @@ impl People {
             8 => self.put_in(w, number, true),
             _ => {
                 let desk = self.seats[number].desk;
-                w.type_line(desk, "count");
+                match &mut self.pays {
+                    Some(paid) => {
+                        *paid += 1;
+                        w.type_line(desk, &format!("pay {paid}"));
+                    }
+                    None => w.type_line(desk, "count"),
+                }
             }
         }
     }

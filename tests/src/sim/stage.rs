@@ -39,6 +39,9 @@ pub(super) fn build(options: &Options) -> (World, People, Vec<Island>) {
     let mut islands: Vec<Island> = (0..options.islands).map(|n| island(&mut w, options, n)).collect();
     let cards = options.dtus * options.cards as usize / 100;
     let mut people = People::new(&mut w, options.seed, cards, options.islands, options.keyed);
+    if options.replicated {
+        people.pay();
+    }
     add_hosts(&mut w, options, &mut dice, &mut islands);
     if !options.together {
         w.run_for(MEET);

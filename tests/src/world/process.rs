@@ -185,7 +185,7 @@ impl World {
                     process.start(&service.name, Shell::new(&name, pid), more);
                 }
             }
-            Effect::Resize(..) | Effect::ForgetData => {}
+            Effect::Resize(..) => {}
             effect => {
                 let now = self.now;
                 let Some(process) = self.machines[host].processes.get_mut(&session) else { return };

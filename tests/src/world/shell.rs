@@ -7,6 +7,7 @@
 //!  put K TEXT   stores TEXT in the user's data
 //!  get K        prints what is stored there
 //!  keep TEXT    keeps TEXT for another host to go on with; prints `kept=TEXT` when that is safe
+//!  pay TEXT     pays TEXT once, whatever becomes of its host; prints `paid=TEXT` when that is safe, or `unpaid=TEXT`
 //!  kept         prints `has=TEXT`, what is kept
 //!  exit N       ends with status N
 //!  TEXT         prints `TEXT?`
@@ -21,6 +22,7 @@ pub(super) enum Does {
     Print(String),
     Ask(Box<Call>),
     Keep(String),
+    Pay(String),
     TellKept,
     Exit(i32),
 }
@@ -71,6 +73,7 @@ impl Shell {
             "pid" => does.push(self.says(&format!("pid={}", self.pid))),
             "put" | "get" => does.push(self.asks(word, rest)),
             "keep" => does.push(Does::Keep(rest.to_owned())),
+            "pay" => does.push(Does::Pay(rest.to_owned())),
             "kept" => does.push(Does::TellKept),
             "exit" => does.push(Does::Exit(rest.parse().unwrap_or(0))),
             _ => does.push(self.says(&format!("{line}?"))),

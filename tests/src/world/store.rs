@@ -4,11 +4,12 @@
 //! when it was killed may or may not have been done.
 
 use datastore::client::{Client, ConnectError, Effect};
+use datastore::once::EffectId;
 use datastore::wire::{Call, FromStore};
 use datastore::{Answer, Key, Prefix, Refusal, Request, Response, Value, WatchEvent};
 use groupmgr::host::{ClaimRecord, Followed, Input, SessionRecord, StoreReq};
 use proto::time::Duration;
-use proto::{Instant, SessionId};
+use proto::{Epoch, Instant, SessionId};
 
 use super::parts::machine::ToDaemon;
 use super::parts::observation::Observation;
@@ -205,6 +206,7 @@ impl World {
             self.store.watches.retain(|(of, connection, _), _| *of != host || *connection == number);
             self.store.watches.insert((host, number, id), prefix.clone());
         }
+        let effect = effect_of(&request);
         let response = match &request {
             write if self.store.is_full && write.is_write() => {
                 self.answer_of_store(Answer::Failed(Refusal::no_room().into()))
@@ -220,6 +222,14 @@ impl World {
         {
             self.observe(|w| {
                 Some(Observation::Claimed { token: token.to_owned(), claim: w.claim_on(token) })
+            });
+        }
+        if let Some((session, effect, believed)) = effect
+            && matches!(response.answer, Answer::Stored)
+        {
+            self.observe(|w| {
+                let recorded = w.record_of(session).map(|record| record.epoch);
+                Some(Observation::Effect { session, effect, believed, recorded })
             });
         }
         let what = News::Said(FromStore::Reply { id, response });
@@ -380,4 +390,11 @@ fn written_key(request: &Request) -> Option<String> {
         Request::Guarded { write, .. } => Some(write.key().as_str().to_owned()),
         _ => None,
     }
+}
+
+/// Whose effect a request is, and in which epoch its host believes the session to be.
+fn effect_of(request: &Request) -> Option<(SessionId, EffectId, Epoch)> {
+    let Request::Once { guard: Some(guard), effect, .. } = request else { return None };
+    let believed = Epoch { generation: guard.generation, counter: guard.counter };
+    Some((SessionRecord::session_of(&guard.key)?, effect.clone(), believed))
 }

@@ -7,6 +7,7 @@ mod admission;
 mod bounds;
 mod claims;
 mod displays;
+mod effects;
 mod epochs;
 mod failover;
 mod fitness;
@@ -30,6 +31,7 @@ pub use admission::Admission;
 pub use bounds::Bounds;
 pub use claims::Claims;
 pub use displays::Displays;
+pub use effects::{EFFECTS, Effects};
 pub use epochs::Epochs;
 pub use failover::Failover;
 pub use fitness::Fitness;
@@ -61,6 +63,7 @@ impl Checks {
             Box::new(Claims::default()),
             Box::new(Epochs::default()),
             Box::new(Homes::default()),
+            Box::new(Effects::default()),
             Box::new(Redirects::default()),
             Box::new(Failover::default()),
             Box::new(Fitness::default()),

@@ -8,6 +8,7 @@ pub(super) mod meter;
 pub(super) mod observation;
 pub(super) mod plan;
 pub(super) mod process;
+pub(super) mod said;
 pub(super) mod store;
 pub(super) mod stranger;
 pub(super) mod tcp;

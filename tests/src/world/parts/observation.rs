@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use datastore::once::EffectId;
 use dtu_emu::dtu::DtuEvent;
 use groupmgr::host::{ClaimRecord, Note};
 use groupmgr::links::Loss;
@@ -179,6 +180,17 @@ pub enum Observation {
         part: Part,
         /// The version's stamp.
         stamp: [u8; 16],
+    },
+    /// The data store has done something for a session that is to be done once.
+    Effect {
+        /// The session whose program has asked for it.
+        session: SessionId,
+        /// Which effect it is.
+        effect: EffectId,
+        /// The epoch in which its host believes the session to be.
+        believed: Epoch,
+        /// The epoch that the session's record has.
+        recorded: Option<Epoch>,
     },
     /// The data store was restored from a backup.
     Restored,

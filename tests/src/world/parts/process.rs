@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use continuity::{Edit, Key, Object, Place, Stamp, Value};
-use datastore::wire::{self, FromStore};
+use continuity::Object;
+use continuity::session::Ticket;
+use datastore::wire::{self, Call, FromStore};
+use datastore::{RequestId, StoreError};
 use proto::frame::{Frame, FrameBuffer};
 use proto::{BootId, Epoch, Instant, ServiceName, Token};
 use sessiond::control::{Beginning, Bytes, Exit, FromSession, Kind, Part, SessionSpec, ToSession};
@@ -11,6 +13,7 @@ use sessiond::screen::Whereabouts;
 use sessiond::session::{ConnId, Effect, SessionCore};
 
 use super::super::shell::{Does, Shell};
+use super::said::{Said, Wants};
 use super::tcp::{ConnKey, Seg};
 
 /// What happens to a session process.
@@ -72,14 +75,9 @@ pub(in crate::world) struct Order {
 pub(in crate::world) struct Kept {
     restoring: BTreeMap<Part, Bytes>,
     epoch: Epoch,
-    objects: BTreeMap<ServiceName, Object>,
-    /// What is printed when its version is safe.
-    unsafe_yet: VecDeque<(ServiceName, Stamp, String)>,
-}
-
-/// Under which key a shell keeps its text.
-fn key() -> Option<Key> {
-    "text".parse().ok()
+    said: BTreeMap<ServiceName, Said>,
+    /// For whom the data store was asked, by the number of the connection.
+    asked: BTreeMap<u32, (ServiceName, Ticket)>,
 }
 
 impl Process {
@@ -108,40 +106,60 @@ impl Process {
             match (self.core.open_kept(&part, &bytes), part.kind) {
                 (Err(_), _) => self.core.not_returned(&part),
                 (Ok(object), Kind::Screen) => self.core.returned(beginning, &object, None),
-                (Ok(mut object), Kind::State) => {
-                    object.head.stamp.epoch = beginning.epoch;
-                    states.extend(object.encode().ok().map(|version| (part.service.clone(), version)));
-                    self.kept.objects.insert(part.service, object);
+                (Ok(object), Kind::State) => {
+                    let said = Said::new(object, beginning.epoch, true);
+                    states.extend(said.version().map(|version| (part.service.clone(), version)));
+                    self.kept.said.insert(part.service, said);
                 }
             }
         }
         self.core.begin_kept(now, beginning, out);
         for (service, version) in states {
             self.core.committed(now, &service, version, out);
+            self.speak(now, &service, |said| said.repeat(now), out);
         }
     }
 
-    /// A shell keeps a text; it is told when that is safe.
-    fn keep(&mut self, now: Instant, name: &ServiceName, text: String, out: &mut Vec<Effect>) {
-        let fresh = || Object::new(self.core.describe().spec.session, name.clone());
-        let object = self.kept.objects.entry(name.clone()).or_insert_with(fresh);
-        let (Some(key), Some(value)) = (key(), Value::raw(text.as_bytes())) else { return };
-        let _ = object.apply(Edit::Put { place: Place::Application, key, value });
-        let version = object.head.stamp.version.next();
-        object.head.stamp = Stamp { epoch: self.kept.epoch, version };
-        let Ok(version) = object.encode() else { return };
-        self.kept.unsafe_yet.push_back((name.clone(), version.stamp(), text));
-        self.core.committed(now, name, version, out);
+    /// The program of a service says something of itself, or is answered.
+    fn speak(
+        &mut self,
+        now: Instant,
+        name: &ServiceName,
+        what: impl FnOnce(&mut Said),
+        out: &mut Vec<Effect>,
+    ) {
+        let (session, epoch) = (self.core.describe().spec.session, self.kept.epoch);
+        let fresh = || Said::new(Object::new(session, name.clone()), epoch, false);
+        let said = self.kept.said.entry(name.clone()).or_insert_with(fresh);
+        what(said);
+        for wants in said.take_wants() {
+            match wants {
+                Wants::Commit(version) => self.core.committed(now, name, version, out),
+                Wants::Print(text) => self.print(name, &text),
+                Wants::Ask(ticket, request) => {
+                    self.asked += 1;
+                    self.kept.asked.insert(self.asked, (name.clone(), ticket));
+                    self.ask(&Call { id: RequestId(1), request: *request }, out);
+                }
+            }
+        }
     }
 
-    fn safe(&mut self, name: &ServiceName, upto: Stamp) {
-        let (safe, rest) = core::mem::take(&mut self.kept.unsafe_yet)
-            .into_iter()
-            .partition(|(service, stamp, _)| service == name && *stamp <= upto);
-        self.kept.unsafe_yet = rest;
-        let safe: VecDeque<(ServiceName, Stamp, String)> = safe;
-        for (_, _, text) in safe {
-            self.print(name, &format!("kept={text}"));
+    /// Asks the data store, by the connection that has the last number.
+    fn ask(&self, call: &Call, out: &mut Vec<Effect>) {
+        let mut frame = Vec::new();
+        if wire::encode(call, &mut frame).is_ok() {
+            let request = Bytes(frame.split_off(wire::HEADER_LEN));
+            out.push(Effect::Tell(FromSession::Data { client: self.asked, request }));
+        }
+    }
+
+    /// What was asked of an earlier daemon is not answered.
+    fn forget_data(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.askers.clear();
+        for (name, ticket) in core::mem::take(&mut self.kept.asked).into_values() {
+            let lost = StoreError::OutcomeUnknown { at: "-".into(), why: "another daemon".into() };
+            self.speak(now, &name, |said| said.answered(now, ticket, Err(lost)), out);
         }
     }
 
@@ -193,7 +211,8 @@ impl Process {
     pub(in crate::world) fn do_locally(&mut self, now: Instant, effect: Effect, more: &mut Vec<Effect>) {
         match effect {
             Effect::Input(name) => self.give_input(now, &name, more),
-            Effect::Safe(name, stamp) => self.safe(&name, stamp),
+            Effect::Safe(name, stamp) => self.speak(now, &name, |said| said.safe(now, stamp), more),
+            Effect::ForgetData => self.forget_data(now, more),
             Effect::Hangup(Some(name)) => self.end_shell(now, &name, Exit::Signal(1), more),
             Effect::Kill(Some(name)) => self.end_shell(now, &name, Exit::Signal(9), more),
             Effect::Terminate(Some(name)) => self.end_shell(now, &name, Exit::Signal(15), more),
@@ -204,6 +223,13 @@ impl Process {
                 self.core.all_gone(more);
             }
             Effect::Data { client, part: Bytes(part), last } => {
+                if let Some((name, ticket)) = self.kept.asked.remove(&client) {
+                    let outcome = match wire::decode(&part) {
+                        Ok(FromStore::Reply { response, .. }) => Ok(response.answer),
+                        _ => Err(StoreError::OutcomeUnknown { at: "-".into(), why: "unreadable".into() }),
+                    };
+                    return self.speak(now, &name, |said| said.answered(now, ticket, outcome), more);
+                }
                 let Some((name, mut payload)) = self.askers.remove(&client) else { return };
                 payload.extend(part);
                 if last {
@@ -238,23 +264,17 @@ impl Process {
             for does in does {
                 match does {
                     Does::Print(text) => self.core.output(name, text.as_bytes()),
-                    Does::Keep(text) => self.keep(now, name, text, more),
+                    Does::Keep(text) => self.speak(now, name, |said| said.keep(now, &text), more),
+                    Does::Pay(text) => self.speak(now, name, |said| said.pay(now, &text), more),
                     Does::TellKept => {
-                        let object = self.kept.objects.get(name);
-                        let text =
-                            object.and_then(|object| object.get(&Place::Application, &key()?)?.as_raw());
-                        let text = String::from_utf8_lossy(text.unwrap_or_default()).into_owned();
-                        self.print(name, &format!("has={text}"));
+                        let text = self.kept.said.get(name).and_then(|said| said.text("text"));
+                        self.print(name, &format!("has={}", text.unwrap_or_default()));
                     }
                     Does::Exit(status) => return self.end_shell(now, name, Exit::Status(status), more),
                     Does::Ask(call) => {
                         self.asked += 1;
-                        let mut frame = Vec::new();
-                        if wire::encode(&*call, &mut frame).is_ok() {
-                            self.askers.insert(self.asked, (name.clone(), Vec::new()));
-                            let request = Bytes(frame.split_off(wire::HEADER_LEN));
-                            more.push(Effect::Tell(FromSession::Data { client: self.asked, request }));
-                        }
+                        self.askers.insert(self.asked, (name.clone(), Vec::new()));
+                        self.ask(&call, more);
                     }
                 }
             }
