@@ -19,6 +19,7 @@ use crate::object::Object;
 use crate::operation::{InHand, NotAdded, NotCommitted};
 use crate::restore::Restored;
 use crate::stream::Packet;
+use crate::times::Times;
 use crate::told::{self, lines};
 use crate::words::{self, About, BadRequest, Begin, Request};
 
@@ -51,6 +52,8 @@ pub struct StateSession {
     /// What programs that watch are told about where the object comes from.
     restored: Vec<Line>,
     asked: Asked<Program>,
+    /// From a commit until another host had it.
+    times: Times,
     effects: Vec<Effect>,
 }
 
@@ -70,6 +73,7 @@ impl StateSession {
             disabled: None,
             restored,
             asked: Asked::default(),
+            times: Times::default(),
             effects: Vec::new(),
         }
     }
@@ -124,6 +128,11 @@ impl StateSession {
             self.flush(program);
             self.read_on(now, wall, program);
         }
+    }
+
+    /// Another host has acknowledged a version so long after it was committed.
+    pub fn acknowledged(&mut self, after: Duration) {
+        self.times.add(after);
     }
 
     /// The session is shown at a DTU, or no longer at any.
@@ -209,7 +218,13 @@ impl StateSession {
                 Ok(lines(&[self.ok()]))
             }
             Request::Describe(about) => self.describe(wall, about).map(|ok| lines(&[ok])),
-            Request::Status => Ok(lines(&[told::status(&self.object, self.safe)])),
+            Request::Status { anew } => {
+                let told = told::status(&self.object, self.safe, &self.times);
+                if anew {
+                    self.times = Times::default();
+                }
+                Ok(lines(&[told]))
+            }
             Request::Watch => Ok(self.watch(program)),
             // Answered when it has happened.
             Request::Effect { deed, step } => self.effect(program, deed, step).map(|()| Vec::new()),

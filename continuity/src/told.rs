@@ -8,6 +8,7 @@ use crate::names::{Place, Stamp};
 use crate::object::Object;
 use crate::restore::{Missing, Restored};
 use crate::stream;
+use crate::times::Times;
 use crate::value::Value;
 use crate::words;
 
@@ -55,7 +56,7 @@ fn with_operation(line: Line, operation: Option<&Operation>) -> Line {
 }
 
 /// The answer to `status`.
-pub(crate) fn status(object: &Object, safe: Stamp) -> Line {
+pub(crate) fn status(object: &Object, safe: Stamp, times: &Times) -> Line {
     let head = &object.head;
     let top = object.stack().last();
     let states =
@@ -71,6 +72,12 @@ pub(crate) fn status(object: &Object, safe: Stamp) -> Line {
     ];
     for (key, value) in composite.into_iter().chain(others) {
         line.push(&key, value);
+    }
+    if times.count() > 0 {
+        line.push("acknowledged", times.count());
+        for (key, took) in [("p50_us", times.at(50)), ("p99_us", times.at(99)), ("max_us", times.longest())] {
+            line.push(key, took);
+        }
     }
     with_operation(line, head.operation.as_ref())
 }

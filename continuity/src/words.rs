@@ -54,7 +54,10 @@ pub enum Request {
     /// Says what the object is for.
     Describe(About),
     /// Asks where the object stands.
-    Status,
+    Status {
+        /// Whether the times that are told begin anew.
+        anew: bool,
+    },
     /// Wants to be told events.
     Watch,
 }
@@ -150,7 +153,7 @@ impl Request {
                 object: line.want("object")?.map(ObjectId),
                 lifetime: line.want("lifetime")?,
             }),
-            "status" => Self::Status,
+            "status" => Self::Status { anew: line.flag("anew") },
             "watch" => Self::Watch,
             word if RESERVED.contains(&word) => return Err(BadRequest::Reserved(word.to_owned())),
             word => return Err(BadRequest::Unknown(word.chars().take(32).collect())),

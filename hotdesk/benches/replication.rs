@@ -5,8 +5,9 @@
 //! waiting for its answer, which comes when the second host has the version. Redis is a primary and a replica in memory
 //! alone, on the same loopback, whose clients wait for the replica in the same round trip. Both are measured in turn, with the
 //! same number of clients, and rest while the other is measured. A client of Redis is four hops from its answer. So is our
-//! session's process from that of a version; a program on the state socket is two further away, and that is what is
-//! measured here.
+//! session's process from that of a version, and the first two columns are its own clock, from the commit to the
+//! acknowledgement; a program on the state socket is two further away, and the columns after them are what that has measured.
+//! The ratios at the end are of the rate, and of the session's process's p50 and p99.
 //!
 //! Values of 512 bytes, and 200 bytes changed within 16 KiB. Beside the rates stand the bytes that loopback carried for
 //! one change, headers and acknowledgements included. `-- --rounds N` asks for N rounds, of which each figure is the median.
@@ -95,6 +96,8 @@ impl Kind {
 struct Run {
     /// How long each change took, in microseconds.
     micros: Vec<u32>,
+    /// What half and 99 of 100 took at most in the session's process, in microseconds, of each service.
+    inside: Vec<[f64; 2]>,
     bytes: u64,
 }
 
@@ -123,9 +126,11 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
     }
     let scene = Scene::start(&ending)?;
     println!(
-        "{:<30} {:>7} {:>10} {:>9} {:>9} {:>8} {:>10} {:>9} {:>9} {:>8} {:>6} {:>6}",
+        "{:<30} {:>7} {:>8} {:>8} {:>10} {:>9} {:>9} {:>8} {:>10} {:>9} {:>9} {:>8} {:>6} {:>6} {:>6}",
         "",
         "clients",
+        "p50 us",
+        "p99 us",
         "ours /s",
         "p50 us",
         "p99 us",
@@ -135,7 +140,8 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         "p99 us",
         "bytes",
         "rate",
-        "p50"
+        "p50",
+        "p99"
     );
     for (word, kind, title) in Kind::ALL {
         for &clients in kind.clients() {
@@ -147,19 +153,34 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
                 }
             }
             let [ours, theirs] = rows.map(Row::median);
-            print!("{title:<30} {clients:>7} {}", ours.text());
+            print!(
+                "{title:<30} {clients:>7} {:>8.0} {:>8.0} {}",
+                ours.inside[0],
+                ours.inside[1],
+                ours.text()
+            );
             match theirs.rate > 0.0 {
                 true => println!(
-                    " {} {:>6.2} {:>6.2}",
+                    " {} {:>6.2} {:>6.2} {:>6.2}",
                     theirs.text(),
                     ours.rate / theirs.rate,
-                    ours.p50 / theirs.p50
+                    ours.inside[0] / theirs.p50,
+                    ours.inside[1] / theirs.p99
                 ),
                 false => println!(),
             }
         }
     }
     Ok(())
+}
+
+impl Run {
+    fn inside(&self) -> [f64; 2] {
+        let [mut half, mut most] = [0, 1].map(|n| self.inside.iter().map(|pair| pair[n]).collect::<Vec<_>>());
+        half.sort_unstable_by(f64::total_cmp);
+        most.sort_unstable_by(f64::total_cmp);
+        [half.get(half.len() / 2), most.last()].map(|figure| figure.copied().unwrap_or_default())
+    }
 }
 
 /// The figures of a run.
@@ -169,6 +190,8 @@ struct Row {
     p50: f64,
     p99: f64,
     bytes: f64,
+    /// In the session's process: the median service's half, and the slowest one's 99 of 100.
+    inside: [f64; 2],
 }
 
 impl Row {
@@ -181,6 +204,7 @@ impl Row {
             p50: figures.median() * 1e3,
             p99: figures.at(99) * 1e3,
             bytes: run.bytes as f64 / n.max(1.0),
+            inside: run.inside(),
         }
     }
 
@@ -191,7 +215,13 @@ impl Row {
             all.sort_unstable_by(f64::total_cmp);
             all.get(all.len() / 2).copied().unwrap_or_default()
         };
-        Self { rate: of(|r| r.rate), p50: of(|r| r.p50), p99: of(|r| r.p99), bytes: of(|r| r.bytes) }
+        Self {
+            rate: of(|r| r.rate),
+            p50: of(|r| r.p50),
+            p99: of(|r| r.p99),
+            bytes: of(|r| r.bytes),
+            inside: [of(|r| r.inside[0]), of(|r| r.inside[1])],
+        }
     }
 
     fn text(self) -> String {
@@ -255,7 +285,10 @@ impl Scene {
             let file = self.home.join(name);
             let micros = wait_for(|| Ok(fs::read(&file).ok()), || format!("what {name} has measured"))?;
             fs::remove_file(&file).map_err(cannot("remove a file"))?;
-            run.micros.extend(micros.chunks_exact(4).map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]])));
+            let mut all = micros.chunks_exact(4).map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]]));
+            let inside = [all.next(), all.next()].map(|figure| figure.map_or(0.0, f64::from));
+            run.inside.push(inside);
+            run.micros.extend(all);
         }
         run.bytes = Carried::now()?.since(before).bytes;
         Ok(run)
@@ -268,6 +301,14 @@ fn be_inside(dir: &Path, name: &str) -> Outcome<()> {
     let (kind, clients) = job.split_once(' ').ok_or("nothing to do")?;
     let kind = Kind::ALL.iter().find(|(word, ..)| *word == kind).ok_or("an unknown kind")?.1;
     let socket = std::env::var_os(SOCKET).ok_or("not inside a session")?;
+    // A connection of its own, which is closed before there are as many as a service may have.
+    let inside = || -> Outcome<[u32; 2]> {
+        let mut clock = StateClient::connect(&socket).map_err(cannot("connect to the session"))?;
+        let status =
+            clock.ask(Line::new("status").with("anew", true), None).map_err(cannot("ask for times"))?;
+        Ok(["p50_us", "p99_us"].map(|key| status.line.lenient(key).unwrap_or_default()))
+    };
+    inside()?;
     let micros = in_parallel(clients.parse().map_err(cannot("a number"))?, kind, |client| {
         let mut state = StateClient::connect(&socket).map_err(cannot("connect to the session"))?;
         let line = Line::new("put").with("pool", "application").with("key", format!("v{client}"));
@@ -276,7 +317,7 @@ fn be_inside(dir: &Path, name: &str) -> Outcome<()> {
             if answer.line.command() == "ok" { Ok(()) } else { Err(answer.line.to_string()) }
         })
     })?;
-    let bytes: Vec<u8> = micros.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let bytes: Vec<u8> = inside()?.iter().chain(&micros).flat_map(|n| n.to_le_bytes()).collect();
     let part = dir.join(format!("{name}.part"));
     fs::write(&part, bytes)
         .and_then(|()| fs::rename(&part, dir.join(name)))
@@ -293,7 +334,7 @@ fn run_redis(kind: Kind, clients: usize) -> Outcome<Run> {
             Kind::Small | Kind::Whole => redis.set(&key, value),
         })
     })?;
-    Ok(Run { micros, bytes: Carried::now()?.since(before).bytes })
+    Ok(Run { micros, inside: Vec::new(), bytes: Carried::now()?.since(before).bytes })
 }
 
 /// Has so many clients make changes for [`TIME`], one after the other each. The microseconds that each change took.

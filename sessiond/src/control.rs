@@ -19,7 +19,7 @@ use proto::{HostName, Nonce, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
 
 pub use packet::{ControlError, Message};
-pub use protection::{Beginning, Kind, Part, Protection, Update};
+pub use protection::{Acknowledged, Beginning, Kind, Part, Protection, Update};
 pub use spawner::{FromSpawner, ToSpawner};
 
 use crate::template::{self, Continuity, Service};
@@ -352,6 +352,8 @@ pub enum FromSession {
     Parts(Vec<Part>),
     /// No service gets any input from now on: see [`ToSession::Still`].
     Still,
+    /// How long acknowledgements have taken since the session began here, at most once a second.
+    Acknowledged(Acknowledged),
 }
 
 /// What a session is and how it stands.

@@ -13,11 +13,11 @@
 //! Refuses to know what is in a version, and who the secondary is: the daemon chooses it and says how the session is
 //! protected ([`Protection`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use continuity::{Delta, Encoded, Stamp};
-use proto::Instant;
-use proto::time::earliest;
+use proto::time::{Duration, earliest};
+use proto::{Instant, ServiceName};
 
 use crate::control::{Bytes, Kind, Part, Protection, Update};
 
@@ -40,7 +40,17 @@ pub enum CopyEffect {
         /// The newest version that is safe.
         stamp: Stamp,
     },
+    /// The secondary has acknowledged a version of what a service's programs say.
+    Acknowledged {
+        /// Whose version it is.
+        service: ServiceName,
+        /// How long after it was made.
+        after: Duration,
+    },
 }
+
+/// Of so many versions of a part it is known when they were made; of further ones nobody learns how long they took.
+const MADE_MAX: usize = 256;
 
 /// One part and its versions.
 #[derive(Debug, Default)]
@@ -53,6 +63,8 @@ struct Copy {
     /// Changes that were not sent, and since when there are any.
     changes: u32,
     since: Option<Instant>,
+    /// When the versions were made that the secondary has not acknowledged: those of programs alone.
+    made: VecDeque<(Stamp, Instant)>,
 }
 
 impl Copy {
@@ -156,6 +168,9 @@ impl Copies {
         self.add(part);
         let Some(copy) = self.parts.get_mut(part) else { return };
         let stamp = version.stamp();
+        if part.kind == Kind::State && sends(self.how) && copy.made.len() < MADE_MAX {
+            copy.made.push_back((stamp, now));
+        }
         copy.newest = Some(version);
         if !self.holds() {
             self.effects.push(CopyEffect::Safe { part: part.clone(), stamp });
@@ -192,6 +207,11 @@ impl Copies {
             return;
         }
         copy.kept = copy.under_way.take();
+        while let Some((_, made)) = copy.made.front().filter(|(version, _)| *version <= stamp) {
+            let after = now.since(*made);
+            copy.made.pop_front();
+            self.effects.push(CopyEffect::Acknowledged { service: part.service.clone(), after });
+        }
         if holds {
             self.effects.push(CopyEffect::Safe { part: part.clone(), stamp });
         }
@@ -213,6 +233,7 @@ impl Copies {
         if !sends(how) || !sends(was) || how == Protection::Filling {
             for (part, copy) in &mut self.parts {
                 copy.forget();
+                copy.made.clear();
                 if part.kind == Kind::Screen {
                     // The picture that was kept last is old: of a screen versions are only made for a secondary.
                     copy.newest = None;

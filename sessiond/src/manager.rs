@@ -178,6 +178,7 @@ impl Sessions {
             has_process,
             template: new.name,
             is_recorded: false,
+            acknowledged: None,
             restore: new.restore,
             fingerprint: None,
             displays: Vec::new(),
@@ -320,6 +321,7 @@ impl Sessions {
             has_process: true,
             template: String::new(),
             is_recorded: false,
+            acknowledged: None,
             restore: None,
             fingerprint: None,
             displays: Vec::new(),
@@ -373,6 +375,11 @@ impl Sessions {
                 out.push(SessionEffect::Event(SessionEvent::Parts { session: id, parts }));
             }
             FromSession::Still => out.push(SessionEffect::Event(SessionEvent::Still(id))),
+            FromSession::Acknowledged(times) => {
+                if let Some(session) = self.table.get_mut(&id) {
+                    session.acknowledged = Some(times);
+                }
+            }
             FromSession::Data { client, request } => {
                 out.push(SessionEffect::Event(SessionEvent::Data { session: id, client, request }));
             }

@@ -1,5 +1,7 @@
 //! What a session does outside of itself happens once, whichever of its homes does it.
 
+#![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
+
 use proto::SessionId;
 use tests::scene::desk_with_session;
 use tests::sim::check::{Check as _, Effects, Health, Moment};
@@ -16,7 +18,7 @@ fn protected() -> (World, DeskId, SessionId) {
     w.watch();
     w.store_put("template/default", REPLICATED);
     let desk = desk_with_session(&mut w, "h1", "card.ann");
-    let session = w.shows(desk).expect("a session is shown");
+    let session = w.shows(desk).unwrap();
     w.run_for(secs(3));
     w.type_line(desk, "pay 0");
     w.expect(desk).reading("paid=0").within(secs(1));

@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use datastore::Key;
 use proto::{BootId, DtuKey, Epoch, HostName, KeyId, Last, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
+use sessiond::control::Acknowledged;
 
 use crate::topology::{Double, RowView};
 
@@ -214,6 +215,9 @@ pub struct Status {
     /// For how long the oldest version of any session waits for its acknowledgement, in milliseconds.
     #[serde(default)]
     pub lag_ms: u64,
+    /// What 99 of 100 commits of a program took until another host had them, of the slowest session, in microseconds.
+    #[serde(default)]
+    pub commit_p99_us: u64,
     /// Sessions of other hosts that this one keeps.
     #[serde(default)]
     pub kept_sessions: usize,
@@ -293,6 +297,9 @@ pub struct ReplicaView {
     pub sent_bytes: u64,
     /// How many versions that were.
     pub sent_versions: u64,
+    /// How long it took from the commits of its programs until the secondary had them.
+    #[serde(default)]
+    pub acknowledged: Option<Acknowledged>,
 }
 
 /// A session of which a host keeps copies.

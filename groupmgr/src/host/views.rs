@@ -80,6 +80,7 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
         protected: extent.protected,
         unprotected: extent.unprotected,
         lag_ms: extent.lag_ms,
+        commit_p99_us: extent.commit_p99_us,
         kept_sessions: m.keeping.kept().len(),
         kept_bytes: m.keeping.kept_bytes(),
         refused: counters.all_refused(),

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use continuity::Times;
 use continuity::limits::{DELTA_MAX, OBJECT_MAX};
 use proto::time::Duration;
 use proto::{Epoch, HostName, ServiceName};
@@ -97,6 +98,37 @@ pub struct Beginning {
     pub lost: Option<HostName>,
     /// What is sent, and what waits, from the beginning on.
     pub protection: Protection,
+}
+
+/// How long it took from the commits of a session's programs until the secondary had them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// How many there were.
+    pub count: u64,
+    /// What half of them took at most, in microseconds, to a thirty-second.
+    pub p50_us: u64,
+    /// What 99 of 100 took at most, in microseconds, to a thirty-second.
+    pub p99_us: u64,
+    /// The longest, in microseconds.
+    pub max_us: u64,
+}
+
+impl Acknowledged {
+    /// What has been counted.
+    #[must_use]
+    pub fn of(times: &Times) -> Self {
+        Self { count: times.count(), p50_us: times.at(50), p99_us: times.at(99), max_us: times.longest() }
+    }
+}
+
+impl fmt::Display for Acknowledged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, p50_us, p99_us, max_us } = self;
+        write!(
+            f,
+            "{count} acknowledged, half within {p50_us} us, 99 of 100 within {p99_us} us, all within {max_us} us"
+        )
+    }
 }
 
 /// A stamp as the bytes it has everywhere.

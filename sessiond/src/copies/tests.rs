@@ -22,6 +22,8 @@ struct World {
     /// Versions on their way, and the newest that may be answered.
     sent: Vec<Update>,
     safe: Option<Stamp>,
+    /// How long acknowledgements have taken.
+    took: Vec<Duration>,
 }
 
 impl World {
@@ -33,7 +35,15 @@ impl World {
         object.apply(continuity::Edit::Put { place: Place::Global, key, value }).unwrap();
         let mut copies = Copies::new(Protection::Alone);
         copies.protect(NOW, how);
-        Self { copies, now: NOW, object, held: Held::default(), sent: Vec::new(), safe: None }
+        Self {
+            copies,
+            now: NOW,
+            object,
+            held: Held::default(),
+            sent: Vec::new(),
+            safe: None,
+            took: Vec::new(),
+        }
     }
 
     fn act(&mut self) {
@@ -42,6 +52,7 @@ impl World {
                 CopyEffect::Parts(_) => {}
                 CopyEffect::Send { update, .. } => self.sent.push(update),
                 CopyEffect::Safe { stamp, .. } => self.safe = self.safe.max(Some(stamp)),
+                CopyEffect::Acknowledged { after, .. } => self.took.push(after),
             }
         }
     }
@@ -93,6 +104,31 @@ fn with_each_what_is_committed_waits_for_the_secondary_and_meanwhile_leaves_as_o
     assert_eq!((world.safe, world.sent.len()), (Some(first), 1));
     assert_eq!(world.arrive(), "delta");
     assert_eq!((world.safe, world.held.stamp(), world.sent.len()), (Some(third), Some(third), 0));
+}
+
+#[test]
+fn each_commit_is_timed_until_the_secondary_has_it_and_none_without_one() {
+    let ms = Duration::from_millis;
+    for how in [Protection::Each, BATCH] {
+        let mut world = World::new(how);
+        world.commit("one");
+        world.now += ms(1);
+        world.commit("two");
+        world.now += ms(2);
+        world.arrive();
+        assert_eq!(world.took, [ms(3)]);
+        world.now += Duration::from_secs(10);
+        world.copies.send_due(world.now);
+        world.act();
+        world.arrive();
+        assert_eq!(world.took, [ms(3), ms(10_002)]);
+        world.protect(Protection::Alone);
+        world.commit("three");
+        world.protect(Protection::Each);
+        world.now += ms(1);
+        world.arrive();
+        assert_eq!(world.took.len(), 2, "nobody was to acknowledge it when it was committed");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use proto::time::Duration;
 use proto::{Epoch, Instant, Last, Serial, ServiceName, SessionId, Token};
 
 use super::{Restore, SessionEffect, Sessions};
-use crate::control::{Beginning, Bytes, Fingerprint, Protection, ServiceState, ToSession};
+use crate::control::{Acknowledged, Beginning, Bytes, Fingerprint, Protection, ServiceState, ToSession};
 use crate::template::{Continuity, Protect, Replication};
 
 /// How a session stands with the data store.
@@ -135,6 +135,8 @@ pub struct Session {
     /// Whether the data store is known to have, or to have had, a record of it in its epoch's generation. Of one that is
     /// replicated the next daemon knows it, too.
     pub is_recorded: bool,
+    /// How long its secondary has taken to acknowledge what its programs commit.
+    pub acknowledged: Option<Acknowledged>,
     /// What its process goes on with, until that is told.
     pub(super) restore: Option<Box<Restore>>,
     /// Whether there is a process of its own: what has no services needs none.

@@ -3,6 +3,7 @@
 use continuity::Stamp;
 use proto::frame::{Frame, Size};
 use proto::line::Line;
+use proto::time::Duration;
 use proto::{Serial, ServiceName};
 
 use crate::control::{Bytes, FromSession};
@@ -73,6 +74,8 @@ pub enum Effect {
     },
     /// What the programs of a service have committed up to this version is safe: they are answered.
     Safe(ServiceName, Stamp),
+    /// A version of what the programs of a service say was acknowledged so long after it was committed.
+    Acknowledged(ServiceName, Duration),
     /// Another daemon took the session up: what was asked of the data store through an earlier one will not be
     /// answered.
     ForgetData,

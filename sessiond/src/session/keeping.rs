@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use continuity::{DecodeError, Encoded, NotEncoded, Object, Stamp, Version};
+use continuity::{DecodeError, Encoded, NotEncoded, Object, Stamp, Times, Version};
 use proto::frame::Size;
 use proto::time::{Duration, earliest};
 use proto::{Epoch, Instant, Nonce, ServiceName};
 
 use super::{Effect, SessionCore, Slot, Still};
-use crate::control::{Beginning, Bytes, FromSession, Kind, Part, Protection};
+use crate::control::{Acknowledged, Beginning, Bytes, FromSession, Kind, Part, Protection};
 use crate::copies::{Copies, CopyEffect};
 use crate::display::{DisplayFeed, Extent};
 use crate::screen::{OUTPUT_MAX, PICTURE_MAX, Screen, Whereabouts};
@@ -20,6 +20,9 @@ use crate::template::{Command, Display, Service};
 
 /// A program that was started by what is on the screen runs a little later; it is looked for once more after this.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
+
+/// The daemon is told so often, while there is something new, how long acknowledgements have taken.
+const SAY_TIMES_EVERY: Duration = Duration::from_secs(1);
 
 /// Longest picture where that and all else do not fit an object.
 const PICTURE_SHORT_MAX: usize = 8 * 1024;
@@ -36,6 +39,9 @@ pub(super) struct Keeping {
     is_moved: bool,
     /// Versions that programs have committed.
     pub(super) commits: u64,
+    /// From the commits of programs until the secondary had them, and when the daemon is told.
+    times: Times,
+    say_times_at: Option<Instant>,
 }
 
 /// What of a service's screen is in the versions that were made of it.
@@ -244,7 +250,11 @@ impl SessionCore {
     pub(super) fn protected(&mut self, now: Instant, part: &Part, stamp: Stamp, out: &mut Vec<Effect>) {
         if let Some(copies) = &mut self.keeping.copies {
             copies.protected(now, part, stamp);
+            let before = self.keeping.times.count();
             self.act_on_copies(out);
+            if self.keeping.times.count() > before {
+                self.keeping.say_times_at.get_or_insert(now + SAY_TIMES_EVERY);
+            }
             if self.still == Some(Still::Orphaned) {
                 self.go_on(out);
             }
@@ -354,6 +364,10 @@ impl SessionCore {
                 CopyEffect::Send { part, update } => {
                     out.push(Effect::Tell(FromSession::Committed { part, update }));
                 }
+                CopyEffect::Acknowledged { service, after } => {
+                    self.keeping.times.add(after);
+                    out.push(Effect::Acknowledged(service, after));
+                }
                 CopyEffect::Safe { part: Part { service, kind: Kind::State }, stamp } => {
                     out.push(Effect::Safe(service, stamp));
                 }
@@ -372,12 +386,17 @@ impl SessionCore {
             copies.send_due(now);
             self.act_on_copies(out);
         }
+        if self.keeping.say_times_at.take_if(|at| *at <= now).is_some() {
+            let took = Acknowledged::of(&self.keeping.times);
+            out.push(Effect::Tell(FromSession::Acknowledged(took)));
+        }
     }
 
     /// When a version is to be made or sent though nothing happens.
     pub(super) fn keep_at(&self) -> Option<Instant> {
         let copies = self.keeping.copies.as_ref()?;
-        self.slots.iter().fold(copies.poll_at(), |at, (name, slot)| {
+        let first = earliest(copies.poll_at(), self.keeping.say_times_at);
+        self.slots.iter().fold(first, |at, (name, slot)| {
             let look_at = slot.versions.as_ref().and_then(|versions| versions.look_at);
             earliest(at, look_at.filter(|_| copies.is_free(&screen_of(name))))
         })

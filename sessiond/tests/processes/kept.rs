@@ -116,8 +116,10 @@ pub fn begin(
 
 fn commit_waits(dir: &Path) {
     let pipe = Pipe::from_session(dir, "done");
-    let script =
-        format!("sessiond state put application a 1; echo stored > {}; exec cat", pipe.path.display());
+    let script = format!(
+        "sessiond state put application a 1; echo stored > {0}; sessiond state status > {0}; exec cat",
+        pipe.path.display()
+    );
     let (mut daemon, mut keeper) = (Daemon::start(&run_dir(dir), false), Keeper::default());
     begin(&mut daemon, vec![service(&script)], &keeper, Protection::Each);
     let state = part(Kind::State);
@@ -132,6 +134,16 @@ fn commit_waits(dir: &Path) {
     assert_eq!(pipe.line_within(Duration::from_millis(300)), None);
     keeper.acknowledge(&daemon, &state);
     assert_eq!(pipe.line("the answer"), "stored");
+    // And it is known how long that took.
+    let status = pipe.line("the status");
+    let status = proto::Line::parse(status.as_bytes()).unwrap();
+    let took: u64 = status.need("p50_us").unwrap();
+    assert!(status.get("acknowledged") == Some("1") && (250_000..30_000_000).contains(&took), "{status}");
+    let told = daemon.said("Acknowledged", |said| match said {
+        FromSession::Acknowledged(times) => Some(*times),
+        _ => None,
+    });
+    assert_eq!((told.count, told.p50_us), (1, took));
     let value = keeper.object(&state).unwrap();
     let value = value.get(&"application".parse().unwrap(), &"a".parse().unwrap()).unwrap().clone();
     assert_eq!(value.as_raw(), Some(b"1".as_slice()));

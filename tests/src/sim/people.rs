@@ -116,9 +116,12 @@ impl People {
             _ => {
                 let desk = self.seats[number].desk;
                 match &mut self.pays {
+                    // Several at once: the host of one desk in many dies while one of them is under way.
                     Some(paid) => {
-                        *paid += 1;
-                        w.type_line(desk, &format!("pay {paid}"));
+                        for _ in 0..5 {
+                            *paid += 1;
+                            w.type_line(desk, &format!("pay {paid}"));
+                        }
                     }
                     None => w.type_line(desk, "count"),
                 }

@@ -15,6 +15,7 @@ pub(in crate::host) struct Extent {
     pub(in crate::host) protected: usize,
     pub(in crate::host) unprotected: usize,
     pub(in crate::host) lag_ms: u64,
+    pub(in crate::host) commit_p99_us: u64,
 }
 
 impl Keeping {
@@ -47,6 +48,8 @@ impl Keeping {
                 _ => extent.unprotected += 1,
             }
             extent.lag_ms = extent.lag_ms.max(lag_ms(local, primary));
+            let times = local.sessions.get(primary.session).and_then(|session| session.acknowledged);
+            extent.commit_p99_us = extent.commit_p99_us.max(times.map_or(0, |times| times.p99_us));
         }
         extent
     }
@@ -77,5 +80,6 @@ fn replica(local: &Local<'_>, primary: &Primary) -> ReplicaView {
         parts: primary.parts(),
         sent_bytes: primary.sent_bytes,
         sent_versions: primary.sent_versions,
+        acknowledged: local.sessions.get(primary.session).and_then(|session| session.acknowledged),
     }
 }

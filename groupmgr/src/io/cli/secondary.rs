@@ -104,6 +104,7 @@ fn text_of(session: &SessionView, own: Option<&ReplicaView>, kept: &[(&HostName,
                 format!("{} bytes in {} versions of {} parts", own.sent_bytes, own.sent_versions, own.parts),
             ),
         ]);
+        lines.extend(own.acknowledged.map(|times| ("commits", times.to_string())));
     }
     let copy = |(host, kept): &(&HostName, &KeptView)| {
         ("copy", format!("{} bytes in {} parts at {host}, of epoch {}", kept.bytes, kept.parts, kept.epoch))
@@ -116,6 +117,7 @@ fn text_of(session: &SessionView, own: Option<&ReplicaView>, kept: &[(&HostName,
 mod tests {
     use super::*;
     use proto::{Epoch, Last, SessionId};
+    use sessiond::control::Acknowledged;
 
     #[test]
     fn a_session_is_shown_with_who_keeps_it_and_how_far_that_is_behind() {
@@ -143,6 +145,7 @@ mod tests {
             parts: 2,
             sent_bytes: 900,
             sent_versions: 7,
+            acknowledged: Some(Acknowledged { count: 9, p50_us: 210, p99_us: 800, max_us: 1_000 }),
         };
         let kept = KeptView {
             session: SessionId(1),
@@ -161,6 +164,7 @@ mod tests {
             "version     1.2/7",
             "lag         3 ms",
             "sent        900 bytes in 7 versions of 2 parts",
+            "commits     9 acknowledged, half within 210 us, 99 of 100 within 800 us, all within 1000 us",
             "copy        512 bytes in 2 parts at b, of epoch 1.2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} in\n{text}");

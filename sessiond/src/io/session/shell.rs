@@ -463,6 +463,7 @@ impl Shell {
             Effect::Safe(service, stamp) => {
                 self.state.safe(self.clock.now(), proto::io::wall_now(), &service, stamp);
             }
+            Effect::Acknowledged(service, after) => self.state.acknowledged(&service, after),
             Effect::ForgetData => self.forget_data(),
             Effect::Quit { clean } => {
                 let status = if clean { CLEAN } else { UNCLEAN };

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use continuity::session::{Effect, PROGRAMS_MAX, Program, StateSession, Ticket};
 use continuity::{Encoded, Object, Restored, Stamp};
 use datastore::Request;
-use proto::time::{Instant, WallTime};
+use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, Serial, ServiceName, SessionId};
 
 use super::asking::Outcome;
@@ -53,7 +53,7 @@ struct Served {
     clients: BTreeMap<Program, Client>,
     next: u32,
     /// Versions that nobody has taken yet; `None` if they are safe as they are.
-    committed: Option<Vec<Encoded>>,
+    committed: Option<Vec<(Encoded, Instant)>>,
     /// What its programs want done once, for which nobody has asked yet.
     asked: Vec<(Ticket, Box<Request>)>,
 }
@@ -126,15 +126,17 @@ impl StateSockets {
         Ok(())
     }
 
-    /// The versions that were committed since this was asked last; [`StateSockets::safe`] answers them. None of a session
+    /// The versions that were committed since this was asked last, and when; [`StateSockets::safe`] answers them. None of a session
     /// that nobody keeps.
-    pub(super) fn take_committed(&mut self) -> Vec<(ServiceName, Encoded)> {
+    pub(super) fn take_committed(&mut self) -> Vec<(ServiceName, Encoded, Instant)> {
         let taken = self
             .services
             .iter_mut()
             .filter_map(|(service, served)| Some((service, served.committed.as_mut()?)));
         taken
-            .flat_map(|(service, versions)| versions.drain(..).map(|version| (service.clone(), version)))
+            .flat_map(|(service, versions)| {
+                versions.drain(..).map(|(version, at)| (service.clone(), version, at))
+            })
             .collect()
     }
 
@@ -161,6 +163,13 @@ impl StateSockets {
         if let Some(served) = self.services.get_mut(service) {
             served.state.answered(now, wall, ticket, outcome);
             served.settle(now, wall);
+        }
+    }
+
+    /// Another host has acknowledged a version of what a service's programs say so long after it was committed.
+    pub(super) fn acknowledged(&mut self, service: &ServiceName, after: Duration) {
+        if let Some(served) = self.services.get_mut(service) {
+            served.state.acknowledged(after);
         }
     }
 
@@ -271,7 +280,7 @@ impl Served {
                         self.clients.retain(|_, client| !client.is_over || !client.unsent.is_empty());
                     }
                     Effect::Committed(version) => match &mut self.committed {
-                        Some(committed) => committed.push(version),
+                        Some(committed) => committed.push((version, now)),
                         // A session that is started afresh when its host dies promises no more than this.
                         None => self.state.safe(now, wall, version.stamp()),
                     },

@@ -87,7 +87,7 @@ impl Said {
         self.say(now, line("put", "text"), Some(text), awaits);
     }
 
-    /// Pays, once.
+    /// Pays this, once, whatever becomes of its host.
     pub(in crate::world) fn pay(&mut self, now: Instant, text: &str) {
         self.say(now, line("put", "due"), Some(text), Awaits::Nothing);
         self.say(now, Line::new("begin").with("name", "pay"), None, Awaits::Nothing);

@@ -99,8 +99,8 @@ impl Shell {
         let now = self.clock.now();
         let committed = self.state.take_committed();
         let had_any = self.ask_store() || !committed.is_empty();
-        for (service, version) in committed {
-            self.core.committed(now, &service, version, &mut self.effects);
+        for (service, version, at) in committed {
+            self.core.committed(at, &service, version, &mut self.effects);
         }
         for name in self.core.screens_due(now) {
             let whereabouts = self.services.get(&name).map(Running::whereabouts).unwrap_or_default();
