@@ -14,7 +14,7 @@ use proto::frame::Size;
 use proto::{HostName, ServiceName};
 use serde::{Deserialize, Serialize};
 
-pub use continuity::{Ack, Continuity, Protect, Replication};
+pub use continuity::{Ack, Continuity, Promote, Protect, Replication};
 
 /// Longest accepted template text, in bytes.
 pub const TEXT_MAX: usize = 16 * 1024;

@@ -101,6 +101,7 @@ const GROW: &[(&str, By)] = &[
     ("groupmgr/src/host/keeping/fetches.rs waiting", Else("FETCHES_MAX")),
     ("groupmgr/src/host/keeping/handed.rs sessions", Table("sessions handed over")),
     ("groupmgr/src/host/keeping/phase.rs sent", Else("PARTS_MAX")),
+    ("groupmgr/src/host/keeping/watched.rs attempts", Table("homes in doubt")),
     (
         "groupmgr/src/host/keeping/kept.rs tags",
         Else("one for each kept token and key of the ring, and a few that were"),

@@ -139,6 +139,20 @@ fn when_its_keeper_is_gone_as_well_there_is_a_fresh_session_and_the_desk_is_told
     w.expect_that("its record is removed", move |w| w.record_of(session).is_none()).within(secs(200));
 }
 
+/// Their kernels say so: nobody is waited for.
+#[test]
+fn when_the_daemons_of_both_are_gone_the_desk_is_told_at_once() {
+    for first in ["h1", "h2"] {
+        let mut w = World::of(4);
+        let (desk, session, _) = protected(&mut w);
+        w.kill(first);
+        w.kill(if first == "h1" { "h2" } else { "h1" });
+        w.expect(desk).noticing("kept by host h2, and both are gone").within(secs(1));
+        heir(&mut w, desk);
+        assert_ne!(w.shows(desk), Some(session));
+    }
+}
+
 #[test]
 fn a_keeper_that_is_silent_for_a_while_is_waited_for() {
     let mut w = World::of(3);

@@ -149,6 +149,8 @@ pub(super) struct Unasked {
     /// Its home so far, and the epoch of that.
     pub(super) home: HostName,
     pub(super) epoch: Epoch,
+    /// Whether that home has handed it over. If not, it goes on only if the home is gone.
+    pub(super) is_handed_over: bool,
 }
 
 /// A session runs here of which another host is to keep a copy.

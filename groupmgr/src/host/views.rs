@@ -155,6 +155,7 @@ pub(super) fn tables(m: &Machines) -> Vec<Fill> {
         fill("kept sessions", kept, records::KEPT_MAX),
         fill("sessions of others", m.keeping.kept().len(), Limits::USUAL.sessions),
         fill("fetches", m.keeping.fetches(), keeping::FETCHES_MAX),
+        fill("homes in doubt", m.keeping.doubted(), Limits::USUAL.sessions),
         fill("sessions handed over", m.keeping.handed(), keeping::HANDED_MAX),
         fill("repeats", repeats, attachments::REPEATS_MAX),
         fill("announced elsewhere", heard, attachments::HEARD_MAX),

@@ -6,6 +6,7 @@
 //! strike this keeper from the session's record first, which fails if the other was quicker.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use continuity::{Encoded, Held, Refused, Stamp};
 use proto::time::Duration;
@@ -56,6 +57,8 @@ struct Copy {
     epoch: Epoch,
     /// Nothing is taken of this epoch, nor of those before.
     fence: Option<Epoch>,
+    /// Whether this host goes on with it unasked.
+    is_watched: bool,
     parts: BTreeMap<Part, Held>,
     bytes: usize,
     /// When its primary last spoke of it, or it was last found to be needed.
@@ -303,6 +306,27 @@ impl Copies {
         copy.token.clone()
     }
 
+    /// The primary wants the session gone on with unasked.
+    pub fn watch(&mut self, from: &HostName, (session, epoch): (SessionId, Epoch)) {
+        let copy = self.sessions.get_mut(&session);
+        if let Some(copy) = copy.filter(|copy| copy.from == *from && copy.epoch == epoch) {
+            copy.is_watched = true;
+        }
+    }
+
+    /// Whether a session is to be gone on with unasked.
+    #[must_use]
+    pub fn is_watched(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|copy| copy.is_watched)
+    }
+
+    /// The sessions of a host that are to be gone on with unasked, whose they are, and their epochs.
+    pub fn watched(&self, of: &HostName) -> impl Iterator<Item = (SessionId, &Token, Epoch)> {
+        let is_meant = move |copy: &&Copy| copy.is_watched && copy.from == *of;
+        let copies = self.sessions.iter().filter(move |(_, copy)| is_meant(copy));
+        copies.filter_map(|(session, copy)| Some((*session, copy.token.as_ref()?, copy.epoch)))
+    }
+
     /// When [`Self::doubted`] has something to say. Only looked at now and then: not to the moment.
     #[must_use]
     pub const fn poll_at(&self) -> Option<Instant> {
@@ -366,12 +390,13 @@ impl Copies {
         token: Option<Token>,
     ) {
         let copy = self.sessions.entry(session);
-        let is_new = matches!(copy, std::collections::btree_map::Entry::Vacant(_));
+        let is_new = matches!(copy, Entry::Vacant(_));
         let copy = copy.or_insert_with(|| Copy {
             token: None,
             from: from.clone(),
             epoch,
             fence: None,
+            is_watched: false,
             parts: BTreeMap::new(),
             bytes: 0,
             heard_at: now,
@@ -385,6 +410,9 @@ impl Copies {
         });
         self.forget_token(was.flatten().as_ref());
         if is_new || before != *from {
+            if let Some(copy) = self.sessions.get_mut(&session) {
+                copy.is_watched = false;
+            }
             if !is_new {
                 self.shift(&before, |share| {
                     share.sessions -= 1;

@@ -140,6 +140,13 @@ pub enum Message {
         /// Whether it runs at the keeper now. If not, the primary goes on with it.
         done: bool,
     },
+    /// Primary: go on with the session unasked when this host is gone.
+    Watch {
+        /// The session that it is about.
+        session: SessionId,
+        /// The epoch of the primary.
+        epoch: Epoch,
+    },
     /// A kind, or a part of a kind, of a later version: its reader skips it.
     Other,
 }
@@ -158,6 +165,7 @@ mod kind {
     pub(super) const FETCHED: u8 = 11;
     pub(super) const HAND_OVER: u8 = 12;
     pub(super) const HANDED_OVER: u8 = 13;
+    pub(super) const WATCH: u8 = 14;
 }
 
 impl Message {
@@ -206,7 +214,8 @@ impl Message {
             Self::Stale { session, epoch }
             | Self::Full { session, epoch }
             | Self::Drop { session, epoch }
-            | Self::HandOver { session, epoch } => {
+            | Self::HandOver { session, epoch }
+            | Self::Watch { session, epoch } => {
                 head(out, *session, *epoch);
                 self.bare_kind()
             }
@@ -253,6 +262,7 @@ impl Message {
             Self::Full { .. } => kind::FULL,
             Self::Drop { .. } => kind::DROP,
             Self::HandOver { .. } => kind::HAND_OVER,
+            Self::Watch { .. } => kind::WATCH,
             _ => kind::STALE,
         }
     }
@@ -345,6 +355,7 @@ impl<'a> Reader<'a> {
                 };
                 Message::HandedOver { session, epoch, done }
             }
+            kind::WATCH => Message::Watch { session: r.session()?, epoch: r.epoch()? },
             _ => return Some(Message::Other),
         };
         self.0.is_empty().then_some(message)

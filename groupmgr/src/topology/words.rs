@@ -59,6 +59,23 @@ pub enum Change {
     OneAgain(HostName),
 }
 
+impl Change {
+    /// The host of which a run is gone by this, or seems to be.
+    #[must_use]
+    pub const fn lost(&self) -> Option<&HostName> {
+        match self {
+            Self::Silent(host) | Self::Down(host) | Self::Left(host) | Self::Restarted(host) => Some(host),
+            Self::Up(_)
+            | Self::Changed(_)
+            | Self::Interface { .. }
+            | Self::Forgotten(_)
+            | Self::Lacks(..)
+            | Self::Two(_)
+            | Self::OneAgain(_) => None,
+        }
+    }
+}
+
 /// What to send so that a run of a host proves itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProofWanted {

@@ -235,6 +235,7 @@ impl Session {
             .with_some("ack", replication.map(|replication| replication.ack))
             .with_some("protect", replication.map(|replication| replication.protect.as_str()))
             .with_some("recorded", replication.filter(|_| self.is_recorded).map(|_| 1))
+            .with_some("promote", replication.map(|replication| replication.promote.as_str()))
             .with("template", &self.template)
             .with_some("guest", self.guest);
         Bytes(line.to_string().into_bytes())
@@ -250,6 +251,7 @@ impl Session {
         self.replication.ack = line.lenient("ack").unwrap_or_default();
         self.replication.protect = line.lenient("protect").unwrap_or_default();
         self.is_recorded = line.lenient("recorded") == Some(1);
+        self.replication.promote = line.lenient("promote").unwrap_or_default();
         self.template = line.get("template").unwrap_or("default").to_owned();
         self.claim = line.get("claim").and_then(Claim::from_word).unwrap_or(Claim::Unclaimed);
         Ok(())

@@ -2,7 +2,7 @@ use proto::ServiceName;
 
 use super::*;
 use crate::control::{Beginning, Exit, Fingerprint, Protection};
-use crate::template::{Ack, Command, Protect, Service};
+use crate::template::{Ack, Command, Promote, Protect, Service};
 
 const NOW: Instant = Instant::from_micros(1_000_000);
 
@@ -63,6 +63,7 @@ fn what_an_earlier_daemon_knew_of_a_session_the_next_one_knows_too() {
     let replication = Replication {
         ack: Ack::Batch { every: Duration::from_secs(7), versions: 5 },
         protect: Protect::Must,
+        promote: Promote::Ping,
     };
     let template = Template { continuity: Continuity::Replicated, replication, ..Template::default() };
     first.make(NOW, NewSession { template, ..new(1) }, &mut out);

@@ -72,6 +72,9 @@ pub struct Replication {
     pub ack: Ack,
     /// What becomes of it while it has no secondary.
     pub protect: Protect,
+    /// When its secondary goes on with it.
+    #[serde(default)]
+    pub promote: Promote,
 }
 
 /// When the secondary is told of a version.
@@ -152,5 +155,36 @@ impl FromStr for Protect {
     fn from_str(s: &str) -> Result<Self, BadName> {
         let found = Self::ALL.into_iter().find(|(name, _)| *name == s);
         found.map(|(_, protect)| protect).ok_or_else(|| BadName::new("protection", s, "best or must"))
+    }
+}
+
+/// When a secondary goes on with a session whose home is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Promote {
+    /// When somebody presents its card.
+    #[default]
+    Card,
+    /// Unasked: it watches the home.
+    Ping,
+}
+
+impl Promote {
+    pub(super) const ALL: [(&'static str, Self); 2] = [("card", Self::Card), ("ping", Self::Ping)];
+
+    /// Its name in a template.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::Ping => "ping",
+        }
+    }
+}
+
+impl FromStr for Promote {
+    type Err = BadName;
+    fn from_str(s: &str) -> Result<Self, BadName> {
+        let found = Self::ALL.into_iter().find(|(name, _)| *name == s);
+        found.map(|(_, promote)| promote).ok_or_else(|| BadName::new("promotion", s, "card or ping"))
     }
 }

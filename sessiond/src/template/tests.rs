@@ -21,6 +21,7 @@ fn a_template_says_all_that_a_session_is_made_of() {
         ack = "batch"
         every = 30
         protect = "must"
+        promote = "ping"
         size = "132x43"
         [[service]]
         name = "terminal"
@@ -37,8 +38,8 @@ fn a_template_says_all_that_a_session_is_made_of() {
     assert_eq!(template.account.as_deref(), Some("alice"));
     assert_eq!(template.continuity, Continuity::Replicated);
     let ack = Ack::Batch { every: Duration::from_secs(30), versions: Ack::VERSIONS };
-    assert_eq!(template.replication, Replication { ack, protect: Protect::Must });
-    assert_eq!(ignored.iter().map(|flaw| flaw.line).collect::<Vec<_>>(), [15]);
+    assert_eq!(template.replication, Replication { ack, protect: Protect::Must, promote: Promote::Ping });
+    assert_eq!(ignored.iter().map(|flaw| flaw.line).collect::<Vec<_>>(), [16]);
     assert_eq!(template.size, Size { cols: 132, rows: 43 });
     let mail = &template.services[1];
     assert_eq!(mail.command, Command::Words(vec!["/usr/bin/mutt".into(), "-R".into()]));
@@ -82,6 +83,8 @@ fn a_flaw_is_told_with_its_line_and_its_remedy() {
         (format!("continuity = \"replicated\"\nevery = 5{service}"), 2, "say ack = \"batch\""),
         (format!("continuity = \"replicated\"\nack = \"batch\"\nversions = 0{service}"), 3, "from 1 to"),
         (format!("protect = \"must\"{service}"), 1, "say continuity = \"replicated\""),
+        (format!("promote = \"ping\"{service}"), 1, "say continuity = \"replicated\""),
+        (format!("continuity = \"replicated\"\npromote = \"pong\"{service}"), 2, "use one of card, ping"),
         (format!("size = \"80x0\"{service}"), 1, "80x24"),
         (format!("{service}name = \"u\""), 4, "duplicate key"),
         (format!("{service}colour = \"u\""), 4, "unknown field"),
@@ -123,12 +126,13 @@ fn a_session_of_nothing_is_made_on_purpose_only() {
 fn a_replicated_session_waits_for_each_version_unless_its_template_says_otherwise() {
     let service = "[[service]]\nname = \"t\"\n";
     let plain = Template::parse(&format!("continuity = \"replicated\"\n{service}")).unwrap();
-    assert_eq!(plain.replication, Replication { ack: Ack::Each, protect: Protect::Best });
+    assert_eq!(plain.replication, Replication::default());
     let batch = Template::parse(&format!("continuity = \"replicated\"\nack = \"batch\"\n{service}")).unwrap();
     assert_eq!(batch.replication.ack, Ack::Batch { every: Ack::EVERY, versions: 100 });
     for template in [plain, batch] {
-        let Replication { ack, protect } = template.replication;
+        let Replication { ack, protect, promote } = template.replication;
         assert_eq!((ack.to_string().parse(), protect.as_str().parse()), (Ok(ack), Ok(protect)));
+        assert_eq!(promote.as_str().parse(), Ok(promote));
         assert_eq!(Template::parse(&template.to_text()), Ok(template));
     }
 }

@@ -7,7 +7,7 @@ use proto::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::continuity::{Ack, Continuity, Protect, Replication};
+use super::continuity::{Ack, Continuity, Promote, Protect, Replication};
 use super::{
     Command, Display, Flaw, SERVICES_MAX, Service, TEXT_MAX, Template, TemplateError, check_account,
 };
@@ -27,6 +27,8 @@ struct Text {
     versions: Option<Spanned<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     protect: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promote: Option<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<Spanned<String>>,
     /// Left out by mistake and empty on purpose are not the same.
@@ -134,7 +136,7 @@ impl Template {
     pub fn to_text(&self) -> String {
         let spanned = |text: String| Spanned::new(0..0, text);
         let is_replicated = self.continuity == Continuity::Replicated;
-        let Replication { ack, protect } = self.replication;
+        let Replication { ack, protect, promote } = self.replication;
         let batch = match ack {
             Ack::Batch { every, versions } if is_replicated => {
                 Some((u32::try_from(every.as_secs()).unwrap_or(u32::MAX), versions))
@@ -150,6 +152,9 @@ impl Template {
             every: batch.map(|(every, _)| number(every)),
             versions: batch.map(|(_, versions)| number(versions)),
             protect: is_replicated.then(|| spanned(protect.as_str().to_owned())),
+            // A host of the version before reads no template that has the word.
+            promote: (is_replicated && promote != Promote::Card)
+                .then(|| spanned(promote.as_str().to_owned())),
             size: Some(spanned(format!("{}x{}", self.size.cols, self.size.rows))),
             service: Some(self.services.iter().map(|s| Spanned::new(0..0, ServiceText::of(s))).collect()),
         };
@@ -219,15 +224,17 @@ fn read_replication(
     let acks = [("each", false), ("batch", true)];
     let is_batch = one_of(text, raw.ack.as_ref(), "way to acknowledge", &acks)?;
     let protect = one_of(text, raw.protect.as_ref(), "way to protect", &Protect::ALL)?;
+    let promote = one_of(text, raw.promote.as_ref(), "way to promote", &Promote::ALL)?;
     let secs_max = u32::try_from(Ack::EVERY_MAX.as_secs()).unwrap_or(u32::MAX);
     let secs = within(text, raw.every.as_ref(), "every", secs_max)?;
     let versions = within(text, raw.versions.as_ref(), "versions", Ack::VERSIONS_MAX)?;
     let start = |spanned: &Spanned<u32>| spanned.span().start;
     let batch_only = raw.every.as_ref().map(start).or_else(|| raw.versions.as_ref().map(start));
-    let words = [&raw.ack, &raw.protect].into_iter().flatten().map(|word| word.span().start);
+    let words = [&raw.ack, &raw.protect, &raw.promote].into_iter().flatten().map(|word| word.span().start);
     if let Some(at) = words.chain(batch_only).min().filter(|_| class != Continuity::Replicated) {
         let problem = format!("a session of the class {class} waits for no secondary");
-        let remedy = "leave ack, every, versions and protect out, or say continuity = \"replicated\"";
+        let remedy =
+            "leave ack, every, versions, protect and promote out, or say continuity = \"replicated\"";
         ignored.push(Flaw::new(problem, remedy).at(text, at));
         return Ok(Replication::default());
     }
@@ -241,7 +248,7 @@ fn read_replication(
     } else {
         Ack::Each
     };
-    Ok(Replication { ack, protect })
+    Ok(Replication { ack, protect, promote })
 }
 
 fn within(

@@ -37,6 +37,12 @@ impl World {
         self.reach_daemon(host, ToDaemon::Input(Box::new(input)));
     }
 
+    /// A host is told that what it has said to another may not have come.
+    pub fn lose_peer(&mut self, host: &str, peer: &str) {
+        let (host, peer) = (self.host_number(host), self.parsed(peer));
+        self.reach_daemon(host, ToDaemon::Input(Box::new(Input::PeerLost { host: peer })));
+    }
+
     /// A daemon says something to another host.
     pub(super) fn say_of_copies(&mut self, host: usize, to: &HostName, message: Message) {
         let Some(other) = self.names.iter().position(|name| name == to) else { return };

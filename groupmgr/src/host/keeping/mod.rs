@@ -9,6 +9,7 @@
 //! | [`view`] | all of that as operators see it |
 //! | [`fetches`] | what this host fetches of sessions that it takes over |
 //! | [`handed`] | what others hand over to it |
+//! | [`watched`] | what it goes on with unasked |
 
 mod choose;
 mod cookie;
@@ -19,6 +20,7 @@ mod phase;
 mod primaries;
 mod primary;
 mod view;
+mod watched;
 
 pub(super) use cookie::Cookies;
 pub(super) use fetches::FETCHES_MAX;
@@ -40,11 +42,13 @@ use super::step::{
 };
 use crate::keep::Message;
 use crate::keep::copies::{Limits, Wanted};
+use crate::topology::Row;
 use fetches::{Fetches, Told};
 use handed::Handed;
 use phase::{Order, Why};
 use primaries::{Orders, Primaries};
 use primary::Primary;
+use watched::Watched;
 
 /// The machine that keeps objects of sessions.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub(super) struct Keeping {
     fetches: Fetches,
     cookies: Cookies,
     handed: Handed,
+    watched: Watched,
 }
 
 impl Keeping {
@@ -64,6 +69,7 @@ impl Keeping {
             fetches: Fetches::default(),
             cookies: Cookies::default(),
             handed: Handed::default(),
+            watched: Watched::default(),
         }
     }
 
@@ -73,6 +79,11 @@ impl Keeping {
 
     pub(super) const fn cookies(&self) -> &Cookies {
         &self.cookies
+    }
+
+    /// Sessions that are to be gone on with unasked.
+    pub(super) fn doubted(&self) -> usize {
+        self.watched.len()
     }
 
     /// Sessions that others hand over.
@@ -85,8 +96,9 @@ impl Keeping {
         self.fetches.len()
     }
 
-    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 3] {
+    pub(super) fn deadlines(&self) -> [(&'static str, Option<Instant>); 4] {
         [
+            ("session whose home may be gone", self.watched.poll_at()),
             ("doubted copy", self.kept.copies.poll_at()),
             ("objects of a session", self.fetches.poll_at()),
             ("secondary of a session", self.primaries.poll_at()),
@@ -107,6 +119,7 @@ impl Keeping {
                 self.kept.copies.remove(session);
                 self.cookies.set(session, None);
                 self.tell_handed(session, true, out);
+                self.watched.end(session);
                 let primary = Primary::new(now, (session, epoch), token, replication);
                 self.primaries.begin(local, primary, secondary, &mut orders);
             }
@@ -132,7 +145,7 @@ impl Keeping {
                     primary.stands_still(now, orders);
                 });
             }
-            ToKeeping::NotGoneOn { session } => self.tell_handed(session, false, out),
+            ToKeeping::NotGoneOn { session } => self.not_gone_on(local, session, out),
             ToKeeping::Drained => self.primaries.drain(now),
             ToKeeping::Recorded { session, secondary, result } => {
                 self.primaries.with(now, session, &mut orders, |primary, orders| {
@@ -140,7 +153,12 @@ impl Keeping {
                 });
             }
             ToKeeping::Record { session, result } => self.on_record(local, session, result, out),
-            ToKeeping::Group(change) => self.primaries.on_change(local, &change, &mut orders),
+            ToKeeping::Group(change) => {
+                if let Some(host) = change.lost() {
+                    self.doubt_home(now, host);
+                }
+                self.primaries.on_change(local, &change, &mut orders);
+            }
             ToKeeping::WasAway(gap) => self.primaries.was_away(gap),
             ToKeeping::Fetch { id, session, epoch, floor, secondary } => {
                 self.fetch(local, id, Wanted { session, epoch, floor }, secondary, out);
@@ -148,15 +166,7 @@ impl Keeping {
             ToKeeping::TookOver { session } => drop(self.kept.copies.remove(session)),
             ToKeeping::Peer { host, message } => self.on_message(local, host, *message, &mut orders, out),
             ToKeeping::PeerLost { host } => self.on_peer_lost(now, &host, &mut orders, out),
-            ToKeeping::Due => {
-                self.primaries.on_due(local, is_store_up, &mut orders);
-                while let Some(session) = self.kept.copies.doubted(now) {
-                    out.step(ToRecords::LookUp { session });
-                }
-                while let Some(told) = self.fetches.overdue(local.now) {
-                    tell(told, out);
-                }
-            }
+            ToKeeping::Due => self.on_due(local, is_store_up, &mut orders, out),
         }
         self.carry_out(local, orders, out);
     }
@@ -164,9 +174,39 @@ impl Keeping {
     /// What was said to a host may not have come, nor what it says.
     fn on_peer_lost(&mut self, now: Instant, host: &HostName, orders: &mut Orders, out: &mut Out<'_>) {
         self.primaries.lost(now, host, Why::Lost, orders);
+        self.doubt_home(now, host);
         while let Some(told) = self.fetches.lost(host) {
             tell(told, out);
         }
+    }
+
+    fn on_due(&mut self, local: &Local<'_>, is_store_up: bool, orders: &mut Orders, out: &mut Out<'_>) {
+        let now = local.now;
+        self.primaries.on_due(local, is_store_up, orders);
+        while let Some(unasked) = self.watched.due(now) {
+            out.step(ToPresentations::GoOn(Box::new(unasked)));
+        }
+        while let Some(session) = self.kept.copies.doubted(now) {
+            out.step(ToRecords::LookUp { session });
+        }
+        while let Some(told) = self.fetches.overdue(now) {
+            tell(told, out);
+        }
+    }
+
+    /// A host may be gone: those of its sessions that want it are gone on with here.
+    fn doubt_home(&mut self, now: Instant, home: &HostName) {
+        for (session, token, epoch) in self.kept.copies.watched(home) {
+            let (token, home) = (token.clone(), home.clone());
+            self.watched.doubt(now, Unasked { session, token, home, epoch, is_handed_over: false });
+        }
+    }
+
+    /// This host does not go on with a session after all.
+    fn not_gone_on(&mut self, local: &Local<'_>, session: SessionId, out: &mut Out<'_>) {
+        self.tell_handed(session, false, out);
+        let is_up = |host: &HostName| local.members.row(host).is_some_and(Row::is_up);
+        self.watched.again(local.now, session, self.kept.copies.is_watched(session), is_up);
     }
 
     /// Does what the sessions of this host want.
@@ -368,10 +408,13 @@ impl Keeping {
             }
             Message::HandOver { session, epoch } => match copies.hand_over(now, &host, (session, epoch)) {
                 Some(token) if self.handed.begin(session, host.clone(), epoch) => {
-                    out.step(ToPresentations::GoOn(Box::new(Unasked { session, token, home: host, epoch })));
+                    let is_handed_over = true;
+                    let unasked = Unasked { session, token, home: host, epoch, is_handed_over };
+                    out.step(ToPresentations::GoOn(Box::new(unasked)));
                 }
                 _ => say(host, Message::HandedOver { session, epoch, done: false }, out),
             },
+            Message::Watch { session, epoch } => copies.watch(&host, (session, epoch)),
             Message::Drop { session, epoch } => {
                 if copies.drop_session(session, epoch) {
                     out.done("copy_dropped");

@@ -24,7 +24,7 @@ use continuity::{Delta, Encoded, Hash, Stamp};
 use proto::time::{Duration, earliest};
 use proto::{Epoch, HostName, Instant, SessionId, Token};
 use sessiond::control::{Bytes, Part, Protection, ToSession, Update};
-use sessiond::template::{Ack, Replication};
+use sessiond::template::{Ack, Promote, Replication};
 
 use super::super::step::Recorded;
 use super::phase::{Move, Order, Phase, Why};
@@ -430,6 +430,10 @@ impl Primary {
 
     /// The record names the host that has everything.
     fn protected(&mut self, host: HostName, out: &mut Vec<Order>) {
+        if self.replication.promote == Promote::Ping {
+            let (session, epoch) = (self.session, self.epoch);
+            out.push(Order::Say(host.clone(), Message::Watch { session, epoch }));
+        }
         out.push(Order::Kept(host));
         if let Ack::Batch { every, versions } = self.replication.ack {
             self.tell(Protection::Batch { every, versions }, "", out);

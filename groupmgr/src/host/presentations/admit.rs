@@ -102,8 +102,11 @@ impl Presentations {
         }
         let (token, bound) = (admitted.token.clone(), decision.bound);
         decision.admitted = Some(admitted);
-        if decision.unasked.is_some() {
-            return self.read_claim(ctx, id, out);
+        if let Some(unasked) = &decision.unasked {
+            if unasked.is_handed_over {
+                return self.read_claim(ctx, id, out);
+            }
+            decision.scope = LookupScope::Named(unasked.home.clone());
         }
         if !bound {
             return self.look_up(id, out);
@@ -156,6 +159,9 @@ impl Presentations {
         let refused = decision.found.iter().flat_map(|before| &before.gone).filter(is_unheard);
         found.gone.extend(refused.cloned());
         decision.skips = skips;
+        if decision.unasked.is_some() {
+            return self.on_unasked_found(ctx, id, found, out);
+        }
         let (token, bound) = (decision.token().clone(), decision.bound);
         let local = ctx.sessions.of_token(&token).first().map(|s| (s.last, s.id));
         let remote = newest(&found).map(|(answer, note)| (note.last, answer.clone(), note.session));

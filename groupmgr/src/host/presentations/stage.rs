@@ -209,6 +209,8 @@ pub(super) struct Decision {
     pub(super) unasked: Option<Box<Unasked>>,
     /// Since when the host that keeps a copy of it has not answered.
     pub(super) keeper_since: Option<Instant>,
+    /// How often its kernel has refused the link, or broken it off.
+    pub(super) keeper_refused: u32,
     /// What the last lookup found.
     pub(super) found: Option<Box<Found>>,
     /// The claim and the template that were asked for together with the token's record.
@@ -233,6 +235,7 @@ impl Decision {
             is_second: false,
             unasked: None,
             keeper_since: None,
+            keeper_refused: 0,
             found: None,
             claim: Early::Asked,
             template: Early::Asked,

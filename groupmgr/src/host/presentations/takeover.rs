@@ -78,7 +78,7 @@ impl Presentations {
         let Some((read, record)) = found.filter(|(_, record)| record.is_replicated()) else {
             return self.lose_state(ctx, id, claim, "nothing is known of it any more", out);
         };
-        let is_moved = decision.unasked.is_some();
+        let is_moved = decision.unasked.as_ref().is_some_and(|unasked| unasked.is_handed_over);
         if !self.is_free(ctx, id, session, &record, out) {
             return;
         }
@@ -107,11 +107,13 @@ impl Presentations {
     ) -> bool {
         let Some(decision) = self.find(id) else { return false };
         if let Some(unasked) = &decision.unasked {
-            let is_as_told = unasked.is_as_told(ctx, record);
-            if !is_as_told {
+            if !unasked.is_as_told(ctx, record) {
                 self.remove(id.conn, out);
+                return false;
             }
-            return is_as_told;
+            if unasked.is_handed_over {
+                return true;
+            }
         }
         match liveness(ctx, &record.as_claim(session), decision.found.as_deref()) {
             Liveness::Dead | Liveness::Absent => return true,
@@ -178,8 +180,11 @@ impl Presentations {
         let (session, epoch, floor) =
             (heir.session, heir.record.epoch, heir.record.floor.unwrap_or_default());
         let standing = (keeper != *ctx.name()).then(|| ctx.members.row(&keeper).map(Row::standing));
+        // What a daemon keeps is gone with it.
+        let is_gone = decision.found.as_ref().is_some_and(|found| found.gone.contains(&keeper));
         match standing {
-            None | Some(Some(Standing::Up)) => {
+            _ if is_gone && standing.is_some() => self.lose_both(ctx, id, claim, out),
+            None | Some(Some(Standing::Up | Standing::Silent)) => {
                 self.turn(id.conn, Stage::Fetching(claim), out);
                 out.step(ToKeeping::Fetch { id, session, epoch, floor, secondary: keeper });
             }
@@ -206,6 +211,14 @@ impl Presentations {
             }
             Err(NotFetched::Nothing) => self.lose_both(ctx, id, claim, out),
             Err(NotFetched::Stale) => self.look_again(ctx, id, out),
+            Err(NotFetched::Lost) => {
+                decision.keeper_refused += 1;
+                match decision.keeper_refused {
+                    // The link may have been lost, and not the host.
+                    1 => self.await_keeper(ctx, id, claim, out),
+                    _ => self.lose_both(ctx, id, claim, out),
+                }
+            }
             Err(_) => self.await_keeper(ctx, id, claim, out),
         }
     }
@@ -295,8 +308,8 @@ impl Presentations {
         };
         let epoch = record.as_ref().map_or(epoch, |record| record.epoch.max(epoch));
         let keeper = match &decision.unasked {
-            Some(unasked) => Some(unasked.home.clone()),
-            None => record.as_ref().and_then(|record| record.secondary.clone()),
+            Some(unasked) if unasked.is_handed_over => Some(unasked.home.clone()),
+            _ => record.as_ref().and_then(|record| record.secondary.clone()),
         };
         let record = SessionRecord {
             token,

@@ -1,5 +1,5 @@
 //! Sessions that this host goes on with though nobody presents their tokens here: it keeps them, and their home has handed
-//! them over. The token is admitted as at a desk, except that no card is asked. What is in the way ends it: whoever
+//! them over, or seems to be gone: then that is asked first, as for a card. The token is admitted as at a desk, except that no card is asked. What is in the way ends it: whoever
 //! wanted it decides whether to try again.
 
 use std::net::Ipv4Addr;
@@ -16,6 +16,7 @@ use super::super::session_record::SessionRecord;
 use super::super::step::{ClaimRead, PresentationId, ToKeeping, Unasked};
 use super::Presentations;
 use super::stage::{Decision, NewClaim, Stage};
+use crate::directory::Found;
 use crate::reach::Dtu;
 
 impl Presentations {
@@ -48,6 +49,25 @@ impl Presentations {
         decision.unasked = Some(Box::new(unasked));
         self.decisions.insert(id.conn, decision);
         self.ask_admission(id, token, out);
+    }
+
+    /// Whoever was asked has answered: the home, if it lives.
+    pub(super) fn on_unasked_found(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: PresentationId,
+        found: Box<Found>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(decision) = self.find(id) else { return };
+        let Some(session) = decision.unasked.as_ref().map(|unasked| unasked.session) else { return };
+        let is_there = found.answers.iter().flat_map(|a| &a.sessions).any(|note| note.session == session);
+        decision.found = Some(found);
+        if is_there {
+            self.remove(id.conn, out);
+        } else {
+            self.read_claim(ctx, id, out);
+        }
     }
 
     /// The claim of the token names the session, or another one: then the session has one of its own.

@@ -30,6 +30,7 @@ fn messages() -> Vec<Message> {
         Message::Fetched { session, epoch, objects: 1 },
         Message::HandOver { session, epoch },
         Message::HandedOver { session, epoch, done: true },
+        Message::Watch { session, epoch },
     ]
 }
 
@@ -72,6 +73,7 @@ fn the_bytes_of_a_message_stay_what_they_are() {
         format!("0b0000001a{session}{epoch}0001"),
         format!("0c00000018{session}{epoch}"),
         format!("0d00000019{session}{epoch}01"),
+        format!("0e00000018{session}{epoch}"),
     ];
     for (message, golden) in messages().iter().zip(golden) {
         let hex = proto::hex::encode(&bytes_of(message));
@@ -127,7 +129,7 @@ fn no_more_parts_are_compared_than_a_session_has() {
 
 proptest! {
     #[test]
-    fn no_bytes_are_more_than_an_error(kind in 0..15_u8, payload in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_are_more_than_an_error(kind in 0..16_u8, payload in proptest::collection::vec(any::<u8>(), 0..300)) {
         let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let bytes = [&[kind][..], &len, &payload].concat();
         if let Ok(Some((message, len))) = Message::parse(&bytes) {

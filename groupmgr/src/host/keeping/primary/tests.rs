@@ -43,7 +43,8 @@ struct Bench {
 impl Bench {
     fn new(protect: Protect, ack: Ack) -> Self {
         let token = "card.ann".parse().unwrap();
-        let primary = Primary::new(at(0), (SESSION, epoch(7)), token, Replication { ack, protect });
+        let replication = Replication { ack, protect, promote: Promote::Card };
+        let primary = Primary::new(at(0), (SESSION, epoch(7)), token, replication);
         let mut bench = Self { primary, orders: Vec::new() };
         bench.primary.begin(at(0), None, &mut bench.orders);
         bench
