@@ -3,6 +3,10 @@
 //! The traits are asked in the order of the pools. Whoever implements them does so with the rights of the session's user:
 //! an object is written by that user's programs, and a daemon that followed it would read for him what he may not.
 
+use std::collections::BTreeMap;
+
+use datastore::message::Page;
+use datastore::{Answer, Refusal, Request, StoreError};
 use proto::HostName;
 
 use crate::names::{Key, Place};
@@ -117,6 +121,74 @@ impl Restored {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty()
+    }
+}
+
+/// What is asked of the data store for one reference of those that were [left](Restored::left).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The number of the reference among them.
+    pub number: usize,
+    /// What is asked: the value of a key, or the keys up to the end of a page.
+    pub request: Request,
+}
+
+/// What a query of the data store's keys begins with; what they begin with follows.
+const KEYS: &str = "keys ";
+
+/// The data store's own part of queries: a page of the keys that begin with something. Other queries are their program's.
+fn scan(query: &PagedQuery) -> Option<Request> {
+    let prefix = query.text.as_str().strip_prefix(KEYS)?.parse().ok()?;
+    let upto = query.position.checked_add(1)?.checked_mul(query.page_size.into())?;
+    let limit = u16::try_from(upto).ok().filter(|limit| (1..=Page::ENTRIES_MAX).contains(limit))?;
+    Some(Request::Scan { prefix, after: None, limit })
+}
+
+impl Restored {
+    /// What the data store can say of the references that were left.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        let request = |reference: &Reference| match reference {
+            Reference::Store(key) => Some(Request::Get { key: key.clone() }),
+            Reference::Query(query) => scan(query),
+            Reference::Directory(_) | Reference::File(_) => None,
+        };
+        let left = self.left.iter().enumerate();
+        left.filter_map(|(number, left)| Some(Question { number, request: request(&left.reference)? }))
+            .collect()
+    }
+
+    /// Takes in what the data store has said to [questions](Self::questions), by their numbers: none of those is left then.
+    pub fn answered(&mut self, answers: &BTreeMap<usize, Result<Answer, StoreError>>) {
+        for (number, looked) in core::mem::take(&mut self.left).into_iter().enumerate() {
+            let Some(outcome) = answers.get(&number) else {
+                self.left.push(looked);
+                continue;
+            };
+            let Looked { depth, place, key, reference, what: () } = looked;
+            match found(&reference, outcome) {
+                Ok(what) => self.found.push(Looked { depth, place, key, reference, what }),
+                Err(what) => self.missing.push(Looked { depth, place, key, reference, what }),
+            }
+        }
+    }
+}
+
+fn found(reference: &Reference, outcome: &Result<Answer, StoreError>) -> Result<Found, Missing> {
+    match (outcome, reference) {
+        (Ok(Answer::Value(Some(value))), _) => Ok(Found::Bytes(value.as_bytes().to_vec())),
+        (Ok(Answer::Value(None)), _) => Err(Missing::Gone),
+        (Ok(Answer::Page(page)), Reference::Query(query)) => {
+            let before = query.position.saturating_mul(query.page_size.into());
+            let shown = page.entries.iter().skip(usize::try_from(before).unwrap_or(usize::MAX));
+            let keys: Vec<&str> = shown.map(|(key, _)| key.as_str()).collect();
+            if keys.is_empty() { Err(Missing::Gone) } else { Ok(Found::Bytes(keys.join("\n").into_bytes())) }
+        }
+        (Ok(Answer::Failed(error)) | Err(error), _) => Err(match error {
+            StoreError::Refused(Refusal::NotHere) | StoreError::TooLarge { .. } => Missing::Denied,
+            _ => Missing::Unavailable,
+        }),
+        (Ok(_), _) => Err(Missing::Unavailable),
     }
 }
 

@@ -4,16 +4,17 @@
 //! answered with is held back until its driver says that the version is as safe as the session's class promises
 //! ([`StateSession::safe`]), and what a program asks afterwards is answered after it.
 
+mod outside;
+
 use std::collections::BTreeMap;
 
-use datastore::once::Deed;
 use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, Line, Serial};
 
 use crate::connection::Connection;
 use crate::edit::{Edit, Refusal};
-use crate::effects::{self, Asked};
-use crate::head::{Operation, Status};
+use crate::effects::Asked;
+use crate::head::{Head, Operation, Status};
 use crate::names::Stamp;
 use crate::object::Object;
 use crate::operation::{InHand, NotAdded, NotCommitted};
@@ -49,8 +50,11 @@ pub struct StateSession {
     in_hand: Option<InHand<Program>>,
     shown_at: Option<Serial>,
     disabled: Option<Disable>,
-    /// What programs that watch are told about where the object comes from.
+    /// As what the object came from another host, and what programs that watch are told of that.
+    came_as: Head,
     restored: Vec<Line>,
+    /// References of it are being looked up.
+    is_looking: bool,
     asked: Asked<Program>,
     /// From a commit until another host had it.
     times: Times,
@@ -62,7 +66,8 @@ impl StateSession {
     /// comes from another host.
     #[must_use]
     pub fn new(mut object: Object, epoch: Epoch, restored: Option<&Restored>) -> Self {
-        let restored = restored.map(|restored| told::restored(&object, restored)).unwrap_or_default();
+        let came_as = object.head.clone();
+        let restored = restored.map(|restored| told::restored(&came_as, restored)).unwrap_or_default();
         object.enter(epoch);
         Self {
             safe: object.head.stamp,
@@ -71,7 +76,9 @@ impl StateSession {
             in_hand: None,
             shown_at: None,
             disabled: None,
+            came_as,
             restored,
+            is_looking: false,
             asked: Asked::default(),
             times: Times::default(),
             effects: Vec::new(),
@@ -225,7 +232,7 @@ impl StateSession {
                 }
                 Ok(lines(&[told]))
             }
-            Request::Watch => Ok(self.watch(program)),
+            Request::Watch => Ok(self.watch_when_looked_up(program)),
             // Answered when it has happened.
             Request::Effect { deed, step } => self.effect(program, deed, step).map(|()| Vec::new()),
         }
@@ -334,70 +341,6 @@ impl StateSession {
         };
         self.set_lost(program, joined.is_err());
         joined
-    }
-
-    /// Does something once that belongs to the program's operation. It is answered when that has happened.
-    fn effect(&mut self, program: Program, deed: Deed, step: u8) -> Result<(), Line> {
-        if self.disabled == Some(Disable::Now) {
-            return Err(disabled());
-        }
-        let own = self.in_hand.as_mut().filter(|in_hand| in_hand.program() == program);
-        let Some(in_hand) = own else {
-            return Err(words::error(
-                "noOperation",
-                "an effect belongs to an operation, which you have not begun",
-            ));
-        };
-        if !self.asked.has_room() {
-            return Err(words::error("busy", "too many effects are under way"));
-        }
-        in_hand.asks(step);
-        let ticket = self.asked.add(program, &self.object, deed, step);
-        if let Some(connection) = self.programs.get_mut(&program) {
-            connection.waits = ticket;
-        }
-        self.ask();
-        Ok(())
-    }
-
-    /// Asks for what need not wait any longer.
-    fn ask(&mut self) {
-        let due = self.asked.due(self.safe);
-        self.effects.extend(due.into_iter().map(|(ticket, request)| Effect::Ask { ticket, request }));
-    }
-
-    /// What was asked for is answered: the data store's word, or why there is none.
-    pub fn answered(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        ticket: Ticket,
-        outcome: Result<datastore::Answer, datastore::StoreError>,
-    ) {
-        let Some(open) = self.asked.answered(ticket) else { return };
-        let said = effects::said(outcome);
-        let is_last = self.object.head.operation.as_ref().is_some_and(|last| last.number == open.operation);
-        if let Some(in_hand) = self.in_hand.as_mut().filter(|_| is_last && said.is_ok()) {
-            in_hand.has(open.step);
-        }
-        let line = said.map_or_else(
-            |refused| refused,
-            |(happened, answer, text)| {
-                let line = self.ok().with("happened", happened).with("answer", answer);
-                line.with_some("text", text)
-            },
-        );
-        self.answer_waiting(open.program, ticket, line);
-        self.flush(open.program);
-        self.read_on(now, wall, open.program);
-    }
-
-    fn answer_waiting(&mut self, program: Program, ticket: Ticket, line: Line) {
-        let connection = self.programs.get_mut(&program);
-        if let Some(connection) = connection.filter(|connection| connection.waits == Some(ticket)) {
-            connection.waits = None;
-            connection.answer(self.object.head.stamp, lines(&[line]));
-        }
     }
 
     fn own_operation(&mut self, program: Program) -> Result<(), Line> {

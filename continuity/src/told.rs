@@ -3,7 +3,7 @@
 use proto::{Line, Serial};
 
 use crate::edit::Refusal;
-use crate::head::Operation;
+use crate::head::{Head, Operation};
 use crate::names::{Place, Stamp};
 use crate::object::Object;
 use crate::restore::{Missing, Restored};
@@ -83,8 +83,7 @@ pub(crate) fn status(object: &Object, safe: Stamp, times: &Times) -> Line {
 }
 
 /// What those who watch are told of an object that came from another host.
-pub(crate) fn restored(object: &Object, restored: &Restored) -> Vec<Line> {
-    let head = &object.head;
+pub(crate) fn restored(head: &Head, restored: &Restored) -> Vec<Line> {
     let line = event("restore").with("stamp", head.stamp);
     let served = || head.endpoint.as_ref().map(|endpoint| &endpoint.host);
     let line = line.with_some("from", restored.from.as_ref().or_else(served));

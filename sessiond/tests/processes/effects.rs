@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use continuity::Status;
+use continuity::{Edit, Held, Object, PagedQuery, Reference, Status, Value as Kept};
 use datastore::wire::{self, Call, FromStore};
 use datastore::{Guard, Key, MemoryStore, Request, Value};
-use sessiond::control::{Bytes, FromSession, Kind, Protection, ToSession};
+use proto::SessionId;
+use sessiond::control::{Bytes, FromSession, Kind, Protection, SessionSpec, ToSession};
+use sessiond::template::Continuity;
 
-use crate::kept::{Keeper, begin, part};
-use crate::support::{Daemon, Pipe, service};
+use crate::kept::{Keeper, begin, begin_as, part};
+use crate::support::{Daemon, Pipe, service, spec};
 use crate::{Rule, run_dir};
 
 pub const RULES: &[Rule] = &[
@@ -136,4 +138,70 @@ fn fenced(dir: &Path) {
     assert_eq!(host.serve(&mut keeper, &mut store, 1), 0, "nothing is done");
     assert!(pipe.line("the refusal").contains("the session has moved to another host"));
     assert_eq!(pipe.line("the answer"), "exit 1");
+}
+
+/// What was kept of a session whose programs refer to these.
+fn referring(references: &[(&str, Reference)]) -> Keeper {
+    let mut object = Object::new(SessionId(1), "terminal".parse().unwrap());
+    for (key, reference) in references {
+        let (key, value) = (key.parse().unwrap(), Kept::Reference(reference.clone()));
+        object.apply(Edit::Put { place: "global".parse().unwrap(), key, value }).unwrap();
+    }
+    let (mut keeper, mut held) = (Keeper::default(), Held::default());
+    held.take_whole(object.encode().unwrap()).unwrap();
+    keeper.held.insert(part(Kind::State), held);
+    keeper
+}
+
+/// By the session's process, which is one of `nobody`'s; what finds nothing is said, and the rest is restored.
+pub fn references(dir: &Path) {
+    let path = |name: &str| dir.join(name).display().to_string();
+    for name in ["open", "closed"] {
+        std::fs::write(path(name), "x").unwrap();
+    }
+    std::fs::create_dir(path("shut")).unwrap();
+    let modes = [("open", "644"), ("closed", "600"), ("shut", "700")];
+    for (name, mode) in modes {
+        std::process::Command::new("chmod").args([mode, &path(name)]).status().unwrap();
+    }
+    let file = |name: &str| Reference::File(path(name).parse().unwrap());
+    let query = |text: &str, page_size, position| {
+        Reference::Query(PagedQuery { text: text.parse().unwrap(), page_size, position })
+    };
+    let mut keeper = referring(&[
+        ("beyond", query("keys product/", 5, 3)),
+        ("closed", file("closed")),
+        ("gone", file("gone")),
+        ("large", query("keys product/", 500, 2)),
+        ("open", file("open")),
+        ("other", query("a question of the program's own", 5, 0)),
+        ("page", query("keys product/", 5, 0)),
+        ("product", Reference::Store("product/a".parse().unwrap())),
+        ("shut", Reference::Directory(path("shut").parse().unwrap())),
+        ("sold", Reference::Store("product/b".parse().unwrap())),
+    ]);
+    let mut store = MemoryStore::default();
+    let put = Request::Put { key: "product/a".parse().unwrap(), value: Value::new(b"a").unwrap() };
+    store.apply(put, &mut Vec::new());
+    let pipe = Pipe::from_session(dir, "said");
+    let script = format!("exec sessiond state watch > {}", pipe.path.display());
+    let mut daemon = Daemon::start(&run_dir(dir), false);
+    let spec = SessionSpec {
+        continuity: Continuity::Replicated,
+        account: Some("nobody".into()),
+        ..spec(1, vec![service(&script)])
+    };
+    begin_as(&mut daemon, spec, &keeper, Protection::Alone);
+    let mut host = Host { daemon, epoch: 2 };
+    assert_eq!(pipe.line_within(std::time::Duration::from_millis(300)), None, "not before all is known");
+    host.serve(&mut keeper, &mut store, 4);
+    let missing =
+        [("beyond", "gone"), ("closed", "denied"), ("gone", "gone"), ("shut", "denied"), ("sold", "gone")];
+    let first = pipe.line("what was restored");
+    assert!(first.contains(&format!(" missing={}", missing.len())), "{first}");
+    let mut said: Vec<String> = missing.iter().map(|_| pipe.line("what is missing")).collect();
+    said.sort();
+    let line =
+        |(key, why): &(&str, &str)| format!("event is=missing depth=0 pool=global key={key} why={why}");
+    assert_eq!(said, missing.iter().map(line).collect::<Vec<_>>());
 }

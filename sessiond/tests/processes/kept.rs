@@ -28,7 +28,7 @@ pub const RULES: &[Rule] = &[
 /// The copies of a session at another host.
 #[derive(Default)]
 pub struct Keeper {
-    held: BTreeMap<Part, Held>,
+    pub held: BTreeMap<Part, Held>,
 }
 
 pub fn part(kind: Kind) -> Part {
@@ -102,9 +102,19 @@ pub fn begin(
     keeper: &Keeper,
     protection: Protection,
 ) -> Description {
+    let kept = SessionSpec { continuity: Continuity::Replicated, ..spec(1, services) };
+    begin_as(daemon, kept, keeper, protection)
+}
+
+/// The same with a session of any account.
+pub fn begin_as(
+    daemon: &mut Daemon,
+    kept: SessionSpec,
+    keeper: &Keeper,
+    protection: Protection,
+) -> Description {
     let lost = (!keeper.held.is_empty()).then(|| "a".parse().unwrap());
     let counter = if lost.is_some() { 2 } else { 1 };
-    let kept = SessionSpec { continuity: Continuity::Replicated, ..spec(1, services) };
     daemon.client().spawn(kept).unwrap();
     daemon
         .wait("Spawned", |event| matches!(event, sessiond::io::client::Event::Spawned { .. }).then_some(()));

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         ),
         ("processes_started_ahead_end_with_their_spawner_and_dead_ones_are_passed_over", true, ahead::end),
         ("a_session_runs_wholly_as_its_account", root, accounts::account),
+        ("references_are_looked_up_with_the_rights_of_the_sessions_user", root, effects::references),
         ("a_daemon_that_is_not_root_gets_sessions_of_ordinary_users_only", root, accounts::two_accounts),
         ("an_account_that_cannot_be_had_is_refused_with_the_reason", true, accounts::no_account),
         ("a_session_whose_command_cannot_be_run_fails_once_with_the_reason", true, accounts::cannot_run),

@@ -18,6 +18,8 @@ pub(super) const OWN: u32 = 1 << 31;
 pub(super) enum Asker {
     /// A program of this service, which does something once.
     Effect(ServiceName, Ticket),
+    /// The session itself, which looks up a reference of what the programs of this service have said elsewhere.
+    Reference(ServiceName, usize),
 }
 
 /// What came of it.
@@ -57,7 +59,10 @@ impl Asking {
         }
         let (asker, parts) = self.open.remove(&client)?;
         let outcome = match wire::decode(&parts) {
-            Ok(FromStore::Reply { response, .. }) => Ok(response.answer),
+            Ok(FromStore::Reply { response, .. }) => match response.answer {
+                Answer::Failed(error) => Err(error),
+                answer => Ok(answer),
+            },
             _ => Err(unanswered("the answer cannot be read")),
         };
         Some((asker, outcome))

@@ -11,6 +11,7 @@ mod displays;
 mod environment;
 mod events;
 mod login;
+mod looking;
 mod services;
 mod shell;
 mod sockets;

@@ -16,7 +16,8 @@ use datastore::Request;
 use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, Serial, ServiceName, SessionId};
 
-use super::asking::Outcome;
+use super::asking::{Asker, Outcome};
+use super::looking::Looking;
 use super::sockets;
 
 /// Answers and events that a program has not read, at most, in bytes: some of the longest values.
@@ -56,6 +57,8 @@ struct Served {
     committed: Option<Vec<(Encoded, Instant)>>,
     /// What its programs want done once, for which nobody has asked yet.
     asked: Vec<(Ticket, Box<Request>)>,
+    /// What is being looked up of what came from another host.
+    looking: Option<Looking>,
 }
 
 struct Client {
@@ -103,26 +106,31 @@ impl StateSockets {
     pub(super) fn serve(&mut self, service: &ServiceName) -> io::Result<PathBuf> {
         if !self.services.contains_key(service) {
             let object = Object::new(self.session, service.clone());
-            self.add(StateSession::new(object, self.epoch, None))?;
+            self.add(StateSession::new(object, self.epoch, None), None)?;
         }
         self.services.get(service).map(|served| served.path.clone()).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     /// What the programs of a service have said at another host. Its programs find it as they left it, as the version that
     /// is returned.
-    pub(super) fn restore(&mut self, object: Object, restored: &Restored) -> io::Result<Encoded> {
-        let state = StateSession::new(object, self.epoch, Some(restored));
+    pub(super) fn restore(&mut self, object: Object, restored: Restored) -> io::Result<Encoded> {
+        let mut state = StateSession::new(object, self.epoch, Some(&restored));
         let version = state.object().encode().map_err(io::Error::other)?;
-        self.add(state)?;
+        let looking = Looking::new(restored);
+        if looking.is_some() {
+            state.look_up();
+        }
+        self.add(state, looking)?;
         Ok(version)
     }
 
-    fn add(&mut self, mut state: StateSession) -> io::Result<()> {
+    fn add(&mut self, mut state: StateSession, looking: Option<Looking>) -> io::Result<()> {
         // Numbered, since the path of a socket may not be long.
         let path = self.dir.join(format!("{NAME}{}", self.services.len()));
         state.shown(self.shown_at.clone());
         let service = state.object().head.service.clone();
-        self.services.insert(service, Served::listen(path, state, self.is_kept)?);
+        let served = Served { looking, ..Served::listen(path, state, self.is_kept)? };
+        self.services.insert(service, served);
         Ok(())
     }
 
@@ -140,30 +148,35 @@ impl StateSockets {
             .collect()
     }
 
-    /// What programs want done once since this was asked last; [`StateSockets::answered`] answers them.
-    pub(super) fn take_asked(&mut self) -> Vec<(ServiceName, Ticket, Box<Request>)> {
-        let all = self.services.iter_mut();
-        let named = |(service, served): (&ServiceName, &mut Served)| {
-            let asked = core::mem::take(&mut served.asked).into_iter();
-            let service = service.clone();
-            asked.map(move |(ticket, request)| (service.clone(), ticket, request))
-        };
-        all.flat_map(named).collect()
+    /// What programs want done once, and what is to be looked up, since this was asked last; [`StateSockets::answered`]
+    /// answers it.
+    pub(super) fn take_asked(&mut self) -> Vec<(Asker, Request)> {
+        let mut all = Vec::new();
+        for (service, served) in &mut self.services {
+            let asked = served.asked.drain(..);
+            all.extend(asked.map(|(ticket, request)| (Asker::Effect(service.clone(), ticket), *request)));
+            let questions = served.looking.as_mut().map(Looking::take_questions).unwrap_or_default();
+            let asker = |number| Asker::Reference(service.clone(), number);
+            all.extend(questions.into_iter().map(|question| (asker(question.number), question.request)));
+        }
+        all
     }
 
-    /// What was asked for a program of a service is answered.
-    pub(super) fn answered(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        service: &ServiceName,
-        ticket: Ticket,
-        outcome: Outcome,
-    ) {
-        if let Some(served) = self.services.get_mut(service) {
-            served.state.answered(now, wall, ticket, outcome);
-            served.settle(now, wall);
+    /// What was asked is answered.
+    pub(super) fn answered(&mut self, now: Instant, wall: WallTime, asker: &Asker, outcome: Outcome) {
+        let (Asker::Effect(service, _) | Asker::Reference(service, _)) = asker;
+        let Some(served) = self.services.get_mut(service) else { return };
+        match asker {
+            Asker::Effect(_, ticket) => served.state.answered(now, wall, *ticket, outcome),
+            Asker::Reference(_, number) => {
+                let done = served.looking.as_mut().and_then(|looking| looking.answered(*number, outcome));
+                if let Some(restored) = done {
+                    served.looking = None;
+                    served.state.looked_up(now, wall, &restored);
+                }
+            }
         }
+        served.settle(now, wall);
     }
 
     /// Another host has acknowledged a version of what a service's programs say so long after it was committed.
@@ -234,7 +247,16 @@ impl Served {
     fn listen(path: PathBuf, state: StateSession, is_kept: bool) -> io::Result<Self> {
         let listener = sockets::listen(&path)?;
         let committed = is_kept.then(Vec::new);
-        Ok(Self { path, listener, state, clients: BTreeMap::new(), next: 0, committed, asked: Vec::new() })
+        Ok(Self {
+            path,
+            listener,
+            state,
+            clients: BTreeMap::new(),
+            next: 0,
+            committed,
+            asked: Vec::new(),
+            looking: None,
+        })
     }
 
     fn turn(&mut self, now: Instant, wall: WallTime, program: Program) -> io::Result<()> {

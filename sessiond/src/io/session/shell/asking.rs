@@ -14,16 +14,16 @@ impl Shell {
         }
     }
 
-    /// Asks for what programs want to be done once. Returns whether there was anything.
+    /// Asks for what programs want to be done once, and for what is to be looked up. Returns whether there was anything.
     pub(super) fn ask_store(&mut self) -> bool {
         let asked = self.state.take_asked();
         let had_any = !asked.is_empty();
-        for (service, ticket, request) in asked {
-            let (client, request) = self.asking.ask(Asker::Effect(service, ticket), *request);
+        for (asker, request) in asked {
+            let (client, request) = self.asking.ask(asker, request);
             if !self.tell(FromSession::Data { client, request })
                 && let Some(asker) = self.asking.give_up(client)
             {
-                self.store_says(asker, Err(unanswered("the host does not read")));
+                self.store_says(&asker, Err(unanswered("the host does not read")));
             }
         }
         had_any
@@ -35,7 +35,7 @@ impl Shell {
             return self.data.answer(client, &part.0, is_last);
         }
         if let Some((asker, outcome)) = self.asking.answered(client, &part.0, is_last) {
-            self.store_says(asker, outcome);
+            self.store_says(&asker, outcome);
         }
     }
 
@@ -43,15 +43,11 @@ impl Shell {
     pub(super) fn forget_data(&mut self) {
         self.data.forget();
         for asker in self.asking.forget() {
-            self.store_says(asker, Err(unanswered("the daemon has begun anew")));
+            self.store_says(&asker, Err(unanswered("the daemon has begun anew")));
         }
     }
 
-    fn store_says(&mut self, asker: Asker, outcome: Outcome) {
-        match asker {
-            Asker::Effect(service, ticket) => {
-                self.state.answered(self.clock.now(), proto::io::wall_now(), &service, ticket, outcome);
-            }
-        }
+    fn store_says(&mut self, asker: &Asker, outcome: Outcome) {
+        self.state.answered(self.clock.now(), proto::io::wall_now(), asker, outcome);
     }
 }

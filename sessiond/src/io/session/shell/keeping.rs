@@ -71,7 +71,7 @@ impl Shell {
                 }
                 (Ok(object), Kind::State) => {
                     let restored = look_up(&object, beginning);
-                    match self.state.restore(object, &restored) {
+                    match self.state.restore(object, restored) {
                         Ok(version) => states.push((part.service, version)),
                         Err(error) => tracing::warn!("{part} is not restored: {error}"),
                     }
