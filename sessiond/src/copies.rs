@@ -60,6 +60,8 @@ struct Copy {
     /// What the secondary keeps, as far as it has said.
     kept: Option<Encoded>,
     under_way: Option<Encoded>,
+    /// When that was sent.
+    sent_at: Instant,
     /// Changes that were not sent, and since when there are any.
     changes: u32,
     since: Option<Instant>,
@@ -195,7 +197,7 @@ impl Copies {
             _ => Update::Whole(Bytes(whole.to_vec())),
         };
         (copy.changes, copy.since) = (0, None);
-        copy.under_way = Some(newest);
+        (copy.under_way, copy.sent_at) = (Some(newest), now);
         self.effects.push(CopyEffect::Send { part: part.clone(), update });
     }
 
@@ -251,6 +253,13 @@ impl Copies {
             }
         }
         self.send_due(now);
+    }
+
+    /// Since when something waits for the secondary, or for the daemon to give that up.
+    #[must_use]
+    pub fn held_since(&self) -> Option<Instant> {
+        let waiting = self.parts.values().filter(|copy| copy.under_way.is_some() && self.holds());
+        waiting.map(|copy| copy.sent_at).min()
     }
 
     /// Sends what has waited long enough.

@@ -144,6 +144,18 @@ fn a_keeper_that_acknowledges_what_it_was_not_sent_is_given_up() {
 }
 
 #[test]
+fn a_session_whose_daemon_is_frozen_says_why_it_shows_nothing() {
+    let (mut w, desk) = replicated(2, "");
+    w.stop_daemon("h1");
+    w.type_line(desk, "keep it");
+    w.expect(desk).noticing("the host's daemon does not answer").within(ms(300));
+    assert!(!w.can_read(desk, "kept=it"), "\n{}", w.story());
+    w.continue_daemon("h1");
+    w.run_for(secs(3));
+    w.expect(desk).reading("kept=it").within(secs(2));
+}
+
+#[test]
 fn no_copy_outlives_its_session() {
     let (mut w, desk) = replicated(3, "");
     w.type_line(desk, "keep this");

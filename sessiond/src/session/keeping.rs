@@ -24,6 +24,11 @@ const LOOK_AFTER: Duration = Duration::from_millis(250);
 /// The daemon is told so often, while there is something new, how long acknowledgements have taken.
 const SAY_TIMES_EVERY: Duration = Duration::from_secs(1);
 
+/// A daemon gives up a secondary after 200 ms and says so. One that has said nothing a moment later does not run.
+const DAEMON_WITHIN: Duration = Duration::from_millis(250);
+/// What is said of it.
+const DAEMON_SILENT: &str = "held: the host's daemon does not answer";
+
 /// Longest picture where that and all else do not fit an object.
 const PICTURE_SHORT_MAX: usize = 8 * 1024;
 
@@ -35,6 +40,8 @@ pub(super) struct Keeping {
     epoch: Epoch,
     /// What whoever looks at the session has to know of how it is protected.
     word: Option<String>,
+    /// What is held waits for a daemon that does not answer, and that was said.
+    is_unanswered: bool,
     /// The host before has handed it over.
     is_moved: bool,
     /// Versions that programs have committed.
@@ -208,6 +215,7 @@ impl SessionCore {
     pub(super) fn protect(&mut self, now: Instant, how: Protection, why: String, out: &mut Vec<Effect>) {
         let Some(copies) = &mut self.keeping.copies else { return };
         copies.protect(now, how);
+        let was_unanswered = core::mem::take(&mut self.keeping.is_unanswered);
         for slot in self.slots.values_mut().filter(|slot| slot.versions.is_some()) {
             if copies.holds() { slot.feed.hold() } else { slot.feed.release_all() }
         }
@@ -218,7 +226,8 @@ impl SessionCore {
         };
         // Filling does not protect yet: what was said holds on.
         if how != Protection::Filling {
-            let again = || self.keeping.word.is_some().then(|| "protected again".to_owned());
+            let was_told = self.keeping.word.is_some() || was_unanswered;
+            let again = || was_told.then(|| "protected again".to_owned());
             if let Some(text) = word.clone().or_else(again) {
                 self.slots.values_mut().for_each(|slot| slot.feed.notice(&text));
             }
@@ -232,13 +241,14 @@ impl SessionCore {
     pub(super) fn taken_up(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let Some(copies) = &mut self.keeping.copies else { return };
         copies.protect(now, if copies.holds() { Protection::Held } else { Protection::Alone });
+        self.keeping.is_unanswered = false;
         self.still = self.still.map(|_| Still::Orphaned);
         self.act_on_copies(out);
     }
 
     /// What whoever begins to look has to know.
     pub(super) fn word(&self) -> Option<&str> {
-        self.keeping.word.as_deref()
+        if self.keeping.is_unanswered { Some(DAEMON_SILENT) } else { self.keeping.word.as_deref() }
     }
 
     /// The session ends: nobody needs to go on with it, and nothing of it waits.
@@ -250,6 +260,9 @@ impl SessionCore {
     pub(super) fn protected(&mut self, now: Instant, part: &Part, stamp: Stamp, out: &mut Vec<Effect>) {
         if let Some(copies) = &mut self.keeping.copies {
             copies.protected(now, part, stamp);
+            if core::mem::take(&mut self.keeping.is_unanswered) {
+                self.slots.values_mut().for_each(|slot| slot.feed.notice("protected again"));
+            }
             let before = self.keeping.times.count();
             self.act_on_copies(out);
             if self.keeping.times.count() > before {
@@ -384,6 +397,11 @@ impl SessionCore {
     pub(super) fn send_due(&mut self, now: Instant, out: &mut Vec<Effect>) {
         if let Some(copies) = &mut self.keeping.copies {
             copies.send_due(now);
+            // It cannot strike the secondary from the record, so nothing may be shown without: but that is said.
+            let is_late = copies.held_since().is_some_and(|since| since + DAEMON_WITHIN <= now);
+            if is_late && !core::mem::replace(&mut self.keeping.is_unanswered, true) {
+                self.slots.values_mut().for_each(|slot| slot.feed.notice(DAEMON_SILENT));
+            }
             self.act_on_copies(out);
         }
         if self.keeping.say_times_at.take_if(|at| *at <= now).is_some() {
@@ -395,7 +413,9 @@ impl SessionCore {
     /// When a version is to be made or sent though nothing happens.
     pub(super) fn keep_at(&self) -> Option<Instant> {
         let copies = self.keeping.copies.as_ref()?;
+        let unsaid = copies.held_since().filter(|_| !self.keeping.is_unanswered);
         let first = earliest(copies.poll_at(), self.keeping.say_times_at);
+        let first = earliest(first, unsaid.map(|since| since + DAEMON_WITHIN));
         self.slots.iter().fold(first, |at, (name, slot)| {
             let look_at = slot.versions.as_ref().and_then(|versions| versions.look_at);
             earliest(at, look_at.filter(|_| copies.is_free(&screen_of(name))))

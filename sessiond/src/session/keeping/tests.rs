@@ -443,3 +443,27 @@ fn a_session_that_another_daemon_takes_up_stands_still_until_its_secondary_takes
     world.arrive();
     assert_eq!(given(&mut world), "more\r");
 }
+
+#[test]
+fn a_daemon_that_does_not_answer_is_said_to_be_the_reason_why_nothing_is_shown() {
+    let mut world = World::begun(Protection::Each);
+    world.arrive();
+    world.open();
+    world.shown();
+    world.write("one");
+    let at = world.now + DAEMON_WITHIN;
+    assert!(world.core.poll_at().unwrap() <= at);
+    world.now = at;
+    world.act(|core, now, out| core.on_timeout(now, out));
+    assert_eq!(world.shown(), "[held: the host's daemon does not answer]");
+    world.act(|core, now, out| core.on_timeout(now, out));
+    assert_eq!((world.shown().as_str(), world.core.word()), ("", Some(DAEMON_SILENT)), "once");
+    world.arrive();
+    assert_eq!((world.shown().as_str(), world.core.word()), ("[protected again]one", None));
+    // One that gives the secondary up says that itself.
+    world.write("two");
+    world.control(ToSession::Protect { how: Protection::Alone, why: "b is gone".into() });
+    world.now += DAEMON_WITHIN;
+    world.act(|core, now, out| core.on_timeout(now, out));
+    assert_eq!(world.shown(), "[unprotected: b is gone]two");
+}
