@@ -269,3 +269,52 @@ fn sessions_that_are_kept_are_taken_up_by_the_next_daemon_and_others_end_with_th
     assert!(site.ask("a", &["session", "end", before.as_str().expect("an id")]).status.success());
     drop(next);
 }
+
+#[test]
+fn an_operators_commands_are_run_at_a_daemons_start_and_before_it_ends() {
+    let site = Site::new();
+    let (told, ready) = (site.path("told"), site.path("ready"));
+    std::fs::write(&told, "").expect("a file");
+    let says = format!("echo $HOTDESK_HOOK $HOTDESK_HOST >> {}", told.display());
+    // Somebody who is left behind and could write on keeps nobody waiting.
+    let starts = format!("{says}; sleep 300 & echo $! > {}", ready.display());
+    let mut command = site.command("keys", "a", "127.11.72.1");
+    command.args(["--on-start", &starts, "--on-stop", &says]);
+    let a = Daemon::start(command);
+    a.wait_for(&["hook done", "hook=\"start\""]);
+    assert_eq!(std::fs::read_to_string(&told).expect("a file"), "start a\n");
+    assert!(site.ask("a", &["stop"]).status.success());
+    assert_eq!(a.wait(), Some(0));
+    assert_eq!(std::fs::read_to_string(&told).expect("a file"), "start a\nstop a\n");
+    let left = std::fs::read_to_string(&ready).expect("a file").trim().parse().expect("a number");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), Signal::SIGKILL).expect("it was left alone");
+}
+
+#[test]
+fn a_command_that_fails_or_takes_too_long_is_said_and_nothing_else_follows() {
+    let site = Site::new();
+    let pid = site.path("pid");
+    let slow = format!("echo $$ > {}; sleep 600", pid.display());
+    let cases = [
+        ("127.11.73.1", "echo no such disk >&2; exit 3", "ended with 3: no such disk"),
+        ("127.11.74.1", &slow, "took longer"),
+    ];
+    for (name, (bind, text, expected)) in ["a", "b"].into_iter().zip(cases) {
+        let mut command = site.command("keys", name, bind);
+        command.args(["--on-start", text]);
+        let daemon = Daemon::start(command);
+        assert!(site.ask(name, &["status"]).status.success(), "it serves all the while");
+        daemon.wait_for(&["hook failed", expected]);
+        let checks = site.ask_json(name, &["doctor"]);
+        let mut rows = checks.as_array().expect("checks").iter();
+        let row = rows.find(|row| row["what"] == "hooks").expect("a row");
+        assert!(row["verdict"] == "warn" && row["found"].to_string().contains(expected), "{row}");
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.wait(), Some(0));
+    }
+    let killed = std::fs::read_to_string(&pid).expect("a file").trim().to_owned();
+    assert!(
+        !common::exists(std::path::Path::new(&format!("/proc/{killed}"))),
+        "with all that it had started"
+    );
+}

@@ -138,6 +138,9 @@ pub struct Facts {
     /// The account of the daemon itself; a host of an older version does not say.
     #[serde(default)]
     pub runs_as: Option<String>,
+    /// Why the last command failed that its operator has it run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_failed: Option<String>,
     /// Accounts that sessions run as here, as far as host and registry name them.
     #[serde(default)]
     pub homes: Vec<Home>,

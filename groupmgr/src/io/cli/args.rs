@@ -224,6 +224,12 @@ pub(super) struct RunArgs {
     /// The account of sessions for which neither the registry nor the template names one; root must say it
     #[arg(long, value_name = "USER")]
     pub(super) account: Option<AccountName>,
+    /// Run this command when the daemon serves; it may take 10 s, and finds HOTDESK_HOST in its environment
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) on_start: Option<String>,
+    /// The same before the daemon ends, when its sockets are closed
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) on_stop: Option<String>,
     /// Write the log as JSON
     #[arg(long)]
     pub(super) log_json: bool,

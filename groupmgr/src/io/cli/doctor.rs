@@ -32,6 +32,7 @@ use proto::io::cli::{Failure, print};
 /// Everything that is checked, in the order of the rows.
 const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     daemon::check_daemon,
+    daemon::check_hooks,
     keys::check_keys,
     daemon::check_interfaces,
     accounts::check_accounts,

@@ -52,6 +52,8 @@ pub(super) fn run(args: RunArgs, at: &At) -> Result<Exit, Failure> {
             idle: proto::time::Duration::from_secs(u64::from(args.guest_idle) * 60),
         },
         account: args.account,
+        on_start: args.on_start,
+        on_stop: args.on_stop,
     };
     crate::io::daemon::run(&options).map_err(|error| match error {
         RunError::Keys(error) => Failure::usage(error),

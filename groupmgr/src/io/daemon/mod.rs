@@ -6,6 +6,7 @@
 //! ([`super::rank`]); connections, TLS and the data store's client run on the other threads.
 
 mod event_loop;
+mod hooks;
 mod log;
 mod options;
 mod start;

@@ -43,4 +43,8 @@ pub struct Options {
     pub guests: GuestLimits,
     /// The account of sessions for which nothing else names one; root must name one ([`crate::io::accounts`]).
     pub account: Option<AccountName>,
+    /// A command for /bin/sh that is run once it serves.
+    pub on_start: Option<String>,
+    /// One that is run before it ends.
+    pub on_stop: Option<String>,
 }

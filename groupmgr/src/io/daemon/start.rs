@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::event_loop::{EventLoop, Pending};
+use super::hooks::{Hooks, Moment};
 use super::options::Options;
 use crate::announce::Identity;
 use crate::host::{Host, HostConfig};
@@ -168,7 +169,8 @@ impl Started {
         let counters = Counters::default();
         let limits = Limits::of_descriptors(self.fds_max, vitals::open_files(), self.options.per_address);
         let bounds = Bounds::new(limits);
-        let admin = self.admin(&bounds, &counters)?;
+        let hooks = Hooks::new(&self.options);
+        let admin = self.admin(&bounds, &counters, hooks.clone())?;
         let acceptor = Arc::new(Acceptor::new(Ways {
             greeters: self.greeters.clone(),
             workers: workers.clone(),
@@ -210,6 +212,8 @@ impl Started {
             .map_err(|source| RunError::Admin { path: self.run_dir.path().display().to_string(), source })?;
         let caretaker = Ends::of(workers.spawn(caretaker.watch(event_loop.inbox.clone())).abort_handle());
         background(&workers, &event_loop.inbox);
+        let started = hooks.clone();
+        let start_hook = workers.spawn(async move { started.run(Moment::Start).await });
         rank::go_first();
         let taken = event_loop.run(interfaces, heard, events).await;
         drop(caretaker);
@@ -220,11 +224,19 @@ impl Started {
         while (!admin.take_leave() || !bounds.is_empty()) && clock::now() < give_up_at {
             clock::until(Some(clock::now() + Duration::from_millis(5))).await;
         }
+        // The one at the start has its time before.
+        drop(start_hook.await);
+        hooks.run(Moment::Stop).await;
         tracing::info!("stopped");
         taken.map_or(Ok(()), |at| Err(RunError::NameTaken { host: self.options.name, at }))
     }
 
-    fn admin(&self, bounds: &Bounds, counters: &Counters) -> Result<Arc<AdminService>, RunError> {
+    fn admin(
+        &self,
+        bounds: &Bounds,
+        counters: &Counters,
+        hooks: Hooks,
+    ) -> Result<Arc<AdminService>, RunError> {
         let tls = self.keys.client_tls()?;
         Ok(AdminService::new(
             self.options.name.clone(),
@@ -233,11 +245,11 @@ impl Started {
             self.inbox.clone(),
             self.store.store(),
             counters.clone(),
-            self.facts(bounds.clone()),
+            self.facts(bounds.clone(), hooks),
         ))
     }
 
-    fn facts(&self, bounds: Bounds) -> FactFinder {
+    fn facts(&self, bounds: Bounds, hooks: Hooks) -> FactFinder {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.into()).display().to_string();
         let (keys, run_dir) = (absolute(&self.options.keys), absolute(self.run_dir.path()));
         let state_dir = absolute(&self.options.state_dir);
@@ -258,6 +270,7 @@ impl Started {
             homes: account.iter().map(|account| Home { account: account.clone(), dir: None }).collect(),
             account: named.clone(),
             runs_as: Some(runs_as.clone()),
+            hook_failed: hooks.failed(),
         })
     }
 

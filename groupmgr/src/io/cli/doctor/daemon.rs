@@ -17,6 +17,12 @@ pub(super) fn check_daemon(seen: &Seen, checks: &mut Checks) {
     }
 }
 
+pub(super) fn check_hooks(seen: &Seen, checks: &mut Checks) {
+    if let Some(why) = seen.group().and_then(|group| group.facts.hook_failed.as_ref()) {
+        checks.warn("hooks", why.clone(), "mend it (--on-start, --on-stop) and restart the daemon");
+    }
+}
+
 pub(super) fn check_interfaces(seen: &Seen, checks: &mut Checks) {
     let Some(group) = seen.group() else { return check_ports(checks) };
     let named: Vec<String> = group.facts.interfaces.iter().map(|i| format!("{} {}", i.name, i.ip)).collect();
