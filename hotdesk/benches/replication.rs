@@ -19,6 +19,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use lab::backend::Ground;
 use lab::plan::Plan;
 use proto::Line;
+use serde_json::Value;
 use sessiond::io::state_client::{SOCKET, StateClient};
 use support::figures::Figures;
 use support::lab::Lab;
@@ -235,6 +237,8 @@ struct Scene {
     host: String,
     session: String,
     home: PathBuf,
+    /// How many programs the session knows.
+    known: Cell<usize>,
 }
 
 impl Scene {
@@ -260,10 +264,18 @@ impl Scene {
         let this = std::env::current_exe().map_err(cannot("find this program"))?;
         fs::copy(this, &program).map_err(cannot("copy this program"))?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(cannot("let it be run"))?;
-        let scene = Self { world, host, session, home };
+        let scene = Self { world, host, session, home, known: Cell::new(0) };
         let kept = scene.world.wait_until_kept(&scene.host, &scene.session, PATIENCE);
         kept.map_err(cannot("have the session kept"))?;
         Ok(scene)
+    }
+
+    fn has_ended(&self, name: &str) -> Outcome<Option<()>> {
+        let services = self.world.asker().command(&self.host, &["service", "list", &self.session]);
+        let services = services.map_err(cannot("ask for the services"))?;
+        let of_it = |service: &&Value| service["service"] == name;
+        let service = services["services"].as_array().and_then(|all| all.iter().find(of_it));
+        Ok(service.is_none_or(|service| service["pid"].is_null()).then_some(()))
     }
 
     /// Has the programs in the session do so much, and gathers how long it took them.
@@ -274,12 +286,15 @@ impl Scene {
             .map_err(cannot("write what is to be done"))?;
         let program = self.world.files().join("load");
         let before = Carried::now()?;
-        for name in &names {
+        for (n, name) in names.iter().enumerate() {
             let (program, home) = (program.to_string_lossy(), self.home.to_string_lossy());
-            let start = ["service", "start", &self.session, name, "--background", "--no-wait"];
-            let words = [&start[..], &["--", &program, INSIDE, &home, name]].concat();
+            let start = ["service", "start", &self.session, name, "--no-wait"];
+            let command = ["--background", "--", &program, INSIDE, &home, name];
+            // A service that has run keeps its command.
+            let words = if n < self.known.get() { start.to_vec() } else { [&start[..], &command].concat() };
             self.world.asker().command(&self.host, &words).map_err(cannot("start a program"))?;
         }
+        self.known.set(self.known.get().max(names.len()));
         let mut run = Run::default();
         for name in &names {
             let file = self.home.join(name);
@@ -289,6 +304,9 @@ impl Scene {
             let inside = [all.next(), all.next()].map(|figure| figure.map_or(0.0, f64::from));
             run.inside.push(inside);
             run.micros.extend(all);
+        }
+        for name in &names {
+            wait_for(|| self.has_ended(name), || format!("the end of {name}"))?;
         }
         run.bytes = Carried::now()?.since(before).bytes;
         Ok(run)

@@ -153,7 +153,8 @@ impl Commands {
     /// Asks something of a host.
     pub(super) fn ask_host(&self, host: &str, words: &[&str]) -> Command {
         // What follows `--` is a program's own.
-        let (words, rest) = words.split_at(words.iter().position(|word| *word == "--").unwrap_or(words.len()));
+        let (words, rest) =
+            words.split_at(words.iter().position(|word| *word == "--").unwrap_or(words.len()));
         let mut command = self.program("groupmgr", words);
         command.arg("--run-dir").arg(self.files.run()).args(["--host", host, "--json"]).args(rest);
         command
