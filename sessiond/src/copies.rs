@@ -52,6 +52,10 @@ pub enum CopyEffect {
 /// Of so many versions of a part it is known when they were made; of further ones nobody learns how long they took.
 const MADE_MAX: usize = 256;
 
+/// Where versions are sent together, one that comes after so long a silence is sent at once, and so are those after which
+/// nothing comes for so long: only what changes all the time is sent less often.
+const QUIET_FOR: Duration = Duration::from_secs(1);
+
 /// One part and its versions.
 #[derive(Debug, Default)]
 struct Copy {
@@ -65,6 +69,8 @@ struct Copy {
     /// Changes that were not sent, and since when there are any.
     changes: u32,
     since: Option<Instant>,
+    /// When the last of them was made.
+    last: Instant,
     /// When the versions were made that the secondary has not acknowledged: those of programs alone.
     made: VecDeque<(Stamp, Instant)>,
 }
@@ -76,6 +82,13 @@ impl Copy {
         self.under_way = None;
     }
 
+    /// Until when changes wait for others, if there are any.
+    fn waits_until(&self, every: Duration) -> Option<Instant> {
+        let since = self.since?;
+        let was_quiet = self.sent_at + QUIET_FOR <= since;
+        Some(if was_quiet { since } else { (since + every).min(self.last + QUIET_FOR) })
+    }
+
     fn is_due(&self, how: Protection, now: Instant) -> bool {
         match how {
             _ if self.under_way.is_some() => false,
@@ -83,7 +96,7 @@ impl Copy {
             _ if self.kept.is_none() => true,
             Protection::Filling | Protection::Each => self.changes > 0,
             Protection::Batch { every, versions } => {
-                self.changes >= versions || self.since.is_some_and(|since| since + every <= now)
+                self.changes >= versions || self.waits_until(every).is_some_and(|until| until <= now)
             }
         }
     }
@@ -156,6 +169,7 @@ impl Copies {
         if let Some(copy) = self.parts.get_mut(part) {
             copy.changes = copy.changes.saturating_add(1);
             copy.since.get_or_insert(now);
+            copy.last = now;
         }
     }
 
@@ -276,7 +290,7 @@ impl Copies {
     pub fn poll_at(&self) -> Option<Instant> {
         let Protection::Batch { every, .. } = self.how else { return None };
         let waiting = self.parts.values().filter(|copy| copy.under_way.is_none());
-        waiting.fold(None, |at, copy| earliest(at, copy.since.map(|since| since + every)))
+        waiting.fold(None, |at, copy| earliest(at, copy.waits_until(every)))
     }
 }
 

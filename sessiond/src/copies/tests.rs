@@ -205,18 +205,45 @@ fn a_batch_leaves_after_its_time_or_its_count_whichever_is_first() {
     world.protect(BATCH);
     let first = world.commit("one");
     assert_eq!((world.safe, world.sent.len()), (Some(first), 0), "nothing waits for it");
-    assert_eq!(world.copies.poll_at(), Some(NOW + Duration::from_secs(10)));
     world.commit("two");
     world.commit("three");
     assert_eq!(world.arrive(), "delta");
     assert_eq!(world.copies.poll_at(), None);
-    world.commit("four");
-    world.copies.send_due(NOW + Duration::from_secs(9));
-    world.act();
-    assert!(world.sent.is_empty());
-    world.copies.send_due(NOW + Duration::from_secs(10));
+    // A change every 900 ms: what changes all the time waits for its time.
+    let began = world.now;
+    for _ in 0..2 {
+        world.commit("more");
+        world.copies.send_due(world.now);
+        assert!(world.copies.poll_at().unwrap() <= world.now + QUIET_FOR);
+        world.now += Duration::from_millis(900);
+        world.copies.send_due(world.now);
+        world.act();
+        assert!(world.sent.is_empty());
+    }
+    world.now = began + Duration::from_secs(10);
+    world.copies.send_due(world.now);
     world.act();
     assert_eq!(world.sent.len(), 1);
+}
+
+#[test]
+fn after_a_silence_a_batch_leaves_at_once_and_so_does_one_after_which_nothing_comes() {
+    let mut world = World::new(Protection::Filling);
+    world.commit("filled");
+    world.arrive();
+    world.protect(BATCH);
+    world.now += QUIET_FOR;
+    world.commit("one");
+    assert_eq!(world.arrive(), "delta", "at once");
+    world.now += Duration::from_millis(100);
+    world.commit("two");
+    assert!(world.sent.is_empty());
+    assert_eq!(world.copies.poll_at(), Some(world.now + QUIET_FOR));
+    world.now += QUIET_FOR;
+    world.copies.send_due(world.now);
+    world.act();
+    assert_eq!(world.arrive(), "delta");
+    assert_eq!(world.copies.poll_at(), None);
 }
 
 #[test]
