@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 
 use continuity::Encoded;
-use groupmgr::host::admin::ReplicaView;
+use groupmgr::host::admin::{Command, ReplicaView, Reply, SessionAct};
 use groupmgr::keep::Message;
 use sessiond::control::{Kind, Part};
+use sessiond::template::{Ack, Protect};
 use tests::scene::{self, desk_with_session};
 use tests::world::{DeskId, World, ms, secs};
 
@@ -153,6 +154,36 @@ fn a_session_whose_daemon_is_frozen_says_why_it_shows_nothing() {
     w.continue_daemon("h1");
     w.run_for(secs(3));
     w.expect(desk).reading("kept=it").within(secs(2));
+}
+
+#[test]
+fn what_a_running_session_waits_for_can_be_changed() {
+    let (mut w, desk) = replicated(2, "");
+    let session = own(&mut w).session;
+    let change = |w: &mut World, ack: Option<Ack>, protect: Option<Protect>| {
+        w.ask("h1", Command::Session { session, act: SessionAct::Protect { ack, protect } })
+    };
+    let batch = |secs| Ack::Batch { every: secs, versions: 100 };
+    assert!(matches!(change(&mut w, Some(batch(secs(5))), None), Reply::Done));
+    w.run_for(secs(2));
+    assert_eq!(own(&mut w).waits, "batch/5/100 best");
+    // Nothing waits for the secondary any more.
+    w.freeze("h2");
+    w.type_line(desk, "keep on");
+    w.expect(desk).reading("kept=on").within(ms(20));
+    w.run_for(secs(5));
+    // And now all waits for another one.
+    assert!(matches!(change(&mut w, Some(Ack::Each), Some(Protect::Must)), Reply::Done));
+    w.expect(desk).noticing("held").within(ms(50));
+    w.type_line(desk, "keep safe");
+    w.run_for(secs(3));
+    assert!(!w.can_read(desk, "kept=safe"), "\n{}", w.story());
+    w.thaw("h2");
+    w.expect(desk).reading("kept=safe").within(secs(10));
+    assert_eq!((own(&mut w).waits.as_str(), kept(&mut w)), ("each must", own(&mut w).version));
+    // What could not be kept is refused.
+    assert!(matches!(change(&mut w, Some(batch(ms(0))), None), Reply::Refused(_)));
+    assert_eq!(own(&mut w).waits, "each must");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use datastore::Key;
 use proto::{BootId, DtuKey, Epoch, HostName, KeyId, Last, Serial, ServiceName, SessionId, Token};
 use serde::{Deserialize, Serialize};
 use sessiond::control::Acknowledged;
+use sessiond::template::{Ack, Protect};
 
 use crate::topology::{Double, RowView};
 
@@ -81,6 +82,13 @@ pub enum SessionAct {
     Start(ServiceStart),
     /// End a service and all it has started.
     Stop(ServiceName),
+    /// Have it wait for something else than its template says, as long as it is at this host.
+    Protect {
+        /// When its secondary is told of a version; as it is without this.
+        ack: Option<Ack>,
+        /// What becomes of it while it has no secondary; as it is without this.
+        protect: Option<Protect>,
+    },
     /// What has come of a service that was started or stopped: answered by [`Reply::Services`] with that one alone,
     /// once it runs, has ended, or could not be started.
     Outcome(ServiceName),
@@ -287,6 +295,9 @@ pub struct ReplicaView {
     pub secondary: Option<HostName>,
     /// Whether that is on the same machine, and dies with it.
     pub same_machine: bool,
+    /// What it waits for: how versions are acknowledged, and what becomes of it without a secondary.
+    #[serde(default)]
+    pub waits: String,
     /// The newest version of any part that was sent.
     pub version: Option<String>,
     /// For how long the oldest version waits for its acknowledgement, in milliseconds; 0 while none waits.

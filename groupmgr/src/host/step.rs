@@ -18,7 +18,7 @@ use proto::{
 };
 use sessiond::control::{Bytes, FromSession, Part, ToSession, Update};
 use sessiond::manager::{Claim, NewSession};
-use sessiond::template::{Service, Template};
+use sessiond::template::{Replication, Service, Template};
 
 use super::admin::Command;
 use super::claim_record::ClaimRecord;
@@ -386,6 +386,8 @@ pub(super) enum ToSessions {
     StartService { req: AdminReq, session: SessionId, service: Box<Service> },
     // End one of its services, and answer the operator.
     StopService { req: AdminReq, session: SessionId, service: ServiceName },
+    // Have it wait for something else.
+    SetReplication { session: SessionId, replication: Replication },
     // Tell its process something of its copies.
     Keep { session: SessionId, message: Box<ToSession> },
     // This host was not run for so long.
@@ -415,6 +417,8 @@ pub(super) enum ToKeeping {
     Began(Box<Began>),
     // It is over here, whether or not another host goes on with it.
     Ended { session: SessionId },
+    // It waits for something else from now on.
+    Adjust { session: SessionId, replication: Replication },
     // Its process gives its services no more input.
     Still { session: SessionId },
     // This host does not go on with a session that it was to go on with unasked.

@@ -268,6 +268,14 @@ impl Sessions {
         }
     }
 
+    /// From now on it waits for something else than its template says.
+    pub fn set_replication(&mut self, id: SessionId, replication: Replication, out: &mut Vec<SessionEffect>) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.replication = replication;
+            tell(session, out, || ToSession::SetMeta(session.meta()));
+        }
+    }
+
     /// The data store has its record.
     pub fn note_recorded(&mut self, id: SessionId, out: &mut Vec<SessionEffect>) {
         let Some(session) = self.table.get_mut(&id).filter(|session| !session.is_recorded) else { return };

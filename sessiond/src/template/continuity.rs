@@ -117,6 +117,18 @@ impl FromStr for Ack {
 }
 
 impl Ack {
+    /// Whether no version waits longer, nor more of them, than may be.
+    #[must_use]
+    pub fn is_within_bounds(self) -> bool {
+        match self {
+            Self::Each => true,
+            Self::Batch { every, versions } => {
+                (Duration::from_secs(1)..=Self::EVERY_MAX).contains(&every)
+                    && (1..=Self::VERSIONS_MAX).contains(&versions)
+            }
+        }
+    }
+
     /// Versions that wait longer than this are no protection.
     pub const EVERY_MAX: Duration = Duration::from_secs(3600);
     /// Most versions that wait.

@@ -141,9 +141,10 @@ impl Keeping {
                 self.cookies.set(session, None);
             }
             ToKeeping::Still { session } => {
-                self.primaries.with(now, session, &mut orders, |primary, orders| {
-                    primary.stands_still(now, orders);
-                });
+                self.primaries.with(now, session, &mut orders, |p, orders| p.stands_still(now, orders));
+            }
+            ToKeeping::Adjust { session, replication } => {
+                self.primaries.with(now, session, &mut orders, |p, orders| p.adjust(replication, orders));
             }
             ToKeeping::NotGoneOn { session } => self.not_gone_on(local, session, out),
             ToKeeping::Drained => self.primaries.drain(now),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use continuity::{Encoded, Held};
 use proto::time::Duration;
 use proto::{HostName, Instant};
-use sessiond::control::{Part, ToSession};
+use sessiond::control::{Part, Protection, ToSession};
+use sessiond::template::Ack;
 
 use crate::keep::Message;
 
@@ -126,4 +127,12 @@ pub(super) struct Move {
     pub(super) pause: Option<Duration>,
     /// What was sent to the secondary meanwhile.
     pub(super) sent: BTreeMap<Part, Held>,
+}
+
+/// How a session is protected by a secondary that has all of it.
+pub(super) const fn how(ack: Ack) -> Protection {
+    match ack {
+        Ack::Each => Protection::Each,
+        Ack::Batch { every, versions } => Protection::Batch { every, versions },
+    }
 }

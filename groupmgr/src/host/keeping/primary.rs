@@ -24,10 +24,10 @@ use continuity::{Delta, Encoded, Hash, Stamp};
 use proto::time::{Duration, earliest};
 use proto::{Epoch, HostName, Instant, SessionId, Token};
 use sessiond::control::{Bytes, Part, Protection, ToSession, Update};
-use sessiond::template::{Ack, Promote, Replication};
+use sessiond::template::{Promote, Replication};
 
 use super::super::step::Recorded;
-use super::phase::{Move, Order, Phase, Why};
+use super::phase::{Move, Order, Phase, Why, how};
 use crate::keep::message::PARTS_MAX;
 use crate::keep::{Message, Standing};
 
@@ -435,9 +435,7 @@ impl Primary {
             out.push(Order::Say(host.clone(), Message::Watch { session, epoch }));
         }
         out.push(Order::Kept(host));
-        if let Ack::Batch { every, versions } = self.replication.ack {
-            self.tell(Protection::Batch { every, versions }, "", out);
-        }
+        self.tell(how(self.replication.ack), "", out);
         for (part, sent) in self.parts.iter_mut().filter(|(_, sent)| sent.is_untold) {
             sent.is_untold = false;
             out.push(Order::Tell(ToSession::Protected { part: part.clone(), stamp: sent.stamp }));

@@ -75,6 +75,7 @@ fn replica(local: &Local<'_>, primary: &Primary) -> ReplicaView {
         why: why.into(),
         secondary: secondary.cloned(),
         same_machine: secondary.is_some_and(is_near),
+        waits: format!("{} {}", primary.replication.ack, primary.replication.protect.as_str()),
         version: primary.newest().map(|stamp| stamp.to_string()),
         lag_ms: lag_ms(local, primary),
         parts: primary.parts(),

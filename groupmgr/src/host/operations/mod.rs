@@ -20,7 +20,7 @@ use proto::time::Duration;
 use proto::{Epoch, Instant, Last, SessionId, Token};
 use sessiond::control::ServiceState;
 use sessiond::manager::{Claim, Session};
-use sessiond::template::{self, Display, Service, Template};
+use sessiond::template::{self, Display, Replication, Service, Template};
 
 use super::admin::{Command, Reply, ServiceStart, ServiceView, SessionAct, SessionView};
 use super::driver::{AdminReq, Effect};
@@ -256,6 +256,17 @@ impl Operations {
                 }
                 let last = Last::next(ctx.group_time(), Some(after.max(found.last)));
                 out.step(ToSessions::SetLast { session, last });
+            }
+            SessionAct::Protect { ack, protect } => {
+                let ack = ack.unwrap_or(found.replication.ack);
+                let protect = protect.unwrap_or(found.replication.protect);
+                if !found.is_replicated() || !ack.is_within_bounds() {
+                    let why =
+                        "no other host is to keep the session, or none could be told of its versions so";
+                    return out.answer(req, Reply::Refused(why.into()));
+                }
+                let replication = Replication { ack, protect, ..found.replication };
+                out.step(ToSessions::SetReplication { session, replication });
             }
             SessionAct::Start(start) => return start_service(req, found, start, out),
             SessionAct::Stop(service) => {

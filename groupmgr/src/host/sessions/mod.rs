@@ -94,6 +94,10 @@ impl SessionHost {
                 let is_known = self.run(env, out, |s, fx| s.stop_service(session, &service, fx));
                 out.answer(req, if is_known { Reply::Done } else { Reply::no_service(&service, session) });
             }
+            ToSessions::SetReplication { session, replication } => {
+                self.run(env, out, |s, fx| s.set_replication(session, replication, fx));
+                out.step(ToKeeping::Adjust { session, replication });
+            }
             ToSessions::Keep { session, message } => {
                 if self.table.get(session).is_some() {
                     out.effect(Effect::Tell { session, message });

@@ -84,6 +84,7 @@ fn describe_act(session: &proto::SessionId, act: &SessionAct) -> (&'static str, 
         SessionAct::Detach => ("session-detach", session.to_string()),
         SessionAct::End => ("session-end", session.to_string()),
         SessionAct::Prefer { .. } => ("session-switch", session.to_string()),
+        SessionAct::Protect { .. } => ("session-protect", session.to_string()),
         SessionAct::Services => ("services", session.to_string()),
         // The command itself may hold what is nobody else's business.
         SessionAct::Start(start) => ("service-start", format!("{session} {}", start.service)),

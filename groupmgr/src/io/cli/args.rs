@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use proto::host_message::Label;
 use proto::io::cli::KEYS;
 use proto::{HostName, Serial, ServiceName, Token};
+use sessiond::template::{Ack, Protect};
 
 use crate::host::guests::GuestLimits;
 use crate::io::accept::bounds::PER_ADDRESS;
@@ -302,11 +303,32 @@ pub(super) enum SessionCommand {
         /// The beginning of its id, or its token
         session: String,
     },
+    /// Have a replicated session wait for something else than its template says, as long as it is on this host
+    Protect {
+        /// The beginning of its id, or its token
+        session: String,
+        /// When the host that keeps it is told of a version: each, or batch/SECONDS/VERSIONS
+        #[arg(long, value_parser = ack, required_unless_present = "protect")]
+        ack: Option<Ack>,
+        /// What becomes of it while no host keeps it: best or must
+        #[arg(long)]
+        protect: Option<Protect>,
+    },
     /// End a session and all its programs
     End {
         /// The beginning of its id, or its token
         session: String,
     },
+}
+
+/// Reads how versions are acknowledged.
+fn ack(text: &str) -> Result<Ack, String> {
+    let ack: Ack = text.parse().map_err(|error: proto::ids::BadName| error.to_string())?;
+    let bounds = || {
+        let secs = Ack::EVERY_MAX.as_secs();
+        format!("write seconds from 1 to {secs} and versions from 1 to {}", Ack::VERSIONS_MAX)
+    };
+    ack.is_within_bounds().then_some(ack).ok_or_else(bounds)
 }
 
 #[derive(Debug, Subcommand)]

@@ -97,6 +97,7 @@ fn text_of(session: &SessionView, own: Option<&ReplicaView>, kept: &[(&HostName,
         lines.extend([
             ("protection", format!("{}{why}", own.state)),
             ("secondary", secondary),
+            ("waits for", own.waits.clone()),
             ("version", own.version.clone().unwrap_or_else(|| "-".to_owned())),
             ("lag", format!("{} ms", own.lag_ms)),
             (
@@ -140,6 +141,7 @@ mod tests {
             why: String::new(),
             secondary: Some(keeper.clone()),
             same_machine: true,
+            waits: "each best".into(),
             version: Some("1.2/7".into()),
             lag_ms: 3,
             parts: 2,

@@ -37,6 +37,9 @@ pub(super) fn run(at: &At, command: SessionCommand) -> Result<Exit, Failure> {
         }
         SessionCommand::Switch { session } => switch(at, &mut daemon, &session),
         SessionCommand::Detach { session } => change(at, &mut daemon, &session, SessionAct::Detach),
+        SessionCommand::Protect { session, ack, protect } => {
+            change(at, &mut daemon, &session, SessionAct::Protect { ack, protect })
+        }
         SessionCommand::End { session } => change(at, &mut daemon, &session, SessionAct::End),
     }
 }

@@ -3,8 +3,9 @@
 use continuity::Stamp;
 use proto::Instant;
 use sessiond::control::{Protection, ToSession};
-use sessiond::template::Protect;
+use sessiond::template::{Protect, Replication};
 
+use super::super::phase::how;
 use super::{Order, Phase, Primary};
 
 impl Primary {
@@ -33,6 +34,20 @@ impl Primary {
     /// Since when the oldest version waits that is not acknowledged.
     pub(in super::super) fn waits_since(&self) -> Option<Instant> {
         self.parts.values().filter_map(|sent| sent.since).min()
+    }
+
+    /// It waits for something else from now on.
+    pub(in super::super) fn adjust(&mut self, replication: Replication, out: &mut Vec<Order>) {
+        self.replication = replication;
+        match &self.phase {
+            Phase::Protected { .. } => self.tell(how(replication.ack), "", out),
+            Phase::Lacking { .. } => {
+                let why = self.told.take().map(|(_, why)| why).unwrap_or_default();
+                self.tell_bare(&why, out);
+            }
+            // It is told when that is over.
+            _ => {}
+        }
     }
 
     pub(super) fn tell_bare(&mut self, why: &str, out: &mut Vec<Order>) {

@@ -1,6 +1,6 @@
 use super::*;
 use sessiond::control::Kind;
-use sessiond::template::Protect;
+use sessiond::template::{Ack, Protect};
 
 const SESSION: SessionId = SessionId(1);
 const EACH: Protection = Protection::Each;
