@@ -1,5 +1,8 @@
 //! What the machine of a state socket and its driver say to each other.
 
+use proto::ServiceName;
+use proto::time::Duration;
+
 use crate::effects::Ticket;
 use crate::encoded::Encoded;
 
@@ -28,6 +31,26 @@ pub enum Effect {
         ticket: Ticket,
         /// What is asked, without a guard: the session's host sets that.
         request: Box<datastore::Request>,
+    },
+    /// Call another service; [`StateSession::replied`](crate::session::StateSession::replied) says what it answers.
+    Call {
+        /// Names it in the answer.
+        ticket: Ticket,
+        /// The service that is called.
+        service: ServiceName,
+        /// How long the reply may take.
+        within: Duration,
+        /// The operation of the caller that the call belongs to, so that it can be told from its repetition.
+        operation: Option<u64>,
+        /// What is asked.
+        payload: Vec<u8>,
+    },
+    /// A call is answered that this service was [told of](crate::session::StateSession::called).
+    Reply {
+        /// The number that it was told with.
+        call: u32,
+        /// What is said to it.
+        payload: Vec<u8>,
     },
 }
 

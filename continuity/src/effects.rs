@@ -45,6 +45,12 @@ pub(crate) struct Open<P> {
 }
 
 impl<P: Copy> Asked<P> {
+    /// A number that nothing else has that is asked for.
+    pub(crate) const fn new_ticket(&mut self) -> Ticket {
+        self.next = self.next.wrapping_add(1);
+        Ticket(self.next)
+    }
+
     /// Whether there may be another one.
     pub(crate) fn has_room(&self) -> bool {
         self.open.len() < OPEN_MAX
@@ -57,8 +63,7 @@ impl<P: Copy> Asked<P> {
         let service = object.head.service.clone();
         let effect = EffectId { service, epoch: (generation, counter), operation, step };
         let request = Box::new(Request::Once { guard: None, effect, deed });
-        self.next = self.next.wrapping_add(1);
-        let ticket = Ticket(self.next);
+        let ticket = self.new_ticket();
         let waits = Some((object.head.stamp, request));
         self.open.insert(ticket, Open { program, operation, step, waits });
         Some(ticket)

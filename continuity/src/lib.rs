@@ -26,6 +26,7 @@
 //! The session's user may write anything into an object. Token, account, template, commands, epoch and the
 //! version that must be reached come from the session's record, never from here.
 
+mod calls;
 mod codec;
 mod connection;
 pub mod delta;
@@ -52,6 +53,7 @@ mod told;
 pub mod value;
 pub mod words;
 
+pub use calls::NoReply;
 pub use delta::{BadDelta, Delta, Refused};
 pub use edit::{Edit, Refusal};
 pub use encoded::{Encoded, Hash, NotEncoded};

@@ -4,6 +4,7 @@
 //! answered with is held back until its driver says that the version is as safe as the session's class promises
 //! ([`StateSession::safe`]), and what a program asks afterwards is answered after it.
 
+mod calls;
 mod outside;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, Line, Serial};
 
+use crate::calls::Calls;
 use crate::connection::Connection;
 use crate::edit::{Edit, Refusal};
 use crate::effects::Asked;
@@ -56,6 +58,7 @@ pub struct StateSession {
     /// References of it are being looked up.
     is_looking: bool,
     asked: Asked<Program>,
+    calls: Calls<Program>,
     /// From a commit until another host had it.
     times: Times,
     effects: Vec<Effect>,
@@ -80,6 +83,7 @@ impl StateSession {
             restored,
             is_looking: false,
             asked: Asked::default(),
+            calls: Calls::default(),
             times: Times::default(),
             effects: Vec::new(),
         }
@@ -108,6 +112,10 @@ impl StateSession {
     /// A program is gone, and with it the operation that it had begun, unless it is to be kept.
     pub fn close(&mut self, program: Program) {
         self.programs.remove(&program);
+        if self.calls.server == Some(program) {
+            self.calls.server = None;
+            self.calls.heard.clear();
+        }
         if self.in_hand.as_ref().is_some_and(|in_hand| in_hand.program() == program && !in_hand.is_kept()) {
             self.abort();
         }
@@ -130,6 +138,7 @@ impl StateSession {
     pub fn safe(&mut self, now: Instant, wall: WallTime, stamp: Stamp) {
         self.safe = self.safe.max(stamp);
         self.ask();
+        self.send_calls();
         let programs: Vec<Program> = self.programs.keys().copied().collect();
         for program in programs {
             self.flush(program);
@@ -235,6 +244,11 @@ impl StateSession {
             Request::Watch => Ok(self.watch_when_looked_up(program)),
             // Answered when it has happened.
             Request::Effect { deed, step } => self.effect(program, deed, step).map(|()| Vec::new()),
+            Request::Serve => self.serve(program).map(|ok| lines(&[ok])),
+            Request::Reply { call, payload } => self.reply(program, call, payload).map(|ok| lines(&[ok])),
+            Request::Call { service, within, payload } => {
+                self.call(program, service, within, payload).map(|()| Vec::new())
+            }
         }
     }
 
@@ -372,7 +386,8 @@ impl StateSession {
     fn abort(&mut self) {
         self.in_hand = None;
         for (ticket, program) in self.asked.give_up() {
-            self.answer_waiting(program, ticket, words::error("aborted", "the operation was given up"));
+            let given_up = words::error("aborted", "the operation was given up");
+            self.answer_waiting(program, ticket, lines(&[given_up]));
         }
         let mut next = self.object.clone();
         next.end_operation(Status::Aborted);

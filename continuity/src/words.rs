@@ -8,8 +8,9 @@ use core::fmt::Display;
 
 use datastore::guard::Write;
 use datastore::once::Deed;
-use proto::Line;
 use proto::line::FieldError;
+use proto::time::Duration;
+use proto::{Line, ServiceName};
 
 use crate::edit::Edit;
 use crate::head::ObjectId;
@@ -21,9 +22,11 @@ use crate::value::{PagedQuery, Reference, Value};
 /// The version of this protocol.
 pub const VERSION: u16 = 1;
 
-/// Words that will mean something in a later version: calls to other services of the session, and caches that are
-/// invalidated together.
-pub const RESERVED: [&str; 7] = ["call", "serve", "reply", "cache", "invalidate", "publish", "subscribe"];
+/// Words that will mean something in a later version: caches that are invalidated together.
+pub const RESERVED: [&str; 4] = ["cache", "invalidate", "publish", "subscribe"];
+
+/// How long the reply to a call may take unless its caller says so, and at most, in milliseconds.
+const CALL_WITHIN: (u64, u64) = (5_000, 30_000);
 
 /// What a program asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,24 @@ pub enum Request {
     },
     /// Takes over an operation that is kept, by its number.
     Join(u64),
+    /// Calls another service of the session.
+    Call {
+        /// The service that is called.
+        service: ServiceName,
+        /// How long the reply may take.
+        within: Duration,
+        /// What is asked.
+        payload: Vec<u8>,
+    },
+    /// Wants to be told of the calls of other services, and to answer them.
+    Serve,
+    /// Answers such a call.
+    Reply {
+        /// The number that it was told with.
+        call: u32,
+        /// What is said to it.
+        payload: Vec<u8>,
+    },
     /// Makes all changes since then, or none.
     Commit,
     /// Makes none of them.
@@ -144,6 +165,13 @@ impl Request {
                 keep: line.flag("keep"),
                 again: line.flag("again"),
             }),
+            "call" => {
+                let (usual, most) = CALL_WITHIN;
+                let within = Duration::from_millis(line.want("within")?.unwrap_or(usual).min(most));
+                Self::Call { service: line.need("service")?, within, payload: payload(packet)? }
+            }
+            "serve" => Self::Serve,
+            "reply" => Self::Reply { call: line.need("call")?, payload: payload(packet)? },
             "effect" => Self::Effect { deed: deed(packet)?, step: line.want("step")?.unwrap_or(1) },
             "join" => Self::Join(line.need("operation")?),
             "commit" => Self::Commit,
@@ -171,6 +199,15 @@ fn content(packet: &Packet) -> Result<&[u8], FieldError> {
     }
 }
 
+/// What a packet brings, which may be nothing.
+fn payload(packet: &Packet) -> Result<Vec<u8>, FieldError> {
+    match content(packet) {
+        Ok(content) => Ok(content.to_vec()),
+        Err(FieldError::Missing(_)) => Ok(Vec::new()),
+        Err(bad) => Err(bad),
+    }
+}
+
 /// What an `effect` does.
 fn deed(packet: &Packet) -> Result<Deed, FieldError> {
     let line = &packet.line;
@@ -179,14 +216,11 @@ fn deed(packet: &Packet) -> Result<Deed, FieldError> {
         "put" => Deed::Write(Write::Put { key: line.need("key")?, value: value(content(packet)?)? }),
         "delete" => Deed::Write(Write::Delete { key: line.need("key")? }),
         "begin" => Deed::Begin,
-        "done" => match content(packet) {
-            Ok(said) => {
-                core::str::from_utf8(said).map_err(|_| FieldError::Bad("text"))?;
-                Deed::End(value(said)?)
-            }
-            Err(FieldError::Missing(_)) => Deed::End(value(&[])?),
-            Err(bad) => return Err(bad),
-        },
+        "done" => {
+            let said = payload(packet)?;
+            core::str::from_utf8(&said).map_err(|_| FieldError::Bad("text"))?;
+            Deed::End(value(&said)?)
+        }
         _ => return Err(FieldError::Bad("do")),
     })
 }

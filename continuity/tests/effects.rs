@@ -70,7 +70,9 @@ impl Home {
             for effect in effects {
                 match effect {
                     Effect::Say { bytes, .. } => heard.push(&bytes),
-                    Effect::Close(_) => unreachable!("nobody breaks the rules"),
+                    other @ (Effect::Close(_) | Effect::Call { .. } | Effect::Reply { .. }) => {
+                        unreachable!("{other:?}")
+                    }
                     Effect::Committed(version) if self.is_safe => {
                         self.kept = Some(version.clone());
                         self.state.safe(Instant::ZERO, WallTime::default(), version.stamp());

@@ -63,7 +63,9 @@ impl Desk {
                 match effect {
                     Effect::Say { program, bytes } => self.said.push((program, bytes)),
                     Effect::Close(program) => self.closed.push(program),
-                    Effect::Ask { .. } => unreachable!("nothing here is done once"),
+                    other @ (Effect::Ask { .. } | Effect::Call { .. } | Effect::Reply { .. }) => {
+                        unreachable!("{other:?}")
+                    }
                     Effect::Committed(version) => {
                         match self.held.encoded() {
                             Some(held) => self.held.take_delta(&Delta::between(held, &version)).unwrap(),
@@ -362,7 +364,9 @@ fn what_is_no_request_is_refused_with_a_code_and_spoils_nothing() {
     let mut desk = Desk::fresh();
     for (request, code) in [
         ("dance", "unknown"),
-        ("call service=mail", "reserved"),
+        ("subscribe to=mail", "reserved"),
+        ("call", "unreadable"),
+        ("reply call=7 text=x", "noSuchCall"),
         ("invalidate cache=products", "reserved"),
         ("hello version=2", "version"),
         ("put pool=global key=a", "unreadable"),

@@ -67,16 +67,16 @@ impl StateSession {
                 line.with_some("text", text)
             },
         );
-        self.answer_waiting(open.program, ticket, line);
+        self.answer_waiting(open.program, ticket, lines(&[line]));
         self.flush(open.program);
         self.read_on(now, wall, open.program);
     }
 
-    pub(super) fn answer_waiting(&mut self, program: Program, ticket: Ticket, line: Line) {
+    pub(super) fn answer_waiting(&mut self, program: Program, ticket: Ticket, bytes: Vec<u8>) {
         let connection = self.programs.get_mut(&program);
         if let Some(connection) = connection.filter(|connection| connection.waits == Some(ticket)) {
             connection.waits = None;
-            connection.answer(self.object.head.stamp, lines(&[line]));
+            connection.answer(self.object.head.stamp, bytes);
         }
     }
 

@@ -1,14 +1,16 @@
 //! `sessiond state`: what a shell of a session keeps of itself.
 
-use std::io::{self, IsTerminal as _, Read as _};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use clap::{Args, Subcommand};
 use continuity::limits::VALUE_MAX;
 use continuity::stream::Packet;
 use continuity::{Key, Place, SeriesName, StepName};
-use proto::Line;
 use proto::io::cli::{Failure, print};
+use proto::{Line, ServiceName};
 
 use super::state_client::{SOCKET, StateClient};
 
@@ -92,6 +94,28 @@ pub(super) enum StateCommand {
     /// Prints when it has happened, "now" or "before" at a host that is lost, and what the answer was.
     #[command(subcommand)]
     Effect(EffectCommand),
+    /// Call another service of the session, and print its reply
+    Call {
+        /// The service that is called; one of its programs must answer calls
+        service: ServiceName,
+        /// What is asked; read from the standard input if left out
+        text: Option<String>,
+        /// How long the reply may take, in milliseconds; at most 30000
+        #[arg(long, default_value_t = 5_000)]
+        within: u64,
+        /// Print one JSON document instead of the reply as it is
+        #[arg(long)]
+        json: bool,
+    },
+    /// Answer the calls of other services until the session ends: run a command for each
+    ///
+    /// Its standard input is what is asked, its standard output the reply; HOTDESK_CALLER is the service that calls, and
+    /// HOTDESK_CALL the caller's operation, if there is one.
+    Serve {
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
     /// Make all changes of the operation in HOTDESK_OPERATION
     Commit,
     /// Make none of them
@@ -200,6 +224,19 @@ fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failur
             print(format!("{}\n", line.get("operation").unwrap_or_default()))
         }
         StateCommand::Effect(command) => effect(client, command),
+        StateCommand::Call { service, text, within, json } => {
+            let payload = text.map_or_else(read_value, |text| Ok(text.into_bytes()))?;
+            let line = Line::new("call").with("service", service).with("within", within);
+            let reply = ask(client, line, Some(&payload))?.payload.unwrap_or_default();
+            match json {
+                true => {
+                    let reply = String::from_utf8_lossy(&reply);
+                    print(format!("{}\n", serde_json::json!({ "reply": reply })))
+                }
+                false => print(reply),
+            }
+        }
+        StateCommand::Serve { command } => serve(client, &command),
         StateCommand::Commit => ask(client, Line::new("commit"), None).map(drop),
         StateCommand::Abort => ask(client, Line::new("abort"), None).map(drop),
         StateCommand::Status => print(format!("{}\n", ask(client, Line::new("status"), None)?.line)),
@@ -207,11 +244,39 @@ fn perform(client: &mut StateClient, command: StateCommand) -> Result<(), Failur
             ask(client, Line::new("watch"), None)?;
             loop {
                 match client.event() {
-                    Ok(event) => print(format!("{event}\n"))?,
+                    Ok(event) => print(format!("{}\n", event.line))?,
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                     Err(error) => return Err(error.into()),
                 }
             }
+        }
+    }
+}
+
+fn serve(client: &mut StateClient, command: &[OsString]) -> Result<(), Failure> {
+    let [program, arguments @ ..] = command else { return Err(Failure::usage("no command")) };
+    ask(client, Line::new("serve"), None)?;
+    loop {
+        let event = match client.event() {
+            Ok(event) => event,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(call) = event.line.get("call") else { continue };
+        let mut run = Command::new(program);
+        run.args(arguments).env("HOTDESK_CALLER", event.line.get("from").unwrap_or_default());
+        run.env("HOTDESK_CALL", event.line.get("operation").unwrap_or_default());
+        let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // One that does not read what is asked closes its end: that is its affair.
+        let asked = child.stdin.take().map(|mut input| input.write_all(&event.payload.unwrap_or_default()));
+        drop(asked);
+        let mut reply = Vec::new();
+        let output = child.stdout.take().map(|output| output.take(VALUE_MAX as u64).read_to_end(&mut reply));
+        output.transpose()?;
+        child.wait()?;
+        let answer = client.ask(Line::new("reply").with("call", call), Some(&reply)).map_err(gone)?;
+        if answer.line.get("code").is_some_and(|code| code != "noSuchCall") {
+            return Err(Failure::no(answer.line.get("text").unwrap_or("refused")));
         }
     }
 }

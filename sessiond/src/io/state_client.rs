@@ -18,7 +18,7 @@ pub struct StateClient {
     stream: UnixStream,
     heard: Stream,
     /// Events that came before the answer that was waited for.
-    events: std::collections::VecDeque<Line>,
+    events: std::collections::VecDeque<Packet>,
 }
 
 impl StateClient {
@@ -51,19 +51,16 @@ impl StateClient {
             if packet.line.command() != "event" {
                 return Ok(packet);
             }
-            self.events.push_back(packet.line);
+            self.events.push_back(packet);
         }
     }
 
-    /// Waits for the next event, after [`StateClient::ask`] was asked `watch`.
+    /// Waits for the next event, after [`StateClient::ask`] was asked `watch` or `serve`.
     ///
     /// # Errors
     /// When the connection ends.
-    pub fn event(&mut self) -> io::Result<Line> {
-        match self.events.pop_front() {
-            Some(event) => Ok(event),
-            None => self.packet().map(|packet| packet.line),
-        }
+    pub fn event(&mut self) -> io::Result<Packet> {
+        self.events.pop_front().map_or_else(|| self.packet(), Ok)
     }
 
     fn packet(&mut self) -> io::Result<Packet> {

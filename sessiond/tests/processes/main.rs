@@ -12,6 +12,7 @@
 
 mod accounts;
 mod ahead;
+mod calls;
 mod effects;
 mod endings;
 mod kept;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         ("a_program_of_a_session_is_told_where_it_is_shown", true, programs::events),
         ("a_counter_goes_on_where_it_was_when_its_service_was_killed", true, programs::state),
         ("what_a_shell_changes_in_one_operation_is_all_or_nothing", true, programs::state_in_a_shell),
+        ("services_of_a_session_call_each_other_within_bounds", true, calls::call),
         ("services_start_and_stop_one_by_one", true, one_by_one),
         ("a_hundred_sessions_are_made_at_once", true, hundred),
         (

@@ -6,6 +6,7 @@
 //! holds a group key.
 
 mod asking;
+mod calling;
 mod data;
 mod displays;
 mod environment;

@@ -210,6 +210,7 @@ impl Shell {
 
     fn timeout(&self) -> PollTimeout {
         let mut at = earliest(self.core.poll_at(), self.leaving.as_ref().map(|leaving| leaving.until));
+        at = earliest(at, self.state.poll_at());
         for (conn, display) in &self.displays {
             at = earliest(at, display.poll_at());
             if display.is_idle() {
@@ -265,6 +266,7 @@ impl Shell {
     }
 
     fn on_time(&mut self, now: Instant) {
+        self.state.on_timeout(now, proto::io::wall_now());
         let late: Vec<ConnId> = self
             .displays
             .iter()

@@ -4,6 +4,8 @@
 //! so many connections, so much that a program does not read. At a bound the program's connection is closed, and nobody
 //! else's.
 
+mod calls;
+
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -17,6 +19,7 @@ use proto::time::{Duration, Instant, WallTime};
 use proto::{Epoch, Serial, ServiceName, SessionId};
 
 use super::asking::{Asker, Outcome};
+use super::calling::Calls;
 use super::looking::Looking;
 use super::sockets;
 
@@ -44,6 +47,7 @@ pub(super) struct StateSockets {
     /// Whether versions are safe only when another host has them.
     is_kept: bool,
     epoch: Epoch,
+    calls: Calls,
 }
 
 /// The socket of one service.
@@ -57,6 +61,8 @@ struct Served {
     committed: Option<Vec<(Encoded, Instant)>>,
     /// What its programs want done once, for which nobody has asked yet.
     asked: Vec<(Ticket, Box<Request>)>,
+    /// Calls of other services, and replies to theirs, that nobody has carried yet.
+    calls: Vec<Effect>,
     /// What is being looked up of what came from another host.
     looking: Option<Looking>,
 }
@@ -70,7 +76,7 @@ struct Client {
 
 impl StateSockets {
     /// None yet; they will be in `dir`, the session's directory.
-    pub(super) const fn new(session: SessionId, dir: PathBuf, is_kept: bool) -> Self {
+    pub(super) fn new(session: SessionId, dir: PathBuf, is_kept: bool) -> Self {
         Self {
             session,
             dir,
@@ -78,6 +84,7 @@ impl StateSockets {
             shown_at: None,
             is_kept,
             epoch: Epoch { generation: 0, counter: 0 },
+            calls: Calls::default(),
         }
     }
 
@@ -255,6 +262,7 @@ impl Served {
             next: 0,
             committed,
             asked: Vec::new(),
+            calls: Vec::new(),
             looking: None,
         })
     }
@@ -307,6 +315,7 @@ impl Served {
                         None => self.state.safe(now, wall, version.stamp()),
                     },
                     Effect::Ask { ticket, request } => self.asked.push((ticket, request)),
+                    call @ (Effect::Call { .. } | Effect::Reply { .. }) => self.calls.push(call),
                 }
             }
         }

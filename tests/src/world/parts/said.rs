@@ -155,7 +155,7 @@ impl Said {
         for effect in self.state.take_effects() {
             match effect {
                 Effect::Say { bytes, .. } => self.heard.push(&bytes),
-                Effect::Close(_) => {}
+                Effect::Close(_) | Effect::Call { .. } | Effect::Reply { .. } => {}
                 Effect::Committed(version) => self.wants.push(Wants::Commit(version)),
                 Effect::Ask { ticket, request } => self.wants.push(Wants::Ask(ticket, request)),
             }

@@ -97,8 +97,9 @@ impl Shell {
     /// it is time. Returns whether programs had anything: they may say more when they are answered.
     pub(super) fn keep(&mut self) -> bool {
         let now = self.clock.now();
+        let has_called = self.state.carry_calls(now, proto::io::wall_now());
         let committed = self.state.take_committed();
-        let had_any = self.ask_store() || !committed.is_empty();
+        let had_any = self.ask_store() || has_called || !committed.is_empty();
         for (service, version, at) in committed {
             self.core.committed(at, &service, version, &mut self.effects);
         }
