@@ -192,6 +192,10 @@ fn templates_are_checked_before_they_are_stored() {
     assert!(site.ask("a", &["template", "put", "default", &name]).status.success());
     assert_eq!(site.ask("a", &["template", "list"]).stdout, b"default\n");
     assert_eq!(site.ask("a", &["template", "show", "default"]).stdout, b"[[service]]\nname = \"shell\"\n");
+    std::fs::write(&file, "continuity = \"replicated\"\n[[service]]\nname = \"shell\"\n").expect("a file");
+    let put = site.ask("a", &["template", "put", "default", &name]);
+    let said = String::from_utf8_lossy(&put.stderr).into_owned();
+    assert!(put.status.success() && said.contains("stored, but a has no other host"), "{said}");
     assert!(site.ask("a", &["template", "rm", "default"]).status.success());
     let (text, code) = complaint(&site.ask("a", &["template", "rm", "default"]));
     assert!(text.contains("no template default"), "{text}");
@@ -209,6 +213,7 @@ fn doctor_finds_what_is_wrong_and_what_is_right() {
     };
     assert_eq!(verdict("keys"), Some("ok".into()), "{checks}");
     assert_eq!(verdict("data store"), Some("ok".into()));
+    assert_eq!(verdict("classes"), Some("warn".into()), "it is alone");
     let b = site.start("keys", "b", "127.11.23.1");
     b.wait_for(&["host up", "host=a"]);
     let output = site.ask("b", &["doctor"]);

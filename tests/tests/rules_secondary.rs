@@ -219,3 +219,54 @@ fn a_better_place_that_keeps_failing_does_not_have_a_session_moved_to_and_fro() 
     let moved = w.done("h1", "session_protected");
     assert!((5..=12).contains(&moved), "{moved}\n{}", w.story());
 }
+
+#[test]
+fn a_host_that_is_alone_says_which_sessions_nobody_keeps() {
+    let mut w = World::of(1);
+    let cannot_keep = |w: &mut World| scene::status(w, "h1").cannot_keep;
+    assert_eq!(cannot_keep(&mut w), ["replicated"]);
+    let lan = w.lan();
+    w.add_host(HostPlan::named("h2").on(lan));
+    w.run_for(secs(1));
+    assert_eq!(cannot_keep(&mut w), [""; 0]);
+    scene::drain(&mut w, &["h2".to_owned()], true);
+    assert_eq!(cannot_keep(&mut w), ["replicated"]);
+}
+
+#[test]
+fn hosts_come_and_go_for_good_under_work_and_no_session_loses_its_state() {
+    let mut w = World::of(3);
+    scene::replicate(&mut w, "");
+    let desks: Vec<DeskId> = (0..6).map(|n| desk_with_session(&mut w, "h1", &format!("card.c{n}"))).collect();
+    w.run_for(secs(2));
+    let sessions: Vec<_> = desks.iter().map(|desk| w.shows(*desk)).collect();
+    let at = w.now();
+    for (new, old) in [("h4", "h2"), ("h5", "h3"), ("h6", "h4")] {
+        let lan = w.lan();
+        w.add_host(HostPlan::named(new).on(lan));
+        w.run_for(secs(2));
+        w.stop(old);
+        w.run_for(secs(1));
+        for host in ["h1", new] {
+            let forget = w.ask(host, Command::Forget(old.parse().unwrap()));
+            assert!(matches!(forget, Reply::Done), "{forget:?}");
+        }
+        for (n, desk) in desks.iter().enumerate() {
+            w.type_line(*desk, &format!("keep {n}-{new}"));
+            w.expect(*desk).reading(&format!("kept={n}-{new}")).within(secs(2));
+        }
+        w.run_for(secs(5));
+        let own = scene::copies(&mut w, "h1").own;
+        let is_kept = |host: &proto::HostName| host.as_str() != old;
+        assert!(
+            own.iter().all(|copy| copy.state == "protected" && copy.secondary.as_ref().is_some_and(is_kept))
+        );
+    }
+    let lost =
+        |desk: &DeskId| ["lost", "display_lost"].iter().map(|name| w.count_since(*desk, name, at)).sum();
+    assert_eq!(desks.iter().map(lost).collect::<Vec<usize>>(), [0; 6]);
+    // And what they keep is good.
+    w.power_off("h1");
+    w.run_for(secs(3));
+    assert_eq!(desks.iter().map(|desk| w.shows(*desk)).collect::<Vec<_>>(), sessions, "\n{}", w.story());
+}

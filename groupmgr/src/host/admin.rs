@@ -214,6 +214,9 @@ pub struct Status {
     /// The host that is to keep its sessions, as its operator says.
     #[serde(default)]
     pub pair: Option<HostName>,
+    /// Classes of sessions that it cannot keep now: there is no other host that could have copies.
+    #[serde(default)]
+    pub cannot_keep: Vec<String>,
     /// Sessions here that another host keeps.
     #[serde(default)]
     pub protected: usize,

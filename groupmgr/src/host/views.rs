@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use authmgr::admission::PINS_AN_HOUR;
 use proto::keys::GroupKey;
 use sessiond::manager::Claim;
+use sessiond::template::Continuity;
 
 use super::admin::{Command, DtuView, Reply, SessionView, Status};
 use super::counters::Counters;
@@ -77,6 +78,7 @@ fn status(env: Env<'_>, m: &Machines, counters: &Counters) -> Status {
         dtus: m.connections.len(),
         attached: m.attachments.len(),
         pair: env.config.pair.clone(),
+        cannot_keep: extent.is_alone.then(|| Continuity::Replicated.to_string()).into_iter().collect(),
         protected: extent.protected,
         unprotected: extent.unprotected,
         lag_ms: extent.lag_ms,

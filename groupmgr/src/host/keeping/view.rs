@@ -5,7 +5,7 @@ use proto::{HostName, SessionId};
 use super::super::admin::{CopiesView, KeptView, ReplicaView};
 use super::super::env::Local;
 use super::Keeping;
-use super::choose::nearness;
+use super::choose::{best, nearness};
 use super::phase::Phase;
 use super::primary::Primary;
 
@@ -16,6 +16,8 @@ pub(in crate::host) struct Extent {
     pub(in crate::host) unprotected: usize,
     pub(in crate::host) lag_ms: u64,
     pub(in crate::host) commit_p99_us: u64,
+    /// There is no host that could keep another session.
+    pub(in crate::host) is_alone: bool,
 }
 
 impl Keeping {
@@ -41,7 +43,7 @@ impl Keeping {
 
     /// The same in numbers.
     pub(in crate::host) fn extent(&self, local: &Local<'_>) -> Extent {
-        let mut extent = Extent::default();
+        let mut extent = Extent { is_alone: best(local, |_| false).is_none(), ..Extent::default() };
         for primary in self.primaries.iter() {
             match primary.phase() {
                 Phase::Protected { .. } => extent.protected += 1,

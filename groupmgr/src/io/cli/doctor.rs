@@ -39,6 +39,7 @@ const CHECKS: &[fn(&Seen, &mut Checks)] = &[
     hosts::check_answers,
     hosts::check_heard,
     hosts::check_pairs,
+    hosts::check_classes,
     hosts::check_strangers,
     hosts::check_clocks,
     hearing::check_own,

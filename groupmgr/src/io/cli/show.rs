@@ -132,11 +132,7 @@ pub(super) fn status(hosts: &[&Status], stopped: &[HostName]) -> String {
         ]);
     }
     let mut text = table.to_string();
-    for status in hosts {
-        for (of, why) in &status.lacks {
-            let _ = writeln!(text, "{} takes no new sessions ({of}): {why}", status.host);
-        }
-    }
+    hosts.iter().for_each(|status| lacks(status, &mut text));
     let doubles: BTreeSet<&Double> = hosts.iter().flat_map(|status| &status.doubles).collect();
     for Double { host, first, second } in doubles {
         let _ = writeln!(text, "there are two hosts named {host}: one at {first} and one at {second}");
@@ -154,6 +150,17 @@ pub(super) fn status(hosts: &[&Status], stopped: &[HostName]) -> String {
         let _ = writeln!(text, "{} dropped or refused: {}", status.host, counts.join(", "));
     }
     text
+}
+
+/// What a host cannot do now.
+fn lacks(status: &Status, text: &mut String) {
+    let host = &status.host;
+    for (of, why) in &status.lacks {
+        let _ = writeln!(text, "{host} takes no new sessions ({of}): {why}");
+    }
+    for class in &status.cannot_keep {
+        let _ = writeln!(text, "{host} has no other host to keep sessions of the class {class}");
+    }
 }
 
 pub(super) fn sessions(sessions: &[SessionView]) -> String {

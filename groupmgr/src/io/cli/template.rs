@@ -1,16 +1,17 @@
 //! `template put | list | show | rm`.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use proto::exit::Exit;
 use proto::io::cli::{Failure, print};
 use serde_json::json;
-use sessiond::template::{TEXT_MAX, Template};
+use sessiond::template::{Continuity, TEXT_MAX, Template};
 
 use super::args::{At, TemplateCommand};
 use super::ask::Daemon;
 use super::show::print_json;
+use crate::host::admin::{Command, Reply};
 use crate::io::admin::wire::{Answer, Ask, Outcome, Target, TemplateAsk};
 
 pub(super) fn run(at: &At, command: TemplateCommand) -> Result<Exit, Failure> {
@@ -20,7 +21,9 @@ pub(super) fn run(at: &At, command: TemplateCommand) -> Result<Exit, Failure> {
         TemplateCommand::Rm { name } => TemplateAsk::Remove(name),
         TemplateCommand::Put { name, file } => TemplateAsk::Put { name, text: read(&file)? },
     };
-    let answers = Daemon::connect(at)?.ask(Target::Local, Ask::Template(ask))?;
+    let class = class_of(&ask);
+    let mut daemon = Daemon::connect(at)?;
+    let answers = daemon.ask(Target::Local, Ask::Template(ask))?;
     for answer in answers {
         match answer.outcome {
             Outcome::Answer(Answer::Templates(names)) if at.json => print_json(&names)?,
@@ -35,7 +38,29 @@ pub(super) fn run(at: &At, command: TemplateCommand) -> Result<Exit, Failure> {
             other => return Err(Failure::no(format!("an answer to something else: {other:?}"))),
         }
     }
+    if let Some(class) = class {
+        warn(&mut daemon, &class.to_string())?;
+    }
     Ok(Exit::Done)
+}
+
+/// The class of the template that is to be stored.
+fn class_of(ask: &TemplateAsk) -> Option<Continuity> {
+    match ask {
+        TemplateAsk::Put { text, .. } => Template::parse(text).ok().map(|template| template.continuity),
+        _ => None,
+    }
+}
+
+/// Says that sessions of a class are not kept now, where that is so.
+fn warn(daemon: &mut Daemon, class: &str) -> Result<(), Failure> {
+    for (host, reply) in daemon.command(Target::Local, Command::Status)?.replies {
+        if matches!(reply, Reply::Status(status) if status.cannot_keep.iter().any(|cannot| cannot == class)) {
+            let why = format!("{host} has no other host to keep sessions of the class {class}");
+            drop(writeln!(std::io::stderr().lock(), "groupmgr: stored, but {why}; start another one"));
+        }
+    }
+    Ok(())
 }
 
 /// Reads and checks a template before anybody is asked to store it.

@@ -81,6 +81,21 @@ pub(super) fn check_pairs(seen: &Seen, checks: &mut Checks) {
     }
 }
 
+/// Whether each host has another one for the sessions that outlive it.
+pub(super) fn check_classes(seen: &Seen, checks: &mut Checks) {
+    let Some(group) = seen.group() else { return };
+    for status in &group.hosts {
+        for class in &status.cannot_keep {
+            let found = format!("{} has no other host to keep sessions of the class {class}", status.host);
+            checks.warn(
+                "classes",
+                found,
+                "start another host, on another machine if there is one, or end its drain",
+            );
+        }
+    }
+}
+
 pub(super) fn check_strangers(seen: &Seen, checks: &mut Checks) {
     let Some(group) = seen.group() else { return };
     for row in group.rows.iter().filter(|row| !row.trusted) {
