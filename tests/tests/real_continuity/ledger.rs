@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lab::plan::Plan;
-use lab::timeline::Event;
+use lab::timeline::{Cursor, Event};
 use lab::world::Screen;
 use tests::world::TestRng;
 
@@ -123,6 +123,16 @@ impl Typist {
         Ok(())
     }
 
+    /// Whether the desk has said since then that nobody keeps the session: its secondary was too slow for it, as where
+    /// other programs take all of the machine's time.
+    fn was_alone(&self, mut from: Cursor) -> bool {
+        let says = |event: &Event| {
+            let text = event.more.get("text").and_then(serde_json::Value::as_str);
+            event.is("notice") && event.at(DESK) && text.is_some_and(|text| text.starts_with("unprotected"))
+        };
+        self.scene.world.timeline().since(&mut from).iter().any(says)
+    }
+
     /// Judges what the program has after a take-over, and goes on from there.
     fn judge(&mut self, have: &Have) -> Played {
         if have.wrong != "none" {
@@ -160,14 +170,20 @@ pub(crate) fn kills(binary: PathBuf) -> Played {
     let (kills, seed) = (number("HOTDESK_KILLS", KILLS), number("HOTDESK_SEED", 1));
     let mut rng = TestRng::new(seed);
     let mut typist = Typist::sit_down(binary)?;
-    let mut lost = 0;
+    let (mut lost, mut alone) = (0, 0);
     for kill in 1..=kills {
         let played = (|| {
             let host = typist.until_kept()?;
+            let kept_from = typist.scene.now();
             typist.type_for(Duration::from_millis(rng.below(TYPED_FOR_MS)))?;
             let from = typist.scene.now();
             typist.scene.world.kill(&host)?;
             typist.look()?;
+            if typist.was_alone(kept_from) {
+                // What was shown then is lost with the host, as was said.
+                alone += 1;
+                typist.acknowledged = 0;
+            }
             typist.scene.failed_over(DESK, from)?;
             let (typed, have) = (typist.typed, typist.ask()?);
             typist.judge(&have)?;
@@ -178,6 +194,10 @@ pub(crate) fn kills(binary: PathBuf) -> Played {
         played.map_err(|why| format!("kill {kill} of {kills}, seed {seed}: {why}"))?;
     }
     eprintln!("{kills} kills: {} numbers applied, {lost} typed ones dropped and said", typist.typed);
+    eprintln!("{alone} of them while the desk said that the session was unprotected");
+    if alone > kills / 2 {
+        return Err("the session was unprotected most of the time".into());
+    }
     if typist.typed < kills { Err("next to nothing was typed".into()) } else { Ok(()) }
 }
 
