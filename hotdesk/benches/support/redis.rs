@@ -54,7 +54,9 @@ impl Drop for Redis {
 fn serve(addr: SocketAddrV4, more: &[&str]) -> Outcome<Option<Child>> {
     let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
     let mut command = Command::new(PROGRAM);
-    command.args(["--bind", &ip, "--port", &port, "--save", "", "--appendonly", "no"]).args(more);
+    // Neither writes to a file, not even what the replica is filled with.
+    let memory = ["--save", "", "--appendonly", "no", "--repl-diskless-load", "on-empty-db"];
+    command.args(["--bind", &ip, "--port", &port]).args(memory).args(more);
     match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
         Ok(child) => Ok(Some(child)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
