@@ -85,3 +85,23 @@ fn what_is_remembered_of_a_sessions_effects_goes_with_the_session() {
     w.expect_that("its record is gone", move |w| w.record_of(session).is_none()).within(secs(20));
     assert_eq!(w.stored(&memory), None, "\n{}", w.story());
 }
+
+/// What is not known to have happened is not committed; a person may try again.
+#[test]
+fn a_store_that_is_full_or_away_does_nothing_and_says_so() {
+    let (mut w, desk, session) = protected();
+    w.fill_store(true);
+    w.type_line(desk, "pay 1");
+    w.expect(desk).reading("unpaid=1").within(secs(1));
+    w.fill_store(false);
+    w.kill_store();
+    w.type_line(desk, "pay 2");
+    w.expect(desk).reading("unpaid=2").within(secs(3));
+    w.start_store();
+    w.run_for(secs(5));
+    w.type_line(desk, "pay 3");
+    w.expect(desk).reading("paid=3").within(secs(2));
+    let paid = [1, 2, 3].map(|n| w.stored(&format!("data/card.ann/paid/{n}")).is_some());
+    assert_eq!((w.shows(desk), paid), (Some(session), [false, false, true]), "\n{}", w.story());
+    is_in_order(&mut w, 2);
+}

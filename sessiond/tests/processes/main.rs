@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         ("a_program_of_a_session_reaches_the_data_store_through_the_daemon", true, programs::data),
         ("a_program_of_a_session_is_told_where_it_is_shown", true, programs::events),
         ("a_counter_goes_on_where_it_was_when_its_service_was_killed", true, programs::state),
+        ("a_catalogue_shows_five_hits_a_page_and_keeps_only_where_it_is", true, programs::catalogue),
         ("what_a_shell_changes_in_one_operation_is_all_or_nothing", true, programs::state_in_a_shell),
         ("services_of_a_session_call_each_other_within_bounds", true, calls::call),
         ("services_start_and_stop_one_by_one", true, one_by_one),

@@ -64,6 +64,35 @@ pub fn state(dir: &Path) {
     dtu.until_shown("count 3");
 }
 
+/// `examples/catalogue.sh` shows five hits a page, goes on and back, and keeps the query and the page, not the hits.
+pub fn catalogue(dir: &Path) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/catalogue.sh");
+    let script = dir.join("catalogue.sh");
+    std::fs::copy(example, &script).unwrap();
+    let mut daemon = Daemon::start(&run_dir(dir), false);
+    let script =
+        format!("sh {}; echo; sessiond state get interactive search --about; exec cat", script.display());
+    let made = daemon.make(1, vec![service(&script)]);
+    daemon.attach(1, 7);
+    let mut dtu = Dtu::open(daemon.connect(1), made.fingerprint, 7, Has::default());
+    let mut page = |typed: &str, page: u32, first: u32| {
+        dtu.type_text(typed);
+        dtu.until_shown(&format!("40 hits, page {page} of 8"));
+        dtu.until_shown("n next, p previous");
+        let hits = |line: &String| line.trim().strip_prefix("Router R-")?.get(..2)?.parse().ok();
+        let hits: Vec<u32> = dtu.screen.lines().iter().filter_map(hits).collect();
+        assert_eq!(hits, (first..first + 5).collect::<Vec<u32>>(), "five a page");
+    };
+    page("", 1, 1);
+    page("n\n", 2, 6);
+    page("n\n", 3, 11);
+    page("p\n", 2, 6);
+    dtu.type_text("12 ports\n");
+    dtu.until_shown("12 ports: 13 hits, page 1 of 3");
+    dtu.type_text("n\nq\n");
+    dtu.until_shown("value kind=query size=5 page=1 bytes=8");
+}
+
 /// The commands of `sessiond state`, each a program of its own, as a shell uses them.
 pub fn state_in_a_shell(dir: &Path) {
     let script = r#"
