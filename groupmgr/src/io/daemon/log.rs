@@ -26,6 +26,10 @@ pub(super) fn log(note: &Note) {
         Note::Kept { session, at } => {
             tracing::info!(%session, secondary = %at, "another host keeps this session");
         }
+        // Every session begins so, and some that were struck are filled again at once.
+        Note::Unprotected { session, why } if why.is_empty() => {
+            tracing::debug!(%session, "no other host keeps this session yet");
+        }
         Note::Unprotected { session, why } => {
             tracing::warn!(%session, why, "no other host keeps this session");
         }
