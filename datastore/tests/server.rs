@@ -327,7 +327,7 @@ async fn a_frozen_server_is_noticed_and_its_return_is_too() {
     remote.put(&key("a"), value("1")).await.unwrap();
     assert!(matches!(watch.next().await, Some(WatchEvent::Changed(_))));
 
-    server.signal(Signal::SIGSTOP);
+    server.freeze();
     let start = Instant::now();
     let error = remote.put(&key("a"), value("2")).await.unwrap_err();
     assert!(matches!(error, StoreError::OutcomeUnknown { .. }), "{error}");

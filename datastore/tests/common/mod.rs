@@ -85,8 +85,19 @@ impl ServerProcess {
     }
 
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
+        nix::sys::signal::kill(self.pid(), signal).unwrap();
+    }
+
+    /// Stops it, and waits until all its threads stand still.
+    pub(crate) fn freeze(&self) {
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+        let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
+    }
+
+    fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap())
     }
 
     /// Ends it as a power cut of the process would, and waits until it is gone.
