@@ -82,6 +82,8 @@ fn a_call_is_told_to_whoever_serves_and_its_reply_to_whoever_called() {
     );
     assert!(mail.state.called(7, &"shop".parse().unwrap(), operation, &payload));
     assert_eq!(mail.told(BOB), ["event is=call call=7 from=shop operation=1 bytes=5 [hello]"]);
+    let forged = mail.say(ANN, "reply call=7 text=forged");
+    assert!(forged[0].starts_with("error code=noSuchCall"), "who does not serve does not reply: {forged:?}");
     // Nor does a reply.
     assert!(mail.say(BOB, "put pool=global key=a text=1\nreply call=7 text=hi").is_empty());
     assert!(mail.calls.is_empty());
