@@ -131,6 +131,20 @@ fn a_drained_host_keeps_nothing_new() {
 }
 
 #[test]
+fn a_host_that_is_drained_hands_what_it_keeps_to_another_if_there_is_one() {
+    let (mut w, _) = replicated([HostPlan::named("h1"), HostPlan::named("h2"), HostPlan::named("h3")]);
+    let first = secondary(&mut w, "h1").unwrap();
+    let other = if first == "h2" { "h3" } else { "h2" };
+    scene::drain(&mut w, std::slice::from_ref(&first), true);
+    w.run_for(secs(12));
+    assert_eq!(secondary(&mut w, "h1").as_deref(), Some(other), "\n{}", w.story());
+    assert_eq!(scene::copies(&mut w, &first).kept.len(), 0, "no copy stays behind");
+    scene::drain(&mut w, &[other.to_owned()], true);
+    w.run_for(secs(25));
+    assert_eq!(secondary(&mut w, "h1").as_deref(), Some(other), "there is nobody else");
+}
+
+#[test]
 fn a_host_that_is_paired_with_another_has_it_keep_its_sessions_whenever_that_can() {
     let host = |name: &str, machine| HostPlan::named(name).machine(machine).at(&label("r1"), &label("s1"));
     let (mut w, _) = replicated([

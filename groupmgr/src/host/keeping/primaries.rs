@@ -225,9 +225,9 @@ impl Primaries {
         for session in due {
             self.with(now, session, orders, |primary, out| {
                 primary.due(now, out);
-                // Others may have come up while it was filled.
+                // Others may have come up while it was filled; and one that is drained is about to go.
                 if let Phase::Protected { host, .. } = primary.phase()
-                    && is_worse(local, host, best)
+                    && (is_worse(local, host, best) || is_leaving(local, host) && best.is_some())
                 {
                     let host = host.clone();
                     primary.lost(now, &host, Why::Better, out);
@@ -319,6 +319,11 @@ impl Primaries {
         let due = self.sessions.values().filter_map(|primary| Some((primary.deadline()?, primary.session)));
         self.due = due.collect();
     }
+}
+
+/// Whether a host still keeps what it has, and takes nothing more.
+fn is_leaving(local: &Local<'_>, host: &HostName) -> bool {
+    can_keep(local, host) && nearness(local, host).is_none()
 }
 
 /// Whether another host would be a better place than this one.
