@@ -222,3 +222,15 @@ fn a_daemon_that_takes_its_sessions_up_writes_its_run_into_their_records() {
     }
     assert_eq!(w.claim_on(&format!("card.ann/{second}")).unwrap().boot, w.boot_of("h1").unwrap());
 }
+
+/// The claim of a replicated session says so, and a host of the version before reads the rest.
+#[test]
+fn a_claim_of_a_replicated_session_has_one_field_more() {
+    let mut w = World::of(2);
+    w.store_put("template/default", "continuity = \"replicated\"\n[[service]]\nname = \"terminal\"\n");
+    let desk = desk_with_session(&mut w, "h1", "card.ann");
+    let text = w.stored("claim/card.ann").unwrap();
+    assert!(text.ends_with("class=replicated"), "{text}");
+    let claim = ClaimRecord::parse(text.as_bytes()).unwrap();
+    assert_eq!((Some(claim.session), claim.is_replicated), (w.shows(desk), true));
+}

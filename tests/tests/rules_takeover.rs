@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what is not there ends the test")]
 
 use groupmgr::host::admin::{Command, Reply};
-use groupmgr::host::{ClaimRecord, SessionRecord};
+use groupmgr::host::{Note, SessionRecord};
 use proto::{Epoch, HostName, SessionId};
 use sessiond::control::{Kind, Protection};
 use sessiond::template::Continuity;
@@ -290,6 +290,56 @@ fn a_session_that_ends_leaves_neither_record_nor_claim() {
     w.expect_that("nothing is left of it", is_gone).within(secs(1));
 }
 
+#[test]
+fn a_session_whose_process_ends_does_not_come_back_and_is_not_said_to_be_lost() {
+    let mut w = World::of(3);
+    let (desk, session, _) = protected(&mut w);
+    let from = w.now();
+    w.kill_session("h1", session);
+    w.expect_that("another one is shown", move |w| w.shows(desk).is_some_and(|now| now != session))
+        .within(secs(2));
+    w.run_for(secs(3));
+    assert!(w.record_of(session).is_none() && w.sessions_of("card.ann").iter().all(|s| s.session != session));
+    assert!(w.notes_since("h1", from).all(|note| !matches!(note, Note::StateLost { .. })), "\n{}", w.story());
+}
+
+/// A desk that had no way to its host got a session beside; then the host dies, and that session lives on.
+#[test]
+fn a_session_that_is_kept_keeps_its_claim_while_another_one_of_its_token_lives() {
+    for is_kept in [true, false] {
+        let mut w = World::of(3);
+        let (desk, session, before) = protected(&mut w);
+        w.keep_apart(desk, "h1");
+        w.expect_that("it has one beside", move |w| w.shows(desk).is_some_and(|now| now != session))
+            .within(secs(20));
+        let beside = w.shows(desk).unwrap();
+        if !is_kept {
+            let record = w.record_of(session).unwrap();
+            put_record(&mut w, session, &SessionRecord { secondary: None, ..record });
+        }
+        let from = w.now();
+        w.power_off("h1");
+        w.run_for(secs(25));
+        w.expect(desk).showing(beside).now();
+        let host = w.host_of(desk).unwrap();
+        let has_claim = w.claim_on("card.ann").unwrap().session;
+        let is_said = w.notes_since(&host, from).any(|note| matches!(note, Note::StateLost { .. }));
+        assert_eq!(
+            (has_claim, is_said),
+            (if is_kept { session } else { beside }, !is_kept),
+            "\n{}",
+            w.story()
+        );
+        if is_kept {
+            // When that one is over, it comes back.
+            w.kill_session(&host, beside);
+            w.expect(desk).showing(session).within(secs(20));
+            let home = w.host_of(desk).unwrap();
+            goes_on(&w, &home, session, before);
+        }
+    }
+}
+
 /// Its home was cut off meanwhile, and cannot know.
 #[test]
 fn a_session_that_has_ended_at_its_next_home_does_not_rise_again_at_the_one_before() {
@@ -447,15 +497,4 @@ fn the_record_of_a_session_that_is_about_to_be_made_stays() {
         w.expect(desk).showing(session).now();
         assert_eq!(other, None);
     }
-}
-
-/// The claim of a replicated session says so, and a host of the version before reads the rest.
-#[test]
-fn a_claim_of_a_replicated_session_has_one_field_more() {
-    let mut w = World::of(2);
-    let (_, session, epoch) = protected(&mut w);
-    let text = w.stored("claim/card.ann").unwrap();
-    assert!(text.ends_with("class=replicated"), "{text}");
-    let claim = ClaimRecord::parse(text.as_bytes()).unwrap();
-    assert_eq!((claim.session, claim.epoch, claim.is_replicated), (session, epoch, true));
 }

@@ -68,7 +68,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proto::keys::KeyRing;
 use proto::time::earliest;
-use proto::{HostName, Instant, WallTime};
+use proto::{HostName, Instant, SessionId, WallTime};
 use sessiond::manager::Sessions;
 
 pub use claim_record::ClaimRecord;
@@ -174,6 +174,11 @@ impl Host {
     #[must_use]
     pub fn tables(&self) -> Vec<Fill> {
         views::tables(&self.machines)
+    }
+
+    /// The sessions of other hosts of which this one keeps something.
+    pub fn kept(&self) -> impl Iterator<Item = SessionId> {
+        self.machines.keeping.kept().sessions()
     }
 
     /// Every edge that is drawn, of the machines and of the stages of a presentation, and how often it was taken.

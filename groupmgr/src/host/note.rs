@@ -155,6 +155,15 @@ pub enum Note {
         /// The session that runs on there.
         session: SessionId,
     },
+    /// Nobody can go on with a session: another one is made in its place.
+    StateLost {
+        /// The token that it belongs to.
+        token: Token,
+        /// The session that is lost.
+        session: SessionId,
+        /// Why, for a person.
+        why: String,
+    },
     /// The data store can be reached, or cannot.
     Store {
         /// Whether it can be reached now.

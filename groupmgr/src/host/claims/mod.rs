@@ -7,12 +7,13 @@
 //! | File | What |
 //! |---|---|
 //! | this | what is asked for, and who is answered |
-//! | [`offer`] | sessions without a claim are offered to the store |
+//! | [`offer`], [`kept`] | sessions without a claim are offered to the store |
 //! | [`renew`] | whether sessions still have their claims |
 //! | [`release`] | claims of sessions that are over are given back |
 //! | [`round`], [`strays`] | now and then all are looked at: those of this host's sessions, and those that nobody gave back |
 //! | [`queue`] | all that, a few at a time |
 
+mod kept;
 mod offer;
 mod queue;
 mod release;
@@ -24,7 +25,7 @@ pub(super) use queue::UNRELEASED_MAX;
 
 use std::collections::BTreeMap;
 
-use datastore::{Answer, Expected, Request, Response, StoreError};
+use datastore::{Answer, Expected, Request, Response, StoreError, Value};
 use proto::time::earliest;
 use proto::{Epoch, Instant, SessionId, Token};
 use sessiond::manager::{Claim, Session};
@@ -53,6 +54,8 @@ enum Wanted {
     Take { id: PresentationId, token: Token, record: ClaimRecord, is_heir: bool },
     /// A session without a claim is offered.
     Offer { token: Token, record: ClaimRecord },
+    /// The record of the session whose claim stands in the way of an offer.
+    Keeper(Box<InTheWay>),
     /// A session of an earlier daemon takes its claim along.
     Renew { token: Token, record: ClaimRecord },
     /// Whether a session still has its claim.
@@ -72,6 +75,17 @@ impl Wanted {
     const fn is_upkeep(&self) -> bool {
         !matches!(self, Self::Read(..) | Self::Take { .. } | Self::Page)
     }
+}
+
+/// An offer, and the claim that it found.
+#[derive(Clone, Debug)]
+struct InTheWay {
+    token: Token,
+    /// What is offered, as it would take the place of the other.
+    record: ClaimRecord,
+    held: ClaimRecord,
+    /// As it was read.
+    read: Value,
 }
 
 /// How a session of this host stands with the store, as this machine has decided it: the table of sessions shows it a
@@ -294,6 +308,7 @@ impl Claims {
                 out.step(ToPresentations::Taken { id, token, session, epoch, is_heir, result });
             }
             Wanted::Offer { token, record } => self.on_offered(ctx, &token, record, outcome, out),
+            Wanted::Keeper(found) => self.on_keeper(ctx, *found, outcome, out),
             Wanted::Renew { token, record } => self.on_renewed(ctx, &token, record, outcome, out),
             Wanted::Check { session } => self.on_checked(ctx, session, outcome, out),
             Wanted::Release { token, record } => self.on_released(ctx, token, record, outcome, out),

@@ -11,7 +11,7 @@ use super::super::liveness::Liveness;
 use super::super::note::Note;
 use super::super::out::Out;
 use super::queue::ClaimTask;
-use super::{Claims, Wanted, claim_of, in_this_generation};
+use super::{Claims, InTheWay, Wanted, claim_of, in_this_generation};
 
 /// How often sessions without a claim are offered to the store.
 const OFFER_EVERY: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ impl Claims {
     }
 
     /// Offers a session in the place of what the store is expected to have.
-    fn offer_in_place_of(
+    pub(super) fn offer_in_place_of(
         &mut self,
         ctx: &Ctx<'_>,
         expected: Expected,
@@ -109,6 +109,10 @@ impl Claims {
                         // That of a replicated session rises with its home alone.
                         let epoch = if is_replicated { record.epoch } else { risen };
                         let record = ClaimRecord { epoch, ..record };
+                        if held.is_replicated {
+                            let (token, read) = (token.clone(), current);
+                            return self.ask_for_keeper(ctx, InTheWay { token, record, held, read }, out);
+                        }
                         self.offer_in_place_of(ctx, Expected::Exactly(current), token, record, out);
                     }
                     Liveness::Unknown(_) | Liveness::Doubtful | Liveness::Restarting => {

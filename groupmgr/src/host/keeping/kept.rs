@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proto::keys::KeyRing;
-use proto::{KeyId, Token, TokenTag};
+use proto::{KeyId, SessionId, Token, TokenTag};
 
 use crate::keep::Copies;
 use crate::keep::copies::Limits;
@@ -43,6 +43,11 @@ impl Kept {
                 self.tags.insert((key.id(), tag), token.clone());
             }
         }
+    }
+
+    /// Which sessions those are.
+    pub(in crate::host) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.copies.view().map(|copy| copy.session)
     }
 
     /// Sessions of which something is kept.

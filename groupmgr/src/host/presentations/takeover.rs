@@ -24,6 +24,7 @@ use sessiond::template::{Continuity, Template};
 use super::super::claim_record::ClaimRecord;
 use super::super::env::Ctx;
 use super::super::liveness::{Liveness, liveness};
+use super::super::note::Note;
 use super::super::out::Out;
 use super::super::session_record::SessionRecord;
 use super::super::step::{
@@ -76,7 +77,10 @@ impl Presentations {
             return self.wait(ctx, id, AGAIN, "", out);
         }
         let Some((read, record)) = found.filter(|(_, record)| record.is_replicated()) else {
-            return self.lose_state(ctx, id, claim, "nothing is known of it any more", out);
+            return match why_over(ctx, &claim) {
+                Some(why) => self.lose_state(ctx, id, claim, why, out),
+                None => self.prepare(ctx, id, claim, out),
+            };
         };
         let is_moved = decision.unasked.as_ref().is_some_and(|unasked| unasked.is_handed_over);
         if !self.is_free(ctx, id, session, &record, out) {
@@ -258,6 +262,10 @@ impl Presentations {
             return self.remove(id.conn, out);
         }
         decision.heir = None;
+        if let NewClaim::Swap { heir: Some(session), .. } = claim {
+            let (token, why) = (decision.token().clone(), why.to_owned());
+            out.note(Note::StateLost { token, session, why });
+        }
         out.done("state_lost");
         self.tell(id, format!("Your session is lost: {why}. This is a new one."), out);
         self.prepare(ctx, id, claim, out);
@@ -356,5 +364,18 @@ impl Presentations {
             Taken::Away if is_heir => self.await_store(ctx, id, out),
             Taken::Away => self.create_unclaimed(ctx, id, out),
         }
+    }
+}
+
+/// Why a session is over whose record is gone, for who comes for it; none if it has just ended here, as everybody knows who
+/// was there.
+fn why_over(ctx: &Ctx<'_>, claim: &NewClaim) -> Option<&'static str> {
+    let NewClaim::Swap { expected, .. } = claim else { return None };
+    let claim = expected.as_ref().and_then(|value| ClaimRecord::parse(value.as_bytes()).ok())?;
+    match claim.epoch.generation == ctx.store.generation() {
+        _ if claim.host == *ctx.name() => None,
+        // Records of homes that are gone are removed for nothing else.
+        true => Some("it has expired, since nobody came for it"),
+        false => Some("nothing is known of it any more"),
     }
 }

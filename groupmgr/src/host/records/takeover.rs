@@ -18,6 +18,11 @@ const SECONDS_MAX: u16 = sessiond::manager::SESSIONS_PER_TOKEN_MAX as u16;
 impl Records {
     /// What the store has of a session.
     pub(super) fn read(&mut self, ctx: &Ctx<'_>, id: PresentationId, session: SessionId, out: &mut Out<'_>) {
+        let slot = self.slots.get(&(session, Which::Record));
+        if slot.is_some_and(|slot| !slot.is_coming) && ctx.sessions.get(session).is_none() {
+            // It has ended here, and its record is about to be removed.
+            return out.step(ToPresentations::Record { id, session, result: Box::new(Ok(None)) });
+        }
         match SessionRecord::key(session).filter(|_| ctx.store.is_up()) {
             Some(key) => self.ask(ctx, Wanted::Read(id, session), Request::Get { key }, out),
             None => out.step(ToPresentations::Record { id, session, result: Box::new(Err(not_asked())) }),

@@ -66,6 +66,7 @@ pub(super) fn log(note: &Note) {
         Note::MovedAway { token, session } => {
             tracing::warn!(%token, %session, "another host goes on with the session: what runs of it here is ended");
         }
+        Note::StateLost { token, session, why } => tracing::warn!(%token, %session, why, "session lost"),
         Note::Superseded { token, session } => {
             tracing::warn!(%token, %session, "another host shows a newer session of this token");
         }
