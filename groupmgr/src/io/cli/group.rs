@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::args::{At, DtuCommand, MessageTarget, On};
 use super::ask::{Daemon, Gathered};
+use super::secondary::{self, CopiesOf};
+use super::session;
 use super::show::{self, print_json};
-use super::{secondary, session};
 use crate::host::admin::{Command, Explanation, ReplicaView, Reply, SessionView, Status};
 use crate::io::admin::wire::Target;
 use crate::topology::RowView;
@@ -98,19 +99,27 @@ pub(super) fn status(at: &At, on: On, watch: bool) -> Result<Exit, Failure> {
 }
 
 pub(super) fn explain(at: &At, token: &Token) -> Result<Exit, Failure> {
-    let gathered = Daemon::connect(at)?.command(Target::All, Command::Explain(token.clone()))?;
+    let mut daemon = Daemon::connect(at)?;
+    let gathered = daemon.command(Target::All, Command::Explain(token.clone()))?;
     let explained: Vec<(&HostName, &Explanation)> = (gathered.replies.iter())
         .filter_map(|(host, reply)| match reply {
             Reply::Explain(explanation) => Some((host, explanation)),
             _ => None,
         })
         .collect();
+    let (copies, _) = secondary::copies(&mut daemon, Target::All)?;
+    let sessions = explained.iter().flat_map(|(_, e)| e.here.iter().map(|s| s.session));
+    let copies = CopiesOf::token(&copies, token, sessions);
     if at.json {
         let hosts: Vec<_> =
             explained.iter().map(|(host, e)| json!({"host": host, "explanation": e})).collect();
-        print_json(&json!({"token": token, "hosts": hosts, "unreachable": gathered.missing()}))?;
+        let copies: Vec<_> = copies.iter().map(CopiesOf::json).collect();
+        print_json(&json!({
+            "token": token, "hosts": hosts, "copies": copies, "unreachable": gathered.missing(),
+        }))?;
     } else {
-        print(show::explanation(token, &explained))?;
+        let copies: String = copies.iter().map(CopiesOf::text).collect();
+        print(format!("{}\n{copies}", show::explanation(token, &explained)))?;
     }
     Ok(gathered.conclude())
 }

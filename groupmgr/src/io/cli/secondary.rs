@@ -1,10 +1,10 @@
 //! `secondary list` and `session show`: who keeps what of whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use proto::HostName;
 use proto::exit::Exit;
 use proto::io::cli::{Failure, print};
+use proto::{HostName, SessionId, Token};
 use serde_json::json;
 
 use super::args::{At, SecondaryCommand};
@@ -76,6 +76,64 @@ pub(super) fn show(at: &At, daemon: &mut Daemon, meant: &SessionView) -> Result<
     Ok(gathered.conclude())
 }
 
+/// What is known of the copies of one session.
+pub(super) struct CopiesOf<'a> {
+    session: SessionId,
+    /// At the host that runs it, if one does and it is replicated.
+    own: Option<(&'a HostName, &'a ReplicaView)>,
+    kept: Vec<(&'a HostName, &'a KeptView)>,
+}
+
+impl<'a> CopiesOf<'a> {
+    /// Of these sessions of a token, and of those of which somebody keeps something.
+    pub(super) fn token(
+        copies: &'a BTreeMap<HostName, CopiesView>,
+        token: &Token,
+        sessions: impl Iterator<Item = SessionId>,
+    ) -> Vec<Self> {
+        let all = || copies.iter().flat_map(|(host, c)| c.kept.iter().map(move |kept| (host, kept)));
+        let is_its = |(_, kept): &(&HostName, &KeptView)| kept.token.as_ref() == Some(token);
+        let ids: BTreeSet<SessionId> =
+            sessions.chain(all().filter(is_its).map(|(_, kept)| kept.session)).collect();
+        let one = |session| Self {
+            session,
+            own: copies
+                .iter()
+                .find_map(|(host, c)| Some((host, c.own.iter().find(|replica| replica.session == session)?))),
+            kept: all().filter(|(_, kept)| kept.session == session).collect(),
+        };
+        ids.into_iter().map(one).collect()
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        let kept: Vec<_> = self.kept.iter().map(|(host, kept)| json!({"host": host, "copy": kept})).collect();
+        let class = class_of(self.own.map(|(_, own)| own), &self.kept);
+        let (host, own) = self.own.unzip();
+        json!({"session": self.session, "class": class, "host": host, "replica": own, "copies": kept})
+    }
+
+    /// All of that in one line, for a person.
+    pub(super) fn text(&self) -> String {
+        let class = class_of(self.own.map(|(_, own)| own), &self.kept);
+        let mut text = format!("session {}: {class}", self.session.short());
+        if let Some((host, own)) = self.own {
+            text += &format!(", {} on {host}", own.state);
+            if !own.why.is_empty() {
+                text += &format!(" ({})", own.why);
+            }
+            if let Some(secondary) = &own.secondary {
+                text += &format!(", secondary {secondary}");
+            }
+            text += &own.version.as_ref().map_or_else(String::new, |version| format!(", version {version}"));
+        }
+        for (host, kept) in &self.kept {
+            let version = kept.version.as_deref().unwrap_or("-");
+            text += &format!("; {host} keeps version {version} of epoch {}", kept.epoch);
+        }
+        text + "\n"
+    }
+}
+
 /// Only of a session whose state outlives its host there is anything to say about copies.
 const fn class_of<T>(own: Option<&ReplicaView>, kept: &[T]) -> &'static str {
     if own.is_some() || !kept.is_empty() { "replicated" } else { "restart" }
@@ -117,7 +175,7 @@ fn text_of(session: &SessionView, own: Option<&ReplicaView>, kept: &[(&HostName,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::{Epoch, Last, SessionId};
+    use proto::{Epoch, Last};
     use sessiond::control::Acknowledged;
 
     #[test]
@@ -172,5 +230,21 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line:?} in\n{text}");
         }
         assert!(table([(&keeper, &kept)].into_iter()).contains("b"));
+        // By its token, also when its home is gone.
+        let kept = KeptView { token: Some(session.token.clone()), ..kept };
+        let at_home = CopiesView { own: vec![own], kept: Vec::new() };
+        let at_keeper = CopiesView { own: Vec::new(), kept: vec![kept] };
+        let all: BTreeMap<HostName, CopiesView> = [(session.host, at_home), (keeper, at_keeper)].into();
+        let of = CopiesOf::token(&all, &session.token, core::iter::empty());
+        assert_eq!(
+            of.iter().map(CopiesOf::text).collect::<String>(),
+            format!(
+                "session {}: replicated, protected on a, secondary b, version 1.2/7; b keeps version 1.2/7 of epoch 1.2\n",
+                session.session.short()
+            )
+        );
+        assert_eq!(of[0].json()["replica"]["state"], "protected");
+        let other = CopiesOf::token(&all, &"card.bob".parse().unwrap(), [SessionId(2)].into_iter());
+        assert_eq!(other[0].json()["class"], "restart");
     }
 }
