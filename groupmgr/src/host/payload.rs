@@ -176,7 +176,8 @@ pub(super) enum Recorded {
     Away,
 }
 
-/// Epoch and secondary of a session by its record; none if there is no record. The error says that it could not be asked.
+/// The epoch of a session by its record, and the host that has to keep something of it; none if there is no record. The
+/// error says that it could not be asked.
 pub(super) type LookedUp = Result<Option<(Epoch, Option<HostName>)>, StoreError>;
 
 /// A record as the data store has it, and what it says; none if there is none, or another version wrote it. The error

@@ -94,6 +94,12 @@ impl SessionRecord {
         self.class == Continuity::Replicated
     }
 
+    /// What a person is told when nobody can go on with it.
+    #[must_use]
+    pub(super) fn unkept(&self) -> String {
+        format!("host {} is gone, and no other had a copy", self.home)
+    }
+
     /// The same as a claim says it: whether its home lives is judged alike.
     #[must_use]
     pub(super) fn as_claim(&self, session: SessionId) -> ClaimRecord {

@@ -142,6 +142,12 @@ impl Copies {
         self.tokens.contains_key(token)
     }
 
+    /// Whether objects of a session are kept, of this epoch or of one before.
+    #[must_use]
+    pub fn has(&self, session: SessionId, epoch: Epoch) -> bool {
+        self.sessions.get(&session).is_some_and(|copy| copy.epoch <= epoch && !copy.parts.is_empty())
+    }
+
     /// What is kept of a session's part.
     #[must_use]
     pub fn get(&self, session: SessionId, part: &Part) -> Option<&Encoded> {

@@ -29,16 +29,21 @@ impl Claims {
         let InTheWay { token, record, held, read } = found;
         let Ok(value) = value_of(outcome) else { return self.claim_again(ctx, record, out) };
         let theirs = value.and_then(|value| SessionRecord::parse(value.as_bytes()).ok());
-        let is_gone = |record: &SessionRecord| {
-            matches!(liveness(ctx, &record.as_claim(held.session), None), Liveness::Dead | Liveness::Absent)
+        let session = held.session;
+        let is_gone = |theirs: &SessionRecord| {
+            matches!(liveness(ctx, &theirs.as_claim(session), None), Liveness::Dead | Liveness::Absent)
         };
-        if theirs.as_ref().is_some_and(|theirs| theirs.secondary.is_some() && is_gone(theirs)) {
-            return self.supersede(ctx, &token, record, out);
-        }
-        if theirs.as_ref().is_some_and(is_gone) && self.own.contains_key(&record.session) {
-            let (session, why) =
-                (held.session, format!("host {} is gone, and no other had a copy", held.host));
-            out.note(Note::StateLost { token: token.clone(), session, why });
+        // Also by this host, where it was about to go on with it.
+        let is_kept = |theirs: &SessionRecord| {
+            theirs.secondary.is_some() || theirs.home == *ctx.name() && ctx.kept.has(session, theirs.epoch)
+        };
+        if let Some(theirs) = theirs.filter(is_gone) {
+            if is_kept(&theirs) {
+                return self.supersede(ctx, &token, record, out);
+            }
+            if self.own.contains_key(&record.session) {
+                out.note(Note::StateLost { token: token.clone(), session, why: theirs.unkept() });
+            }
         }
         self.offer_in_place_of(ctx, Expected::Exactly(read), &token, record, out);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proto::keys::KeyRing;
-use proto::{KeyId, SessionId, Token, TokenTag};
+use proto::{Epoch, KeyId, SessionId, Token, TokenTag};
 
 use crate::keep::Copies;
 use crate::keep::copies::Limits;
@@ -24,6 +24,11 @@ impl Kept {
     /// Whether objects of a session of this token are kept here.
     pub(in crate::host) fn keeps(&self, token: &Token) -> bool {
         self.copies.keeps(token)
+    }
+
+    /// Whether objects of a session are kept here, of this epoch or of one before.
+    pub(in crate::host) fn has(&self, session: SessionId, epoch: Epoch) -> bool {
+        self.copies.has(session, epoch)
     }
 
     /// The same for whoever means a token by its tag.

@@ -6,7 +6,7 @@
 //!      │
 //!   its record is read ─ another host was quicker ─────▶ looked up again
 //!      │                └ nobody has a copy, or with it ─▶ a fresh session, and the desk is told
-//!   its objects are fetched from the secondary
+//!   its objects are fetched from the secondary, or from a home that never began it
 //!      │                └ no answer ───────────────────▶ asked again, for a while
 //!   record swapped ──────── lost ─────────────────────────▶ looked up again
 //!      │
@@ -33,6 +33,7 @@ use super::super::step::{
 use super::Presentations;
 use super::create::template_name;
 use super::stage::{Decision, Early, Heir, NewClaim, Stage};
+use crate::directory::Found;
 use crate::topology::{Row, Standing};
 
 /// How soon the data store is asked again.
@@ -86,15 +87,16 @@ impl Presentations {
         if !self.is_free(ctx, id, session, &record, out) {
             return;
         }
-        let Some(keeper) = record.secondary.clone() else {
-            let why = format!("host {} is gone, and no other had a copy", record.home);
-            return self.lose_state(ctx, id, claim, &why, out);
+        let Some(decision) = self.find(id) else { return };
+        let Some(keeper) = keeper_of(ctx, session, &record, decision.found.as_deref()) else {
+            return self.lose_state(ctx, id, claim, &record.unkept(), out);
         };
         let lost = Some(record.home.clone()).filter(|home| home != ctx.name());
         // Whoever hands it over keeps it until this host has another secondary.
         let is_kept_elsewhere = is_moved || keeper != *ctx.name();
         let restore = Restore { objects: Vec::new(), lost, is_kept_elsewhere, is_moved };
-        let Some(decision) = self.find(id) else { return };
+        // A home that never began it keeps it for the next, as any other host would.
+        let record = SessionRecord { secondary: Some(keeper.clone()), ..record };
         decision.heir = Some(Box::new(Heir { session, read, record, restore }));
         self.heirs.insert(session, id);
         self.fetch(ctx, id, claim, keeper, out);
@@ -243,8 +245,13 @@ impl Presentations {
 
     fn lose_both(&mut self, ctx: &Ctx<'_>, id: PresentationId, claim: NewClaim, out: &mut Out<'_>) {
         let record = self.find(id).and_then(|d| d.heir.as_ref()).map(|heir| heir.record.clone());
-        let Some(SessionRecord { home, secondary: Some(keeper), .. }) = record else { return };
-        let why = format!("it was on host {home} and kept by host {keeper}, and both are gone");
+        let Some(record) = record else { return };
+        let why = match record.secondary.as_ref().filter(|keeper| **keeper != record.home) {
+            Some(keeper) => {
+                format!("it was on host {} and kept by host {keeper}, and both are gone", record.home)
+            }
+            None => record.unkept(),
+        };
         self.lose_state(ctx, id, claim, &why, out);
     }
 
@@ -365,6 +372,21 @@ impl Presentations {
             Taken::Away => self.create_unclaimed(ctx, id, out),
         }
     }
+}
+
+/// Who keeps what a session was: whom its record names, or else a home that took it over from what it kept itself, and then
+/// never began it, since its desk had left.
+fn keeper_of(
+    ctx: &Ctx<'_>,
+    session: SessionId,
+    record: &SessionRecord,
+    found: Option<&Found>,
+) -> Option<HostName> {
+    let has_not_begun = match record.home == *ctx.name() {
+        true => ctx.kept.has(session, record.epoch),
+        false => liveness(ctx, &record.as_claim(session), found) == Liveness::Doubtful,
+    };
+    record.secondary.clone().or_else(|| has_not_begun.then(|| record.home.clone()))
 }
 
 /// Why a session is over whose record is gone, for who comes for it; none if it has just ended here, as everybody knows who

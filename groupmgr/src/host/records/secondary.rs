@@ -52,7 +52,8 @@ impl Records {
     pub(super) fn on_looked_up(session: SessionId, outcome: Result<Response, StoreError>, out: &mut Out<'_>) {
         let result = value_of(outcome).map(|value| {
             let record = SessionRecord::parse(value?.as_bytes()).ok()?;
-            Some((record.epoch, record.secondary))
+            // A home that took it over from what it kept itself, and has not begun it, keeps it still.
+            Some((record.epoch, record.secondary.or(Some(record.home))))
         });
         out.step(ToKeeping::Record { session, result });
     }
