@@ -1,7 +1,7 @@
 //! One run, from its options to its digest.
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::time::Duration;
 use proto::{BootId, Instant, SessionId};
@@ -368,16 +368,20 @@ impl<'a> Run<'a> {
         let is_kept = |session: &SessionId, is_replicated: bool| {
             is_replicated && w.record_of(*session).is_some() && w.processes().all(|(_, id, _)| id != *session)
         };
-        let claims =
-            w.claims().into_iter().filter(|(_, claim)| !is_kept(&claim.session, claim.is_replicated));
-        rest.stored = claims.map(|(token, claim)| (token, claim.host, claim.session)).collect();
+        let (kept, claims): (Vec<_>, Vec<_>) =
+            w.claims().into_iter().partition(|(_, claim)| is_kept(&claim.session, claim.is_replicated));
+        rest.kept = kept.into_iter().map(|(token, _)| token).collect();
+        rest.stored = claims.into_iter().map(|(token, claim)| (token, claim.host, claim.session)).collect();
         let records = w.records().into_iter().filter(|(id, record)| !is_kept(id, record.is_replicated()));
         rest.records = records.map(|(session, record)| (session, record.home)).collect();
         rest.running =
             w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
+        let recorded = w.records().into_iter().map(|(id, _)| id);
+        let there: BTreeSet<SessionId> = recorded.chain(rest.running.iter().map(|(_, id, _)| *id)).collect();
         for name in self.islands.iter().flat_map(|island| &island.hosts) {
             let Some(host) = w.host(name) else { continue };
             let listed = host.sessions().iter();
+            rest.copies.extend(host.kept().map(|id| ((host.name().clone(), id), !there.contains(&id))));
             rest.listed.extend(listed.map(|s| ((host.name().clone(), s.id), s.claim == Claim::Held)));
         }
         rest

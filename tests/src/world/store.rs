@@ -232,6 +232,13 @@ impl World {
                 Some(Observation::Effect { session, effect, believed, recorded })
             });
         }
+        if !matches!(response.answer, Answer::Lost { .. })
+            && let Some(session) = key.and_then(|key| SessionRecord::session_of(&key.parse().ok()?))
+        {
+            self.observe(|w| {
+                Some(Observation::Recorded { session, record: w.record_of(session).map(Box::new) })
+            });
+        }
         let what = News::Said(FromStore::Reply { id, response });
         self.store_news(host, self.store.delay + self.store.slowness, StoreNews { number, what });
     }

@@ -13,6 +13,7 @@ mod failover;
 mod fitness;
 mod health;
 mod homes;
+mod kept;
 mod links;
 mod lives;
 mod redirects;
@@ -37,6 +38,7 @@ pub use failover::Failover;
 pub use fitness::Fitness;
 pub use health::Health;
 pub use homes::{Homes, STALE};
+pub use kept::{KEPT, Kept, UNKEPT};
 pub use links::Links;
 pub use lives::Lives;
 pub use redirects::Redirects;
@@ -64,6 +66,7 @@ impl Checks {
             Box::new(Epochs::default()),
             Box::new(Homes::default()),
             Box::new(Effects::default()),
+            Box::new(Kept::default()),
             Box::new(Redirects::default()),
             Box::new(Failover::default()),
             Box::new(Fitness::default()),

@@ -40,6 +40,10 @@ pub struct Rest {
     pub stored: Vec<(String, HostName, SessionId)>,
     /// The sessions of which the data store has a record, and their homes.
     pub records: BTreeMap<SessionId, HostName>,
+    /// The sessions of which hosts keep something for others, and those among them that neither have a record nor run.
+    pub copies: BTreeMap<(HostName, SessionId), bool>,
+    /// Tokens whose claims name sessions that are kept for their next home; what their desks show has claims of its own.
+    pub kept: BTreeSet<String>,
     /// The claims of the tokens that are in desks.
     pub claims: BTreeMap<String, Option<(HostName, SessionId)>>,
 }
@@ -54,6 +58,7 @@ impl Rest {
             .or_else(|| self.unclaimed())
             .or_else(|| self.stray())
             .or_else(|| self.unrecorded())
+            .or_else(|| self.outlived())
     }
 
     /// A token that is in a desk, is let in, and is shown nowhere.
@@ -116,10 +121,16 @@ impl Rest {
         Some(format!("the record of {session} points to {host}, which does not run it"))
     }
 
+    /// No copy outlives its session.
+    fn outlived(&self) -> Option<String> {
+        let ((host, session), _) = self.copies.iter().find(|(_, is_over)| **is_over)?;
+        Some(format!("{host} keeps a copy of {session}, which is over"))
+    }
+
     /// A claim must name a session that its host lists and takes for the claimed one.
     fn unclaimed(&self) -> Option<String> {
         let shown = self.desks.iter().filter(|desk| desk.shows.is_some()).map(|desk| &desk.token);
-        for token in shown {
+        for token in shown.filter(|token| !self.kept.contains(*token)) {
             match self.claims.get(token) {
                 Some(Some(claim)) if self.listed.get(claim) == Some(&true) => {}
                 Some(Some(claim)) if self.listed.contains_key(claim) => {

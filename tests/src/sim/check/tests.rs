@@ -326,6 +326,8 @@ fn at_rest() -> Rest {
         claims: [("card.ann".into(), Some((host("a"), ONE)))].into(),
         stored: vec![("card.ann".into(), host("a"), ONE)],
         records: [(ONE, host("a"))].into(),
+        copies: [((host("b"), ONE), false)].into(),
+        kept: ["card.bob".to_owned()].into(),
     }
 }
 
@@ -356,6 +358,7 @@ fn a_group_that_is_not_at_rest_is_complained_of() {
     complains("has no claim", |rest| rest.claims.clear());
     complains("its record is None", |rest| rest.records.clear());
     complains("which does not run it", |rest| drop(rest.records.insert(TWO, host("b"))));
+    complains("which is over", |rest| rest.copies.extend([((host("b"), TWO), true)]));
     complains("2 claims for 1 sessions", |rest| rest.stored.push(("card.bob".into(), host("b"), TWO)));
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use datastore::once::EffectId;
 use dtu_emu::dtu::DtuEvent;
-use groupmgr::host::{ClaimRecord, Note};
+use groupmgr::host::{ClaimRecord, Note, SessionRecord};
 use groupmgr::links::Loss;
 use proto::time::Duration;
 use proto::{BootId, Epoch, HostName, Instant, SessionId, Token};
@@ -151,6 +151,13 @@ pub enum Observation {
         token: String,
         /// The claim, if there is one.
         claim: Option<ClaimRecord>,
+    },
+    /// The data store holds another record for a session.
+    Recorded {
+        /// The session that it is of.
+        session: SessionId,
+        /// The record, if there is one.
+        record: Option<Box<SessionRecord>>,
     },
     /// A session is told the epoch that its host has of it.
     Epoch {
