@@ -6,6 +6,10 @@ use proto::{HostName, SessionId};
 
 use crate::world::Shown;
 
+/// A host that has started again looks through all records for those of its earlier runs, 256 in half a second. Where there are
+/// more than this, no run can wait for it.
+const SWEPT_MAX: usize = 5_000;
+
 /// Sessions that a host may have above 1.3 times the mean.
 const MORE_BY_CHANCE: usize = 2;
 /// The same where there are between two and five for each host: of a dozen desks that are switched on in one moment, whose
@@ -113,6 +117,9 @@ impl Rest {
                 "{session} on {host} is claimed and its record is {:?}",
                 self.records.get(session)
             ));
+        }
+        if self.records.len() > SWEPT_MAX {
+            return None;
         }
         let listed = |(session, host): &(&SessionId, &HostName)| {
             self.listed.contains_key(&((*host).clone(), **session))
