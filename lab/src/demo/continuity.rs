@@ -8,7 +8,7 @@ use serde_json::json;
 use super::person::{PATIENCE, User};
 use super::{Play, Seen, Step, Trouble};
 use crate::timeline::{Cursor, Event};
-use crate::world::{LabError, START_PATIENCE, Screen, World};
+use crate::world::{LabError, Screen, World};
 
 /// The programs of the examples, as they stand there.
 const PROGRAMS: [(&str, &str); 2] = [
@@ -92,10 +92,7 @@ impl Run {
 
     fn form_group(&mut self) -> Seen {
         let world = self.world()?;
-        world.start_store()?;
-        world.start_hosts()?;
-        world.wait_for_group(START_PATIENCE)?;
-        world.share_home()?;
+        world.form_group()?;
         for class in ["replicated", "restart"] {
             let mut template = format!("continuity = \"{class}\"\n{}", world.shell());
             for (name, text) in PROGRAMS {

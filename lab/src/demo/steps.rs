@@ -2,7 +2,7 @@
 
 use super::person::{PATIENCE, User, other_shell, shell_id, stand_up};
 use super::{Play, Seen, Step, Trouble};
-use crate::world::{START_PATIENCE, World};
+use crate::world::World;
 
 /// What alice writes down.
 const NOTE: &str = "milk and honey";
@@ -57,10 +57,7 @@ impl DemoRun {
 
     fn form_group(&mut self) -> Seen {
         let world = self.world()?;
-        world.start_store()?;
-        world.start_hosts()?;
-        world.wait_for_group(START_PATIENCE)?;
-        world.share_home()?;
+        world.form_group()?;
         Ok(world.hosts().collect::<Vec<_>>().join(", "))
     }
 

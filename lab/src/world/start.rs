@@ -24,15 +24,24 @@ impl World {
     /// # Errors
     /// Whoever did not get ready in time, with the end of its log.
     pub fn start_all(&mut self) -> Result<(), LabError> {
-        self.start_store()?;
-        self.start_hosts()?;
-        self.wait_for_group(START_PATIENCE)?;
-        self.share_home()?;
+        self.form_group()?;
         let desks: Vec<String> = self.desks().map(str::to_owned).collect();
         for desk in &desks {
             self.start_desk(desk)?;
         }
         Ok(())
+    }
+
+    /// Starts the data store and the hosts, and waits until these have found each other. Sessions are made as
+    /// [`World::share_home`] says.
+    ///
+    /// # Errors
+    /// Whoever did not get ready in time, with the end of its log.
+    pub fn form_group(&mut self) -> Result<(), LabError> {
+        self.start_store()?;
+        self.start_hosts()?;
+        self.wait_for_group(START_PATIENCE)?;
+        self.share_home()
     }
 
     /// Starts the data store and waits until it takes requests. Nothing when the plan has none.
