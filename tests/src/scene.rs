@@ -99,6 +99,20 @@ pub fn replicate(w: &mut World, policy: &str) {
     w.run_for(secs(11));
 }
 
+/// A new desk that shows ann's session on `h1`, replicated by a template with `policy`, which has kept `page-3`.
+///
+/// # Panics
+/// When that cannot be had.
+pub fn desk_with_kept_page(w: &mut World, policy: &str) -> (DeskId, SessionId) {
+    replicate(w, policy);
+    let desk = desk_with_session(w, "h1", "card.ann");
+    let Some(session) = w.shows(desk) else { w.fail("the desk shows no session") };
+    w.run_for(secs(3));
+    w.type_line(desk, "keep page-3");
+    w.expect(desk).reading("kept=page-3").within(secs(1));
+    (desk, session)
+}
+
 /// Who keeps the sessions of a host, and what it keeps for others.
 ///
 /// # Panics

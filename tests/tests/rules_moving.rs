@@ -11,12 +11,7 @@ use tests::world::{DeskId, HostPlan, World, ms, secs};
 
 /// A desk that shows ann's session on `h1`, which another host keeps.
 fn protected(w: &mut World, policy: &str) -> (DeskId, SessionId, Epoch) {
-    scene::replicate(w, policy);
-    let desk = desk_with_session(w, "h1", "card.ann");
-    let session = w.shows(desk).unwrap();
-    w.run_for(secs(3));
-    w.type_line(desk, "keep page-3");
-    w.expect(desk).reading("kept=page-3").within(secs(1));
+    let (desk, session) = scene::desk_with_kept_page(w, policy);
     w.type_line(desk, "count");
     w.type_line(desk, "count");
     w.expect(desk).reading("count=2").within(secs(1));

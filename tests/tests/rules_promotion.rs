@@ -11,12 +11,7 @@ const PING: &str = "promote = \"ping\"\n";
 
 /// Ann's session on `h1`, which another host keeps, with her card in no desk.
 fn left_alone(w: &mut World, policy: &str) -> (DeskId, SessionId, Epoch) {
-    scene::replicate(w, policy);
-    let desk = desk_with_session(w, "h1", "card.ann");
-    let session = w.shows(desk).unwrap();
-    w.run_for(secs(3));
-    w.type_line(desk, "keep page-3");
-    w.expect(desk).reading("kept=page-3").within(secs(1));
+    let (desk, session) = scene::desk_with_kept_page(w, policy);
     w.remove(desk);
     w.run_for(secs(1));
     let record = w.record_of(session).unwrap();

@@ -372,12 +372,14 @@ impl<'a> Run<'a> {
             w.claims().into_iter().partition(|(_, claim)| is_kept(&claim.session, claim.is_replicated));
         rest.kept = kept.into_iter().map(|(token, _)| token).collect();
         rest.stored = claims.into_iter().map(|(token, claim)| (token, claim.host, claim.session)).collect();
-        let records = w.records().into_iter().filter(|(id, record)| !is_kept(id, record.is_replicated()));
-        rest.records = records.map(|(session, record)| (session, record.home)).collect();
+        let records = w.records();
+        let recorded: Vec<SessionId> = records.iter().map(|(id, _)| *id).collect();
+        let left = records.into_iter().filter(|(id, record)| !is_kept(id, record.is_replicated()));
+        rest.records = left.map(|(session, record)| (session, record.home)).collect();
         rest.running =
             w.processes().map(|(host, session, token)| (host.clone(), session, token.to_string())).collect();
-        let recorded = w.records().into_iter().map(|(id, _)| id);
-        let there: BTreeSet<SessionId> = recorded.chain(rest.running.iter().map(|(_, id, _)| *id)).collect();
+        let running = rest.running.iter().map(|(_, id, _)| *id);
+        let there: BTreeSet<SessionId> = recorded.into_iter().chain(running).collect();
         for name in self.islands.iter().flat_map(|island| &island.hosts) {
             let Some(host) = w.host(name) else { continue };
             let listed = host.sessions().iter();
